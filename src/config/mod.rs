@@ -1,0 +1,283 @@
+//! What the operator asked for, checked: plain values, complete and consistent.
+//!
+//! `file` reads TOML as it is written, `resolve` turns it into these values and reports every
+//! mistake at once. Nothing behind this room sees a name that does not resolve or a number out of
+//! range.
+
+pub mod template;
+pub mod units;
+pub mod fault;
+pub mod resolve;
+mod file;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+use ipnet::IpNet;
+
+use crate::semantics::rules::Rules;
+use template::Template;
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Threads that serve; each has its own listeners, connections and buffers.
+    pub workers: usize,
+    /// How long a stop waits for answers that are under way.
+    pub shutdown_timeout: Duration,
+    /// What a client may ask of us.
+    pub limits: Limits,
+    /// Event and access log.
+    pub log: Log,
+    /// Where responses rest; names are unique.
+    pub zones: Vec<Zone>,
+    /// What routes forward to; names are unique. A `proxy` that names an address instead of an
+    /// upstream has one of its own here, named by that address.
+    pub upstreams: Vec<Upstream>,
+    /// What answers for which host; at least one.
+    pub sites: Vec<Site>,
+    /// The operator's listener.
+    pub admin: Option<AdminAddress>,
+}
+
+/// Limits of client connections and requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time, all listeners together (nginx: worker_connections).
+    pub connections: usize,
+    /// From the first byte of a request head to its last (nginx: client_header_timeout).
+    pub header_timeout: Duration,
+    /// An idle connection is closed after this (nginx: keepalive_timeout).
+    pub keepalive_timeout: Duration,
+    /// Between two reads of a request body (nginx: client_body_timeout).
+    pub body_timeout: Duration,
+    /// Between two writes of a response that make progress (nginx: send_timeout).
+    pub send_timeout: Duration,
+    /// Bytes of a request head (nginx: large_client_header_buffers).
+    pub header_bytes_max: usize,
+    /// Fields of a request head (nginx: max_headers).
+    pub headers_max: usize,
+    /// Bytes of a request target.
+    pub uri_bytes_max: usize,
+}
+
+/// Where and how much is logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A level or a filter of the event log, for example `info`.
+    pub level: String,
+    /// The access log, if there is one.
+    pub access: Option<AccessLog>,
+}
+
+/// The access log (nginx: access_log).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Where the lines go; `None` is standard output.
+    pub path: Option<PathBuf>,
+    /// What a line looks like.
+    pub format: AccessFormat,
+    /// Bytes that one worker holds back before it hands them to the writer.
+    pub buffer_bytes: usize,
+    /// Lines are written no later than this after they were made.
+    pub flush: Duration,
+}
+
+/// The presets of access log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// nginx's `combined`, byte for byte.
+    Combined,
+    /// `combined`, then cache status, request time, upstream time and reason.
+    Cache,
+}
+
+/// Where stored responses rest (nginx: proxy_cache_path).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone {
+    /// What routes call it.
+    pub name: String,
+    /// The folder of the disk tier; `None` is memory only.
+    pub path: Option<PathBuf>,
+    /// Lengths of the folder names, from the end of the key's hexadecimal form.
+    pub levels: Vec<u8>,
+    /// Bytes of the memory tier; 0 is disk only.
+    pub memory_bytes: u64,
+    /// Bytes of a response body that may rest in memory.
+    pub memory_object_bytes_max: u64,
+    /// Bytes of the disk tier; `None` is as many as `min_free` leaves.
+    pub disk_bytes_max: Option<u64>,
+    /// Bytes of the file system that stay free.
+    pub disk_bytes_min_free: u64,
+    /// An entry that nobody asked for in this time is removed, fresh or not.
+    pub inactive: Duration,
+}
+
+/// What a route forwards to (nginx: upstream).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// What `proxy` calls it.
+    pub name: String,
+    /// At least one.
+    pub peers: Vec<Peer>,
+    /// Idle connections that one worker keeps to all its peers together (nginx: keepalive).
+    pub keepalive: usize,
+    /// An idle connection is closed after this (nginx: keepalive_timeout).
+    pub keepalive_timeout: Duration,
+    /// A connection is not used again after this (nginx: keepalive_time).
+    pub keepalive_time: Duration,
+    /// Requests over one connection (nginx: keepalive_requests).
+    pub keepalive_requests: u64,
+    /// What lets a request go on to the next peer (nginx: proxy_next_upstream).
+    pub next_upstream: NextUpstream,
+    /// Peers that one request may try, 0 for all of them (nginx: proxy_next_upstream_tries).
+    pub tries: usize,
+}
+
+/// One server of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// `host:port`, as written but with the default port added.
+    pub address: String,
+    /// Its share among its peers (nginx: weight).
+    pub weight: u32,
+    /// Failures within `fail_timeout` that take it out; 0 never does (nginx: max_fails).
+    pub max_fails: u32,
+    /// Counts failures over this long, and takes the peer out for this long (nginx: fail_timeout).
+    pub fail_timeout: Duration,
+    /// Used only when no other can be (nginx: backup).
+    pub backup: bool,
+    /// Not used at all (nginx: down).
+    pub down: bool,
+}
+
+/// When a request that failed at one peer is sent to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextUpstream {
+    /// No connection, or it broke before a response began.
+    pub error: bool,
+    /// The peer took too long to connect or to begin its response.
+    pub timeout: bool,
+    /// The peer's answer was no HTTP.
+    pub invalid_header: bool,
+    /// Also for requests that are not idempotent and may have been carried out.
+    pub non_idempotent: bool,
+    /// The peer answered with one of these statuses.
+    pub statuses: crate::semantics::rules::StatusSet,
+}
+
+/// What answers for some hosts (nginx: server).
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Where it listens; at least one address.
+    pub listen: Vec<SocketAddr>,
+    /// The hosts it answers for; empty for all.
+    pub names: Vec<HostName>,
+    /// Answers on its addresses for hosts that no site names (nginx: default_server). Without one
+    /// the first site of an address does.
+    pub default: bool,
+    /// As the one that would answer for hosts that no site names: refuses them with 421 instead.
+    pub strict: bool,
+    /// What it does with which path.
+    pub routes: Vec<Route>,
+}
+
+/// A host that a site answers for (nginx: server_name).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostName {
+    /// This host only. In lower case.
+    Exact(String),
+    /// Every host that ends like this; begins with the dot. In lower case.
+    Suffix(String),
+}
+
+/// What is done with some paths of a site (nginx: location).
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Which paths it is for.
+    pub path: PathMatch,
+    /// Line of the configuration file that begins it; 0 when there is no file.
+    pub line: usize,
+    /// Where it forwards to.
+    pub proxy: ProxyPass,
+    /// Fields set on the request that goes upstream; one whose value comes out empty is dropped.
+    pub set_header: Vec<(HeaderName, Template)>,
+    /// Timeouts towards the upstream.
+    pub timeout: Timeouts,
+    /// Bytes of a request body (nginx: client_max_body_size).
+    pub request_body_bytes_max: u64,
+    /// The response field that carries the cache status word, if one does.
+    pub status_header: Option<HeaderName>,
+    /// How it caches; `None` is not at all.
+    pub cache: Option<Cache>,
+    /// Who may send `PURGE`; `None` where the method is off.
+    pub purge: Option<Vec<IpNet>>,
+}
+
+/// Which paths a route is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathMatch {
+    /// Exactly this path (nginx: `location = /p`).
+    Exact(String),
+    /// Paths that begin with this; the longest such route counts.
+    Prefix(String),
+}
+
+/// Where a route forwards to (nginx: proxy_pass).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyPass {
+    /// The name of the upstream.
+    pub upstream: String,
+    /// Host, and port where it is not the scheme's default, as written (nginx: $proxy_host).
+    pub host: String,
+    /// Replaces the matched part of the path; `None` sends the request target as it came.
+    pub uri: Option<String>,
+}
+
+/// Timeouts of an exchange with a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To establish a connection (nginx: proxy_connect_timeout).
+    pub connect: Duration,
+    /// Between two writes of the request (nginx: proxy_send_timeout).
+    pub send: Duration,
+    /// Between two reads of the response (nginx: proxy_read_timeout).
+    pub read: Duration,
+}
+
+/// How a route caches (nginx: proxy_cache_*).
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// The zone's name.
+    pub zone: String,
+    /// What a stored response is found by.
+    pub key: Template,
+    /// Methods that are answered from the cache; always holds GET and HEAD.
+    pub methods: Vec<Method>,
+    /// HEAD is sent upstream as GET, so that the whole response can be stored.
+    pub convert_head: bool,
+    /// Any value not empty and not `0`: do not answer from the cache, but store what comes.
+    pub bypass: Vec<Template>,
+    /// Any value not empty and not `0`: do not store what comes.
+    pub no_cache: Vec<Template>,
+    /// Requests for a key before its response is stored.
+    pub min_uses: u32,
+    /// Whether only one request at a time fetches what is not stored.
+    pub lock: bool,
+    /// How long a request waits for another one's fetch; then it goes upstream itself, and what
+    /// it gets is not stored.
+    pub lock_timeout: Duration,
+    /// What may be stored and reused, and for how long.
+    pub rules: Rules,
+}
+
+/// Where the operator's listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// A loopback address.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}

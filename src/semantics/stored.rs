@@ -1,0 +1,88 @@
+//! A stored response as the rules read it. (RFC 9111 section 3)
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::date::Timestamp;
+
+/// Everything about a stored response but its body. All that a hit has to know is worked out when
+/// it is stored, so that a hit compares numbers and parses nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// The final status the origin gave.
+    pub status: StatusCode,
+    /// The fields as they are sent on: what concerns one connection only is already gone, and
+    /// `Age` is not among them.
+    pub fields: HeaderMap,
+    /// When the response's head arrived (response_time of RFC 9111 section 4.2.3).
+    pub received: Timestamp,
+    /// How old it already was then (corrected_initial_age of RFC 9111 section 4.2.3).
+    pub initial_age: Duration,
+    /// How long it is fresh, counted like its age (RFC 9111 section 4.2.1).
+    pub lifetime: Duration,
+    /// What gave it that lifetime.
+    pub lifetime_from: LifetimeFrom,
+    /// How long past its lifetime it may be served while it is validated (RFC 5861 section 3).
+    pub stale_while_revalidate: Duration,
+    /// How long past its lifetime it may be served when the origin fails (RFC 5861 section 4).
+    pub stale_if_error: Duration,
+    /// Must be validated before every use (RFC 9111 section 5.2.2.4).
+    pub no_cache: bool,
+    /// Must never be served stale (RFC 9111 sections 5.2.2.2, 5.2.2.8 and 5.2.2.10).
+    pub must_revalidate: bool,
+}
+
+/// Which rule said how long a response is fresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum LifetimeFrom {
+    /// Nothing gave it one: it is stored only to be validated.
+    Nothing = 0,
+    /// nginx's `X-Accel-Expires`.
+    XAccelExpires = 1,
+    /// `Cache-Control: s-maxage`.
+    SMaxAge = 2,
+    /// `Cache-Control: max-age`.
+    MaxAge = 3,
+    /// `Expires`.
+    Expires = 4,
+    /// The operator's `valid` table.
+    Valid = 5,
+}
+
+impl Stored {
+    /// The entity tag to validate with, byte for byte as the origin wrote it.
+    pub fn etag(&self) -> Option<&HeaderValue> {
+        self.fields.get(header::ETAG)
+    }
+
+    /// The date to validate with, byte for byte as the origin wrote it.
+    pub fn last_modified(&self) -> Option<&HeaderValue> {
+        self.fields.get(header::LAST_MODIFIED)
+    }
+
+    /// Bytes of memory that the fields take, roughly; the body is not counted.
+    pub fn fields_bytes(&self) -> usize {
+        let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+        self.fields.iter().map(field).sum::<usize>() + self.fields.capacity() * FIELD_OVERHEAD_BYTES
+    }
+}
+
+impl LifetimeFrom {
+    /// Reads back the number this was stored as.
+    pub fn from_u8(number: u8) -> Option<Self> {
+        let all = [
+            Self::Nothing,
+            Self::XAccelExpires,
+            Self::SMaxAge,
+            Self::MaxAge,
+            Self::Expires,
+            Self::Valid,
+        ];
+        all.into_iter().find(|from| *from as u8 == number)
+    }
+}
+
+/// What one place in a `HeaderMap` costs beside its text: name, value, links, index.
+const FIELD_OVERHEAD_BYTES: usize = 112;

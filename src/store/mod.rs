@@ -1,0 +1,39 @@
+//! Where responses rest. A store may forget anything and fail no request.
+
+pub mod memory;
+pub mod tiered;
+pub mod disk;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::semantics::stored::Stored;
+use crate::semantics::variants::Variants;
+
+/// What rests under one hash: shared by everybody who reads it, never changed.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The whole key, compared when it is read from disk.
+    pub key: Bytes,
+    /// What it is.
+    pub content: Content,
+}
+
+/// The two things that can rest under a hash.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A response.
+    Response(Arc<Stored>, Body),
+    /// The key's responses vary: where they rest.
+    Variants(Arc<Variants>),
+}
+
+/// The body of a stored response.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// All of it.
+    Memory(Bytes),
+    /// In a file, to be read and verified as it is sent.
+    Disk(Arc<disk::read::StoredBody>),
+}
