@@ -1,3 +1,7 @@
-//! Larder.
-pub mod clock;
+//! Larder: a caching reverse proxy.
+
+pub mod config;
+pub mod semantics;
+pub mod observe;
 pub mod body;
+pub mod clock;

@@ -5,10 +5,6 @@
 //! range.
 
 pub mod template;
-pub mod units;
-pub mod fault;
-pub mod resolve;
-mod file;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -8,4 +8,5 @@ pub mod key;
 pub mod rules;
 pub mod reason;
 pub mod stored;
+pub mod status;
 pub mod variants;

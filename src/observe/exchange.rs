@@ -1,0 +1,60 @@
+//! One request and its response, as facts.
+//!
+//! An exchange outlives the request path: it is complete when the last byte of the body has been
+//! handed over, and is then logged and counted, once.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Method, Uri, Version};
+
+use crate::semantics::reason::Reason;
+use crate::semantics::status::CacheStatus;
+
+/// The facts of one exchange.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// When the request's head was complete.
+    pub started: Instant,
+    /// What is logged of the request; absent when there is no access log.
+    pub request: Option<Box<RequestFacts>>,
+    /// The status sent.
+    pub status: u16,
+    /// How the cache handled it; absent where the route has none or it was not asked.
+    pub cache: Option<CacheStatus>,
+    /// Why.
+    pub reason: Reason,
+    /// Number of the zone in the configuration, if the route has one.
+    pub zone: Option<usize>,
+    /// What was asked of an upstream; absent when nothing was.
+    pub upstream: Option<UpstreamFacts>,
+}
+
+/// What the access log says of a request.
+#[derive(Clone, Debug)]
+pub struct RequestFacts {
+    /// Who connected.
+    pub client: SocketAddr,
+    /// The method.
+    pub method: Method,
+    /// The target as it was sent.
+    pub target: Uri,
+    /// The protocol.
+    pub version: Version,
+    /// `Authorization`, for the user name in it.
+    pub authorization: Option<HeaderValue>,
+    /// `Referer`.
+    pub referer: Option<HeaderValue>,
+    /// `User-Agent`.
+    pub user_agent: Option<HeaderValue>,
+}
+
+/// What an exchange cost upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamFacts {
+    /// The peer that answered, or the last one that did not.
+    pub peer: Arc<str>,
+    /// From choosing a peer to the end of its response (nginx: $upstream_response_time).
+    pub time: Duration,
+}

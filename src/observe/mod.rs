@@ -1,0 +1,3 @@
+//! What happened: each fact of a request written once, then logged and counted.
+
+pub mod exchange;
