@@ -3,10 +3,21 @@
 //! Nothing here reads a clock, takes a lock, waits, or names another room of this crate. The same
 //! functions answer live requests and whoever wants to know what would happen.
 
-pub mod date;
-pub mod key;
 pub mod rules;
-pub mod reason;
+pub mod key;
 pub mod stored;
-pub mod status;
 pub mod variants;
+pub mod storable;
+pub mod reuse;
+pub mod vary;
+pub mod freshness;
+pub mod stale;
+pub mod validation;
+pub mod invalidation;
+pub mod directives;
+pub mod date;
+pub mod fields;
+pub mod precondition;
+pub mod range;
+pub mod status;
+pub mod reason;

@@ -37,7 +37,7 @@ reasons! {
     OriginFailed = "origin-failed",
 
     /// Fetched and stored: nothing was stored under the key.
-    NotStored = "not-stored",
+    Absent = "absent",
     /// Fetched and stored: something was stored under the key, but for other request fields.
     OtherVariant = "other-variant",
     /// Fetched and stored: the entry was no longer fresh.
@@ -55,8 +55,6 @@ reasons! {
     BypassRule = "bypass-rule",
     /// The request carries a body, which the key does not cover.
     RequestBody = "request-body",
-    /// The request asks to switch protocols.
-    Upgrade = "upgrade",
     /// Waited for another request's fetch as long as `lock_timeout` allows.
     LockTimeout = "lock-timeout",
 
@@ -89,8 +87,6 @@ reasons! {
     Status = "status",
     /// Not stored: larger than the zone takes.
     TooLarge = "too-large",
-    /// Not stored: the last answer for this key could not be stored, so nobody waits for this one.
-    HitForMiss = "hit-for-miss",
     /// Not stored: no valid answer came.
     UpstreamFailed = "upstream-failed",
 

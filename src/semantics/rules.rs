@@ -9,6 +9,8 @@ pub struct Rules {
     /// Lifetimes for answers that bring none of their own, in the order they are written; the
     /// first that matches a status counts.
     pub valid: Vec<Valid>,
+    /// Guess a lifetime for answers that bring none but say when they were last changed.
+    pub heuristic: Option<Heuristic>,
     /// Response fields that are not obeyed.
     pub ignore: IgnoredFields,
     /// When an entry that is no longer fresh may still be served.
@@ -26,6 +28,16 @@ pub struct Valid {
     pub statuses: RangeInclusive<u16>,
     /// How long they are fresh; zero says that they are not stored.
     pub lifetime: Duration,
+}
+
+/// Bounds of a guessed lifetime (RFC 9111 section 4.2.2): a tenth of the time since
+/// `Last-Modified`, but never less than `min` nor more than `max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heuristic {
+    /// The least; what was changed a moment ago is fresh this long.
+    pub min: Duration,
+    /// The most.
+    pub max: Duration,
 }
 
 /// Response fields that the operator told us not to obey (nginx: proxy_ignore_headers).
@@ -90,6 +102,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             valid: Vec::new(),
+            heuristic: None,
             ignore: IgnoredFields::default(),
             use_stale: UseStale::default(),
             revalidate: true,

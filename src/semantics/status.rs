@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::reason::Reason;
+
 /// nginx's word for how an answer came about (nginx: $upstream_cache_status).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -51,5 +53,105 @@ impl CacheStatus {
 impl fmt::Display for CacheStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
+    }
+}
+
+/// Why a request went upstream, in the words of RFC 9211 section 2.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarded {
+    /// A rule said not to use the cache, or the route has none.
+    Bypass,
+    /// The method is not answered from the cache.
+    Method,
+    /// Something in the request says that the cache cannot answer it.
+    Request,
+    /// Nothing was stored under the key.
+    UriMiss,
+    /// Something was stored, but for other request fields.
+    VaryMiss,
+    /// What was stored was stale.
+    Stale,
+}
+
+impl Forwarded {
+    /// Its token in `Cache-Status`.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::Request => "request",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// How one answer came about, as `Cache-Status` tells it (RFC 9211).
+#[derive(Clone, Copy, Debug)]
+pub struct Handling {
+    /// Why it went upstream; `None` is a hit.
+    pub forwarded: Option<Forwarded>,
+    /// What the upstream answered, if that is known.
+    pub forwarded_status: Option<u16>,
+    /// The upstream's response was stored.
+    pub stored: bool,
+    /// Another request's fetch was used.
+    pub collapsed: bool,
+    /// Seconds that it stays fresh; below zero when it is served stale.
+    pub ttl_s: Option<i64>,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl fmt::Display for Handling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("larder")?;
+        match self.forwarded {
+            None => f.write_str("; hit")?,
+            Some(forwarded) => write!(f, "; fwd={}", forwarded.token())?,
+        }
+        if let Some(status) = self.forwarded_status {
+            write!(f, "; fwd-status={status}")?;
+        }
+        if let Some(ttl_s) = self.ttl_s {
+            write!(f, "; ttl={ttl_s}")?;
+        }
+        if self.stored {
+            f.write_str("; stored")?;
+        }
+        if self.collapsed {
+            f.write_str("; collapsed")?;
+        }
+        // A fresh hit says everything already.
+        if self.reason == Reason::Fresh { Ok(()) } else { write!(f, "; detail={}", self.reason) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_hits_and_forwards_in_the_words_of_rfc_9211() {
+        let hit = Handling {
+            forwarded: None,
+            forwarded_status: None,
+            stored: false,
+            collapsed: false,
+            ttl_s: Some(30),
+            reason: Reason::Fresh,
+        };
+        assert_eq!(hit.to_string(), "larder; hit; ttl=30");
+        let miss = Handling {
+            forwarded: Some(Forwarded::UriMiss),
+            forwarded_status: Some(200),
+            stored: true,
+            ttl_s: None,
+            reason: Reason::Absent,
+            ..hit
+        };
+        let expected = "larder; fwd=uri-miss; fwd-status=200; stored; detail=absent";
+        assert_eq!(miss.to_string(), expected);
     }
 }

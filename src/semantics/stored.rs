@@ -49,6 +49,8 @@ pub enum LifetimeFrom {
     Expires = 4,
     /// The operator's `valid` table.
     Valid = 5,
+    /// A guess from `Last-Modified`.
+    Heuristic = 6,
 }
 
 impl Stored {
@@ -79,6 +81,7 @@ impl LifetimeFrom {
             Self::MaxAge,
             Self::Expires,
             Self::Valid,
+            Self::Heuristic,
         ];
         all.into_iter().find(|from| *from as u8 == number)
     }
@@ -86,3 +89,31 @@ impl LifetimeFrom {
 
 /// What one place in a `HeaderMap` costs beside its text: name, value, links, index.
 const FIELD_OVERHEAD_BYTES: usize = 112;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A 200 that arrived at second 1000 and is fresh for `lifetime_s`.
+    pub(crate) fn stored(lifetime_s: u64) -> Stored {
+        Stored {
+            status: StatusCode::OK,
+            fields: HeaderMap::new(),
+            received: Timestamp::from_secs(1000),
+            initial_age: Duration::ZERO,
+            lifetime: Duration::from_secs(lifetime_s),
+            lifetime_from: LifetimeFrom::MaxAge,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            no_cache: false,
+            must_revalidate: false,
+        }
+    }
+
+    #[test]
+    fn lifetime_sources_read_back() {
+        let read: Vec<_> = (0..=6).map(|number| LifetimeFrom::from_u8(number)).collect();
+        assert!(read.iter().all(Option::is_some));
+        assert_eq!(LifetimeFrom::from_u8(7), None);
+    }
+}

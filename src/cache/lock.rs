@@ -1,0 +1,234 @@
+//! One request fetches what is not stored; the rest wait and are woken at once.
+//! (nginx: proxy_cache_lock, without its polling)
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::fill::Fill;
+use super::lookup::Found;
+use crate::semantics::key::KeyHash;
+use crate::semantics::stale::Failure;
+
+/// The fetches under way in a zone, by where their responses will rest.
+#[derive(Default)]
+pub struct Flights {
+    /// Guards which flight answers for which place. Held for a moment, never across a wait.
+    flying: Mutex<HashMap<KeyHash, Arc<Flight>>>,
+}
+
+/// What a request for something that is not stored may do.
+pub enum Turn {
+    /// Fetch it.
+    Fetch(Permit),
+    /// Somebody does already: wait for them.
+    Wait(Waiter),
+}
+
+/// How a fetch turned out for those who wait for it.
+#[derive(Clone)]
+pub enum Outcome {
+    /// A response that may be shared is coming: follow it.
+    Stream(Arc<Fill>),
+    /// The stored response is good again: serve it.
+    Freshened(Found),
+    /// The response is for nobody but who fetched it: each fetch for yourself.
+    Alone,
+    /// The fetch failed like this; asking again at once would not help.
+    Failed(Failure),
+    /// Who fetched went away before there was an answer: the next may try.
+    Abandoned,
+}
+
+/// The right to fetch. Dropping it unsettled *is* abandonment; dropping it settled ends the flight,
+/// so it is kept until the response is stored.
+pub struct Permit {
+    flights: Arc<Flights>,
+    flight: Arc<Flight>,
+    places: Vec<KeyHash>,
+}
+
+/// The right to wait for somebody else's fetch.
+pub struct Waiter {
+    outcome: watch::Receiver<Option<Outcome>>,
+}
+
+struct Flight {
+    /// The key under which it was asked for, for purges.
+    primary: KeyHash,
+    outcome: watch::Sender<Option<Outcome>>,
+    /// Set by a purge: what comes of this fetch must not be stored.
+    purged: Mutex<bool>,
+}
+
+impl Flights {
+    /// Joins the fetch for `at`, or begins one.
+    pub fn join(self: &Arc<Self>, primary: KeyHash, at: KeyHash) -> Turn {
+        let mut flying = self.flying();
+        if let Some(flight) = flying.get(&at) {
+            return Turn::Wait(Waiter { outcome: flight.outcome.subscribe() });
+        }
+        let flight = Arc::new(Flight {
+            primary,
+            outcome: watch::Sender::new(None),
+            purged: Mutex::new(false),
+        });
+        flying.insert(at, Arc::clone(&flight));
+        Turn::Fetch(Permit { flights: Arc::clone(self), flight, places: vec![at] })
+    }
+
+    /// A permit that nobody waits for, for a fetch beside others.
+    pub fn alone(self: &Arc<Self>, primary: KeyHash) -> Permit {
+        let flight = Arc::new(Flight {
+            primary,
+            outcome: watch::Sender::new(None),
+            purged: Mutex::new(false),
+        });
+        Permit { flights: Arc::clone(self), flight, places: Vec::new() }
+    }
+
+    /// Forgets every fetch under a key: what was asked for before a purge is not stored after it,
+    /// and who asks from now on fetches anew.
+    pub fn purge(&self, primary: KeyHash) {
+        let mut forgotten = Vec::new();
+        self.flying().retain(|_, flight| {
+            let keep = flight.primary != primary;
+            if !keep {
+                forgotten.push(Arc::clone(flight));
+            }
+            keep
+        });
+        for flight in forgotten {
+            *lock(&flight.purged) = true;
+        }
+    }
+
+    fn flying(&self) -> MutexGuard<'_, HashMap<KeyHash, Arc<Flight>>> {
+        lock(&self.flying)
+    }
+}
+
+impl Permit {
+    /// Answers for `at` as well, now that it is known that the response will rest there.
+    pub fn also_at(&mut self, at: KeyHash) {
+        if !self.places.is_empty() && !self.places.contains(&at) {
+            self.flights.flying().entry(at).or_insert_with(|| Arc::clone(&self.flight));
+            self.places.push(at);
+        }
+    }
+
+    /// Tells everybody who waits, and everybody who comes before this is dropped.
+    pub fn settle(&self, outcome: Outcome) {
+        self.flight.outcome.send_replace(Some(outcome));
+    }
+
+    /// Runs `store` unless the key was purged since the fetch began; a purge waits for it.
+    pub fn unless_purged<T>(&self, store: impl FnOnce() -> T) -> Option<T> {
+        let purged = lock(&self.flight.purged);
+        (!*purged).then(store)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut flying = self.flights.flying();
+        for at in &self.places {
+            // After a purge another flight may be in our place: leave it alone.
+            if flying.get(at).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+                flying.remove(at);
+            }
+        }
+        drop(flying);
+        self.flight.outcome.send_if_modified(|outcome| {
+            let abandoned = outcome.is_none();
+            if abandoned {
+                *outcome = Some(Outcome::Abandoned);
+            }
+            abandoned
+        });
+    }
+}
+
+impl Waiter {
+    /// How the fetch turned out; `None` when that took longer than `timeout`.
+    pub async fn outcome(mut self, timeout: Duration) -> Option<Outcome> {
+        let settled = self.outcome.wait_for(Option::is_some);
+        match tokio::time::timeout(timeout, settled).await {
+            Ok(Ok(outcome)) => outcome.clone(),
+            // The flight is gone without a word: as good as abandoned.
+            Ok(Err(_)) => Some(Outcome::Abandoned),
+            Err(_) => None,
+        }
+    }
+}
+
+/// A poisoned lock guards plain values that are whole at any moment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: KeyHash = KeyHash(1);
+
+    fn fetch(turn: Turn) -> Permit {
+        match turn {
+            Turn::Fetch(permit) => permit,
+            Turn::Wait(_) => panic!("somebody fetches already"),
+        }
+    }
+
+    fn wait(turn: Turn) -> Waiter {
+        match turn {
+            Turn::Wait(waiter) => waiter,
+            Turn::Fetch(_) => panic!("nobody fetches"),
+        }
+    }
+
+    #[tokio::test]
+    async fn one_fetches_and_the_others_are_told() {
+        let flights = Arc::new(Flights::default());
+        let permit = fetch(flights.join(KEY, KEY));
+        let waiter = wait(flights.join(KEY, KEY));
+        permit.settle(Outcome::Alone);
+        assert!(matches!(waiter.outcome(Duration::MAX).await, Some(Outcome::Alone)));
+        let late = wait(flights.join(KEY, KEY));
+        assert!(matches!(late.outcome(Duration::MAX).await, Some(Outcome::Alone)));
+        drop(permit);
+        fetch(flights.join(KEY, KEY));
+    }
+
+    #[tokio::test]
+    async fn dropping_a_permit_lets_the_next_try() {
+        let flights = Arc::new(Flights::default());
+        let permit = fetch(flights.join(KEY, KEY));
+        let waiter = wait(flights.join(KEY, KEY));
+        drop(permit);
+        assert!(matches!(waiter.outcome(Duration::MAX).await, Some(Outcome::Abandoned)));
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_in_time() {
+        let flights = Arc::new(Flights::default());
+        let _permit = fetch(flights.join(KEY, KEY));
+        let waiter = wait(flights.join(KEY, KEY));
+        assert!(waiter.outcome(Duration::from_millis(1)).await.is_none());
+    }
+
+    #[test]
+    fn a_purge_forgets_what_is_under_way() {
+        let flights = Arc::new(Flights::default());
+        let mut old = fetch(flights.join(KEY, KEY));
+        old.also_at(KeyHash(2));
+        flights.purge(KEY);
+        assert!(old.unless_purged(|| ()).is_none());
+        let new = fetch(flights.join(KEY, KEY));
+        drop(old);
+        assert!(new.unless_purged(|| ()).is_some());
+        wait(flights.join(KEY, KEY));
+    }
+}

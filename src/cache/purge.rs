@@ -1,0 +1,23 @@
+//! Removing what is stored, on an operator's word or an unsafe method's.
+
+use super::Zone;
+use super::lookup::Key;
+
+impl Zone {
+    /// Removes everything stored under a key, all variants in both tiers, and makes sure that
+    /// nothing under way is stored. How many responses there were.
+    pub async fn purge(&self, key: &Key) -> u64 {
+        self.flights.purge(key.hash);
+        self.unmark_hit_for_miss(key.hash);
+        let mut purged = 0;
+        if let Some(variants) = self.variants(key).await {
+            for at in &variants.hashes {
+                purged += u64::from(self.store.remove(*at).await);
+            }
+            self.store.remove(key.hash).await;
+        } else {
+            purged += u64::from(self.store.remove(key.hash).await);
+        }
+        purged
+    }
+}

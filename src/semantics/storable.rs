@@ -1,0 +1,238 @@
+//! May a response be stored? (RFC 9111 section 3)
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::date::http_date;
+use super::directives::CacheControl;
+use super::freshness::{HEURISTIC_STATUSES, Lifetime, Times, X_ACCEL_EXPIRES, initial_age, lifetime};
+use super::reason::Reason;
+use super::rules::Rules;
+use super::stored::{LifetimeFrom, Stored};
+use super::vary;
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Storable {
+    /// Store this.
+    Yes(Box<Stored>),
+    /// Pass it on, and tell those who wait for it to fetch for themselves.
+    No(Reason),
+}
+
+/// What matters of the request that a response answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// It carried `Authorization`.
+    pub authorized: bool,
+}
+
+/// Decides whether a response to a GET may be stored, and works out all that a later hit has to
+/// know. `fields` must already be without what concerns one connection only.
+pub fn storable(
+    asked: Asked,
+    status: StatusCode,
+    fields: &HeaderMap,
+    rules: &Rules,
+    times: Times,
+) -> Storable {
+    let cache_control = obeyed_cache_control(fields, rules);
+    if let Some(reason) = forbidden(asked, status, fields, &cache_control, rules) {
+        return Storable::No(reason);
+    }
+    let (lifetime, lifetime_from) =
+        match lifetime(status, fields, &cache_control, rules, times.received) {
+            Lifetime::Given(lifetime, from) => (lifetime, from),
+            Lifetime::Forbidden => return Storable::No(Reason::XAccelExpires),
+            Lifetime::Unknown => (Duration::ZERO, LifetimeFrom::Nothing),
+        };
+    let seconds = |value: Option<u64>| Duration::from_secs(value.unwrap_or(0));
+    let stored = Stored {
+        status,
+        fields: as_stored(fields, times),
+        received: times.received,
+        initial_age: initial_age(fields, times),
+        lifetime,
+        lifetime_from,
+        stale_while_revalidate: seconds(cache_control.stale_while_revalidate),
+        stale_if_error: seconds(cache_control.stale_if_error),
+        no_cache: cache_control.no_cache,
+        must_revalidate: must_revalidate(&cache_control),
+    };
+    match useless(&stored, rules) {
+        Some(reason) => Storable::No(reason),
+        None => Storable::Yes(Box::new(stored)),
+    }
+}
+
+/// What forbids storing outright, the strictest first.
+fn forbidden(
+    asked: Asked,
+    status: StatusCode,
+    fields: &HeaderMap,
+    cache_control: &CacheControl,
+    rules: &Rules,
+) -> Option<Reason> {
+    if status == StatusCode::PARTIAL_CONTENT {
+        return Some(Reason::Partial);
+    }
+    if status.is_informational() || status == StatusCode::NOT_MODIFIED {
+        return Some(Reason::Status);
+    }
+    if cache_control.no_store {
+        return Some(Reason::NoStore);
+    }
+    if cache_control.private {
+        return Some(Reason::Private);
+    }
+    // RFC 9111 section 3.5.
+    let for_all = cache_control.public
+        || cache_control.must_revalidate
+        || cache_control.s_maxage.is_some();
+    if asked.authorized && !for_all {
+        return Some(Reason::Authorization);
+    }
+    if fields.contains_key(header::SET_COOKIE) && !rules.ignore.set_cookie {
+        return Some(Reason::SetCookie);
+    }
+    if rules.ignore.vary {
+        return None;
+    }
+    vary::names(fields).err()
+}
+
+/// A response that would have to be fetched whole before every use needs no place.
+fn useless(stored: &Stored, rules: &Rules) -> Option<Reason> {
+    let has_validator = stored.etag().is_some() || stored.last_modified().is_some();
+    let may_validate = rules.revalidate
+        && has_validator
+        && HEURISTIC_STATUSES.contains(&stored.status.as_u16())
+        && stored.lifetime_from != LifetimeFrom::Valid;
+    let of_use = stored
+        .lifetime
+        .saturating_add(stored.stale_while_revalidate.max(stored.stale_if_error));
+    if may_validate || (of_use > stored.initial_age && !stored.no_cache) {
+        return None;
+    }
+    Some(match stored.lifetime_from {
+        LifetimeFrom::Nothing => Reason::NoLifetime,
+        _ if stored.no_cache => Reason::NoCache,
+        _ => Reason::StaleOnArrival,
+    })
+}
+
+/// `Cache-Control` as far as the operator lets it count.
+fn obeyed_cache_control(fields: &HeaderMap, rules: &Rules) -> CacheControl {
+    if rules.ignore.cache_control { CacheControl::default() } else { CacheControl::of(fields) }
+}
+
+/// Whether it must never be served stale. `s-maxage` says so too (RFC 9111 section 5.2.2.10), but
+/// an origin that adds a stale window means the window.
+fn must_revalidate(cache_control: &CacheControl) -> bool {
+    let window =
+        cache_control.stale_while_revalidate.is_some() || cache_control.stale_if_error.is_some();
+    cache_control.must_revalidate || (cache_control.s_maxage.is_some() && !window)
+}
+
+/// The fields as every later answer sends them. `Age` is counted anew for each, the length is the
+/// body's, and a response without `Date` gets the time it arrived (RFC 9110 section 6.6.1).
+fn as_stored(fields: &HeaderMap, times: Times) -> HeaderMap {
+    let mut kept = fields.clone();
+    for own in [header::AGE, header::CONTENT_LENGTH, X_ACCEL_EXPIRES] {
+        kept.remove(own);
+    }
+    if !kept.contains_key(header::DATE)
+        && let Ok(date) = HeaderValue::from_str(&http_date(times.received).to_string())
+    {
+        kept.insert(header::DATE, date);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::semantics::date::Timestamp;
+    use crate::semantics::rules::{IgnoredFields, Valid};
+    use http::HeaderName;
+
+    #[rustfmt::skip]
+    #[test]
+    fn decides_by_status_fields_and_rules() {
+        //    status  fields and words                                            expected
+        check(200, "cache-control: max-age=9",                                    "fresh 9");
+        check(599, "cache-control: max-age=9",                                    "fresh 9");
+        check(206, "cache-control: max-age=9",                                    "partial");
+        check(304, "cache-control: max-age=9",                                    "status");
+        check(200, "cache-control: max-age=9, no-store",                          "no-store");
+        check(200, "cache-control: max-age=9, Private",                           "private");
+        check(200, "cache-control: max-age=9, private=\"x\"",                     "private");
+        check(200, "cache-control: max-age=9 | set-cookie: a=b",                  "set-cookie");
+        check(200, "cache-control: max-age=9 | set-cookie: a=b | IGNORE-COOKIE",  "fresh 9");
+        check(200, "cache-control: max-age=9 | vary: *",                          "vary-star");
+        check(200, "cache-control: max-age=9 | vary: accept, *",                  "vary-star");
+        check(200, "cache-control: max-age=9 | AUTHORIZED",                       "authorization");
+        check(200, "cache-control: max-age=9, public | AUTHORIZED",               "fresh 9");
+        check(200, "cache-control: s-maxage=9 | AUTHORIZED",                      "fresh 9");
+        check(200, "cache-control: max-age=9, must-revalidate | AUTHORIZED",      "fresh 9");
+        check(200, "",                                                            "no-lifetime");
+        check(200, "etag: \"x\"",                                                 "to validate");
+        check(500, "etag: \"x\"",                                                 "no-lifetime");
+        check(200, "cache-control: max-age=0",                                    "stale-on-arrival");
+        check(200, "cache-control: max-age=0 | etag: \"x\"",                      "to validate");
+        check(200, "cache-control: max-age=9 | age: 9",                           "stale-on-arrival");
+        check(200, "cache-control: no-cache",                                     "no-cache");
+        check(200, "cache-control: no-cache | etag: \"x\"",                       "to validate");
+        check(200, "cache-control: max-age=0, stale-while-revalidate=5",          "to validate");
+        check(200, "x-accel-expires: 0 | cache-control: max-age=9",               "x-accel-expires");
+        check(404, "VALID-404",                                                   "fresh 60");
+        check(404, "VALID-404-0",                                                 "stale-on-arrival");
+        check(404, "VALID-404-0 | etag: \"x\"",                                   "stale-on-arrival");
+    }
+
+    #[track_caller]
+    fn check(status: u16, response: &str, expected: &str) {
+        let (mut rules, mut asked, mut fields) =
+            (Rules::default(), Asked::default(), HeaderMap::new());
+        let valid = |s| Valid { statuses: 404..=404, lifetime: Duration::from_secs(s) };
+        for part in response.split('|').map(str::trim) {
+            match part {
+                "" => {}
+                "AUTHORIZED" => asked.authorized = true,
+                "VALID-404" => rules.valid = vec![valid(60)],
+                "VALID-404-0" => rules.valid = vec![valid(0)],
+                "IGNORE-COOKIE" => {
+                    rules.ignore = IgnoredFields { set_cookie: true, ..Default::default() };
+                }
+                field => {
+                    let (name, value) = field.split_once(": ").unwrap();
+                    let name: HeaderName = name.parse().unwrap();
+                    fields.append(name, HeaderValue::from_str(value).unwrap());
+                }
+            }
+        }
+        let now = Timestamp::from_secs(784_111_777);
+        let times = Times { requested: now, received: now };
+        let status = StatusCode::from_u16(status).unwrap();
+        let found = match storable(asked, status, &fields, &rules, times) {
+            Storable::No(reason) => reason.to_string(),
+            Storable::Yes(stored) if stored.lifetime.is_zero() => "to validate".to_owned(),
+            Storable::Yes(stored) => format!("fresh {}", stored.lifetime.as_secs()),
+        };
+        assert_eq!(found, expected, "{status} {response}");
+    }
+
+    #[test]
+    fn a_response_without_date_gets_the_time_it_arrived() {
+        let mut fields = HeaderMap::new();
+        fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=9"));
+        fields.insert(header::AGE, HeaderValue::from_static("3"));
+        let now = Timestamp::from_secs(784_111_777);
+        let times = Times { requested: now, received: now };
+        let found = storable(Asked::default(), StatusCode::OK, &fields, &Rules::default(), times);
+        let Storable::Yes(stored) = found else { panic!("{found:?}") };
+        assert_eq!(stored.fields[header::DATE], "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert!(!stored.fields.contains_key(header::AGE));
+    }
+}

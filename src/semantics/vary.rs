@@ -1,0 +1,175 @@
+//! Which request fields tell the variants of a key apart. (RFC 9111 section 4.1)
+
+use http::{HeaderMap, HeaderName, header};
+
+use super::directives::members;
+use super::key::KeyHash;
+use super::reason::Reason;
+use super::variants::Variants;
+
+/// Fields that `Vary` may name before we stop following it.
+pub const NAMES_MAX: usize = 32;
+
+/// Variants kept under one key; the oldest goes when one more comes.
+pub const VARIANTS_MAX: usize = 128;
+
+/// The request fields that `Vary` names, sorted, without repetition; empty where the response does
+/// not vary.
+///
+/// # Errors
+/// The response must not be stored: `*` anywhere in the list matches no later request, and more
+/// than `NAMES_MAX` names are not followed.
+pub fn names(fields: &HeaderMap) -> Result<Vec<HeaderName>, Reason> {
+    let mut names = Vec::new();
+    for line in fields.get_all(header::VARY) {
+        for member in members(line.as_bytes()) {
+            // What is no field name cannot be matched by any request: the same as `*`.
+            let name = HeaderName::from_bytes(member).ok().filter(|name| name.as_str() != "*");
+            names.push(name.ok_or(Reason::VaryStar)?);
+            if names.len() > NAMES_MAX * 2 {
+                return Err(Reason::VaryTooLong);
+            }
+        }
+    }
+    names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+    names.dedup();
+    if names.len() > NAMES_MAX { Err(Reason::VaryTooLong) } else { Ok(names) }
+}
+
+impl Variants {
+    /// A list without variants, for a key that is found to vary by `names`.
+    pub fn new(names: Vec<HeaderName>, nonce: u64) -> Self {
+        Self { names, nonce, hashes: Vec::new() }
+    }
+
+    /// Where the variant for a request with these fields rests under `key`. Everything is
+    /// prefixed with its length, so that no two different requests give the same text.
+    pub fn hash_for(&self, key: &[u8], request: &HeaderMap) -> KeyHash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.nonce.to_le_bytes());
+        update_with_length(&mut hasher, key);
+        for name in &self.names {
+            update_with_length(&mut hasher, name.as_str().as_bytes());
+            let lines = request.get_all(name);
+            // Absent and empty differ: an absent field has no member count at all.
+            let present = request.contains_key(name);
+            hasher.update(&[u8::from(present)]);
+            for member in lines.iter().flat_map(|line| members(line.as_bytes())) {
+                update_with_length(&mut hasher, member);
+            }
+        }
+        KeyHash::from_blake3(&hasher.finalize())
+    }
+
+    /// This list with `hash` as its newest variant, and the one that had to go for it.
+    #[must_use]
+    pub fn with(&self, hash: KeyHash) -> (Self, Option<KeyHash>) {
+        let mut hashes: Vec<_> =
+            self.hashes.iter().copied().filter(|known| *known != hash).collect();
+        let dropped = (hashes.len() >= VARIANTS_MAX).then(|| hashes.remove(0));
+        hashes.push(hash);
+        (Self { names: self.names.clone(), nonce: self.nonce, hashes }, dropped)
+    }
+
+    /// The union of the names known and those that a new response brings; `None` if nothing is
+    /// new.
+    pub fn widened(&self, names: &[HeaderName]) -> Option<Vec<HeaderName>> {
+        if names.iter().all(|name| self.names.contains(name)) {
+            return None;
+        }
+        let mut all = self.names.clone();
+        all.extend_from_slice(names);
+        all.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        all.dedup();
+        Some(all)
+    }
+}
+
+fn update_with_length(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+    hasher.update(&(bytes.len() as u64).to_le_bytes());
+    hasher.update(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    #[rustfmt::skip]
+    #[test]
+    fn reads_names_and_finds_the_star_anywhere() {
+        check(&[], Ok(""));
+        check(&["Accept, Foo", "ACCEPT"], Ok("accept foo"));
+        check(&["*"], Err(Reason::VaryStar));
+        check(&[", *"], Err(Reason::VaryStar));
+        check(&["", "*"], Err(Reason::VaryStar));
+        check(&["Foo, *"], Err(Reason::VaryStar));
+        check(&["*, Foo"], Err(Reason::VaryStar));
+        check(&["a b"], Err(Reason::VaryStar));
+        let many: Vec<_> = (0..40).map(|n| format!("x{n}")).collect();
+        check(&[&many.join(",")], Err(Reason::VaryTooLong));
+    }
+
+    #[track_caller]
+    fn check(lines: &[&str], expected: Result<&str, Reason>) {
+        let fields = fields("vary", lines);
+        let found = names(&fields)
+            .map(|names| names.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(" "));
+        assert_eq!(found, expected.map(str::to_owned), "{lines:?}");
+    }
+
+    #[rustfmt::skip]
+    #[test]
+    fn requests_match_by_the_named_fields_only() {
+        same(&["a, b"], &["a,b"], true, "blanks around commas");
+        same(&["a", "b"], &["a, b"], true, "lines are one list");
+        same(&["a"], &["b"], false, "values");
+        same(&[], &[""], false, "absent is not empty");
+        same(&[], &[], true, "absent is absent");
+        same(&["a, b"], &["b, a"], false, "order");
+    }
+
+    #[track_caller]
+    fn same(one: &[&str], other: &[&str], expected: bool, why: &str) {
+        let variants = Variants::new(vec![HeaderName::from_static("accept")], 7);
+        let mut two = fields("accept", other);
+        two.insert("unnamed", HeaderValue::from_static("x"));
+        let equal =
+            variants.hash_for(b"k", &fields("accept", one)) == variants.hash_for(b"k", &two);
+        assert_eq!(equal, expected, "{one:?} {other:?}: {why}");
+    }
+
+    #[test]
+    fn the_oldest_variant_goes_for_one_too_many() {
+        let mut variants = Variants::new(Vec::new(), 7);
+        for number in 0..VARIANTS_MAX as u128 {
+            variants = variants.with(KeyHash(number)).0;
+        }
+        let (variants, dropped) = variants.with(KeyHash(999));
+        assert_eq!(dropped, Some(KeyHash(0)));
+        assert_eq!((variants.hashes.len(), variants.hashes.last()), (128, Some(&KeyHash(999))));
+    }
+
+    fn fields(name: &'static str, lines: &[&str]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for line in lines {
+            fields.append(name, HeaderValue::from_str(line).unwrap());
+        }
+        fields
+    }
+
+    proptest! {
+        #[test]
+        fn keys_and_values_cannot_run_into_each_other(
+            one in ("[a-c:,]{0,6}", "[a-c]{1,4}"), other in ("[a-c:,]{0,6}", "[a-c]{1,4}"),
+        ) {
+            prop_assume!(one != other);
+            let variants = Variants::new(vec![HeaderName::from_static("a")], 7);
+            let hash = |(key, value): &(String, String)| {
+                variants.hash_for(key.as_bytes(), &fields("a", &[value]))
+            };
+            prop_assert_ne!(hash(&one), hash(&other));
+        }
+    }
+}
