@@ -16,7 +16,14 @@ use crate::semantics::stale::Failure;
 #[derive(Default)]
 pub struct Flights {
     /// Guards which flight answers for which place. Held for a moment, never across a wait.
-    flying: Mutex<HashMap<KeyHash, Arc<Flight>>>,
+    flying: Mutex<Flying>,
+}
+
+#[derive(Default)]
+struct Flying {
+    by_place: HashMap<KeyHash, Arc<Flight>>,
+    /// Those that nobody waits for; a purge has to reach them all the same.
+    beside: Vec<Arc<Flight>>,
 }
 
 /// What a request for something that is not stored may do.
@@ -67,25 +74,18 @@ impl Flights {
     /// Joins the fetch for `at`, or begins one.
     pub fn join(self: &Arc<Self>, primary: KeyHash, at: KeyHash) -> Turn {
         let mut flying = self.flying();
-        if let Some(flight) = flying.get(&at) {
+        if let Some(flight) = flying.by_place.get(&at) {
             return Turn::Wait(Waiter { outcome: flight.outcome.subscribe() });
         }
-        let flight = Arc::new(Flight {
-            primary,
-            outcome: watch::Sender::new(None),
-            purged: Mutex::new(false),
-        });
-        flying.insert(at, Arc::clone(&flight));
+        let flight = Flight::new(primary);
+        flying.by_place.insert(at, Arc::clone(&flight));
         Turn::Fetch(Permit { flights: Arc::clone(self), flight, places: vec![at] })
     }
 
     /// A permit that nobody waits for, for a fetch beside others.
-    pub fn alone(self: &Arc<Self>, primary: KeyHash) -> Permit {
-        let flight = Arc::new(Flight {
-            primary,
-            outcome: watch::Sender::new(None),
-            purged: Mutex::new(false),
-        });
+    pub fn beside(self: &Arc<Self>, primary: KeyHash) -> Permit {
+        let flight = Flight::new(primary);
+        self.flying().beside.push(Arc::clone(&flight));
         Permit { flights: Arc::clone(self), flight, places: Vec::new() }
     }
 
@@ -93,20 +93,31 @@ impl Flights {
     /// and who asks from now on fetches anew.
     pub fn purge(&self, primary: KeyHash) {
         let mut forgotten = Vec::new();
-        self.flying().retain(|_, flight| {
+        let mut forget = |flight: &Arc<Flight>| {
             let keep = flight.primary != primary;
             if !keep {
                 forgotten.push(Arc::clone(flight));
             }
             keep
-        });
+        };
+        let mut flying = self.flying();
+        flying.by_place.retain(|_, flight| forget(flight));
+        flying.beside.retain(forget);
+        drop(flying);
         for flight in forgotten {
             *lock(&flight.purged) = true;
         }
     }
 
-    fn flying(&self) -> MutexGuard<'_, HashMap<KeyHash, Arc<Flight>>> {
+    fn flying(&self) -> MutexGuard<'_, Flying> {
         lock(&self.flying)
+    }
+}
+
+impl Flight {
+    fn new(primary: KeyHash) -> Arc<Self> {
+        let (outcome, purged) = (watch::Sender::new(None), Mutex::new(false));
+        Arc::new(Self { primary, outcome, purged })
     }
 }
 
@@ -114,7 +125,7 @@ impl Permit {
     /// Answers for `at` as well, now that it is known that the response will rest there.
     pub fn also_at(&mut self, at: KeyHash) {
         if !self.places.is_empty() && !self.places.contains(&at) {
-            self.flights.flying().entry(at).or_insert_with(|| Arc::clone(&self.flight));
+            self.flights.flying().by_place.entry(at).or_insert_with(|| Arc::clone(&self.flight));
             self.places.push(at);
         }
     }
@@ -136,9 +147,12 @@ impl Drop for Permit {
         let mut flying = self.flights.flying();
         for at in &self.places {
             // After a purge another flight may be in our place: leave it alone.
-            if flying.get(at).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
-                flying.remove(at);
+            if flying.by_place.get(at).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+                flying.by_place.remove(at);
             }
+        }
+        if self.places.is_empty() {
+            flying.beside.retain(|flight| !Arc::ptr_eq(flight, &self.flight));
         }
         drop(flying);
         self.flight.outcome.send_if_modified(|outcome| {
@@ -217,6 +231,16 @@ mod tests {
         let _permit = fetch(flights.join(KEY, KEY));
         let waiter = wait(flights.join(KEY, KEY));
         assert!(waiter.outcome(Duration::from_millis(1)).await.is_none());
+    }
+
+    #[test]
+    fn a_purge_reaches_a_fetch_beside_others() {
+        let flights = Arc::new(Flights::default());
+        let beside = flights.beside(KEY);
+        let other = flights.beside(KeyHash(9));
+        flights.purge(KEY);
+        assert!(beside.unless_purged(|| ()).is_none());
+        assert!(other.unless_purged(|| ()).is_some());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 pub mod lookup;
 pub mod lock;
 pub mod fill;
+pub mod follow;
 pub mod place;
 pub mod purge;
 
@@ -12,6 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use moka::sync::Cache;
+
+use lock::{Flights, Permit, Turn};
 
 use crate::clock::Clock;
 use crate::config;
@@ -26,7 +29,7 @@ pub struct Zone {
     /// Where its responses rest.
     pub store: Arc<Tiered>,
     clock: Clock,
-    flights: Arc<lock::Flights>,
+    flights: Arc<Flights>,
     /// One response's place is worked out at a time, per part of the keys.
     placing: Vec<tokio::sync::Mutex<()>>,
     /// Keys whose last answer could not be shared, and until when nobody waits for them.
@@ -50,6 +53,16 @@ impl Zone {
                 .time_to_idle(config.inactive.max(Duration::from_secs(1)))
                 .build(),
         })
+    }
+
+    /// Joins the fetch for what would rest at `at` under a key, or begins one.
+    pub fn join(&self, primary: KeyHash, at: KeyHash) -> Turn {
+        self.flights.join(primary, at)
+    }
+
+    /// A permit to fetch beside everybody else.
+    pub fn fetch_beside(&self, primary: KeyHash) -> Permit {
+        self.flights.beside(primary)
     }
 
     /// Counts a request for a key that is not stored; how many there were, this one included

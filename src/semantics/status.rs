@@ -104,6 +104,20 @@ pub struct Handling {
     pub reason: Reason,
 }
 
+impl Handling {
+    /// A request that went upstream.
+    pub const fn forwarded(forwarded: Forwarded, reason: Reason) -> Self {
+        Self {
+            forwarded: Some(forwarded),
+            forwarded_status: None,
+            stored: false,
+            collapsed: false,
+            ttl_s: None,
+            reason,
+        }
+    }
+}
+
 impl fmt::Display for Handling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("larder")?;

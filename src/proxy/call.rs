@@ -1,0 +1,100 @@
+//! A request on its way through the proxy, with what admission and routing found out.
+
+use std::sync::Arc;
+
+use http::Method;
+use http::request::Parts;
+
+use super::route::{Cache, Route, Site};
+use super::{Connection, Worker};
+use crate::cache::lookup::Key;
+use crate::semantics::date::Timestamp;
+
+/// A request as the steps see it. Borrowed, so that a hit copies nothing.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) worker: &'a Arc<Worker>,
+    pub(super) site: &'a Arc<Site>,
+    pub(super) route: &'a Arc<Route>,
+    pub(super) request: &'a Parts,
+    /// In lower case, without port.
+    pub(super) host: &'a str,
+    /// Decoded and without dot segments.
+    pub(super) path: &'a str,
+    pub(super) connection: Connection,
+    /// When the request came.
+    pub(super) now: Timestamp,
+}
+
+/// A request that outlives its client's interest, for what goes on behind an answer.
+pub(super) struct OwnedCall {
+    worker: Arc<Worker>,
+    site: Arc<Site>,
+    route: Arc<Route>,
+    request: Parts,
+    host: String,
+    path: String,
+    connection: Connection,
+    now: Timestamp,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn to_owned(self) -> OwnedCall {
+        OwnedCall {
+            worker: Arc::clone(self.worker),
+            site: Arc::clone(self.site),
+            route: Arc::clone(self.route),
+            request: self.request.clone(),
+            host: self.host.to_owned(),
+            path: self.path.to_owned(),
+            connection: self.connection,
+            now: self.now,
+        }
+    }
+
+    /// The key of this request in the route's cache.
+    pub(super) fn key(&self, cache: &Cache) -> Key {
+        let mut text = Vec::with_capacity(KEY_CAPACITY);
+        cache.settings.key.write(self, &mut text);
+        Key::new(text)
+    }
+
+    /// The keys under which answers to reading this request's target are stored: one, or one for
+    /// each method where the key holds the method.
+    pub(super) fn keys_for_reading(&self, cache: &Cache) -> Vec<Key> {
+        let mut request = self.request.clone();
+        let mut keys: Vec<Key> = Vec::with_capacity(2);
+        for method in [Method::GET, Method::HEAD] {
+            request.method = method;
+            let key = Call { request: &request, ..*self }.key(cache);
+            if keys.iter().all(|known| known.hash != key.hash) {
+                keys.push(key);
+            }
+        }
+        keys
+    }
+
+    /// Path and query as they were sent.
+    pub(super) fn request_uri(&self) -> &'a str {
+        self.request.uri.path_and_query().map_or("/", |target| target.as_str())
+    }
+}
+
+impl OwnedCall {
+    /// The view that the steps work with.
+    pub(super) fn view(&self) -> Call<'_> {
+        Call {
+            worker: &self.worker,
+            site: &self.site,
+            route: &self.route,
+            request: &self.request,
+            host: &self.host,
+            path: &self.path,
+            connection: self.connection,
+            now: self.now,
+        }
+    }
+}
+
+/// Most keys fit without growing.
+const KEY_CAPACITY: usize = 192;

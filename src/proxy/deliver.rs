@@ -1,0 +1,229 @@
+//! What this client gets: 304, 206, HEAD, `Age`, `Cache-Status`. (RFC 9110 sections 13 and 14)
+
+use std::fmt::Write;
+use std::ops::Range;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+
+use super::call::Call;
+use super::route::Cache;
+use crate::body::Body;
+use crate::cache::fill::Fill;
+use crate::observe::exchange::UpstreamFacts;
+use crate::semantics::reason::Reason;
+use crate::semantics::status::{CacheStatus, Handling};
+use crate::semantics::stored::Stored;
+use crate::semantics::{precondition, range};
+use crate::store;
+
+/// A response for the client, and what is recorded of it.
+pub(super) struct Answer {
+    pub(super) response: Response<Body>,
+    pub(super) cache: Option<CacheStatus>,
+    pub(super) reason: Reason,
+    pub(super) collapsed: bool,
+    pub(super) zone: Option<usize>,
+    pub(super) upstream: Option<UpstreamFacts>,
+}
+
+/// A stored response that is about to be served.
+pub(super) struct Served {
+    pub(super) stored: Arc<Stored>,
+    pub(super) source: Source,
+    pub(super) status: CacheStatus,
+    pub(super) handling: Handling,
+}
+
+/// Where its body is.
+pub(super) enum Source {
+    /// At rest.
+    Rest(store::Body),
+    /// On its way.
+    Fill(Arc<Fill>),
+}
+
+impl Answer {
+    /// An answer of our own.
+    pub(super) fn own(
+        response: Response<Body>,
+        reason: Reason,
+        cache: Option<CacheStatus>,
+    ) -> Self {
+        Self { response, cache, reason, collapsed: false, zone: None, upstream: None }
+    }
+
+    /// The same, with what was asked of an upstream for it.
+    pub(super) fn after(mut self, upstream: Option<UpstreamFacts>) -> Self {
+        self.upstream = upstream;
+        self
+    }
+}
+
+/// Answers from a stored response, as far as the client wants it.
+pub(super) fn stored(call: &Call<'_>, cache: &Cache, served: Served) -> Answer {
+    let Served { stored, source, status, handling } = served;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = stored.status;
+    *response.headers_mut() = stored.fields.clone();
+    let age_s = stored.age(call.now).as_secs();
+    // A response that was just fetched has an age only if it came with one.
+    if handling.forwarded.is_none() || age_s > 0 {
+        response.headers_mut().insert(header::AGE, HeaderValue::from(age_s));
+    }
+    let request = &call.request.headers;
+    if precondition::not_modified(request, &stored) {
+        not_modified(&mut response);
+    } else {
+        match wanted(call, &stored, &source) {
+            range::Wanted::Whole => whole(call, &mut response, source),
+            range::Wanted::Part(part) => partial(&mut response, &source, part),
+            range::Wanted::Unsatisfiable => unsatisfiable(&mut response, &source),
+        }
+    }
+    finish(call, response, handling, Some(status), Some(cache.zone_number))
+}
+
+/// Answers with a response that is passed on.
+pub(super) fn passed(
+    call: &Call<'_>,
+    mut response: Response<Body>,
+    handling: Handling,
+    status: Option<CacheStatus>,
+) -> Answer {
+    let fields = response.headers_mut();
+    for name in &FOR_PROXIES {
+        fields.remove(name);
+    }
+    if call.request.method == Method::HEAD && !response.body().is_empty() {
+        // It was asked for as GET; the client gets the head and the length.
+        let length = http_body::Body::size_hint(response.body()).exact();
+        *response.body_mut() = Body::empty();
+        insert_length(response.headers_mut(), length);
+    }
+    let zone = call.route.cache.as_ref().map(|cache| cache.zone_number);
+    finish(call, response, handling, status, zone)
+}
+
+fn finish(
+    call: &Call<'_>,
+    mut response: Response<Body>,
+    handling: Handling,
+    cache: Option<CacheStatus>,
+    zone: Option<usize>,
+) -> Answer {
+    let fields = response.headers_mut();
+    let mut text = String::with_capacity(64);
+    // Writing to memory does not fail.
+    let _ = write!(text, "{handling}");
+    if let Ok(value) = HeaderValue::try_from(text) {
+        fields.append(CACHE_STATUS, value);
+    }
+    if let (Some(name), Some(status)) = (&call.route.settings.status_header, cache) {
+        fields.insert(name.clone(), HeaderValue::from_static(status.word()));
+    }
+    Answer {
+        response,
+        cache,
+        reason: handling.reason,
+        collapsed: handling.collapsed,
+        zone,
+        upstream: None,
+    }
+}
+
+fn wanted(call: &Call<'_>, stored: &Stored, source: &Source) -> range::Wanted {
+    let request = &call.request.headers;
+    match (request.get(header::RANGE), source.length()) {
+        (Some(value), Some(length))
+            if call.request.method == Method::GET
+                && stored.status == StatusCode::OK
+                && precondition::if_range_holds(request, stored) =>
+        {
+            range::wanted(value.as_bytes(), length)
+        }
+        _ => range::Wanted::Whole,
+    }
+}
+
+fn whole(call: &Call<'_>, response: &mut Response<Body>, source: Source) {
+    let length = source.length();
+    if call.request.method == Method::HEAD {
+        insert_length(response.headers_mut(), length);
+    } else {
+        *response.body_mut() = source.body(0..length.unwrap_or(u64::MAX));
+    }
+}
+
+fn partial(response: &mut Response<Body>, source: &Source, part: Range<u64>) {
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let length = source.length().unwrap_or(0);
+    let content = format!("bytes {}-{}/{length}", part.start, part.end - 1);
+    insert_content_range(response.headers_mut(), content);
+    *response.body_mut() = source.body(part);
+}
+
+fn unsatisfiable(response: &mut Response<Body>, source: &Source) {
+    *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+    let content = format!("bytes */{}", source.length().unwrap_or(0));
+    insert_content_range(response.headers_mut(), content);
+}
+
+/// RFC 9110 section 15.4.5: what describes a body is left out, since there is none.
+fn not_modified(response: &mut Response<Body>) {
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    for name in &OF_A_BODY {
+        response.headers_mut().remove(name);
+    }
+}
+
+fn insert_content_range(fields: &mut HeaderMap, content: String) {
+    if let Ok(content) = HeaderValue::try_from(content) {
+        fields.insert(header::CONTENT_RANGE, content);
+    }
+}
+
+fn insert_length(fields: &mut HeaderMap, length: Option<u64>) {
+    if let Some(length) = length {
+        fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}
+
+impl Source {
+    fn length(&self) -> Option<u64> {
+        match self {
+            Self::Rest(store::Body::Memory(bytes)) => Some(bytes.len() as u64),
+            Self::Rest(store::Body::Disk(body)) => Some(body.len()),
+            Self::Fill(fill) => fill.length,
+        }
+    }
+
+    /// The bytes of a range that lies within the length, where that is known.
+    fn body(&self, part: Range<u64>) -> Body {
+        match self {
+            Self::Rest(store::Body::Memory(bytes)) => {
+                Body::full(bytes.slice(part.start as usize..part.end as usize))
+            }
+            Self::Rest(store::Body::Disk(body)) => body.stream(part),
+            Self::Fill(fill) => Body::stream(fill.follow(part)),
+        }
+    }
+}
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// What origins tell proxies and not clients (nginx: proxy_hide_header's defaults).
+const FOR_PROXIES: [HeaderName; 4] = [
+    HeaderName::from_static("x-accel-expires"),
+    HeaderName::from_static("x-accel-limit-rate"),
+    HeaderName::from_static("x-accel-buffering"),
+    HeaderName::from_static("x-accel-charset"),
+];
+
+const OF_A_BODY: [HeaderName; 5] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::CONTENT_LANGUAGE,
+];

@@ -1,0 +1,111 @@
+//! Whose fault it is, and which status says so.
+
+use http::{HeaderValue, Method, Response, StatusCode, header};
+
+use super::deliver::Answer;
+use crate::body::{self, Body};
+use crate::semantics::date::{Timestamp, http_date};
+use crate::semantics::reason::Reason;
+use crate::semantics::stale::Failure;
+use crate::semantics::status::CacheStatus;
+use crate::upstream;
+
+/// Why a request gets an answer of our own: one variant per response we may give.
+#[derive(Debug)]
+pub(super) enum Error {
+    /// The request is malformed in this respect.
+    BadRequest(&'static str),
+    /// Its framing or transfer coding is one we do not understand.
+    NotImplemented(&'static str),
+    /// A method that is not to be had here.
+    MethodNotAllowed,
+    /// A purge from where none is allowed.
+    Forbidden,
+    /// No route for the path.
+    NotFound,
+    /// No site for the host, and the site that would stand in is strict.
+    Misdirected,
+    /// The body is larger than the route takes.
+    TooLarge,
+    /// The target is longer than we take.
+    UriTooLong,
+    /// The body took too long to come.
+    RequestTimeout,
+    /// The upstream failed like this.
+    Upstream(Failure),
+}
+
+impl Error {
+    /// The only place that knows which error has which status.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Upstream(Failure::Timeout) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Upstream(_) => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// The response to the client: the status and nothing that is not its business.
+    pub(super) fn answer(&self, now: Timestamp) -> Answer {
+        if let Self::BadRequest(what) | Self::NotImplemented(what) = self {
+            tracing::debug!(what, status = self.status().as_u16(), "request refused");
+        }
+        let mut response = plain(self.status(), now);
+        match self {
+            Self::Upstream(_) | Self::NotFound | Self::Forbidden => {}
+            Self::MethodNotAllowed => {
+                let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+                response.headers_mut().insert(header::ALLOW, allow);
+            }
+            // What follows such a request on the connection cannot be trusted.
+            _ => {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+        }
+        let (reason, cache) = match self {
+            Self::Upstream(_) => (Reason::UpstreamFailed, Some(CacheStatus::Miss)),
+            _ => (Reason::Refused, None),
+        };
+        Answer::own(response, reason, cache)
+    }
+}
+
+/// A response of our own: a line of text that says its status.
+pub(super) fn plain(status: StatusCode, now: Timestamp) -> Response<Body> {
+    let text = format!("{} {}\n", status.as_str(), status.canonical_reason().unwrap_or(""));
+    let mut response = Response::new(Body::full(text));
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    fields.insert(header::SERVER, HeaderValue::from_static("larder"));
+    if let Ok(date) = HeaderValue::from_str(&http_date(now).to_string()) {
+        fields.insert(header::DATE, date);
+    }
+    response
+}
+
+/// What an upstream's failure means for the client, and for what is stored.
+pub(super) fn of_upstream(error: &upstream::Error) -> Error {
+    match &error.kind {
+        upstream::Kind::RequestBody(body::Error::TooLarge(_)) => Error::TooLarge,
+        upstream::Kind::RequestBody(body::Error::Timeout(_)) => Error::RequestTimeout,
+        upstream::Kind::RequestBody(body::Error::Transfer(_)) => Error::BadRequest("body"),
+        upstream::Kind::Timeout => Error::Upstream(Failure::Timeout),
+        upstream::Kind::InvalidResponse => Error::Upstream(Failure::InvalidHeader),
+        _ => Error::Upstream(Failure::Error),
+    }
+}
+
+/// Whether the method is one we never pass on.
+pub(super) fn is_refused(method: &Method) -> bool {
+    matches!(*method, Method::CONNECT | Method::TRACE)
+}

@@ -1,0 +1,118 @@
+//! What the variables of a template stand for. (nginx: embedded variables)
+
+use std::io::Write;
+
+use http::{HeaderMap, HeaderName, Version, header};
+
+use super::call::Call;
+use crate::config::template::{Facts, Variable};
+
+impl Facts for Call<'_> {
+    fn write(&self, variable: &Variable, out: &mut Vec<u8>) {
+        let request = self.request;
+        let query = request.uri.query();
+        let mut text = |text: &str| out.extend_from_slice(text.as_bytes());
+        match variable {
+            Variable::Scheme => text("http"),
+            Variable::Host => text(self.host_or_name()),
+            Variable::RequestUri => text(self.request_uri()),
+            Variable::Uri => text(self.path),
+            Variable::Args => text(query.unwrap_or("")),
+            Variable::IsArgs => text(query.map_or("", |_| "?")),
+            Variable::Arg(name) => text(argument(query.unwrap_or(""), name)),
+            Variable::RequestMethod => text(request.method.as_str()),
+            Variable::ServerProtocol => text(protocol(request.version)),
+            Variable::ServerName => text(&self.site.name),
+            Variable::ProxyHost => text(&self.route.settings.proxy.host),
+            Variable::ProxyPort => text(proxy_port(&self.route.settings.proxy.host)),
+            Variable::Request => {
+                let uri = self.request_uri();
+                write_to(out, format_args!("{} {uri} {}", request.method, protocol(request.version)));
+            }
+            Variable::RemoteAddr => write_to(out, format_args!("{}", self.connection.remote.ip())),
+            Variable::RemotePort => {
+                write_to(out, format_args!("{}", self.connection.remote.port()));
+            }
+            Variable::ServerAddr => write_to(out, format_args!("{}", self.connection.local.ip())),
+            Variable::ServerPort => write_to(out, format_args!("{}", self.connection.local.port())),
+            Variable::RequestId => write_to(out, format_args!("{:032x}", fastrand::u128(..))),
+            Variable::Http(name) => write_joined(&request.headers, name, out),
+            Variable::ContentLength => write_joined(&request.headers, &header::CONTENT_LENGTH, out),
+            Variable::ContentType => write_joined(&request.headers, &header::CONTENT_TYPE, out),
+            Variable::Cookie(name) => write_cookie(&request.headers, name, out),
+            Variable::RemoteUser => {
+                let authorization = request.headers.get(header::AUTHORIZATION);
+                if let Some(user) = authorization.and_then(crate::observe::access::basic_user) {
+                    out.extend_from_slice(&user);
+                }
+            }
+            Variable::ProxyAddXForwardedFor => {
+                write_joined(&request.headers, &X_FORWARDED_FOR, out);
+                let separator = if request.headers.contains_key(&X_FORWARDED_FOR) { ", " } else { "" };
+                write_to(out, format_args!("{separator}{}", self.connection.remote.ip()));
+            }
+            // Known only once there is a response.
+            Variable::UpstreamCacheStatus
+            | Variable::UpstreamAddr
+            | Variable::UpstreamHttp(_)
+            | Variable::Status => {}
+        }
+    }
+}
+
+impl<'a> Call<'a> {
+    /// nginx: the request's host, or the site's name where an old client named none.
+    fn host_or_name(&self) -> &'a str {
+        if self.host.is_empty() { &self.site.name } else { self.host }
+    }
+}
+
+fn write_to(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    // Writing to memory does not fail.
+    let _ = out.write_fmt(text);
+}
+
+fn write_joined(fields: &HeaderMap, name: &HeaderName, out: &mut Vec<u8>) {
+    for (number, value) in fields.get_all(name).iter().enumerate() {
+        if number > 0 {
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(value.as_bytes());
+    }
+}
+
+fn write_cookie(fields: &HeaderMap, name: &str, out: &mut Vec<u8>) {
+    let cookies = fields
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    for cookie in cookies.map(<[u8]>::trim_ascii) {
+        if let Some(rest) = cookie.strip_prefix(name.as_bytes())
+            && let Some(value) = rest.strip_prefix(b"=")
+        {
+            return out.extend_from_slice(value);
+        }
+    }
+}
+
+/// The first parameter of a query with this name; names match without case, as nginx has it.
+fn argument<'a>(query: &'a str, name: &str) -> &'a str {
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(key, _)| key.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+fn proxy_port(host: &str) -> &str {
+    let port = host.rsplit_once(':').map(|(_, port)| port);
+    port.filter(|port| port.bytes().all(|byte| byte.is_ascii_digit())).unwrap_or("80")
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

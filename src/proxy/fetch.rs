@@ -1,0 +1,328 @@
+//! One exchange with an upstream whose answer may be stored, and its tee into a fill.
+//!
+//! It runs as a task of its own: it ends when the response is stored, whoever still wants it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body::Body as HttpBody;
+use tokio::sync::oneshot;
+
+use super::call::OwnedCall;
+use super::error::{self, Error};
+use super::outgoing;
+use super::route::Cache;
+use super::serve::any_is_true;
+use crate::body::{self, Body};
+use crate::cache::fill::{Fill, Writer};
+use crate::cache::follow::Follower;
+use crate::cache::lock::{Outcome, Permit};
+use crate::cache::lookup::{Found, Key};
+use crate::observe::exchange::UpstreamFacts;
+use crate::semantics::date::Timestamp;
+use crate::semantics::freshness::Times;
+use crate::semantics::key::KeyHash;
+use crate::semantics::reason::Reason;
+use crate::semantics::reuse::{self, Reuse};
+use crate::semantics::stale::{self, Failure};
+use crate::semantics::storable::{Asked, Storable, storable};
+use crate::semantics::stored::Stored;
+use crate::semantics::{fields, validation, vary};
+use crate::upstream;
+
+/// A fetch that is about to begin.
+pub(super) struct Fetch {
+    call: Arc<OwnedCall>,
+    cache: Arc<Cache>,
+    key: Key,
+    permit: Permit,
+    /// Where the response would rest, as far as is known before it comes.
+    at: KeyHash,
+    stale: Option<Found>,
+    /// Why the answer is not to be stored, whatever it says.
+    dont_store: Option<Reason>,
+    request: Request<()>,
+}
+
+/// What came of a fetch.
+pub(super) struct Report {
+    pub(super) fetched: Fetched,
+    pub(super) upstream: Option<UpstreamFacts>,
+}
+
+/// What came of a fetch, for the request that began it.
+pub(super) enum Fetched {
+    /// A response that is being stored: follow it.
+    Stream {
+        fill: Arc<Fill>,
+        /// Keeps the fill from finding that nobody follows it.
+        first: Follower,
+        status: u16,
+    },
+    /// The stored response is good again.
+    Freshened(Found),
+    /// A response that is not stored.
+    Pass(Box<Response<Body>>, Reason),
+    /// No answer that is of use.
+    Failed(Error),
+}
+
+impl Fetch {
+    /// Prepares a fetch.
+    ///
+    /// # Errors
+    /// The request cannot be sent on: answer with the error.
+    pub(super) fn new(
+        call: &Arc<OwnedCall>,
+        cache: &Arc<Cache>,
+        key: &Key,
+        permit: Permit,
+        (at, stale, dont_store): (KeyHash, Option<Found>, Option<Reason>),
+    ) -> Result<Self, Error> {
+        let mut request = outgoing::request(&call.view())?;
+        outgoing::ask_for_all(&mut request, cache.settings.convert_head);
+        let (call, cache, key) = (Arc::clone(call), Arc::clone(cache), key.clone());
+        Ok(Self { call, cache, key, permit, at, stale, dont_store, request })
+    }
+
+    /// Fetches; ready when it is known what comes. The rest goes on behind.
+    pub(super) async fn run(self) -> Report {
+        let (report, reported) = oneshot::channel();
+        tokio::spawn(self.fetch(report));
+        reported.await.unwrap_or_else(|_| {
+            // Only a panic drops the sender unused; the worker goes on.
+            Report { fetched: Fetched::Failed(Error::Upstream(Failure::Error)), upstream: None }
+        })
+    }
+
+    /// Fetches for nobody in particular.
+    pub(super) fn run_behind(self) {
+        let (report, _) = oneshot::channel();
+        tokio::spawn(self.fetch(report));
+    }
+
+    async fn fetch(mut self, report: oneshot::Sender<Report>) {
+        let (worker, route) = {
+            let view = self.call.view();
+            (Arc::clone(view.worker), Arc::clone(view.route))
+        };
+        let clock = &worker.proxy.clock;
+        let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));
+        let validating = self.make_conditional();
+        let request = std::mem::replace(&mut self.request, Request::new(()));
+        let sent = upstream::send(
+            &route.group,
+            &worker.pools[route.group_number],
+            outgoing::with_body(request, Body::empty()),
+            &route.settings.timeout,
+        )
+        .await;
+        let times = Times { requested, received: Timestamp::from(clock.now()) };
+        let facts = |peer: Option<&Arc<str>>| facts(peer, clock.instant(), begun);
+        let reply = match sent {
+            Ok(reply) => reply,
+            Err(failure) => {
+                let upstream = facts(failure.peer.as_ref());
+                tracing::warn!(error = %failure.error, "upstream failed");
+                let fetched = self.failed(error::of_upstream(&failure.error));
+                return tell(report, fetched, upstream);
+            }
+        };
+        let upstream = facts(Some(&reply.peer));
+        let mut response = reply.response;
+        clean(&mut response);
+        if validating && response.status() == StatusCode::NOT_MODIFIED {
+            let fetched = self.not_modified(response.headers(), times).await;
+            return tell(report, fetched, upstream);
+        }
+        if self.stale_stands_in_for(response.status()) {
+            let failure = Failure::Status(response.status().as_u16());
+            let fetched = self.failed(Error::Upstream(failure));
+            return tell(report, fetched, upstream);
+        }
+        match self.storable(&response, times) {
+            Storable::No(reason) => {
+                let fetched = self.pass(response, reason).await;
+                tell(report, fetched, upstream);
+            }
+            Storable::Yes(stored) => self.store(*stored, response, report, upstream).await,
+        }
+    }
+
+    fn make_conditional(&mut self) -> bool {
+        let rules = &self.cache.settings.rules;
+        match &self.stale {
+            Some(found) if rules.revalidate => {
+                validation::make_conditional(&found.stored, self.request.headers_mut())
+            }
+            _ => false,
+        }
+    }
+
+    fn failed(&self, error: Error) -> Fetched {
+        let outcome = match &error {
+            Error::Upstream(failure) => Outcome::Failed(*failure),
+            _ => Outcome::Abandoned,
+        };
+        self.permit.settle(outcome);
+        Fetched::Failed(error)
+    }
+
+    fn stale_stands_in_for(&self, status: StatusCode) -> bool {
+        let (rules, status) = (&self.cache.settings.rules, status.as_u16());
+        let now = self.call.view().now;
+        stale::is_failure(status, rules)
+            && self.stale.as_ref().is_some_and(|found| {
+                stale::may_stand_in(&found.stored, rules, Failure::Status(status), now)
+            })
+    }
+
+    fn asked(&self) -> Asked {
+        let view = self.call.view();
+        Asked { authorized: view.request.headers.contains_key(header::AUTHORIZATION) }
+    }
+
+    fn storable(&self, response: &Response<Body>, times: Times) -> Storable {
+        if let Some(reason) = self.dont_store {
+            return Storable::No(reason);
+        }
+        if any_is_true(&self.call.view(), &self.cache.settings.no_cache) {
+            return Storable::No(Reason::NoCacheRule);
+        }
+        let length = response.body().size_hint().exact();
+        if length.is_some_and(|length| length > self.cache.zone.store.body_bytes_max()) {
+            return Storable::No(Reason::TooLarge);
+        }
+        let rules = &self.cache.settings.rules;
+        storable(self.asked(), response.status(), response.headers(), rules, times)
+    }
+
+    /// The origin says that what is stored is still good.
+    async fn not_modified(&self, not_modified: &HeaderMap, times: Times) -> Fetched {
+        let Some(found) = &self.stale else {
+            return self.failed(Error::Upstream(Failure::InvalidHeader));
+        };
+        let rules = &self.cache.settings.rules;
+        match validation::freshen(&found.stored, not_modified, self.asked(), rules, times) {
+            Storable::Yes(stored) => {
+                let freshen =
+                    || self.cache.zone.store.freshen(found.at, &found.entry, *stored.clone());
+                let fresh = match self.permit.unless_purged(freshen) {
+                    Some(entry) => Found { entry, stored: Arc::new(*stored), ..found.clone() },
+                    None => found.clone(),
+                };
+                self.permit.settle(Outcome::Freshened(fresh.clone()));
+                Fetched::Freshened(fresh)
+            }
+            Storable::No(_) => {
+                // Good for this answer, but not to be kept any longer.
+                self.cache.zone.store.remove(found.at).await;
+                self.permit.settle(Outcome::Alone);
+                Fetched::Freshened(found.clone())
+            }
+        }
+    }
+
+    /// Passes a response on that is not stored. What it replaces must not be found any more.
+    async fn pass(&self, response: Response<Body>, reason: Reason) -> Fetched {
+        self.cache.zone.mark_hit_for_miss(self.at);
+        self.permit.settle(Outcome::Alone);
+        if let Some(found) = &self.stale
+            && response.status().is_success()
+            && self.dont_store.is_none()
+        {
+            self.cache.zone.store.remove(found.at).await;
+        }
+        Fetched::Pass(Box::new(response), reason)
+    }
+
+    async fn store(
+        mut self,
+        stored: Stored,
+        response: Response<Body>,
+        report: oneshot::Sender<Report>,
+        upstream: Option<UpstreamFacts>,
+    ) {
+        let zone = Arc::clone(&self.cache.zone);
+        let rules = &self.cache.settings.rules;
+        let shareable = reuse::decide(&stored, rules, stored.received) == Reuse::Fresh;
+        let names = if rules.ignore.vary {
+            Vec::new()
+        } else {
+            vary::names(&stored.fields).unwrap_or_default()
+        };
+        let view = self.call.view();
+        let at = zone.place(&self.key, names, &view.request.headers, &mut self.permit).await;
+        let status = stored.status.as_u16();
+        let mut body = response.into_body();
+        let length = body.size_hint().exact();
+        let mut writer = Writer::begin(&zone, self.permit, &self.key.text, at, stored, length);
+        let fill = Arc::clone(writer.fill());
+        if shareable {
+            zone.unmark_hit_for_miss(self.at);
+            writer.permit().settle(Outcome::Stream(Arc::clone(&fill)));
+        } else {
+            zone.mark_hit_for_miss(self.at);
+            writer.permit().settle(Outcome::Alone);
+        }
+        let first = fill.follow(0..u64::MAX);
+        tell(report, Fetched::Stream { fill, first, status }, upstream);
+        match pump(&mut body, &mut writer).await {
+            Ok(bytes) => {
+                if writer.complete().await {
+                    view.worker.shard.stored(self.cache.zone_number, bytes);
+                }
+            }
+            Err(why) => {
+                tracing::warn!(error = %why, "a response broke off and was not stored");
+                writer.fail(why);
+            }
+        }
+    }
+}
+
+async fn pump(body: &mut Body, writer: &mut Writer) -> Result<u64, String> {
+    let mut bytes = 0;
+    while let Some(chunk) = next_chunk(body).await {
+        let chunk = chunk.map_err(|error| error.to_string())?;
+        bytes += chunk.len() as u64;
+        writer.append(chunk).await.map_err(|_| "nobody wanted the rest".to_owned())?;
+    }
+    Ok(bytes)
+}
+
+/// The next bytes of a body; trailers are not stored and end it.
+async fn next_chunk(body: &mut Body) -> Option<Result<Bytes, body::Error>> {
+    let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
+    frame.map(|frame| frame.into_data().ok()).transpose()
+}
+
+/// Makes a response ready to be stored or passed on.
+pub(super) fn clean(response: &mut Response<Body>) {
+    let version = response.version();
+    let fields = response.headers_mut();
+    // An origin that names a field which is not its to remove keeps the field, not the privilege.
+    if fields::remove_hop_by_hop(fields).is_err() {
+        fields.remove(header::CONNECTION);
+        let _ = fields::remove_hop_by_hop(fields);
+    }
+    fields::add_via(fields, version);
+}
+
+/// What is known of an upstream at the moment.
+pub(super) fn facts(
+    peer: Option<&Arc<str>>,
+    now: Instant,
+    begun: Instant,
+) -> Option<UpstreamFacts> {
+    let peer = Arc::clone(peer?);
+    Some(UpstreamFacts { peer, time: now.saturating_duration_since(begun) })
+}
+
+fn tell(report: oneshot::Sender<Report>, fetched: Fetched, upstream: Option<UpstreamFacts>) {
+    // The client may have gone; what was fetched is stored all the same.
+    let _ = report.send(Report { fetched, upstream });
+}

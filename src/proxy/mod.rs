@@ -1,0 +1,136 @@
+//! One request, from admission to response - start reading here.
+//!
+//! ```text
+//!  handle
+//!    | admit     400 405 408 413 414 421 501 ... or an admitted request
+//!    | route     which site, which route; 404 421
+//!    | purge     PURGE, where it is allowed
+//!    |-- cacheable? -------------------.
+//!    v                                 v
+//!  serve   hit | wait | fetch        pass   straight through
+//!    |  fetch   one exchange with      |    invalidates after success
+//!    |          an upstream            |
+//!    v                                 v
+//!  deliver  304, 206, HEAD, Age, Cache-Status; the exchange ends with the body's last byte
+//! ```
+
+pub mod route;
+mod admit;
+mod call;
+mod facts;
+mod outgoing;
+mod purge;
+mod serve;
+mod fetch;
+mod pass;
+mod deliver;
+mod error;
+mod record;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use crate::body::Body;
+use crate::cache;
+use crate::clock::Clock;
+use crate::config::Limits;
+use crate::observe::access;
+use crate::observe::metrics::Shard;
+use crate::semantics::date::Timestamp;
+use crate::upstream;
+use call::Call;
+use deliver::Answer;
+use error::Error;
+use route::{Hosts, Site};
+
+/// What all workers share to answer requests.
+pub struct Proxy {
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// What a client may ask.
+    pub limits: Limits,
+    /// The caches, in the order of the configuration.
+    pub zones: Vec<Arc<cache::Zone>>,
+    /// What routes forward to, in the order of the configuration.
+    pub groups: Vec<Arc<upstream::Group>>,
+    /// What answers for which host, in the order of the configuration.
+    pub sites: Vec<Arc<Site>>,
+}
+
+/// One thread that answers requests: its own connections, counters and log buffer.
+pub struct Worker {
+    /// What all workers share.
+    pub proxy: Arc<Proxy>,
+    /// Connections to peers, one pool for each of the proxy's groups.
+    pub pools: Vec<Arc<upstream::Pool>>,
+    /// Its counters.
+    pub shard: Arc<Shard>,
+    /// Its part of the access log.
+    pub access: Option<access::Writer>,
+}
+
+/// The two ends of the connection a request came by.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    /// The client's address.
+    pub remote: SocketAddr,
+    /// Our address.
+    pub local: SocketAddr,
+}
+
+impl Worker {
+    /// Answers one request that came to a listener with these hosts. Never fails: an error becomes
+    /// a response here, and the exchange is recorded when the response's body ends.
+    pub async fn handle(
+        self: &Arc<Self>,
+        hosts: &Hosts,
+        connection: Connection,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        let started = self.proxy.clock.instant();
+        let (request, body) = request.into_parts();
+        let seen = self.access.is_some().then(|| record::seen(&request, connection));
+        let answer = match self.answer(hosts, connection, request, body).await {
+            Ok(answer) => answer,
+            Err(error) => error.answer(Timestamp::from(self.proxy.clock.now())),
+        };
+        record::at_end(self, started, seen, answer)
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        hosts: &Hosts,
+        connection: Connection,
+        request: http::request::Parts,
+        body: Incoming,
+    ) -> Result<Answer, Error> {
+        let host = admit::admit(&request, &self.proxy.limits)?;
+        let site = hosts.find(&host).ok_or(Error::Misdirected)?;
+        let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
+        let route = site.find(&path).ok_or(Error::NotFound)?;
+        let now = Timestamp::from(self.proxy.clock.now());
+        let call = Call { worker: self, site, route, request: &request, host: &host, path: &path,
+            connection, now };
+        if request.method.as_str() == "PURGE" {
+            return purge::purge(&call).await;
+        }
+        let body = admit::body(&call, body)?;
+        let cache = match serve::cacheable(&call, &body) {
+            Ok(cache) => cache,
+            Err(why) => {
+                let call = call.to_owned();
+                return Box::pin(pass::pass(Arc::new(call), body, why)).await;
+            }
+        };
+        match serve::from_memory(&call, cache) {
+            Ok(answer) => Ok(answer),
+            Err(missed) => {
+                let call = Arc::new(call.to_owned());
+                Box::pin(serve::fetch_or_wait(call, missed)).await
+            }
+        }
+    }
+}

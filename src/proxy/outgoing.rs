@@ -1,0 +1,126 @@
+//! The request that goes upstream. (nginx: proxy_pass, proxy_set_header)
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+
+use super::call::Call;
+use super::error::Error;
+use crate::body::Body;
+use crate::config::PathMatch;
+use crate::config::template::Template;
+use crate::semantics::fields;
+
+/// Builds the request for the route's upstream, without a body.
+///
+/// # Errors
+/// The client's request asks for something that must not be done, or a `set_header` gives no valid
+/// value for it.
+pub(super) fn request(call: &Call<'_>) -> Result<Request<()>, Error> {
+    let mut headers = call.request.headers.clone();
+    fields::remove_hop_by_hop(&mut headers).map_err(|_| Error::BadRequest("connection"))?;
+    headers.insert(header::HOST, value(call.route.settings.proxy.host.as_bytes())?);
+    set_headers(call, &mut headers)?;
+    fields::add_via(&mut headers, call.request.version);
+    let target = target(call);
+    let target: Uri = target.parse().map_err(|_| Error::BadRequest("target"))?;
+    let mut request = Request::new(());
+    *request.method_mut() = call.request.method.clone();
+    *request.uri_mut() = target;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// Asks for the whole of a resource, whatever part or state of it the client asked for, so that
+/// the answer can be stored. What the client asked for is worked out from what is stored.
+pub(super) fn ask_for_all(request: &mut Request<()>, convert_head: bool) {
+    if convert_head && request.method() == Method::HEAD {
+        *request.method_mut() = Method::GET;
+    }
+    for name in &CONDITIONAL {
+        request.headers_mut().remove(name);
+    }
+}
+
+/// The same request with a body, ready to be sent.
+pub(super) fn with_body(request: Request<()>, body: Body) -> Request<Body> {
+    request.map(|()| body)
+}
+
+fn set_headers(call: &Call<'_>, headers: &mut HeaderMap) -> Result<(), Error> {
+    let mut text = Vec::new();
+    for (name, template) in &call.route.settings.set_header {
+        set_header(call, headers, (name, template), &mut text)?;
+    }
+    Ok(())
+}
+
+fn set_header(
+    call: &Call<'_>,
+    headers: &mut HeaderMap,
+    (name, template): (&HeaderName, &Template),
+    text: &mut Vec<u8>,
+) -> Result<(), Error> {
+    text.clear();
+    template.write(call, text);
+    if text.is_empty() && name != header::HOST {
+        headers.remove(name);
+    } else if !text.is_empty() {
+        headers.insert(name, value(text)?);
+    }
+    Ok(())
+}
+
+fn value(text: &[u8]) -> Result<HeaderValue, Error> {
+    HeaderValue::from_bytes(text).map_err(|_| Error::BadRequest("header value"))
+}
+
+/// nginx: without a URI part the target goes on as it came, byte for byte; a URI part replaces the
+/// part of the normalised path that the route matched.
+fn target<'a>(call: &Call<'a>) -> Cow<'a, str> {
+    let Some(uri) = &call.route.settings.proxy.uri else {
+        return Cow::Borrowed(call.request_uri());
+    };
+    let (PathMatch::Exact(matched) | PathMatch::Prefix(matched)) = &call.route.settings.path;
+    let rest = call.path.strip_prefix(matched.as_str()).unwrap_or("");
+    let mut target = uri.clone();
+    target.push_str(&escaped(rest));
+    if let Some(query) = call.request.uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    Cow::Owned(target)
+}
+
+/// Escapes what a path must not hold literally.
+fn escaped(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_graphic() && !b"\"#%<>?\\^`{|}".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+const CONDITIONAL: [HeaderName; 6] = [
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+    header::IF_RANGE,
+    header::RANGE,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_what_a_path_must_not_hold() {
+        assert_eq!(escaped("/a b?#%é"), "/a%20b%3F%23%25%C3%A9");
+        assert_eq!(escaped("/a:@!$&'()*+,;=~"), "/a:@!$&'()*+,;=~");
+    }
+}

@@ -1,0 +1,62 @@
+//! The exchange is recorded when its body ends, after the request path is long over.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{Response, header};
+
+use super::deliver::Answer;
+use super::{Connection, Worker};
+use crate::body::{Body, OnEnd};
+use crate::observe::exchange::{Exchange, RequestFacts};
+
+/// What the access log will say of a request.
+pub(super) fn seen(request: &Parts, connection: Connection) -> Box<RequestFacts> {
+    let field = |name| request.headers.get(name).cloned();
+    Box::new(RequestFacts {
+        client: connection.remote,
+        method: request.method.clone(),
+        target: request.uri.clone(),
+        version: request.version,
+        authorization: field(header::AUTHORIZATION),
+        referer: field(header::REFERER),
+        user_agent: field(header::USER_AGENT),
+    })
+}
+
+/// The response, which tells the worker when its last byte was handed over.
+pub(super) fn at_end(
+    worker: &Arc<Worker>,
+    started: Instant,
+    seen: Option<Box<RequestFacts>>,
+    answer: Answer,
+) -> Response<Body> {
+    let exchange = Exchange {
+        started,
+        request: seen,
+        status: answer.response.status().as_u16(),
+        cache: answer.cache,
+        reason: answer.reason,
+        collapsed: answer.collapsed,
+        zone: answer.zone,
+        upstream: answer.upstream,
+    };
+    let worker = Arc::clone(worker);
+    answer.response.map(|body| body.on_end(Box::new(AtEnd { worker, exchange })))
+}
+
+struct AtEnd {
+    worker: Arc<Worker>,
+    exchange: Exchange,
+}
+
+impl OnEnd for AtEnd {
+    fn end(self: Box<Self>, sent: u64, _complete: bool) {
+        let Self { worker, exchange } = *self;
+        worker.shard.count(&exchange, sent);
+        if let Some(access) = &worker.access {
+            access.record(&exchange, sent);
+        }
+    }
+}

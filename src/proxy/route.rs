@@ -1,0 +1,205 @@
+//! Which site answers for a host, and which of its routes for a path. (nginx: server, location)
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::cache::Zone;
+use crate::config::{self, HostName, PathMatch};
+use crate::upstream::Group;
+
+/// The sites that one listener answers for.
+#[derive(Clone, Default)]
+pub struct Hosts {
+    exact: HashMap<String, Arc<Site>>,
+    /// The longest first.
+    suffixes: Vec<(String, Arc<Site>)>,
+    /// For hosts that no site names; `None` refuses them.
+    fallback: Option<Arc<Site>>,
+}
+
+/// A site and its routes.
+pub struct Site {
+    /// The first of its names (nginx: $server_name).
+    pub name: String,
+    exact: HashMap<String, Arc<Route>>,
+    /// The longest first.
+    prefixes: Vec<(String, Arc<Route>)>,
+}
+
+/// A route with what it needs at hand.
+pub struct Route {
+    /// As configured.
+    pub settings: config::Route,
+    /// What it forwards to.
+    pub group: Arc<Group>,
+    /// The number of that group among the proxy's groups.
+    pub group_number: usize,
+    /// How it caches, if it does.
+    pub cache: Option<Arc<Cache>>,
+}
+
+/// How a route caches.
+pub struct Cache {
+    /// As configured.
+    pub settings: config::Cache,
+    /// Where.
+    pub zone: Arc<Zone>,
+    /// The number of that zone among the proxy's zones.
+    pub zone_number: usize,
+}
+
+impl Hosts {
+    /// The hosts of a listener: every site that listens there, in the order of the configuration.
+    pub fn new<'a>(sites: impl Iterator<Item = (&'a config::Site, Arc<Site>)>) -> Self {
+        let mut hosts = Self::default();
+        let mut fallback: Option<(bool, bool, Arc<Site>)> = None;
+        for (settings, site) in sites {
+            for name in &settings.names {
+                match name {
+                    HostName::Exact(name) => {
+                        hosts.exact.entry(name.clone()).or_insert_with(|| Arc::clone(&site));
+                    }
+                    HostName::Suffix(suffix) => {
+                        hosts.suffixes.push((suffix.clone(), Arc::clone(&site)));
+                    }
+                }
+            }
+            // nginx: the one that says so is the default; else the first of the address.
+            if fallback.as_ref().is_none_or(|(default, ..)| settings.default && !default) {
+                fallback = Some((settings.default, settings.strict, site));
+            }
+        }
+        hosts.suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+        hosts.fallback = fallback.and_then(|(_, strict, site)| (!strict).then_some(site));
+        hosts
+    }
+
+    /// The site for a host; `None` where it must be refused.
+    pub fn find(&self, host: &str) -> Option<&Arc<Site>> {
+        if self.exact.is_empty() && self.suffixes.is_empty() {
+            return self.fallback.as_ref();
+        }
+        let suffix = || self.suffixes.iter().find(|(suffix, _)| host.ends_with(suffix.as_str()));
+        self.exact
+            .get(host)
+            .or_else(|| suffix().map(|(_, site)| site))
+            .or(self.fallback.as_ref())
+    }
+}
+
+impl Site {
+    /// A site with its routes made ready.
+    pub fn new(settings: &config::Site, routes: Vec<Arc<Route>>) -> Self {
+        let mut site = Self {
+            name: match settings.names.first() {
+                Some(HostName::Exact(name)) => name.clone(),
+                Some(HostName::Suffix(suffix)) => format!("*{suffix}"),
+                None => String::new(),
+            },
+            exact: HashMap::new(),
+            prefixes: Vec::new(),
+        };
+        for route in routes {
+            match route.settings.path.clone() {
+                PathMatch::Exact(path) => {
+                    site.exact.insert(path, route);
+                }
+                PathMatch::Prefix(path) => site.prefixes.push((path, route)),
+            }
+        }
+        site.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        site
+    }
+
+    /// The route for a normalised path: the exact one, else the one with the longest prefix.
+    pub fn find(&self, path: &str) -> Option<&Arc<Route>> {
+        if let Some(route) = self.exact.get(path) {
+            return Some(route);
+        }
+        let prefix = self.prefixes.iter().find(|(prefix, _)| path.starts_with(prefix.as_str()));
+        prefix.map(|(_, route)| route)
+    }
+}
+
+/// A path as nginx matches it: percent-encoding decoded, dot segments resolved, runs of slashes
+/// merged. `None` for one that leaves the root, or that is no text once decoded.
+pub fn normalized(path: &str) -> Option<Cow<'_, str>> {
+    if !path.contains('%') && !path.contains("//") && !path.contains("/.") {
+        return Some(Cow::Borrowed(path));
+    }
+    let decoded = percent_decoded(path.as_bytes())?;
+    let mut segments: Vec<&[u8]> = Vec::new();
+    let mut is_folder = false;
+    for segment in decoded.split(|byte| *byte == b'/').skip(1) {
+        is_folder = matches!(segment, b"" | b"." | b"..");
+        match segment {
+            b"" | b"." => {}
+            b".." => drop(segments.pop()?),
+            _ => segments.push(segment),
+        }
+    }
+    let mut normal = Vec::with_capacity(decoded.len());
+    for segment in &segments {
+        normal.push(b'/');
+        normal.extend_from_slice(segment);
+    }
+    if is_folder || normal.is_empty() {
+        normal.push(b'/');
+    }
+    // Bytes that are no UTF-8 can match no route of the configuration but the prefixes before them.
+    Some(Cow::Owned(String::from_utf8_lossy(&normal).into_owned()))
+}
+
+fn percent_decoded(path: &[u8]) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((first, after)) = rest.split_first() {
+        if *first != b'%' {
+            decoded.push(*first);
+            rest = after;
+            continue;
+        }
+        let digits = after.get(..2)?;
+        let digit = |at: usize| char::from(digits[at]).to_digit(16);
+        let byte = (digit(0)? * 16 + digit(1)?) as u8;
+        if byte == 0 {
+            return None;
+        }
+        decoded.push(byte);
+        rest = &after[2..];
+    }
+    Some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rustfmt::skip]
+    #[test]
+    fn paths_are_matched_decoded_and_without_detours() {
+        check("/a/b", Some("/a/b"));
+        check("/a%2Fb", Some("/a/b"));
+        check("/%61", Some("/a"));
+        check("/a//b", Some("/a/b"));
+        check("/a/./b", Some("/a/b"));
+        check("/a/../b", Some("/b"));
+        check("/a/%2e%2e/b", Some("/b"));
+        check("/a/..", Some("/"));
+        check("/a/b/", Some("/a/b/"));
+        check("/a/b/.", Some("/a/b/"));
+        check("//", Some("/"));
+        check("/.hidden", Some("/.hidden"));
+        check("/..", None);
+        check("/a/../..", None);
+        check("/%", None);
+        check("/%zz", None);
+        check("/%00", None);
+    }
+
+    #[track_caller]
+    fn check(path: &str, expected: Option<&str>) {
+        assert_eq!(normalized(path).as_deref(), expected, "{path}");
+    }
+}
