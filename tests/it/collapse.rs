@@ -1,0 +1,162 @@
+//! Many requests, one fetch.
+
+use std::time::Duration;
+
+use crate::harness::{Gate, Origin, Proxy, Reply, eventually, ok};
+
+#[tokio::test]
+async fn a_hundred_requests_for_what_is_not_stored_make_one_fetch() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.on("/a", ok("one").header("cache-control", "max-age=10").behind(&gate));
+    let proxy = Proxy::cached(&origin).await;
+    let address = proxy.address;
+    let clients: Vec<_> = (0..100)
+        .map(|_| tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await }))
+        .collect();
+    eventually("the origin is asked", async || origin.seen("/a") == 1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    gate.open();
+    let (mut fetched, mut collapsed) = (0, 0);
+    for client in clients {
+        let response = client.await.unwrap();
+        assert_eq!((response.status, response.text()), (200, "one".to_owned()));
+        match response.detail().as_str() {
+            "absent" => fetched += 1,
+            "collapsed" => collapsed += 1,
+            "fresh" => {}
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!((fetched, origin.seen("/a")), (1, 1));
+    assert!(collapsed > 0, "somebody waited");
+}
+
+#[tokio::test]
+async fn followers_get_bytes_as_they_arrive() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.on("/a", ok("firstsecond").header("cache-control", "max-age=10").body_behind(&gate));
+    let proxy = Proxy::cached(&origin).await;
+    let address = proxy.address;
+    let ask = move || tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await });
+    let first = ask();
+    eventually("the origin is asked", async || origin.seen("/a") == 1).await;
+    // Comes while the body is half here, and is not made to wait for a fetch of its own.
+    let second = ask();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!first.is_finished() && !second.is_finished());
+    gate.open();
+    for client in [first, second] {
+        assert_eq!(client.await.unwrap().text(), "firstsecond");
+    }
+    assert_eq!(origin.seen("/a"), 1);
+}
+
+#[tokio::test]
+async fn a_fetch_goes_on_when_its_client_goes_away() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.on("/a", ok("one").header("cache-control", "max-age=10").behind(&gate));
+    let proxy = Proxy::cached(&origin).await;
+    let address = proxy.address;
+    let client = tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await });
+    eventually("the origin is asked", async || origin.seen("/a") == 1).await;
+    client.abort();
+    gate.open();
+    eventually("it is stored", async || proxy.get("/a").await.cache() == "HIT").await;
+    assert_eq!(origin.seen("/a"), 1);
+}
+
+#[tokio::test]
+async fn an_answer_for_one_lets_the_others_go_at_once() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.on("/a", ok("mine").header("cache-control", "private").behind(&gate));
+    let proxy = Proxy::cached(&origin).await;
+    let address = proxy.address;
+    let clients: Vec<_> = (0..10)
+        .map(|_| tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await }))
+        .collect();
+    eventually("the origin is asked", async || origin.seen("/a") == 1).await;
+    gate.open();
+    for client in clients {
+        assert_eq!(client.await.unwrap().detail(), "private");
+    }
+    assert_eq!(origin.seen("/a"), 10, "each fetched for himself");
+}
+
+#[tokio::test]
+async fn a_failed_fetch_fails_those_who_waited_without_asking_again() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.on("/a", Reply::hang_up().behind(&gate));
+    let proxy = Proxy::cached(&origin).await;
+    let address = proxy.address;
+    let clients: Vec<_> = (0..10)
+        .map(|_| tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await }))
+        .collect();
+    eventually("the origin is asked", async || origin.seen("/a") == 1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    gate.open();
+    for client in clients {
+        assert_eq!(client.await.unwrap().status, 502);
+    }
+    assert_eq!(origin.seen("/a"), 1);
+}
+
+#[tokio::test]
+async fn waiting_for_another_fetch_ends_at_the_lock_timeout() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.next("/a", ok("slow").header("cache-control", "max-age=10").behind(&gate));
+    origin.on("/a", ok("quick").header("cache-control", "max-age=10"));
+    let proxy = Proxy::cached_with("lock_timeout = \"50ms\"", &origin).await;
+    let address = proxy.address;
+    let first = tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await });
+    eventually("the origin is asked", async || origin.seen("/a") == 1).await;
+    let second = proxy.get("/a").await;
+    assert_eq!((second.text(), second.detail()), ("quick".into(), "lock-timeout".into()));
+    gate.open();
+    assert_eq!(first.await.unwrap().text(), "slow");
+    assert_eq!(proxy.line("/a").await, "200 HIT slow", "what the waiter fetched was not stored");
+}
+
+#[tokio::test]
+async fn without_the_lock_everybody_fetches() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.on("/a", ok("one").header("cache-control", "max-age=10").behind(&gate));
+    let proxy = Proxy::cached_with("lock = false", &origin).await;
+    let address = proxy.address;
+    let clients: Vec<_> = (0..5)
+        .map(|_| tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await }))
+        .collect();
+    eventually("all ask the origin", async || origin.seen("/a") == 5).await;
+    gate.open();
+    for client in clients {
+        assert_eq!(client.await.unwrap().line(), "200 MISS one");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_does_not_hold_up_the_others() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let origin = Origin::start().await;
+    let body = vec![b'x'; 900_000];
+    let gate = Gate::closed();
+    let reply = ok("").bytes(body).header("cache-control", "max-age=10");
+    origin.on("/a", reply.body_behind(&gate));
+    let proxy = Proxy::cached(&origin).await;
+    let mut slow = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
+    slow.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    eventually("the origin is asked", async || origin.seen("/a") == 1).await;
+    let address = proxy.address;
+    let quick = tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await });
+    gate.open();
+    let quick = tokio::time::timeout(Duration::from_secs(10), quick).await.unwrap().unwrap();
+    assert_eq!((quick.body.len(), quick.complete), (900_000, true));
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.len() > 900_000, "the slow one gets everything too");
+}

@@ -1,0 +1,23 @@
+//! Three builders: an origin that does as it is told, the proxy in between, and a client that
+//! sees every byte.
+
+pub mod client;
+pub mod origin;
+pub mod proxy;
+
+pub use client::{Response, exchange_raw, request};
+pub use origin::{Gate, Origin, Reply, ok};
+pub use proxy::Proxy;
+
+use std::time::Duration;
+
+/// Waits, in small steps and with a limit, for something that happens behind an answer.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..500 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never happened: {what}");
+}

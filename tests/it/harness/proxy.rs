@@ -1,0 +1,107 @@
+//! The proxy in between, in this process, on a free port, with a clock that stands still.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use larder::app::{self, Running};
+use larder::clock::Clock;
+use larder::config::resolve;
+
+use super::client::{self, Response};
+use super::origin::Origin;
+
+/// A running proxy; stops when it is dropped.
+pub struct Proxy {
+    pub address: SocketAddr,
+    pub admin: Option<SocketAddr>,
+    pub clock: Clock,
+    running: Option<Running>,
+}
+
+/// One route for all paths, cached in memory, with the status word shown.
+pub const CACHED: &str = r#"
+[zone.test]
+memory = "64m"
+
+[[site]]
+listen = "127.0.0.1:0"
+[[site.route]]
+path = "/"
+proxy = "http://ORIGIN"
+status_header = "X-Cache-Status"
+[site.route.cache]
+zone = "test"
+"#;
+
+impl Proxy {
+    /// A cache before `origin` with nothing set but what must be.
+    pub async fn cached(origin: &Origin) -> Self {
+        Self::with(CACHED, origin).await
+    }
+
+    /// The same with more lines in the route's cache table.
+    pub async fn cached_with(lines: &str, origin: &Origin) -> Self {
+        Self::with(&format!("{CACHED}{lines}\n"), origin).await
+    }
+
+    /// A proxy configured like this; `ORIGIN` stands for the origin's address.
+    pub async fn with(config: &str, origin: &Origin) -> Self {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000));
+        Self::with_clock(config, origin, clock).await
+    }
+
+    pub async fn with_clock(config: &str, origin: &Origin, clock: Clock) -> Self {
+        let mut text = config.replace("ORIGIN", &origin.address.to_string());
+        if !text.contains("[admin]") {
+            text.push_str("\n[admin]\nlisten = \"127.0.0.1:0\"\n");
+        }
+        let loaded = resolve::parse(&text, "test.toml").unwrap_or_else(|faults| panic!("{faults}"));
+        let running = app::start(loaded.config, clock.clone()).expect("it starts");
+        Self {
+            address: running.listeners[0],
+            admin: running.admin_tcp(),
+            clock,
+            running: Some(running),
+        }
+    }
+
+    pub async fn get(&self, target: &str) -> Response {
+        self.send("GET", target, &[]).await
+    }
+
+    pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Response {
+        client::request(self.address, method, target, headers).await
+    }
+
+    /// Status, cache status and body of a GET, in one line.
+    pub async fn line(&self, target: &str) -> String {
+        self.get(target).await.line()
+    }
+
+    /// Moves the clock on.
+    pub fn advance_s(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// Waits until everything that was stored is on disk.
+    pub async fn flush(&self) {
+        if let Some(running) = &self.running {
+            running.flush().await;
+        }
+    }
+
+    /// Stops without a word, as a crash does as far as this process can.
+    pub fn crash(mut self) {
+        if let Some(running) = self.running.take() {
+            running.abort();
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.abort();
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! What a user sees: status, fields, bytes, and what the origin saw. One binary, in process, on
+//! free ports, with a clock that stands still.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+mod harness;
+
+mod caching;
+mod storing;
+mod vary;
+mod collapse;
+mod validation;
+mod partial;
+mod purge;
+mod routing;
+mod forwarding;
+mod framing;
+mod upstream;
+mod disk;
+mod admin;
+mod reasons;
+mod scenarios;
+mod oracle;
+mod tidy;
