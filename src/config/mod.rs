@@ -4,6 +4,8 @@
 //! mistake at once. Nothing behind this room sees a name that does not resolve or a number out of
 //! range.
 
+pub mod fault;
+pub mod units;
 pub mod template;
 
 use std::net::SocketAddr;
