@@ -156,11 +156,7 @@ pub(crate) fn wrong_kind<T>(node: &Node, wanted: &str, report: &mut Report) -> O
 }
 
 /// The result, or a report of why there is none.
-pub(crate) fn checked<T>(
-    result: Result<T, Problem>,
-    span: Span,
-    report: &mut Report,
-) -> Option<T> {
+pub(crate) fn checked<T>(result: Result<T, Problem>, span: Span, report: &mut Report) -> Option<T> {
     result.map_err(|problem| report.error(span, problem)).ok()
 }
 

@@ -1,0 +1,1 @@
+//! Whole files: what is good, and what each mistake looks like.
