@@ -147,6 +147,9 @@ fn host_and_port(text: &str) -> Result<(String, Option<u16>), Problem> {
         Some(colon) if !text.ends_with(']') => (&text[..colon], Some(&text[colon + 1..])),
         _ => (text, None),
     };
+    if text.is_empty() {
+        return Err(Problem::new("a host is missing").help("write `host` or `host:port`"));
+    }
     if !is_host(host) {
         return Err(Problem::new(format!("`{text}` is not a host"))
             .help("write `host`, `host:port`, or `[::1]:port` for IPv6"));

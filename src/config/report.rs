@@ -59,7 +59,7 @@ impl Report {
 
     pub(crate) fn syntax_error(&mut self, span: Span, reason: String) {
         self.illegible = true;
-        self.push(Severity::Error, span, Problem::new(reason));
+        self.place(Severity::Error, span, Problem::new(reason));
         self.sources[span.file].syntax_errors.push(span.start);
     }
 
@@ -94,7 +94,13 @@ impl Report {
     /// next header is not reported: it may stand somewhere else than it seems to.
     fn push(&mut self, severity: Severity, span: Span, problem: Problem) {
         let span = self.narrowed(span, problem.at.clone());
-        if self.is_doubtful(span) || !self.seen.insert((span, problem.reason.clone())) {
+        if !self.is_doubtful(span) {
+            self.place(severity, span, problem);
+        }
+    }
+
+    fn place(&mut self, severity: Severity, span: Span, problem: Problem) {
+        if !self.seen.insert((span, problem.reason.clone())) {
             return;
         }
         let source = &self.sources[span.file];
@@ -127,22 +133,15 @@ impl Report {
         Span { start: start + at.start, end: start + at.end, ..span }
     }
 
+    /// Whether a syntax error before `span`, or on its line, has no header between the two.
     fn is_doubtful(&self, span: Span) -> bool {
         let source = &self.sources[span.file];
-        let line_of = |at: usize| floor(&source.text, at);
-        let Some(error) = source
-            .syntax_errors
-            .iter()
-            .copied()
-            .filter(|error| self.line(Span { start: *error, ..span }) <= self.line(span))
-            .max()
-        else {
-            return false;
-        };
-        let between = source.text.get(line_of(error)..line_of(span.start)).unwrap_or_default();
-        let header_between = between.lines().skip(1).any(|line| line.trim_start().starts_with('['));
-        let is_header = between.ends_with('\n') && self.text(span).starts_with('[');
-        !header_between && !is_header
+        let start = floor(&source.text, span.start);
+        let line_end = source.text[start..].find('\n').map_or(source.text.len(), |at| start + at);
+        let before = source.syntax_errors.iter().filter(|error| **error <= line_end).max();
+        let Some(error) = before.map(|error| floor(&source.text, *error)) else { return false };
+        let between = source.text.get(error..line_end).unwrap_or_default();
+        !between.lines().skip(1).any(|line| line.trim_start().starts_with('['))
     }
 }
 

@@ -96,7 +96,11 @@ fn check_unique<T>(named: Option<&At<Named<T>>>, what: &str, report: &mut Report
     }
 }
 
+/// With an error somewhere, it may be that which keeps a name from being used.
 fn warn_of_unused(file: &File, scope: &Scope, report: &mut Report) {
+    if report.has_errors() {
+        return;
+    }
     let zones = file.zone.iter().flat_map(|named| &named.value.0).map(|(name, _)| ("zone", name));
     let upstreams = file.upstream.iter().flat_map(|named| &named.value.0);
     for (what, name) in zones.chain(upstreams.map(|(name, _)| ("upstream", name))) {

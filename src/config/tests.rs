@@ -1,5 +1,6 @@
 //! Whole files: what is good, what each mistake looks like, and what the reference promises.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -155,22 +156,28 @@ fn the_reference_loads_and_says_the_defaults() {
 
 #[test]
 fn the_reference_mentions_every_key() {
-    let text = reference();
+    let mentioned = mentioned(&reference());
     let mut keys = Vec::new();
     File::keys("", &mut keys);
     assert!(keys.len() > 90, "{}", keys.len());
-    for key in keys {
-        // `cache` in both defaults is the same table as in routes.
-        let (table, name) = key.rsplit_once('.').unwrap_or(("", &key));
-        if table.contains("defaults.cache") {
-            continue;
-        }
-        assert!(mentions(&text, table, name), "config.example.toml does not mention `{key}`");
+    // `cache` in both defaults is the same table as in routes.
+    for key in keys.iter().filter(|key| !key.contains("defaults.cache.")) {
+        assert!(mentioned.contains(key), "config.example.toml does not mention `{key}`");
     }
 }
 
+#[test]
+fn nesting_without_end_is_an_error() {
+    for text in ["[".repeat(100_000), "a.".repeat(100_000), format!("a = {}", "{a=".repeat(50_000))]
+    {
+        assert!(parse(&text, "t.toml").is_err());
+    }
+    let deep = format!("[{}a]\n{}b = 1", "a.".repeat(50_000), "b.".repeat(50_000));
+    assert!(parse(&deep, "t.toml").is_err());
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_text_makes_the_parser_panic(text in ".{0,200}") {
@@ -202,38 +209,32 @@ proptest! {
     }
 }
 
-/// Whether `name` is set, perhaps in a comment, under the header of `table` or within its line.
-fn mentions(text: &str, table: &str, name: &str) -> bool {
-    let mut header = String::new();
+/// The dotted keys that a text has lines for, be they commented out.
+fn mentioned(text: &str) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    let (mut header, mut key) = (String::new(), String::new());
     for line in text.lines() {
         let line = line.trim_start_matches(['#', ' ']);
-        if line.starts_with('[') && line.contains(']') && !line.contains('=') {
-            let name = line.split(']').next().unwrap_or_default().trim_start_matches('[');
-            header =
-                name.replace("zone.api", "zone.NAME").replace("upstream.backend", "upstream.NAME");
-            if header == format!("{table}.{name}") {
-                return true;
-            }
+        if let Some(name) = line.trim_start_matches('[').split(']').next()
+            && line.starts_with('[')
+        {
+            let name = name.replace("zone.api", "zone.NAME");
+            header = format!("{}.", name.replace("upstream.backend", "upstream.NAME"));
+            let dots = header.match_indices('.').map(|(at, _)| at);
+            keys.extend(dots.map(|at| header[..at].to_owned()));
             continue;
         }
-        let path =
-            |key: &str| if header.is_empty() { key.into() } else { format!("{header}.{key}") };
-        let key = line.split([' ', '=']).next().unwrap_or_default();
-        let full = if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") };
-        let inside = path(key) == table && line.contains(&format!(" {name} = "));
-        // The servers of an upstream have lines of their own.
-        let server = table.ends_with(".server") && line.starts_with('{');
-        if path(key) == full || inside || (server && line.contains(&format!(" {name} = "))) {
-            return true;
+        // A line that begins with a table is one of the list above it.
+        if !line.starts_with('{')
+            && let Some((name, _)) = line.split_once('=')
+        {
+            key = format!("{}{}", header.trim_start_matches('.'), name.trim());
+            keys.insert(key.clone());
         }
-        if header == full || header.starts_with(&format!("{full}.")) {
-            return true;
-        }
+        let pieces = line.split(['{', ',']).skip(1).filter_map(|piece| piece.split_once('='));
+        keys.extend(pieces.map(|(name, _)| format!("{key}.{}", name.trim())));
     }
-    header == table
-        || [text.contains(&format!("\n[[{table}.{name}]]")), text.contains(&format!("\n[{name}]"))]
-            .contains(&true)
-        || (table.is_empty() && text.contains(&format!("[[{name}]]")))
+    keys
 }
 
 #[track_caller]

@@ -29,7 +29,9 @@ fn upstream(name: &At<String>, table: &file::Upstream, report: &mut Report) -> U
         peers.extend(address.map(|address| peer(address, &written.0, report)));
     }
     if let Some(servers) = table.server.as_ref().filter(|servers| !servers.value.broken) {
-        let reason = if peers.iter().all(|peer| peer.down) {
+        let reason = if peers.is_empty() {
+            Some("has no server")
+        } else if peers.iter().all(|peer| peer.down) {
             Some("has no server that is not `down`")
         } else if peers.iter().all(|peer| peer.backup) {
             Some("has no server that is not a `backup`")

@@ -67,6 +67,6 @@ fn check_folder(zone: &Zone, table: &file::Zone, others: &[Zone], report: &mut R
             (false, false) => continue,
         };
         let problem = Problem::new(format!("`{}` {what} zone `{}`", written.value, other.name));
-        report.error(written.span, problem.help("give every zone a folder of its own"));
+        return report.error(written.span, problem.help("give every zone a folder of its own"));
     }
 }
