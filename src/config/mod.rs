@@ -1,10 +1,23 @@
 //! What the operator asked for, checked: plain values, complete and consistent.
 //!
-//! `file` reads TOML as it is written, `resolve` turns it into these values and reports every
-//! mistake at once. Nothing behind this room sees a name that does not resolve or a number out of
-//! range.
+//! `load` reads the files; `file` says how they are written, `resolve` turns that into these values;
+//! every mistake is reported at once. Nothing behind this room sees a name that does not resolve or
+//! a number out of range.
 
+pub mod load;
+pub mod simple;
+pub mod fault;
 pub mod template;
+pub mod units;
+mod file;
+mod resolve;
+mod words;
+mod address;
+mod read;
+mod tree;
+mod report;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -3,6 +3,8 @@
 
 use http::HeaderName;
 
+use super::fault::{Problem, nearest};
+
 /// A text some parts of which are only known when there is a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -88,6 +90,25 @@ pub trait Facts {
 }
 
 impl Template {
+    /// The template that `text` writes: `$name` and `${name}` are variables, all else is literal.
+    ///
+    /// # Errors
+    /// Show the problem; its place is in `text`.
+    pub fn compile(text: &str) -> Result<Self, Problem> {
+        let mut parts = Vec::new();
+        let mut at = 0;
+        while let Some(dollar) = text[at..].find('$').map(|offset| at + offset) {
+            push_literal(&mut parts, &text[at..dollar]);
+            let (name, end) = name_at(text, dollar)?;
+            let variable =
+                variable(name).map_err(|reason| unknown(name, reason).at(dollar..end))?;
+            parts.push(Part::Variable(variable));
+            at = end;
+        }
+        push_literal(&mut parts, &text[at..]);
+        Ok(Self { parts })
+    }
+
     /// Appends the text for one request to `out`.
     pub fn write(&self, facts: &impl Facts, out: &mut Vec<u8>) {
         for part in &self.parts {
@@ -103,5 +124,191 @@ impl Template {
         scratch.clear();
         self.write(facts, scratch);
         !scratch.is_empty() && scratch.as_slice() != b"0"
+    }
+}
+
+fn push_literal(parts: &mut Vec<Part>, text: &str) {
+    if !text.is_empty() {
+        parts.push(Part::Literal(text.to_owned()));
+    }
+}
+
+/// The variable's name that the `$` at `dollar` begins, and the position behind it.
+fn name_at(text: &str, dollar: usize) -> Result<(&str, usize), Problem> {
+    let tail = &text[dollar + 1..];
+    let braced = tail.starts_with('{');
+    let tail = if braced { &tail[1..] } else { tail };
+    let not_name = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    let name = &tail[..tail.find(not_name).unwrap_or(tail.len())];
+    let end = dollar + 1 + usize::from(braced) + name.len();
+    if braced && !tail[name.len()..].starts_with('}') {
+        return Err(Problem::new("`${` without a `}`")
+            .help("write `${name}`; names are letters, digits and `_`")
+            .at(dollar..end));
+    }
+    if name.is_empty() {
+        return Err(Problem::new("`$` without the name of a variable")
+            .help(
+                "write a name after it, as in `$host`; a `$` cannot stand for itself, as in nginx",
+            )
+            .at(dollar..end + usize::from(braced)));
+    }
+    Ok((name, end + usize::from(braced)))
+}
+
+/// # Errors
+/// Why the name is none, if there is a better reason than that nobody knows it.
+fn variable(name: &str) -> Result<Variable, Option<&'static str>> {
+    // nginx does not tell upper case from lower case here.
+    let lower = name.to_ascii_lowercase();
+    if let Some((_, variable)) = VARIABLES.iter().find(|(known, _)| *known == lower) {
+        return Ok(variable.clone());
+    }
+    if let Some(field) = lower.strip_prefix("upstream_http_") {
+        return field_name(field).map(Variable::UpstreamHttp);
+    }
+    if let Some(field) = lower.strip_prefix("http_") {
+        return field_name(field).map(Variable::Http);
+    }
+    for (prefix, variable) in
+        [("arg_", Variable::Arg as fn(String) -> Variable), ("cookie_", Variable::Cookie)]
+    {
+        if lower.len() > prefix.len() && lower.starts_with(prefix) {
+            return Ok(variable(name[prefix.len()..].to_owned()));
+        }
+    }
+    if name.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Some("captures need regular expressions, which are not supported yet"));
+    }
+    Err(None)
+}
+
+fn field_name(name: &str) -> Result<HeaderName, Option<&'static str>> {
+    HeaderName::from_bytes(name.replace('_', "-").as_bytes())
+        .map_err(|_| Some("write the name of a field, as in `$http_user_agent`"))
+}
+
+fn unknown(name: &str, reason: Option<&str>) -> Problem {
+    let problem = Problem::new(format!("unknown variable `${name}`"));
+    let names = VARIABLES.iter().map(|(known, _)| *known);
+    match (reason, nearest(name, names)) {
+        (Some(reason), _) => problem.help(reason),
+        (None, Some(near)) => problem.help(format!("did you mean `${near}`?")),
+        (None, None) => problem.help(KINDS_HELP),
+    }
+}
+
+const KINDS_HELP: &str = "fields of the request are `$http_NAME`, its parameters `$arg_NAME`, its cookies `$cookie_NAME`";
+
+/// Every variable that has one name; some have two.
+const VARIABLES: [(&str, Variable); 26] = [
+    ("scheme", Variable::Scheme),
+    ("host", Variable::Host),
+    ("request_uri", Variable::RequestUri),
+    ("uri", Variable::Uri),
+    ("document_uri", Variable::Uri),
+    ("args", Variable::Args),
+    ("query_string", Variable::Args),
+    ("is_args", Variable::IsArgs),
+    ("request_method", Variable::RequestMethod),
+    ("request", Variable::Request),
+    ("request_id", Variable::RequestId),
+    ("remote_addr", Variable::RemoteAddr),
+    ("remote_port", Variable::RemotePort),
+    ("remote_user", Variable::RemoteUser),
+    ("server_name", Variable::ServerName),
+    ("server_addr", Variable::ServerAddr),
+    ("server_port", Variable::ServerPort),
+    ("server_protocol", Variable::ServerProtocol),
+    ("proxy_host", Variable::ProxyHost),
+    ("proxy_port", Variable::ProxyPort),
+    ("proxy_add_x_forwarded_for", Variable::ProxyAddXForwardedFor),
+    ("content_length", Variable::ContentLength),
+    ("content_type", Variable::ContentType),
+    ("upstream_cache_status", Variable::UpstreamCacheStatus),
+    ("upstream_addr", Variable::UpstreamAddr),
+    ("status", Variable::Status),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::{Facts, Template, Variable};
+
+    #[test]
+    #[rustfmt::skip]
+    fn variables_are_read_as_nginx_reads_them() {
+        //    text                          parts
+        check("",                           "");
+        check("plain text",                 "[plain text]");
+        check("$host",                      "Host");
+        check("${host}name",                "Host [name]");
+        check("$hostname",                  "unknown variable `$hostname` at 0..9");
+        check("$scheme://$host$request_uri", "Scheme [://] Host RequestUri");
+        check("a$uri.b$args",               "[a] Uri [.b] Args");
+        check("$HOST",                      "Host");
+        check("$http_user_agent",           "Http(\"user-agent\")");
+        check("$http_X_Forwarded_For",      "Http(\"x-forwarded-for\")");
+        check("$upstream_http_etag",        "UpstreamHttp(\"etag\")");
+        check("$arg_Page",                  "Arg(\"Page\")");
+        check("$cookie_session",            "Cookie(\"session\")");
+        check("$status",                    "Status");
+        check("\u{e9}$host\u{e9}",          "[\u{e9}] Host [\u{e9}]");
+        check("x$",                         "`$` without the name of a variable at 1..2");
+        check("$ 5",                        "`$` without the name of a variable at 0..1");
+        check("$$host",                     "`$` without the name of a variable at 0..1");
+        check("${}",                        "`$` without the name of a variable at 0..3");
+        check("a${host",                    "`${` without a `}` at 1..7");
+        check("${ho-st}",                   "`${` without a `}` at 0..4");
+        check("$host$hots",                 "unknown variable `$hots` at 5..10");
+        check("$http_",                     "unknown variable `$http_` at 0..6");
+        check("$arg_",                      "unknown variable `$arg_` at 0..5");
+        check("$1",                         "unknown variable `$1` at 0..2");
+
+        #[track_caller]
+        fn check(text: &str, expected: &str) {
+            let shown = match Template::compile(text) {
+                Ok(template) => shown(&template),
+                Err(problem) => format!("{} at {:?}", problem.reason, problem.at.unwrap()),
+            };
+            assert_eq!(shown, expected, "{text}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn the_help_names_the_nearest_variable() {
+        check("$hots",   "did you mean `$host`?");
+        check("$reqest_uri", "did you mean `$request_uri`?");
+        check("$zzzzzz", super::KINDS_HELP);
+        check("$2",      "captures need regular expressions, which are not supported yet");
+        check("$http_",  "write the name of a field, as in `$http_user_agent`");
+
+        #[track_caller]
+        fn check(text: &str, expected: &str) {
+            assert_eq!(Template::compile(text).unwrap_err().help.unwrap(), expected, "{text}");
+        }
+    }
+
+    fn shown(template: &Template) -> String {
+        let mut out = Vec::new();
+        let mut words = Vec::new();
+        for part in &template.parts {
+            out.clear();
+            let one = Template { parts: vec![part.clone()] };
+            one.write(&Names, &mut out);
+            let text = String::from_utf8(out.clone()).unwrap();
+            let literal = matches!(part, super::Part::Literal(_));
+            words.push(if literal { format!("[{text}]") } else { text });
+        }
+        words.join(" ")
+    }
+
+    /// Gives every variable its own name as its value.
+    struct Names;
+
+    impl Facts for Names {
+        fn write(&self, variable: &Variable, out: &mut Vec<u8>) {
+            out.extend_from_slice(format!("{variable:?}").as_bytes());
+        }
     }
 }

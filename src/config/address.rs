@@ -1,0 +1,348 @@
+//! Addresses: where to listen, whom to ask, which hosts and clients are meant.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::fault::Problem;
+use super::read::{FromNode, FromText, checked, wrong_kind};
+use super::report::Report;
+use super::tree::{Node, Value};
+use super::{AdminAddress, HostName};
+
+/// Where a site listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listen(pub SocketAddr);
+
+/// Where the operator's listener is; `None` for `"off"`.
+#[derive(Clone, Debug)]
+pub(crate) struct AdminListen(pub Option<AdminAddress>);
+
+/// `host:port` of a peer, with the default port added.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerAddress(pub String);
+
+/// What `name` of a site says: one text may stand for two names.
+#[derive(Clone, Debug)]
+pub(crate) struct Names(pub Vec<HostName>);
+
+/// Addresses of clients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Net(pub IpNet);
+
+/// `http://host[:port][/uri]` of `proxy`.
+#[derive(Clone, Debug)]
+pub(crate) struct ProxyTarget {
+    /// As written; IPv6 in brackets.
+    pub host: String,
+    pub port: Option<u16>,
+    /// Begins with `/`.
+    pub uri: Option<String>,
+}
+
+impl FromNode for Listen {
+    fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
+        let listen = match &node.value {
+            Value::Text(text) => listen(text, Ipv4Addr::UNSPECIFIED),
+            Value::Integer(port) => listen(&port.to_string(), Ipv4Addr::UNSPECIFIED),
+            _ => return wrong_kind(node, "an address, as in `\"127.0.0.1:8080\"`", report),
+        };
+        checked(listen, node.span, report).map(Self)
+    }
+}
+
+/// An address, or a port on `all`.
+fn listen(text: &str, all: Ipv4Addr) -> Result<SocketAddr, Problem> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(SocketAddr::from((all, port(text)?)));
+    }
+    let address =
+        text.strip_prefix("*:").map_or_else(|| text.to_owned(), |p| format!("0.0.0.0:{p}"));
+    address.parse().map_err(|_| {
+        Problem::new(format!("`{text}` is not an address to listen on"))
+            .help("write a port or an IP address with a port: `8080`, `127.0.0.1:8080`, `[::]:80`")
+    })
+}
+
+fn port(text: &str) -> Result<u16, Problem> {
+    let problem = || Problem::new(format!("`{text}` is not a port")).help("ports end at 65535");
+    let all_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| all_digits).ok_or_else(problem)
+}
+
+impl FromText for AdminListen {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let path = text.strip_prefix("unix:").unwrap_or(text);
+        if path.starts_with('/') {
+            return Ok(Self(Some(AdminAddress::Unix(PathBuf::from(path)))));
+        }
+        let address = listen(text, Ipv4Addr::LOCALHOST)?;
+        if !address.ip().is_loopback() {
+            return Err(Problem::new(format!("`{text}` is not a loopback address")).help(
+                "whoever reaches it may empty the cache: use `127.0.0.1:9145` or a unix socket",
+            ));
+        }
+        Ok(Self(Some(AdminAddress::Tcp(address))))
+    }
+}
+
+impl FromText for PeerAddress {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        if text.contains("://") {
+            return Err(Problem::new(format!("`{text}` is not the address of a server"))
+                .help("leave the scheme out: `127.0.0.1:3000`"));
+        }
+        if text.starts_with("unix:") {
+            return Err(Problem::new("unix sockets of servers are not supported yet")
+                .help("write `host:port`"));
+        }
+        let (host, port) = host_and_port(text)?;
+        Ok(Self(format!("{host}:{}", port.unwrap_or(80))))
+    }
+}
+
+impl FromText for ProxyTarget {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        if text.contains('$') {
+            let at = text.find('$').unwrap_or_default();
+            return Err(Problem::new("variables in `proxy` are not supported yet").at(at..at + 1));
+        }
+        if text.starts_with("https://") {
+            return Err(Problem::new("`https://` to an upstream is not supported yet")
+                .help("`http://` is")
+                .at(0.."https://".len()));
+        }
+        let Some(rest) = text.strip_prefix("http://") else {
+            return Err(Problem::new(format!("`{text}` is not a URL to forward to"))
+                .help("write `http://NAME` of an upstream, or `http://HOST:PORT`"));
+        };
+        let (authority, uri) = match rest.find(['/', '?', '#']) {
+            Some(at) => (&rest[..at], Some(&rest[at..])),
+            None => (rest, None),
+        };
+        let plain = |uri: &str| {
+            uri.starts_with('/')
+                && uri.bytes().all(|c| c.is_ascii_graphic() && !b"\"\\#".contains(&c))
+        };
+        if let Some(uri) = uri.filter(|uri| !plain(uri)) {
+            return Err(Problem::new(format!("`{uri}` is not the path of a request"))
+                .help("it begins with `/`; spaces and the like are written `%20`"));
+        }
+        if authority.starts_with("unix:") {
+            return Err(Problem::new("unix sockets of servers are not supported yet")
+                .help("write `http://HOST:PORT`"));
+        }
+        let (host, port) = host_and_port(authority)?;
+        Ok(Self { host, port, uri: uri.map(str::to_owned) })
+    }
+}
+
+/// Splits and checks; the host keeps the brackets of IPv6.
+fn host_and_port(text: &str) -> Result<(String, Option<u16>), Problem> {
+    let (host, port_text) = match text.rfind(':') {
+        Some(colon) if !text.ends_with(']') => (&text[..colon], Some(&text[colon + 1..])),
+        _ => (text, None),
+    };
+    if text.is_empty() {
+        return Err(Problem::new("a host is missing").help("write `host` or `host:port`"));
+    }
+    if !is_host(host) {
+        return Err(Problem::new(format!("`{text}` is not a host"))
+            .help("write `host`, `host:port`, or `[::1]:port` for IPv6"));
+    }
+    let port = port_text.map(port).transpose()?;
+    if port == Some(0) {
+        return Err(Problem::new(format!("port 0 of `{text}` cannot be connected to")));
+    }
+    Ok((host.to_owned(), port))
+}
+
+fn is_host(host: &str) -> bool {
+    let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if let Some(address) = inside {
+        return matches!(address.parse(), Ok(IpAddr::V6(_)));
+    }
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    !host.is_empty() && host.len() <= 253 && host.bytes().all(known) && !host.contains("..")
+}
+
+impl FromText for Names {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        let wrong = || Problem::new(format!("`{text}` is not a host name"));
+        let name = text.to_ascii_lowercase();
+        if name == "*" {
+            return Err(wrong().help("leave `name` out to answer for all hosts"));
+        }
+        if name.starts_with('~') {
+            return Err(Problem::new("regular expressions in `name` are not supported yet")
+                .help("write a name, or `*.example.com`"));
+        }
+        let suffix = name.strip_prefix('*').unwrap_or(&name);
+        let is_suffix = suffix.starts_with('.');
+        let host = if is_suffix { &suffix[1..] } else { name.as_str() };
+        if !is_host(host) || host.starts_with('.') {
+            return Err(wrong().help(
+                "write it without scheme and port: `example.com`, `*.example.com`, or `.example.com` for both",
+            ));
+        }
+        let exact = || HostName::Exact(host.to_owned());
+        Ok(Self(match (is_suffix, name.starts_with('*')) {
+            (false, _) => vec![exact()],
+            (true, true) => vec![HostName::Suffix(suffix.to_owned())],
+            (true, false) => vec![exact(), HostName::Suffix(suffix.to_owned())],
+        }))
+    }
+}
+
+impl FromText for Net {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        let address = text.parse::<IpAddr>().map(IpNet::from);
+        let net = address.or_else(|_| text.parse::<IpNet>()).map(|net| Self(net.trunc()));
+        net.map_err(|_| {
+            Problem::new(format!("`{text}` is not an address or a network"))
+                .help("write `127.0.0.1`, `10.0.0.0/8` or `::1`")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::{AdminListen, Names, Net, PeerAddress, ProxyTarget, listen};
+    use crate::config::read::FromText;
+    use crate::config::{AdminAddress, HostName};
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_listener_is_a_port_or_an_address() {
+        //    text               address
+        check("8080",            Some("0.0.0.0:8080"));
+        check("*:80",            Some("0.0.0.0:80"));
+        check("127.0.0.1:0",     Some("127.0.0.1:0"));
+        check("[::]:80",         Some("[::]:80"));
+        check("65536",           None);
+        check("localhost:80",    None);
+        check("127.0.0.1",       None);
+        check("8080 ssl",        None);
+        check("",                None);
+
+        #[track_caller]
+        fn check(text: &str, expected: Option<&str>) {
+            let address = listen(text, Ipv4Addr::UNSPECIFIED).ok().map(|a| a.to_string());
+            assert_eq!(address.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn the_operators_listener_is_out_of_reach_of_others() {
+        check("off",              Some("off"));
+        check("9145",             Some("127.0.0.1:9145"));
+        check("[::1]:9145",       Some("[::1]:9145"));
+        check("unix:/run/l.sock", Some("/run/l.sock"));
+        check("/run/l.sock",      Some("/run/l.sock"));
+        check("0.0.0.0:9145",     None);
+        check("10.0.0.1:9145",    None);
+
+        #[track_caller]
+        fn check(text: &str, expected: Option<&str>) {
+            let shown = AdminListen::from_text(text).ok().map(|listen| match listen.0 {
+                None => "off".to_owned(),
+                Some(AdminAddress::Tcp(address)) => address.to_string(),
+                Some(AdminAddress::Unix(path)) => path.display().to_string(),
+            });
+            assert_eq!(shown.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_peer_has_a_host_and_perhaps_a_port() {
+        check("127.0.0.1:3001",    Some("127.0.0.1:3001"));
+        check("app",               Some("app:80"));
+        check("[::1]",             Some("[::1]:80"));
+        check("[::1]:81",          Some("[::1]:81"));
+        check("::1",               None);
+        check("app:0",             None);
+        check("app:+80",           None);
+        check("app:99999",         None);
+        check("a b:80",            None);
+        check("",                  None);
+        check("http://app:80",     None);
+        check("unix:/run/a.sock",  None);
+
+        #[track_caller]
+        fn check(text: &str, expected: Option<&str>) {
+            let address = PeerAddress::from_text(text).ok().map(|peer| peer.0);
+            assert_eq!(address.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_target_is_a_url() {
+        //    text                    host, port, uri
+        check("http://backend",       Some(("backend", None, None)));
+        check("http://backend/",      Some(("backend", None, Some("/"))));
+        check("http://h:80/a?b=c",    Some(("h", Some(80), Some("/a?b=c"))));
+        check("http://[::1]:3000",    Some(("[::1]", Some(3000), None)));
+        check("https://h",            None);
+        check("h:80",                 None);
+        check("http://",              None);
+        check("http://h?x",           None);
+        check("http://h/a b",         None);
+        check("http://h/\"",          None);
+        check("http://h/$uri",        None);
+        check("http://u@h/",          None);
+        check("http://unix:/run/a",   None);
+
+        #[track_caller]
+        fn check(text: &str, expected: Option<(&str, Option<u16>, Option<&str>)>) {
+            let target = ProxyTarget::from_text(text).ok();
+            let parts = target.as_ref().map(|t| (t.host.as_str(), t.port, t.uri.as_deref()));
+            assert_eq!(parts, expected, "{text}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn names_are_exact_or_suffixes() {
+        check("Example.com",      "=example.com");
+        check("*.example.com",    ".example.com");
+        check(".example.com",     "=example.com .example.com");
+        check("_",                "=_");
+        check("*",                "wrong");
+        check("www.*",            "wrong");
+        check("*example.com",     "wrong");
+        check("example.com:80",   "wrong");
+        check("http://a",         "wrong");
+        check("~^a$",             "wrong");
+        check("",                 "wrong");
+
+        #[track_caller]
+        fn check(text: &str, expected: &str) {
+            let shown = Names::from_text(text).map_or("wrong".to_owned(), |names| {
+                let one = |name: &HostName| match name {
+                    HostName::Exact(host) => format!("={host}"),
+                    HostName::Suffix(suffix) => suffix.clone(),
+                };
+                names.0.iter().map(one).collect::<Vec<_>>().join(" ")
+            });
+            assert_eq!(shown, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_net_is_an_address_or_a_prefix() {
+        let net = |text: &str| Net::from_text(text).ok().map(|net| net.0.to_string());
+        assert_eq!(net("127.0.0.1").as_deref(), Some("127.0.0.1/32"));
+        assert_eq!(net("10.1.2.3/8").as_deref(), Some("10.0.0.0/8"));
+        assert_eq!(net("::1").as_deref(), Some("::1/128"));
+        assert_eq!(net("localhost"), None);
+    }
+}

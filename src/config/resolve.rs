@@ -1,0 +1,212 @@
+//! From the configuration as it is written to what is meant: defaults, inheritance, names.
+//!
+//! Every default value is in these files, and in the reference `config.example.toml`.
+
+mod zone;
+mod upstream;
+mod site;
+mod route;
+mod cache;
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::fault::{Problem, nearest};
+use super::file::{Access, Admin, File, Log, Server, Settings};
+use super::read::{At, Named, OrOff, Size, Timeout};
+use super::report::Report;
+use super::units;
+use super::{AccessFormat, AccessLog, AdminAddress, Config, Limits, Upstream, Zone};
+
+/// What `file` means. Only worth something if the report has no errors afterwards.
+pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
+    check_unique(file.zone.as_ref(), "zone", report);
+    check_unique(file.upstream.as_ref(), "upstream", report);
+    let mut scope = Scope {
+        zones: zone::zones(file.zone.as_ref(), report),
+        upstreams: upstream::upstreams(file.upstream.as_ref(), report),
+        used: BTreeSet::new(),
+    };
+    let defaults = file.defaults.as_ref().map(|at| at.value.clone()).unwrap_or_default();
+    let sites = site::sites(file.site.as_ref(), &defaults, &mut scope, report);
+    warn_of_unused(file, &scope, report);
+    let server = file.server.as_ref().map(|at| at.value.clone()).unwrap_or_default();
+    Config {
+        workers: workers(&server, report),
+        shutdown_timeout: duration(server.shutdown_timeout.as_ref(), "30s"),
+        limits: limits(&server, report),
+        log: log(file.log.as_ref(), report),
+        zones: scope.zones,
+        upstreams: scope.upstreams,
+        sites,
+        admin: admin(file.admin.as_ref()),
+    }
+}
+
+/// What names in routes can mean.
+struct Scope {
+    zones: Vec<Zone>,
+    /// Those that are declared, then those that a `proxy` with an address stands for.
+    upstreams: Vec<Upstream>,
+    /// Zones and upstreams that a route names, as `zone api`.
+    used: BTreeSet<String>,
+}
+
+impl Scope {
+    /// Reports a zone that does not exist.
+    fn check_zone(&mut self, settings: &Settings, report: &mut Report) {
+        let Some(name) = settings.cache.as_ref().and_then(|cache| cache.value.zone.as_ref()) else {
+            return;
+        };
+        self.used.insert(format!("zone {}", name.value));
+        let known = self.zones.iter().any(|zone| zone.name == name.value);
+        if known || name.value == "off" {
+            return;
+        }
+        let problem = Problem::new(format!("there is no zone `{}`", name.value));
+        let names: Vec<&str> = self.zones.iter().map(|zone| zone.name.as_str()).collect();
+        let problem = match nearest(&name.value, names.iter().copied()) {
+            None if names.is_empty() => {
+                problem.help(format!("declare it with a table `[zone.{}]`", name.value))
+            }
+            _ => problem.choices(&name.value, &names),
+        };
+        report.error(name.span, problem);
+    }
+}
+
+fn check_unique<T>(named: Option<&At<Named<T>>>, what: &str, report: &mut Report) {
+    let mut seen = BTreeSet::new();
+    for (name, _) in named.iter().flat_map(|named| &named.value.0) {
+        if !seen.insert(&name.value) {
+            report.error(
+                name.span,
+                Problem::new(format!("{what} `{}` is declared in another file too", name.value)),
+            );
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if name.value.is_empty() || !name.value.chars().all(plain) || name.value == "off" {
+            report.error(
+                name.span,
+                Problem::new(format!("`{}` cannot be the name of a {what}", name.value))
+                    .help("use letters, digits, `-`, `_` and `.`"),
+            );
+        }
+    }
+}
+
+/// With an error somewhere, it may be that which keeps a name from being used.
+fn warn_of_unused(file: &File, scope: &Scope, report: &mut Report) {
+    if report.has_errors() {
+        return;
+    }
+    let zones = file.zone.iter().flat_map(|named| &named.value.0).map(|(name, _)| ("zone", name));
+    let upstreams = file.upstream.iter().flat_map(|named| &named.value.0);
+    for (what, name) in zones.chain(upstreams.map(|(name, _)| ("upstream", name))) {
+        if !scope.used.contains(&format!("{what} {}", name.value)) {
+            report.warn(name.span, Problem::new(format!("no route uses {what} `{}`", name.value)));
+        }
+    }
+}
+
+fn workers(server: &Server, report: &mut Report) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = u32::try_from(cores).unwrap_or(1).min(WORKERS_MAX);
+    number(server.workers.as_ref(), cores, 1..=WORKERS_MAX, report) as usize
+}
+
+fn limits(server: &Server, report: &mut Report) -> Limits {
+    let bytes_max = 1..=1 << 30;
+    Limits {
+        connections: number(server.connections.as_ref(), 16384, 1..=u32::MAX, report) as usize,
+        header_timeout: timeout(server.header_timeout.as_ref(), "60s"),
+        keepalive_timeout: duration(server.keepalive_timeout.as_ref(), "75s"),
+        body_timeout: timeout(server.body_timeout.as_ref(), "60s"),
+        send_timeout: timeout(server.send_timeout.as_ref(), "60s"),
+        header_bytes_max: bytes(server.max_header_size.as_ref(), "32k", bytes_max.clone(), report),
+        headers_max: number(server.max_headers.as_ref(), 100, 1..=32768, report) as usize,
+        uri_bytes_max: bytes(server.max_uri.as_ref(), "8k", bytes_max, report),
+    }
+}
+
+fn log(log: Option<&At<Log>>, report: &mut Report) -> super::Log {
+    let log = log.map(|at| at.value.clone()).unwrap_or_default();
+    let level = log.level.map_or_else(|| "info".to_owned(), |level| level.value.0);
+    let access = match log.access.map(|at| at.value) {
+        None | Some(OrOff::Off) => None,
+        Some(OrOff::On(access)) => Some(access_log(&access, report)),
+    };
+    super::Log { level, access }
+}
+
+fn access_log(access: &Access, report: &mut Report) -> AccessLog {
+    let access = &access.0;
+    let path = access.path.as_ref().filter(|path| path.value != "-");
+    AccessLog {
+        path: path.map(|path| report.path(path.span, &path.value)),
+        format: access.format.as_ref().map_or(AccessFormat::Combined, |format| format.value),
+        buffer_bytes: bytes(access.buffer.as_ref(), "64k", 0..=1 << 30, report),
+        flush: timeout(access.flush.as_ref(), "1s"),
+    }
+}
+
+fn admin(admin: Option<&At<Admin>>) -> Option<AdminAddress> {
+    match admin.and_then(|admin| admin.value.listen.as_ref()) {
+        Some(listen) => listen.value.0.clone(),
+        None => Some(AdminAddress::Tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 9145)))),
+    }
+}
+
+/// The value as written or the default, which is written as the operator would.
+fn duration(at: Option<&At<Duration>>, default: &str) -> Duration {
+    at.map_or_else(|| units::duration(default).unwrap_or_default(), |at| at.value)
+}
+
+fn timeout(at: Option<&At<Timeout>>, default: &str) -> Duration {
+    at.map_or_else(|| units::duration(default).unwrap_or_default(), |at| at.value.0)
+}
+
+fn size(at: Option<&At<Size>>, default: &str) -> u64 {
+    at.map_or_else(|| units::size(default).unwrap_or_default(), |at| at.value.0)
+}
+
+fn flag(at: Option<&At<bool>>, default: bool) -> bool {
+    at.map_or(default, |at| at.value)
+}
+
+/// As `size`, for what is kept in memory as one piece.
+fn bytes(
+    at: Option<&At<Size>>,
+    default: &str,
+    range: RangeInclusive<usize>,
+    report: &mut Report,
+) -> usize {
+    let bytes = usize::try_from(size(at, default)).unwrap_or(usize::MAX);
+    if let Some(at) = at.filter(|_| !range.contains(&bytes)) {
+        let (min, max) = range.into_inner();
+        report.error(at.span, Problem::new(format!("must be from {min} byte to {}m", max >> 20)));
+    }
+    bytes
+}
+
+fn number(
+    at: Option<&At<u32>>,
+    default: u32,
+    range: RangeInclusive<u32>,
+    report: &mut Report,
+) -> u32 {
+    let Some(at) = at else { return default };
+    if !range.contains(&at.value) {
+        let (min, max) = range.into_inner();
+        let problem = match max {
+            u32::MAX => Problem::new(format!("must be at least {min}")),
+            _ => Problem::new(format!("must be from {min} to {max}")),
+        };
+        report.error(at.span, problem);
+    }
+    at.value
+}
+
+/// Far above any number of cores that helps.
+const WORKERS_MAX: u32 = 1024;

@@ -1,0 +1,141 @@
+//! `[[site.route]]`: what is done with some paths, and what it inherits. (nginx: location)
+
+use http::HeaderName;
+use http::header::HOST;
+
+use super::{Report, Scope, cache, size, timeout, upstream};
+use crate::config::address::ProxyTarget;
+use crate::config::fault::{Problem, nearest};
+use crate::config::file::{self, Settings};
+use crate::config::read::{At, Pairs, Table};
+use crate::config::template::{Part, Template, Variable};
+use crate::config::words::is_framing;
+use crate::config::{ProxyPass, Route, Timeouts};
+
+/// The settings of a level: those of its own, then those around it. `timeout` and `cache` are
+/// merged key by key, `set_header` is replaced as a whole, as in nginx.
+pub(super) fn inherit(own: &Settings, outer: &Settings) -> Settings {
+    Settings {
+        timeout: merged(own.timeout.as_ref(), outer.timeout.as_ref()),
+        cache: merged(own.cache.as_ref(), outer.cache.as_ref()),
+        ..own.over(outer)
+    }
+}
+
+/// The route as it is meant; `None` if what it is for or where it leads could not be read.
+pub(super) fn route(
+    item: &At<file::Route>,
+    outer: &Settings,
+    scope: &mut Scope,
+    report: &mut Report,
+) -> Option<Route> {
+    let own = item.value.settings();
+    scope.check_zone(&own, report);
+    let settings = inherit(&own, outer);
+    let cache = cache::cache(settings.cache.as_ref(), report);
+    if let Some(table) = own.cache.as_ref().filter(|table| {
+        let zone = settings.cache.as_ref().and_then(|cache| cache.value.zone.as_ref());
+        zone.is_none() && table.value.zone.is_none()
+    }) {
+        let problem = Problem::new("this route does not cache: no `zone` is set");
+        report.warn(table.span, problem.help("add `zone = \"NAME\"` of a `[zone.NAME]`"));
+    }
+    let purge = cache.is_some().then(|| cache::purge(settings.cache.as_ref())).flatten();
+    let set_header = set_header(settings.set_header.as_ref(), report);
+    let proxy = item.value.proxy.as_ref().map(|proxy| proxy_pass(proxy, scope, report));
+    Some(Route {
+        path: item.value.path.as_ref()?.value.clone(),
+        line: report.line(item.span),
+        proxy: proxy?,
+        set_header,
+        timeout: timeouts(settings.timeout.as_ref()),
+        request_body_bytes_max: match size(settings.max_body.as_ref(), "1m") {
+            // nginx: 0 does not check.
+            0 => u64::MAX,
+            bytes => bytes,
+        },
+        status_header: settings.status_header.and_then(|at| at.value.0),
+        cache,
+        purge,
+    })
+}
+
+fn merged<T: Table + Clone>(own: Option<&At<T>>, outer: Option<&At<T>>) -> Option<At<T>> {
+    match (own, outer) {
+        (Some(own), Some(outer)) => {
+            Some(At { value: own.value.over(&outer.value), span: own.span })
+        }
+        (own, outer) => own.or(outer).cloned(),
+    }
+}
+
+fn timeouts(table: Option<&At<file::Timeouts>>) -> Timeouts {
+    let table = table.map(|at| at.value.clone()).unwrap_or_default();
+    Timeouts {
+        connect: timeout(table.connect.as_ref(), "60s"),
+        send: timeout(table.send.as_ref(), "60s"),
+        read: timeout(table.read.as_ref(), "60s"),
+    }
+}
+
+/// nginx sets `Host` to `$proxy_host` unless it is set to something else.
+fn set_header(
+    pairs: Option<&At<Pairs<HeaderName, Template>>>,
+    report: &mut Report,
+) -> Vec<(HeaderName, Template)> {
+    let mut fields: Vec<(HeaderName, Template)> = Vec::new();
+    for (name, template) in pairs.iter().flat_map(|pairs| &pairs.value.0) {
+        if fields.iter().any(|(other, _)| *other == name.value) {
+            let problem = Problem::new(format!("field `{}` is set twice", name.value));
+            report.error(name.span, problem.help("upper and lower case are the same here"));
+        }
+        // `Connection` is a common line of nginx's tutorials; it does no harm.
+        let sets_framing = is_framing(&name.value) && name.value != http::header::CONNECTION;
+        if sets_framing && !template.value.parts.is_empty() {
+            let problem = Problem::new(format!("`{}` cannot be set", name.value));
+            report.error(name.span, problem.help("it says where a request ends"));
+        }
+        fields.push((name.value.clone(), template.value.clone()));
+    }
+    if fields.iter().all(|(name, _)| *name != HOST) {
+        let proxy_host = Template { parts: vec![Part::Variable(Variable::ProxyHost)] };
+        fields.insert(0, (HOST, proxy_host));
+    }
+    fields
+}
+
+/// Finds the upstream, or makes one of the address.
+fn proxy_pass(proxy: &At<ProxyTarget>, scope: &mut Scope, report: &mut Report) -> ProxyPass {
+    let ProxyTarget { host, port, uri } = &proxy.value;
+    let declared = scope.upstreams.iter().any(|upstream| upstream.name == *host);
+    scope.used.insert(format!("upstream {host}"));
+    if declared && port.is_some() {
+        let problem = Problem::new(format!("upstream `{host}` has ports of its own"));
+        report.error(proxy.span, problem.help("leave the port out, each server has one"));
+    }
+    let port = port.filter(|port| *port != 80);
+    let shown = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
+    if declared {
+        return ProxyPass { upstream: host.clone(), host: shown, uri: uri.clone() };
+    }
+    let address = format!("{host}:{}", port.unwrap_or(80));
+    warn_of_slip(proxy, scope, report);
+    if !scope.upstreams.iter().any(|upstream| upstream.name == address) {
+        scope.upstreams.push(upstream::of_address(&address, report));
+    }
+    ProxyPass { upstream: address, host: shown, uri: uri.clone() }
+}
+
+/// A word that is almost the name of an upstream is probably meant to be it.
+fn warn_of_slip(proxy: &At<ProxyTarget>, scope: &Scope, report: &mut Report) {
+    let host = &proxy.value.host;
+    if proxy.value.port.is_some() || host.contains(['.', ':']) {
+        return;
+    }
+    let names = scope.upstreams.iter().map(|upstream| upstream.name.as_str());
+    let declared = names.filter(|name| !name.contains(':'));
+    if let Some(near) = nearest(host, declared) {
+        let problem = Problem::new(format!("`{host}` is no upstream; it is resolved as a host"));
+        report.warn(proxy.span, problem.help(format!("did you mean `{near}`?")));
+    }
+}

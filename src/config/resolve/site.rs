@@ -1,0 +1,160 @@
+//! `[[site]]`: which hosts on which addresses. (nginx: server)
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::{Report, Scope, flag, route};
+use crate::config::fault::Problem;
+use crate::config::file::{self, Settings};
+use crate::config::read::{At, List};
+use crate::config::report::Span;
+use crate::config::{HostName, PathMatch, Route, Site};
+
+/// The sites as they are meant.
+pub(super) fn sites(
+    written: Option<&At<List<file::Site>>>,
+    defaults: &Settings,
+    scope: &mut Scope,
+    report: &mut Report,
+) -> Vec<Site> {
+    scope.check_zone(defaults, report);
+    let items = written.map(|list| list.value.items.as_slice()).unwrap_or_default();
+    if items.is_empty() && !written.is_some_and(|list| list.value.broken) {
+        let problem = Problem::new("there is no `[[site]]`");
+        report.error_of_file(0, problem.help("a site says where to listen and what to forward"));
+    }
+    let mut claims = Claims::default();
+    let mut sites = Vec::new();
+    for item in items {
+        claims.add(&item.value, item.span, report);
+        sites.push(site(&item.value, defaults, scope, report));
+    }
+    claims.settle_nameless(items, &mut sites, report);
+    sites
+}
+
+fn site(site: &file::Site, defaults: &Settings, scope: &mut Scope, report: &mut Report) -> Site {
+    let own = site.defaults.as_ref().map(|at| at.value.clone()).unwrap_or_default();
+    scope.check_zone(&own, report);
+    let outer = route::inherit(&own, defaults);
+    let written = site.route.as_ref().map(|list| list.value.items.as_slice()).unwrap_or_default();
+    let mut routes: Vec<Route> = Vec::new();
+    for item in written {
+        routes.extend(route::route(item, &outer, scope, report));
+        check_path(&routes, item, report);
+    }
+    if let Some(list) =
+        site.route.as_ref().filter(|list| list.value.items.is_empty() && !list.value.broken)
+    {
+        report.error(list.span, Problem::new("a site needs at least one route"));
+    }
+    let names = site.name.iter().flat_map(|names| names.value.values());
+    Site {
+        listen: addresses(site).into_iter().map(|(address, _)| address).collect(),
+        names: names.flat_map(|names| names.0.clone()).collect(),
+        default: flag(site.default.as_ref(), false),
+        strict: flag(site.strict.as_ref(), false),
+        routes,
+    }
+}
+
+/// The last route must have a path of its own.
+fn check_path(routes: &[Route], item: &At<file::Route>, report: &mut Report) {
+    let (Some(path), Some((last, others))) = (&item.value.path, routes.split_last()) else {
+        return;
+    };
+    let same = others.iter().find(|other| other.path == path.value && last.path == path.value);
+    if let Some(other) = same {
+        let shown = match &path.value {
+            PathMatch::Exact(path) => format!("= {path}"),
+            PathMatch::Prefix(path) => path.clone(),
+        };
+        let problem = Problem::new(format!("path `{shown}` has a route already"));
+        report.error(path.span, problem.help(format!("see line {}", other.line)));
+    }
+}
+
+/// Where a site listens, and where that is written.
+fn addresses(site: &file::Site) -> Vec<(SocketAddr, Option<Span>)> {
+    match &site.listen {
+        Some(list) => list.value.items.iter().map(|at| (at.value.0, Some(at.span))).collect(),
+        None => vec![(SocketAddr::from(([127, 0, 0, 1], 8080)), None)],
+    }
+}
+
+/// Who answers for what, to find two that claim the same.
+#[derive(Default)]
+struct Claims {
+    /// By address and host; no host is for the site without names.
+    hosts: HashMap<(SocketAddr, Option<String>), usize>,
+    defaults: HashMap<SocketAddr, usize>,
+}
+
+impl Claims {
+    fn add(&mut self, site: &file::Site, header: Span, report: &mut Report) {
+        let line = report.line(header);
+        let mut own = Vec::new();
+        for (address, span) in addresses(site) {
+            if own.contains(&address) && address.port() != 0 {
+                let problem = Problem::new(format!("`{address}` is listed twice"));
+                report.error(span.unwrap_or(header), problem);
+                continue;
+            }
+            own.push(address);
+            self.add_hosts(site, (address, span.unwrap_or(header)), line, report);
+            let Some(default) = site.default.as_ref().filter(|default| default.value) else {
+                continue;
+            };
+            if let Some(other) = self.defaults.insert(address, line) {
+                let problem = Problem::new(format!("{address} has a default site already"));
+                report.error(default.span, problem.help(format!("see the site of line {other}")));
+            }
+        }
+    }
+
+    fn add_hosts(
+        &mut self,
+        site: &file::Site,
+        (address, span): (SocketAddr, Span),
+        line: usize,
+        report: &mut Report,
+    ) {
+        let Some(names) = &site.name else {
+            if let Some(other) = self.hosts.insert((address, None), line) {
+                let problem =
+                    Problem::new(format!("two sites without a `name` listen on {address}"));
+                report.error(span, problem.help(format!("see the site of line {other}")));
+            }
+            return;
+        };
+        for at in &names.value.items {
+            for name in &at.value.0 {
+                let (HostName::Exact(host) | HostName::Suffix(host)) = name;
+                if let Some(other) = self.hosts.insert((address, Some(host.clone())), line) {
+                    let problem =
+                        Problem::new(format!("{address} has a site for `{host}` already"));
+                    report.error(at.span, problem.help(format!("see the site of line {other}")));
+                }
+            }
+        }
+    }
+
+    /// A site without names is for all hosts, wherever it stands in the file: it is the default of
+    /// its addresses, unless another one says that it is.
+    fn settle_nameless(&self, items: &[At<file::Site>], sites: &mut [Site], report: &mut Report) {
+        for (item, site) in items.iter().zip(sites) {
+            if item.value.name.is_some() || site.default {
+                continue;
+            }
+            let other = site.listen.iter().find(|address| self.defaults.contains_key(address));
+            let Some(address) = other else {
+                site.default = true;
+                continue;
+            };
+            let problem = Problem::new(format!(
+                "a site without a `name` never answers on {address}: another one is the default there"
+            ));
+            report.warn(item.span, problem.help("give it a `name`, or `default = true`"));
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `[upstream.NAME]`, and the upstreams that an address in `proxy` stands for. (nginx: upstream)
+
+use super::{Report, flag, number, timeout};
+use crate::config::fault::Problem;
+use crate::config::file;
+use crate::config::read::{At, List, Named};
+use crate::config::words::Failure;
+use crate::config::{NextUpstream, Peer, Upstream};
+
+/// The upstreams that are declared.
+pub(super) fn upstreams(
+    named: Option<&At<Named<file::Upstream>>>,
+    report: &mut Report,
+) -> Vec<Upstream> {
+    let tables = named.iter().flat_map(|named| &named.value.0);
+    tables.map(|(name, table)| upstream(name, &table.value, report)).collect()
+}
+
+/// The upstream of an address: one peer, all else by default.
+pub(super) fn of_address(address: &str, report: &mut Report) -> Upstream {
+    let peer = peer(address.to_owned(), &file::PeerTable::default(), report);
+    with_peers(address, vec![peer], &file::Upstream::default(), report)
+}
+
+fn upstream(name: &At<String>, table: &file::Upstream, report: &mut Report) -> Upstream {
+    let mut peers = Vec::new();
+    for written in table.server.iter().flat_map(|servers| servers.value.values()) {
+        let address = written.0.address.as_ref().map(|at| at.value.0.clone());
+        peers.extend(address.map(|address| peer(address, &written.0, report)));
+    }
+    if let Some(servers) = table.server.as_ref().filter(|servers| !servers.value.broken) {
+        let reason = if peers.is_empty() {
+            Some("has no server")
+        } else if peers.iter().all(|peer| peer.down) {
+            Some("has no server that is not `down`")
+        } else if peers.iter().all(|peer| peer.backup) {
+            Some("has no server that is not a `backup`")
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            let problem = Problem::new(format!("upstream `{}` {reason}", name.value));
+            report.error(servers.span, problem);
+        }
+    }
+    with_peers(&name.value, peers, table, report)
+}
+
+fn with_peers(
+    name: &str,
+    peers: Vec<Peer>,
+    table: &file::Upstream,
+    report: &mut Report,
+) -> Upstream {
+    let all = 0..=u32::MAX;
+    let some = 1..=u32::MAX;
+    Upstream {
+        name: name.to_owned(),
+        peers,
+        keepalive: number(table.keepalive.as_ref(), 64, all.clone(), report) as usize,
+        keepalive_timeout: timeout(table.keepalive_timeout.as_ref(), "60s"),
+        keepalive_time: timeout(table.keepalive_time.as_ref(), "1h"),
+        keepalive_requests: number(table.keepalive_requests.as_ref(), 1000, some, report).into(),
+        next_upstream: next_upstream(table.next_upstream.as_ref(), report),
+        tries: number(table.tries.as_ref(), 0, all, report) as usize,
+    }
+}
+
+fn peer(address: String, table: &file::PeerTable, report: &mut Report) -> Peer {
+    Peer {
+        address,
+        weight: number(table.weight.as_ref(), 1, 1..=65535, report),
+        max_fails: number(table.max_fails.as_ref(), 1, 0..=u32::MAX, report),
+        fail_timeout: timeout(table.fail_timeout.as_ref(), "10s"),
+        backup: flag(table.backup.as_ref(), false),
+        down: flag(table.down.as_ref(), false),
+    }
+}
+
+fn next_upstream(words: Option<&At<List<Failure>>>, report: &mut Report) -> NextUpstream {
+    let mut next = NextUpstream {
+        error: words.is_none(),
+        timeout: words.is_none(),
+        invalid_header: false,
+        non_idempotent: false,
+        statuses: Default::default(),
+    };
+    for word in words.iter().flat_map(|words| &words.value.items) {
+        match word.value {
+            // nginx, too, lets `off` stand beside others and count for nothing.
+            Failure::Off => {}
+            Failure::Error => next.error = true,
+            Failure::Timeout => next.timeout = true,
+            Failure::InvalidHeader => next.invalid_header = true,
+            Failure::NonIdempotent => next.non_idempotent = true,
+            Failure::Status(status) => {
+                next.statuses.insert(status);
+            }
+            Failure::Updating => {
+                let problem = Problem::new("`updating` is no failure of a server");
+                report.error(word.span, problem.help("it belongs to `use_stale`"));
+            }
+        }
+    }
+    next
+}

@@ -1,0 +1,72 @@
+//! `[zone.NAME]`. (nginx: proxy_cache_path)
+
+use super::{Report, size, timeout};
+use crate::config::Zone;
+use crate::config::fault::Problem;
+use crate::config::file;
+use crate::config::read::{At, Named};
+
+/// The zones as they are meant.
+pub(super) fn zones(named: Option<&At<Named<file::Zone>>>, report: &mut Report) -> Vec<Zone> {
+    let mut zones: Vec<Zone> = Vec::new();
+    for (name, table) in named.iter().flat_map(|named| &named.value.0) {
+        let zone = zone(name, &table.value, report);
+        check_folder(&zone, &table.value, &zones, report);
+        zones.push(zone);
+    }
+    zones
+}
+
+fn zone(name: &At<String>, zone: &file::Zone, report: &mut Report) -> Zone {
+    let path = zone.path.as_ref().map(|path| report.path(path.span, &path.value));
+    let memory_bytes = size(zone.memory.as_ref(), "64m");
+    if memory_bytes == 0 && path.is_none() {
+        let problem = Problem::new(format!("zone `{}` has no place to store in", name.value));
+        report.error(name.span, problem.help("give it a `path`, some `memory`, or both"));
+    }
+    if path.is_none() {
+        warn_of_disk_keys(zone, report);
+    }
+    if let Some(max) = zone.max_size.as_ref().filter(|max| max.value.0 == 0) {
+        let problem = Problem::new("nothing can be stored in 0 bytes");
+        report.error(max.span, problem.help("leave `path` out for memory only"));
+    }
+    Zone {
+        name: name.value.clone(),
+        path,
+        levels: zone.levels.as_ref().map_or_else(|| vec![1, 2], |at| at.value.0.clone()),
+        memory_bytes,
+        memory_object_bytes_max: size(zone.memory_max_object.as_ref(), "1m"),
+        disk_bytes_max: zone.max_size.as_ref().map(|at| at.value.0),
+        disk_bytes_min_free: size(zone.min_free.as_ref(), "0"),
+        inactive: timeout(zone.inactive.as_ref(), "10m"),
+    }
+}
+
+fn warn_of_disk_keys(zone: &file::Zone, report: &mut Report) {
+    let spans = [
+        zone.levels.as_ref().map(|at| at.span),
+        zone.max_size.as_ref().map(|at| at.span),
+        zone.min_free.as_ref().map(|at| at.span),
+    ];
+    for span in spans.into_iter().flatten() {
+        let problem = Problem::new("has no effect in a zone without `path`");
+        report.warn(span, problem.help("the size of the memory is `memory`"));
+    }
+}
+
+/// Two zones must not clean up each other's files.
+fn check_folder(zone: &Zone, table: &file::Zone, others: &[Zone], report: &mut Report) {
+    let (Some(path), Some(written)) = (&zone.path, &table.path) else { return };
+    for other in others {
+        let Some(folder) = &other.path else { continue };
+        let what = match (path.starts_with(folder), folder.starts_with(path)) {
+            (true, true) => "is the folder of",
+            (true, false) => "is inside the folder of",
+            (false, true) => "contains the folder of",
+            (false, false) => continue,
+        };
+        let problem = Problem::new(format!("`{}` {what} zone `{}`", written.value, other.name));
+        return report.error(written.span, problem.help("give every zone a folder of its own"));
+    }
+}

@@ -1,0 +1,96 @@
+//! The configuration of `larder serve --to URL`, for which no file is needed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::address::ProxyTarget;
+use super::load::parse;
+use super::read::FromText;
+use super::{AdminAddress, Config};
+
+/// One site for all hosts that forwards everything to `to` and caches as the origin says: in
+/// memory, and under `cache_dir` if there is one.
+///
+/// # Errors
+/// Show the text: `to` is nothing to forward to.
+pub fn simple(
+    to: &str,
+    listen: SocketAddr,
+    admin: Option<AdminAddress>,
+    cache_dir: Option<PathBuf>,
+) -> Result<Config, String> {
+    // A target that can be read has neither quotes nor backslashes: it can stand in the text.
+    ProxyTarget::from_text(to).map_err(|problem| match problem.help {
+        Some(help) => format!("{}: {help}", problem.reason),
+        None => problem.reason,
+    })?;
+    let loaded = parse(&TEXT.replace("TO", to), "larder serve").map_err(|f| f.to_string())?;
+    let mut config = loaded.config;
+    config.admin = admin;
+    for zone in &mut config.zones {
+        zone.path.clone_from(&cache_dir);
+    }
+    for site in &mut config.sites {
+        site.listen = vec![listen];
+        site.routes.iter_mut().for_each(|route| route.line = 0);
+    }
+    Ok(config)
+}
+
+/// What a file would say; addresses and the folder are filled in afterwards.
+const TEXT: &str = r#"
+[zone.default]
+path     = "cache"
+levels   = "1:2"
+memory   = "256m"
+max_size = "10g"
+min_free = "1g"
+
+[defaults]
+set_header = { Host = "$host", X-Real-IP = "$remote_addr", X-Forwarded-For = "$proxy_add_x_forwarded_for", X-Forwarded-Proto = "$scheme" }
+status_header = "X-Cache-Status"
+
+[[site]]
+[[site.route]]
+path  = "/"
+proxy = "TO"
+[site.route.cache]
+zone = "default"
+"#;
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::path::PathBuf;
+
+    use super::simple;
+
+    #[test]
+    fn everything_goes_to_one_origin_and_is_cached() {
+        let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let config = simple("http://127.0.0.1:3000", listen, None, Some("/c".into())).unwrap();
+        assert_eq!(config.zones[0].path, Some(PathBuf::from("/c")));
+        assert_eq!(config.zones[0].name, "default");
+        assert_eq!(config.zones[0].memory_bytes, 256 << 20);
+        assert_eq!(config.zones[0].disk_bytes_max, Some(10 << 30));
+        assert_eq!(config.upstreams[0].peers[0].address, "127.0.0.1:3000");
+        assert_eq!(config.admin, None);
+        let site = &config.sites[0];
+        assert_eq!(site.listen, [listen]);
+        assert!(site.names.is_empty() && site.default);
+        assert_eq!(site.routes[0].set_header.len(), 4);
+        assert_eq!(site.routes[0].status_header.as_ref().unwrap(), "x-cache-status");
+        assert_eq!(site.routes[0].cache.as_ref().unwrap().zone, "default");
+        assert_eq!(site.routes[0].purge.as_ref().unwrap().len(), 2);
+        assert_eq!(simple("http://h:1", listen, None, None).unwrap().zones[0].path, None);
+    }
+
+    #[test]
+    fn a_target_that_is_none_is_told() {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let told = |to: &str| simple(to, listen, None, None).unwrap_err();
+        assert!(told("127.0.0.1:3000").contains("write `http://NAME`"));
+        assert!(told("https://example.com").contains("not supported yet"));
+        assert!(told("http://h/\"\n[server]").contains("not the path"));
+    }
+}

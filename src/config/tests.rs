@@ -1,0 +1,265 @@
+//! Whole files: what is good, what each mistake looks like, and what the reference promises.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::{ProptestConfig, prop, proptest};
+
+use super::file::File;
+use super::load::{load, parse};
+use super::read::FromNode;
+use super::{Config, HostName, PathMatch};
+
+#[test]
+fn good_files_load_without_a_warning() {
+    for path in files("good") {
+        let loaded = load(&path).unwrap_or_else(|faults| panic!("{}\n{faults}", path.display()));
+        assert_eq!(loaded.warnings, [], "{}", path.display());
+    }
+}
+
+/// Run with `LARDER_BLESS=1` to write the messages anew; read them before they are committed.
+#[test]
+fn bad_files_are_told_what_is_wrong() {
+    let files = files("bad");
+    assert!(files.len() >= 20);
+    for path in files {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        // Included files are named as seen from the file, so that no folder is in the messages.
+        let faults = load(&path).expect_err(&name).to_string();
+        let folder = format!("{}/", path.parent().unwrap().display());
+        let faults = format!("{}\n", faults.replace(&folder, ""));
+        let expected = path.with_extension("expected");
+        if std::env::var_os("LARDER_BLESS").is_some() {
+            fs::write(&expected, &faults).unwrap();
+        }
+        let expected = fs::read_to_string(&expected).unwrap_or_default();
+        assert_eq!(faults, expected, "{name} says:\n{faults}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_one_line() {
+    let faults = load(Path::new("/nowhere/larder.toml")).unwrap_err().to_string();
+    assert_eq!(
+        faults,
+        "error: cannot read `/nowhere/larder.toml`: No such file or directory (os error 2)"
+    );
+}
+
+#[test]
+fn what_is_probably_not_meant_is_a_warning() {
+    check_warning(
+        "cache.ignore_headers = \"Set-Cookie\"",
+        &["answers that set a cookie will be stored"],
+    );
+    check_warning(
+        "cache.valid = { any = \"1m\", 404 = \"1s\" }",
+        &["`404` never counts: earlier lines name it all"],
+    );
+    check_warning("cache.valid = { 404 = \"1s\", any = \"1m\" }", &[]);
+    check_warning("\n[zone.other]", &["no route uses zone `other`"]);
+    check_warning(
+        "\n[[site.route]]\npath = \"/a\"\nproxy = \"http://h.example\"\ncache.lock = true",
+        &["this route does not cache: no `zone` is set"],
+    );
+    check_warning("\n[zone.api]\nmax_size = \"1g\"", &["has no effect in a zone without `path`"]);
+    check_warning(
+        "\n[[site]]\nname = \"a\"\ndefault = true\nroute = [{ path = \"/\", proxy = \"http://h.example\" }]",
+        &[
+            "a site without a `name` never answers on 127.0.0.1:8080: another one is the default there",
+        ],
+    );
+
+    #[track_caller]
+    fn check_warning(line: &str, expected: &[&str]) {
+        let zone = if line.contains("[zone.api]") { "" } else { "\n[zone.api]" };
+        let text = format!("{ROUTE}cache.zone = \"api\"\n{line}\n{zone}\n");
+        let loaded = parse(&text, "t.toml").unwrap_or_else(|faults| panic!("{faults}"));
+        let warnings: Vec<_> = loaded.warnings.iter().map(|fault| fault.reason.as_str()).collect();
+        assert_eq!(warnings, expected, "{line}");
+    }
+}
+
+#[test]
+fn settings_are_inherited_key_by_key() {
+    let config = config(
+        "[zone.api]\n[defaults]\ntimeout = { connect = 1, read = 2 }\nmax_body = \"2m\"\n\
+         set_header = { Host = \"$host\", X-A = \"a\" }\ncache = { zone = \"api\", lock = false }\n\
+         [[site]]\n[site.defaults]\ntimeout = { read = 3 }\ncache = { min_uses = 2 }\n\
+         [[site.route]]\npath = \"/a\"\nproxy = \"http://h\"\nset_header = { X-B = \"b\" }\n\
+         timeout = { send = 4 }\ncache = { valid = { \"404\" = \"1m\", any = \"2m\" } }\n\
+         [[site.route]]\npath = \"/b\"\nproxy = \"http://h\"\ncache.zone = \"off\"\nmax_body = 0\n",
+    );
+    let [a, b] = &config.sites[0].routes[..] else { panic!("two routes") };
+    let seconds = [a.timeout.connect, a.timeout.send, a.timeout.read].map(|t| t.as_secs());
+    assert_eq!(seconds, [1, 4, 3]);
+    let names: Vec<_> = a.set_header.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["host", "x-b"], "replaced as a whole; `Host` is always set");
+    let cache = a.cache.as_ref().unwrap();
+    assert_eq!((cache.lock, cache.min_uses, cache.rules.valid.len()), (false, 2, 2));
+    assert_eq!(cache.rules.valid_for(404).unwrap().as_secs(), 60, "the order of the file counts");
+    assert_eq!(a.request_body_bytes_max, 2 << 20);
+    assert!(b.cache.is_none() && b.purge.is_none());
+    assert_eq!(b.request_body_bytes_max, u64::MAX);
+    assert_eq!(b.set_header.len(), 2);
+    assert_eq!(config.upstreams.len(), 1, "one for both routes");
+}
+
+#[test]
+fn the_smallest_file_has_nginxs_defaults() {
+    let config = config(ROUTE);
+    let site = &config.sites[0];
+    assert_eq!(site.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert!(site.default, "it is for all hosts");
+    let route = &site.routes[0];
+    assert_eq!((route.line, &route.path), (2, &PathMatch::Prefix("/".into())));
+    assert_eq!(route.proxy.host, "h");
+    assert_eq!(route.proxy.upstream, "h:80");
+    assert_eq!(config.upstreams[0].name, "h:80");
+    assert!(route.cache.is_none() && route.purge.is_none() && route.status_header.is_none());
+    assert!(config.admin.is_some() && config.log.access.is_none());
+    assert_eq!(config.limits.connections, 16384);
+}
+
+#[test]
+fn the_tutorials_cache_is_as_the_tutorial_says() {
+    let path = folder("good").join("tutorial-2-cache.toml");
+    let config = load(&path).unwrap().config;
+    assert_eq!(config.zones[0].levels, [1, 2]);
+    assert_eq!(config.upstreams[0].peers.len(), 3);
+    let site = &config.sites[0];
+    assert_eq!(site.names[1], HostName::Exact("www.example.com".into()));
+    let route = &site.routes[0];
+    assert_eq!(route.proxy.uri.as_deref(), Some("/"));
+    let cache = route.cache.as_ref().unwrap();
+    assert_eq!(cache.key.parts.len(), 6);
+    assert_eq!(cache.rules.valid_for(302).unwrap().as_secs(), 600);
+    assert_eq!(cache.rules.valid_for(500), None);
+}
+
+#[test]
+fn the_reference_loads_and_says_the_defaults() {
+    let text = reference();
+    let loaded = parse(&text, "").unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(loaded.warnings, []);
+    let small = config(
+        "[zone.api]\n[upstream.backend]\nserver = [\"127.0.0.1:3000\", \"127.0.0.1:3001\"]\n\
+         [[site]]\nname = [\"example.com\", \"*.example.com\"]\n[[site.route]]\npath = \"/\"\n\
+         proxy = \"http://backend\"\ncache.zone = \"api\"\n",
+    );
+    let mut full = loaded.config;
+    full.sites[0].routes[0].line = small.sites[0].routes[0].line;
+    assert_eq!(format!("{full:#?}"), format!("{small:#?}"));
+}
+
+#[test]
+fn the_reference_mentions_every_key() {
+    let mentioned = mentioned(&reference());
+    let mut keys = Vec::new();
+    File::keys("", &mut keys);
+    assert!(keys.len() > 90, "{}", keys.len());
+    // `cache` in both defaults is the same table as in routes.
+    for key in keys.iter().filter(|key| !key.contains("defaults.cache.")) {
+        assert!(mentioned.contains(key), "config.example.toml does not mention `{key}`");
+    }
+}
+
+#[test]
+fn nesting_without_end_is_an_error() {
+    for text in ["[".repeat(100_000), "a.".repeat(100_000), format!("a = {}", "{a=".repeat(50_000))]
+    {
+        assert!(parse(&text, "t.toml").is_err());
+    }
+    let deep = format!("[{}a]\n{}b = 1", "a.".repeat(50_000), "b.".repeat(50_000));
+    assert!(parse(&deep, "t.toml").is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in ".{0,200}") {
+        let _ = parse(&text, "t.toml").map_err(|faults| faults.to_string());
+    }
+
+    #[test]
+    fn no_bent_reference_makes_the_parser_panic(
+        cuts in prop::collection::vec((0.0..1.0f64, 0usize..8, "[\\[\\]={}\",.$a-z0é\n\t ]{0,4}"), 1..6),
+    ) {
+        let mut text: Vec<char> = reference().replace("include", "exclude").chars().collect();
+        for (place, removed, added) in cuts {
+            let start = (place * text.len() as f64) as usize;
+            let end = (start + removed).min(text.len());
+            text.splice(start..end, added.chars());
+        }
+        let text: String = text.into_iter().collect();
+        let _ = parse(&text, "t.toml").map_err(|faults| faults.to_string());
+    }
+
+    #[test]
+    fn no_text_makes_a_value_panic(text in "[$a-z0-9{}_:/.*~=é\\[\\] -]{0,12}") {
+        let line = |key: &str| format!("{key} = '{text}'\n");
+        let site = ["[[site]]\n", &line("listen"), &line("name"), "[[site.route]]\n"].concat();
+        let route = [line("path"), line("proxy"), line("max_body"), line("timeout.read")].concat();
+        let cache = [line("cache.key"), line("cache.valid"), line("cache.purge.from")].concat();
+        let text = [site, route, cache].concat();
+        let _ = parse(&text, "t.toml").map_err(|faults| faults.to_string());
+    }
+}
+
+/// The dotted keys that a text has lines for, be they commented out.
+fn mentioned(text: &str) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    let (mut header, mut key) = (String::new(), String::new());
+    for line in text.lines() {
+        let line = line.trim_start_matches(['#', ' ']);
+        if let Some(name) = line.trim_start_matches('[').split(']').next()
+            && line.starts_with('[')
+        {
+            let name = name.replace("zone.api", "zone.NAME");
+            header = format!("{}.", name.replace("upstream.backend", "upstream.NAME"));
+            let dots = header.match_indices('.').map(|(at, _)| at);
+            keys.extend(dots.map(|at| header[..at].to_owned()));
+            continue;
+        }
+        // A line that begins with a table is one of the list above it.
+        if !line.starts_with('{')
+            && let Some((name, _)) = line.split_once('=')
+        {
+            key = format!("{}{}", header.trim_start_matches('.'), name.trim());
+            keys.insert(key.clone());
+        }
+        let pieces = line.split(['{', ',']).skip(1).filter_map(|piece| piece.split_once('='));
+        keys.extend(pieces.map(|(name, _)| format!("{key}.{}", name.trim())));
+    }
+    keys
+}
+
+#[track_caller]
+fn config(text: &str) -> Config {
+    parse(text, "t.toml").unwrap_or_else(|faults| panic!("{faults}")).config
+}
+
+fn reference() -> String {
+    fs::read_to_string(root().join("config.example.toml")).unwrap()
+}
+
+fn files(kind: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder(kind)).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
+    files.sort();
+    files
+}
+
+fn folder(kind: &str) -> PathBuf {
+    root().join("tests/configs").join(kind)
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+const ROUTE: &str = "[[site]]\n[[site.route]]\npath = \"/\"\nproxy = \"http://h\"\n";
