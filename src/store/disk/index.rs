@@ -295,7 +295,7 @@ mod tests {
             let mut model = HashMap::new();
             for (step, key, blocks) in steps {
                 // One shard and few places, so that keys collide.
-                let hash = KeyHash(key % 5 | key << 64);
+                let hash = KeyHash((key % 5) | (key << 64));
                 match step {
                     0 | 1 => prop_assert_eq!(index.insert(hash, blocks, 0), model.insert(hash, blocks)),
                     2 => prop_assert_eq!(index.remove(hash), model.remove(&hash)),

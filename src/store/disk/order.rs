@@ -92,7 +92,10 @@ impl Order {
         state.last += 1;
         let number = state.last;
         let older = self.cancel(state, hash);
-        let (job, accepted) = state.admit(merge(older, job), may_exist);
+        let (job, accepted) = state.admit(hash, merge(older, job), may_exist);
+        if let Some(place) = state.places.get_mut(&hash.0) {
+            place.latest = number;
+        }
         let Some(job) = job.filter(|_| !state.stopped) else { return accepted };
         state.queued_bytes += job.bytes();
         state.outstanding.insert(number);
@@ -198,17 +201,18 @@ impl Order {
 
 impl State {
     /// The job to queue in the place of `job`, and whether that is the job itself.
-    fn admit(&self, job: Option<Job>, may_exist: bool) -> (Option<Job>, bool) {
+    fn admit(&self, hash: KeyHash, job: Option<Job>, may_exist: bool) -> (Option<Job>, bool) {
         let Some(job) = job else { return (None, true) };
-        let full =
-            self.queue.len() >= JOBS_MAX || self.queued_bytes + job.bytes() > QUEUED_BYTES_MAX;
+        let queued = self.places.get(&hash.0).is_some_and(|place| place.queued);
+        let full = (!queued && self.queue.len() >= JOBS_MAX)
+            || self.queued_bytes + job.bytes() > QUEUED_BYTES_MAX;
         if !full {
             return (Some(job), true);
         }
         // The older file must not stand for what could not be written; without a body to hold,
         // more such jobs may wait.
         let discard = may_exist && matches!(job, Job::Write(_) | Job::Discard);
-        let discard = discard && self.queue.len() < 4 * JOBS_MAX;
+        let discard = discard && (queued || self.queue.len() < 4 * JOBS_MAX);
         (discard.then_some(Job::Discard), false)
     }
 }
@@ -331,3 +335,54 @@ const JOBS_MAX: usize = 4096;
 const QUEUED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What a job holds beside the body, roughly.
 const JOB_BYTES: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn write(body_bytes: usize) -> Job {
+        let stored = crate::store::tests::stored_with(http::HeaderMap::new());
+        let body = Body::Memory(Bytes::from(vec![0; body_bytes]));
+        let content = Content::Response(Arc::new(stored), body);
+        Job::Write(Arc::new(Entry { key: Bytes::new(), content }))
+    }
+
+    #[test]
+    fn a_full_queue_drops_what_is_new_and_discards_what_is_old() {
+        let order = Arc::<Order>::default();
+        for n in 0..JOBS_MAX as u128 {
+            assert!(order.submit(KeyHash(n), write(1), true, || {}));
+        }
+        assert!(!order.submit(KeyHash(1 << 64), write(1), false, || {}));
+        assert!(!order.knows(KeyHash(1 << 64)));
+        assert!(!order.submit(KeyHash(2 << 64), write(1), true, || {}));
+        assert!(matches!(order.enter(KeyHash(2 << 64)).1, UnderWay::Gone));
+        assert!(order.submit(KeyHash(1), write(1), true, || {}), "has its turn already");
+        assert!(!order.submit(KeyHash(2), write(QUEUED_BYTES_MAX), false, || {}), "bytes");
+    }
+
+    #[test]
+    fn a_removal_hides_what_was_before_and_yields_to_what_comes_after() {
+        let order = Arc::<Order>::default();
+        let hash = KeyHash(1);
+        let (read, _) = order.enter(hash);
+        order.submit(hash, write(1), false, || {});
+        let writer = order.next().unwrap();
+        let (number, _) = writer.take().unwrap();
+        assert!(matches!(order.enter(hash).1, UnderWay::Entry(_)), "while it is written");
+        writer.done(number);
+        assert!(matches!(order.enter(hash).1, UnderWay::Nothing));
+        let (removal, _) = order.remove(hash, || {});
+        assert!(matches!(order.enter(hash).1, UnderWay::Gone));
+        order.submit(hash, write(1), false, || {});
+        let (number, _) = writer.take().unwrap();
+        writer.done(number);
+        assert!(removal.is_overtaken());
+        assert!(!read.if_current(|| panic!("changed since")));
+        drop((removal, read));
+        drop((order.next().unwrap(), writer));
+        assert!(!order.knows(hash));
+    }
+}

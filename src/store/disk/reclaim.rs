@@ -74,11 +74,9 @@ impl Space {
         Some(Reservation { space: Arc::clone(self), bytes })
     }
 
-    /// Whether the file system keeps its free bytes when `bytes` more are written.
+    /// Whether the file system keeps its free bytes when `bytes` more are written. Asked even when
+    /// none have to stay free, so that a full disk is reclaimed from before a write fails.
     fn leaves_free(&self, bytes: u64) -> bool {
-        if self.min_free == 0 {
-            return true;
-        }
         let reserved = self.reserved.load(Ordering::Relaxed);
         self.free_bytes() >= self.min_free.saturating_add(bytes).saturating_add(reserved)
     }
@@ -131,9 +129,7 @@ impl Reservation {
         } else {
             self.space.release(held - bytes);
         }
-        if self.space.min_free > 0 {
-            self.space.note_free(bytes, 0);
-        }
+        self.space.note_free(bytes, 0);
     }
 }
 
@@ -206,9 +202,7 @@ impl Disk {
         }
         let bytes = u64::from(blocks) * super::BLOCK_BYTES;
         self.space.release(bytes);
-        if self.space.min_free > 0 {
-            self.space.note_free(0, bytes);
-        }
+        self.space.note_free(0, bytes);
     }
 }
 
