@@ -3,5 +3,6 @@
 pub mod config;
 pub mod semantics;
 pub mod observe;
+pub mod store;
 pub mod body;
 pub mod clock;

@@ -20,6 +20,16 @@ pub struct Entry {
     pub content: Content,
 }
 
+impl Entry {
+    /// Bytes of its body that are in memory.
+    fn body_bytes(&self) -> usize {
+        match &self.content {
+            Content::Response(_, Body::Memory(body)) => body.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// The two things that can rest under a hash.
 #[derive(Clone, Debug)]
 pub enum Content {
@@ -37,3 +47,6 @@ pub enum Body {
     /// In a file, to be read and verified as it is sent.
     Disk(Arc<disk::read::StoredBody>),
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,388 @@
+//! What is under way on the disk, hash by hash, so that operations on one hash take effect in the
+//! order they were called in.
+//!
+//! A hash has a *place* here while anything is under way for it: at most one job that waits for a
+//! writer (a newer one takes the place of an older one), the job a writer is at, and the tickets
+//! of reads, removals and spools. Every put, freshen and remove takes the next number. A read that
+//! ends after a later number was taken does not bring its result up into memory; a spool that
+//! ends after a removal is not committed. Nothing here touches the disk.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::super::memory::KeyIsHash;
+use super::super::{Body, Content, Entry};
+use crate::semantics::key::KeyHash;
+
+/// The operations of one zone.
+#[derive(Default)]
+pub(super) struct Order {
+    /// Guards everything that is under way; held for a few steps and a memory insert.
+    state: Mutex<State>,
+    work: Condvar,
+    done: Condvar,
+    /// Number of places, to be read without the lock.
+    places: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    places: HashMap<u128, Place, KeyIsHash>,
+    queue: VecDeque<KeyHash>,
+    queued_bytes: usize,
+    last: u64,
+    /// Numbers of the jobs that wait or run.
+    outstanding: BTreeSet<u64>,
+    stopped: bool,
+}
+
+#[derive(Default)]
+struct Place {
+    waiting: Option<(u64, Job)>,
+    running: Option<Job>,
+    queued: bool,
+    latest: u64,
+    removed: u64,
+    applied: u64,
+    users: usize,
+}
+
+/// What a writer shall do.
+#[derive(Clone)]
+pub(super) enum Job {
+    /// Write the whole file.
+    Write(Arc<Entry>),
+    /// Write the head into the file that has this body.
+    Freshen(Arc<Entry>),
+    /// Remove the file: what it holds is out of date, and what should replace it cannot be written.
+    Discard,
+}
+
+/// What a read finds under way.
+pub(super) enum UnderWay {
+    /// Nothing: the file says what there is.
+    Nothing,
+    /// This is on its way to the disk.
+    Entry(Arc<Entry>),
+    /// The file, if any, is out of date.
+    Gone,
+}
+
+/// A part in what is under way for one hash; dropping it ends the part.
+pub(in crate::store) struct Ticket {
+    order: Arc<Order>,
+    pub(super) hash: KeyHash,
+    number: u64,
+}
+
+impl Order {
+    /// Hands a job to the writers and calls `in_order`, both as one step. `may_exist` says whether
+    /// an older file may be there. `false` when the job was dropped because too much waits.
+    pub(super) fn submit(
+        &self,
+        hash: KeyHash,
+        job: Job,
+        may_exist: bool,
+        in_order: impl FnOnce(),
+    ) -> bool {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        in_order();
+        state.last += 1;
+        let number = state.last;
+        let older = self.cancel(state, hash);
+        let (job, accepted) = state.admit(hash, merge(older, job), may_exist);
+        if let Some(place) = state.places.get_mut(&hash.0) {
+            place.latest = number;
+        }
+        let Some(job) = job.filter(|_| !state.stopped) else { return accepted };
+        state.queued_bytes += job.bytes();
+        state.outstanding.insert(number);
+        let place = self.place(state, hash);
+        place.latest = number;
+        place.waiting = Some((number, job));
+        if !place.queued {
+            place.queued = true;
+            place.users += 1;
+            state.queue.push_back(hash);
+            self.work.notify_one();
+        }
+        accepted
+    }
+
+    /// Takes the number of a removal, cancels the job that waits and calls `in_order`, as one step.
+    /// Whether there was such a job.
+    pub(super) fn remove(
+        self: &Arc<Self>,
+        hash: KeyHash,
+        in_order: impl FnOnce(),
+    ) -> (Ticket, bool) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        in_order();
+        state.last += 1;
+        let number = state.last;
+        let cancelled = self.cancel(state, hash);
+        let place = self.place(state, hash);
+        place.latest = number;
+        place.removed = number;
+        place.users += 1;
+        let there = matches!(cancelled, Some(Job::Write(_) | Job::Freshen(_)));
+        (Ticket { order: Arc::clone(self), hash, number }, there)
+    }
+
+    /// Begins a read or a spool.
+    pub(super) fn enter(self: &Arc<Self>, hash: KeyHash) -> (Ticket, UnderWay) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let number = state.last;
+        let place = self.place(state, hash);
+        place.users += 1;
+        let under_way = place.under_way();
+        (Ticket { order: Arc::clone(self), hash, number }, under_way)
+    }
+
+    /// Whether anything is under way for `hash`. Cheap when nothing is under way at all.
+    pub(super) fn knows(&self, hash: KeyHash) -> bool {
+        self.places.load(Ordering::Acquire) > 0 && self.lock().places.contains_key(&hash.0)
+    }
+
+    /// Waits for the next hash that has a job. `None` when the writers shall stop. The caller takes
+    /// the lock of that hash's file before it takes the job.
+    pub(super) fn next(self: &Arc<Self>) -> Option<Ticket> {
+        let mut state = self.lock();
+        loop {
+            if state.stopped {
+                return None;
+            }
+            if let Some(hash) = state.queue.pop_front() {
+                return Some(Ticket { order: Arc::clone(self), hash, number: 0 });
+            }
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until all jobs submitted so far are done.
+    pub(super) fn flush(&self) {
+        let mut state = self.lock();
+        let target = state.last;
+        while !state.stopped && state.outstanding.first().is_some_and(|first| *first <= target) {
+            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Lets the writers stop after the job they are at; jobs that wait are forgotten.
+    pub(super) fn stop(&self) {
+        self.lock().stopped = true;
+        self.work.notify_all();
+        self.done.notify_all();
+    }
+
+    fn cancel(&self, state: &mut State, hash: KeyHash) -> Option<Job> {
+        let (number, job) = state.places.get_mut(&hash.0)?.waiting.take()?;
+        state.queued_bytes -= job.bytes();
+        state.outstanding.remove(&number);
+        self.done.notify_all();
+        Some(job)
+    }
+
+    fn place<'a>(&self, state: &'a mut State, hash: KeyHash) -> &'a mut Place {
+        state.places.entry(hash.0).or_insert_with(|| {
+            self.places.fetch_add(1, Ordering::AcqRel);
+            Place::default()
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The job to queue in the place of `job`, and whether that is the job itself.
+    fn admit(&self, hash: KeyHash, job: Option<Job>, may_exist: bool) -> (Option<Job>, bool) {
+        let Some(job) = job else { return (None, true) };
+        let queued = self.places.get(&hash.0).is_some_and(|place| place.queued);
+        let full = (!queued && self.queue.len() >= JOBS_MAX)
+            || self.queued_bytes + job.bytes() > QUEUED_BYTES_MAX;
+        if !full {
+            return (Some(job), true);
+        }
+        // The older file must not stand for what could not be written; without a body to hold,
+        // more such jobs may wait.
+        let discard = may_exist && matches!(job, Job::Write(_) | Job::Discard);
+        let discard = discard && (queued || self.queue.len() < 4 * JOBS_MAX);
+        (discard.then_some(Job::Discard), false)
+    }
+}
+
+impl Place {
+    fn under_way(&self) -> UnderWay {
+        let job = self.waiting.as_ref().map(|(_, job)| job).or(self.running.as_ref());
+        match job {
+            Some(Job::Write(entry) | Job::Freshen(entry)) => UnderWay::Entry(Arc::clone(entry)),
+            Some(Job::Discard) => UnderWay::Gone,
+            None if self.removed > self.applied => UnderWay::Gone,
+            None => UnderWay::Nothing,
+        }
+    }
+}
+
+impl Job {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Write(entry) | Self::Freshen(entry) => entry.body_bytes() + JOB_BYTES,
+            Self::Discard => 0,
+        }
+    }
+}
+
+impl Ticket {
+    /// Takes the job that waits, which the writer is then at. `None` when it was cancelled.
+    pub(super) fn take(&self) -> Option<(u64, Job)> {
+        let mut guard = self.order.lock();
+        let state = &mut *guard;
+        let place = state.places.get_mut(&self.hash.0)?;
+        place.queued = false;
+        let (number, job) = place.waiting.take()?;
+        place.running = Some(job.clone());
+        state.queued_bytes -= job.bytes();
+        Some((number, job))
+    }
+
+    /// Ends a job that was taken, or a commit that was begun.
+    pub(super) fn done(&self, number: u64) {
+        let mut state = self.order.lock();
+        state.outstanding.remove(&number);
+        if let Some(place) = state.places.get_mut(&self.hash.0) {
+            place.running = None;
+            place.applied = place.applied.max(number);
+        }
+        self.order.done.notify_all();
+    }
+
+    /// Begins to commit a spool: a job that waits is older and is cancelled. `None` when the hash
+    /// was removed since the spool began.
+    pub(super) fn begin_commit(&self, in_order: impl FnOnce()) -> Option<u64> {
+        let mut guard = self.order.lock();
+        let state = &mut *guard;
+        if state.places.get(&self.hash.0)?.removed > self.number {
+            return None;
+        }
+        in_order();
+        self.order.cancel(state, self.hash);
+        state.last += 1;
+        let number = state.last;
+        let place = self.order.place(state, self.hash);
+        place.latest = number;
+        place.running = Some(Job::Discard);
+        Some(number)
+    }
+
+    /// Whether something newer than this removal has reached the disk; else it is noted as done.
+    pub(super) fn is_overtaken(&self) -> bool {
+        let mut state = self.order.lock();
+        let Some(place) = state.places.get_mut(&self.hash.0) else { return false };
+        place.applied > self.number
+    }
+
+    /// The removal has taken effect.
+    pub(super) fn removed(&self) {
+        self.done(self.number);
+    }
+
+    /// Calls `then` unless the hash was changed since the read began; whether it did.
+    pub(super) fn if_current(&self, then: impl FnOnce()) -> bool {
+        let state = self.order.lock();
+        let current = state.places.get(&self.hash.0).is_none_or(|p| p.latest <= self.number);
+        if current {
+            then();
+        }
+        current
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut state = self.order.lock();
+        let Some(place) = state.places.get_mut(&self.hash.0) else { return };
+        place.users -= 1;
+        if place.users == 0 {
+            state.places.remove(&self.hash.0);
+            self.order.places.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// The job that does what `older`, which was not begun, and then `newer` would have done.
+fn merge(older: Option<Job>, newer: Job) -> Option<Job> {
+    match (older, newer) {
+        (Some(older @ (Job::Write(_) | Job::Discard)), Job::Freshen(entry)) => {
+            match &entry.content {
+                Content::Response(_, Body::Memory(_)) => Some(Job::Write(entry)),
+                // It is about the body of a file that `older` replaces.
+                _ => Some(older),
+            }
+        }
+        (_, newer) => Some(newer),
+    }
+}
+
+/// Jobs that may wait in one zone.
+const JOBS_MAX: usize = 4096;
+/// Bytes of bodies that may wait in one zone.
+const QUEUED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What a job holds beside the body, roughly.
+const JOB_BYTES: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn write(body_bytes: usize) -> Job {
+        let stored = crate::store::tests::stored_with(http::HeaderMap::new());
+        let body = Body::Memory(Bytes::from(vec![0; body_bytes]));
+        let content = Content::Response(Arc::new(stored), body);
+        Job::Write(Arc::new(Entry { key: Bytes::new(), content }))
+    }
+
+    #[test]
+    fn a_full_queue_drops_what_is_new_and_discards_what_is_old() {
+        let order = Arc::<Order>::default();
+        for n in 0..JOBS_MAX as u128 {
+            assert!(order.submit(KeyHash(n), write(1), true, || {}));
+        }
+        assert!(!order.submit(KeyHash(1 << 64), write(1), false, || {}));
+        assert!(!order.knows(KeyHash(1 << 64)));
+        assert!(!order.submit(KeyHash(2 << 64), write(1), true, || {}));
+        assert!(matches!(order.enter(KeyHash(2 << 64)).1, UnderWay::Gone));
+        assert!(order.submit(KeyHash(1), write(1), true, || {}), "has its turn already");
+        assert!(!order.submit(KeyHash(2), write(QUEUED_BYTES_MAX), false, || {}), "bytes");
+    }
+
+    #[test]
+    fn a_removal_hides_what_was_before_and_yields_to_what_comes_after() {
+        let order = Arc::<Order>::default();
+        let hash = KeyHash(1);
+        let (read, _) = order.enter(hash);
+        order.submit(hash, write(1), false, || {});
+        let writer = order.next().unwrap();
+        let (number, _) = writer.take().unwrap();
+        assert!(matches!(order.enter(hash).1, UnderWay::Entry(_)), "while it is written");
+        writer.done(number);
+        assert!(matches!(order.enter(hash).1, UnderWay::Nothing));
+        let (removal, _) = order.remove(hash, || {});
+        assert!(matches!(order.enter(hash).1, UnderWay::Gone));
+        order.submit(hash, write(1), false, || {});
+        let (number, _) = writer.take().unwrap();
+        writer.done(number);
+        assert!(removal.is_overtaken());
+        assert!(!read.if_current(|| panic!("changed since")));
+        drop((removal, read));
+        drop((order.next().unwrap(), writer));
+        assert!(!order.knows(hash));
+    }
+}

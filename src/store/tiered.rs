@@ -1,0 +1,344 @@
+//! One zone's store: what moves up into memory, what moves down to disk.
+//!
+//! A hit in memory touches no disk and takes no lock of ours. A store may forget anything and
+//! fails no request: every fault of the disk is a miss, a counter and a log line.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::disk::Disk;
+use super::disk::write::Spool;
+use super::memory::{Memory, now_s};
+use super::{Body, Content, Entry};
+use crate::clock::Clock;
+use crate::config;
+use crate::semantics::key::KeyHash;
+use crate::semantics::stored::Stored;
+
+/// The store of one zone. Shared by all threads; dropping it stops its own threads and forgets
+/// what has not reached the disk yet (see `flush`).
+pub struct Tiered {
+    memory: Arc<Memory>,
+    disk: Option<Arc<Disk>>,
+    memory_bytes: u64,
+    memory_object_bytes_max: u64,
+    disk_bytes_max: Option<u64>,
+    fault: Option<String>,
+    put_dropped: AtomicU64,
+    stop: Arc<Stop>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What a zone holds, and what went wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Entries in memory.
+    pub memory_entries: u64,
+    /// Bytes they hold.
+    pub memory_bytes: u64,
+    /// Bytes they may hold.
+    pub memory_bytes_max: u64,
+    /// Files on disk that are known.
+    pub disk_entries: u64,
+    /// Bytes they take in blocks, and what is reserved for files being written.
+    pub disk_bytes: u64,
+    /// Bytes they may take.
+    pub disk_bytes_max: Option<u64>,
+    /// The folder is still being scanned.
+    pub cold: bool,
+    /// Files the scan has seen.
+    pub scanned: u64,
+    /// Files among them that are not ours; they are left alone.
+    pub unknown: u64,
+    /// Reads that failed.
+    pub faults_read: u64,
+    /// Writes that failed.
+    pub faults_write: u64,
+    /// Damaged files that were put aside.
+    pub faults_corrupt: u64,
+    /// Reads that found a file of another format version.
+    pub other_version: u64,
+    /// Entries that did not reach the disk: queue full, no room, or the disk failing.
+    pub put_dropped: u64,
+    /// Files removed to make room, or because nobody asked for them.
+    pub reclaimed: u64,
+    /// Why the disk tier is not used, or not written to just now.
+    pub fault: Option<String>,
+}
+
+impl Tiered {
+    /// Opens a zone's store. Never fails: with a folder that cannot be used the zone is memory
+    /// only, which is logged and told by `usage`.
+    pub fn open(zone: &config::Zone, clock: Clock) -> Arc<Self> {
+        let memory = Arc::new(Memory::new(zone.memory_bytes, clock.clone()));
+        let opened = zone.path.as_ref().map(|path| Disk::open(zone, path, &memory, &clock));
+        let (disk, fault) = match opened.transpose() {
+            Ok(disk) => (disk, None),
+            Err(error) => {
+                let path = zone.path.as_deref().unwrap_or(Path::new("")).display();
+                warn!(zone = zone.name, %path, %error, "cannot use the folder, going on with memory only");
+                (None, Some(error.to_string()))
+            }
+        };
+        let stop = Arc::<Stop>::default();
+        let keeper = Keeper {
+            memory: Arc::clone(&memory),
+            disk: disk.clone(),
+            inactive_s: u32::try_from(zone.inactive.as_secs()).unwrap_or(u32::MAX).max(1),
+            clock,
+            stop: Arc::clone(&stop),
+        };
+        let mut threads = vec![spawn("larder-keeper", move || keeper.run())];
+        for disk in disk.iter().flat_map(|disk| [Arc::clone(disk), Arc::clone(disk)]) {
+            threads.push(spawn("larder-writer", move || disk.run_writer()));
+        }
+        Arc::new(Self {
+            memory,
+            disk,
+            memory_bytes: zone.memory_bytes,
+            memory_object_bytes_max: zone.memory_object_bytes_max,
+            disk_bytes_max: zone.disk_bytes_max,
+            fault,
+            put_dropped: AtomicU64::new(0),
+            stop,
+            threads: threads.into_iter().flatten().collect(),
+        })
+    }
+
+    /// What memory holds; never blocks and touches no disk.
+    pub fn get_memory(&self, hash: KeyHash) -> Option<Arc<Entry>> {
+        self.memory.get(hash)
+    }
+
+    /// `false` when `get` would certainly find nothing.
+    pub fn may_be_on_disk(&self, hash: KeyHash) -> bool {
+        self.disk.as_ref().is_some_and(|disk| disk.may_have(hash))
+    }
+
+    /// Looks on disk, in one blocking job, for what was stored under this hash and this very key.
+    /// A small entry moves up into memory. Every fault is `None`, counted and logged.
+    pub async fn get(&self, hash: KeyHash, key: &[u8]) -> Option<Arc<Entry>> {
+        let disk = Arc::clone(self.disk.as_ref().filter(|disk| disk.may_have(hash))?);
+        let ticket = match disk.begin_read(hash) {
+            Ok(ticket) => ticket,
+            Err(entry) => return entry.filter(|entry| entry.key == key),
+        };
+        let key = key.to_vec();
+        let job = tokio::task::spawn_blocking(move || disk.read(&ticket, &key));
+        job.await.ok().flatten()
+    }
+
+    /// Stores an entry whose body is in memory: in memory at once, on disk behind.
+    pub fn put(&self, hash: KeyHash, entry: Arc<Entry>) {
+        let in_memory = entry.body_bytes() as u64 <= self.memory_object_bytes_max;
+        let to_memory = || {
+            if in_memory {
+                self.memory.insert(hash, Arc::clone(&entry));
+            } else {
+                self.memory.remove(hash);
+            }
+        };
+        let Some(disk) = &self.disk else { return to_memory() };
+        if !disk.submit_write(hash, Arc::clone(&entry), to_memory) {
+            self.put_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Begins to store a body too large for memory; blocking. `stored` tells how much room the
+    /// head needs; a head somewhat longer fits as well.
+    ///
+    /// # Errors
+    /// There is no room, no disk tier, or the disk fails: the response stays out of the cache.
+    pub fn spool(
+        self: &Arc<Self>,
+        hash: KeyHash,
+        key: &[u8],
+        stored: &Stored,
+        expected_bytes: Option<u64>,
+    ) -> io::Result<Spool> {
+        let Some(disk) = &self.disk else { return Err(io::Error::other("no disk tier")) };
+        disk.spool(hash, key, stored, expected_bytes)
+    }
+
+    /// Stores the body of `entry` with a new head, after a 304: in memory at once, on disk behind.
+    /// Returns the new entry.
+    pub fn freshen(&self, hash: KeyHash, entry: &Arc<Entry>, stored: Stored) -> Arc<Entry> {
+        let Content::Response(_, body) = &entry.content else { return Arc::clone(entry) };
+        let content = Content::Response(Arc::new(stored), body.clone());
+        let new = Arc::new(Entry { key: entry.key.clone(), content });
+        let in_memory = matches!(body, Body::Memory(bytes) if bytes.len() as u64 <= self.memory_object_bytes_max);
+        let to_memory = || {
+            if in_memory {
+                self.memory.insert(hash, Arc::clone(&new));
+            }
+        };
+        match &self.disk {
+            Some(disk) => {
+                disk.submit_freshen(hash, Arc::clone(&new), to_memory);
+            }
+            None => to_memory(),
+        }
+        new
+    }
+
+    /// Removes what rests under a hash from both tiers, and what is on its way to the disk. When
+    /// this returns the file is gone for good; whether there was anything. Takes effect in the
+    /// order of calls once it is first polled.
+    pub async fn remove(&self, hash: KeyHash) -> bool {
+        let Some(disk) = &self.disk else { return self.memory.remove(hash) };
+        let mut there = false;
+        let (ticket, was_waiting) = disk.begin_remove(hash, || there = self.memory.remove(hash));
+        let disk = Arc::clone(disk);
+        let job = tokio::task::spawn_blocking(move || disk.remove(&ticket));
+        let on_disk = job.await.unwrap_or(false);
+        there || was_waiting || on_disk
+    }
+
+    /// Bytes of the largest body this zone can take.
+    pub fn body_bytes_max(&self) -> u64 {
+        let in_memory = self.memory_object_bytes_max.min(self.memory_bytes);
+        let on_disk = self.disk.as_ref().map(|_| self.disk_bytes_max.unwrap_or(u64::MAX));
+        // The sums take 8 bytes for every 64 KiB; the rest is for the head.
+        on_disk.map_or(in_memory, |max| {
+            (max - max / 4096).saturating_sub(HEAD_ROOM_BYTES).max(in_memory)
+        })
+    }
+
+    /// Bytes of the largest body that rests in memory.
+    pub fn memory_object_bytes_max(&self) -> u64 {
+        self.memory_object_bytes_max
+    }
+
+    /// What the zone holds. Does the memory tier's pending housekeeping: not for the hit path.
+    pub fn usage(&self) -> Usage {
+        let (memory_entries, memory_bytes) = self.memory.usage();
+        let mut usage = Usage {
+            memory_entries,
+            memory_bytes,
+            memory_bytes_max: self.memory_bytes,
+            disk_bytes_max: self.disk_bytes_max,
+            fault: self.fault.clone(),
+            put_dropped: self.put_dropped.load(Ordering::Relaxed),
+            ..Usage::default()
+        };
+        if let Some(disk) = &self.disk {
+            disk.add_usage(&mut usage);
+        }
+        usage
+    }
+
+    /// Waits until everything put so far has reached the disk or failed.
+    pub async fn flush(&self) {
+        let Some(disk) = self.disk.clone() else { return };
+        let _ = tokio::task::spawn_blocking(move || disk.flush()).await;
+    }
+}
+
+impl Drop for Tiered {
+    fn drop(&mut self) {
+        self.stop.set();
+        if let Some(disk) = &self.disk {
+            disk.stop();
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        if let Some(disk) = &self.disk {
+            disk.close();
+        }
+    }
+}
+
+/// The thread behind a zone: scans once, then removes what nobody asks for and makes room.
+struct Keeper {
+    memory: Arc<Memory>,
+    disk: Option<Arc<Disk>>,
+    inactive_s: u32,
+    clock: Clock,
+    stop: Arc<Stop>,
+}
+
+impl Keeper {
+    fn run(self) {
+        if let Some(disk) = &self.disk {
+            disk.scan(&|| !self.stop.wait(SCAN_PAUSE));
+        }
+        let tick = if matches!(self.clock, Clock::Real) { TICK } else { TICK_MANUAL };
+        let every_s = (self.inactive_s / 16).clamp(1, SWEEP_EVERY_S_MAX);
+        let mut swept_s = now_s(&self.clock);
+        while !self.stop.wait(tick) {
+            let now_s = now_s(&self.clock);
+            // A clock that stepped back starts the count anew.
+            if now_s < swept_s || now_s - swept_s >= every_s {
+                swept_s = now_s;
+                self.sweep(now_s.saturating_sub(self.inactive_s));
+            }
+            let Some(disk) = &self.disk else { continue };
+            while disk.reclaim_wanted() && !self.stop.wait(RECLAIM_PAUSE) {}
+        }
+    }
+
+    /// Removes what nobody asked for since `cutoff_s`. What is hot in memory is not asked for on
+    /// disk, so memory is asked first.
+    fn sweep(&self, cutoff_s: u32) {
+        let mut cursor = Some((0, 0));
+        let mut idle = Vec::new();
+        while let (Some(disk), Some(from)) = (&self.disk, cursor) {
+            cursor = disk.idle(from, cutoff_s, &mut idle);
+            for (count, hash) in idle.drain(..).enumerate() {
+                if count % FILES_AT_ONCE == FILES_AT_ONCE - 1 && self.stop.wait(RECLAIM_PAUSE) {
+                    return;
+                }
+                match self.memory.used_s(hash).filter(|used_s| *used_s > cutoff_s) {
+                    Some(used_s) => disk.touch(hash, used_s),
+                    None => disk.remove_idle(hash, cutoff_s),
+                }
+            }
+        }
+        self.memory.remove_idle(cutoff_s);
+    }
+}
+
+/// Tells threads to stop.
+#[derive(Default)]
+struct Stop {
+    set: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Stop {
+    fn set(&self) {
+        *self.set.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.wake.notify_all();
+    }
+
+    /// Waits so long, or until it is set; whether it is.
+    fn wait(&self, at_most: Duration) -> bool {
+        let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.wake.wait_timeout_while(set, at_most, |set| !*set);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// Without its threads a zone forgets more than it should, but serves.
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
+    thread.map_err(|error| warn!(name, %error, "cannot start a thread")).ok()
+}
+
+/// Two slots and a tail of a usual head.
+const HEAD_ROOM_BYTES: u64 = 64 * 1024;
+/// After every hundred files: 100,000 files take half a second of pauses.
+const SCAN_PAUSE: Duration = Duration::from_micros(500);
+const TICK: Duration = Duration::from_secs(1);
+/// A manual clock moves at any time.
+const TICK_MANUAL: Duration = Duration::from_millis(20);
+const SWEEP_EVERY_S_MAX: u32 = 60;
+const RECLAIM_PAUSE: Duration = Duration::from_millis(2);
+const FILES_AT_ONCE: usize = 64;
