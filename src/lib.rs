@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod semantics;
+pub mod admin;
 pub mod observe;
 pub mod body;
 pub mod clock;
