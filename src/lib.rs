@@ -2,6 +2,8 @@
 
 pub mod config;
 pub mod semantics;
+pub mod cli;
+pub mod commands;
 pub mod admin;
 pub mod observe;
 pub mod body;
