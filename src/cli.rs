@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 use http::Uri;
+use http::uri::Authority;
 
 use crate::config::AdminAddress;
 
@@ -254,8 +255,11 @@ fn origin(text: &str) -> Result<Uri, String> {
         Some("https") => return Err("origins with TLS are not supported yet".to_owned()),
         _ => return Err(example.to_owned()),
     }
-    let authority = uri.authority().filter(|authority| !authority.host().is_empty());
-    if authority.is_none_or(|authority| authority.as_str().contains('@')) || uri.query().is_some() {
+    let plain = |authority: &Authority| {
+        let port_is_good = authority.port_u16().is_some() || authority.as_str() == authority.host();
+        !authority.host().is_empty() && !authority.as_str().contains('@') && port_is_good
+    };
+    if !uri.authority().is_some_and(plain) || uri.query().is_some() {
         return Err(example.to_owned());
     }
     Ok(uri)
@@ -387,6 +391,9 @@ mod tests {
             "serve --to a.example",
             "serve --to ftp://a.example",
             "serve --to http://u:p@a.example",
+            "serve --to http://a.example:99999",
+            "serve --to http://a.example:",
+            "serve --to http://a.example/?x",
             "serve --to http://a --listen here",
             "serve --to http://a --admin 0.0.0.0:9145",
             "serve --to http://a --admin unix:",

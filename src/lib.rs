@@ -8,3 +8,4 @@ pub mod admin;
 pub mod observe;
 pub mod body;
 pub mod clock;
+pub mod demo;
