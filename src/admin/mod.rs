@@ -1,0 +1,52 @@
+//! The operator's listener: is it well, what did it do, forget this. Never on the data port.
+//!
+//! It knows nothing of the rest of the process but what its `Source` tells it.
+
+pub mod server;
+pub mod routes;
+pub mod stats;
+pub mod client;
+
+use std::fmt;
+use std::future::Future;
+
+use http::Uri;
+
+/// What the operator's listener asks of the process.
+pub trait Source: Send + Sync + 'static {
+    /// The counters and sizes of this moment.
+    fn stats(&self) -> stats::Stats;
+
+    /// Whether new requests should come here.
+    ///
+    /// # Errors
+    ///
+    /// Why not, for example `draining`; sent to whoever asks.
+    fn ready(&self) -> Result<(), String>;
+
+    /// Removes what is stored for `url`, which has a scheme and a host, and returns how many
+    /// responses that were: all variants, in all tiers.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was removed, or not all.
+    fn purge(&self, url: &Uri) -> impl Future<Output = Result<u64, PurgeError>> + Send;
+}
+
+/// Why a purge was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PurgeError {
+    /// The URL is none that can be stored here, and why; the operator asks for another one.
+    Refused(String),
+    /// The store failed; the operator may try again.
+    Failed(String),
+}
+
+impl fmt::Display for PurgeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Refused(problem) | Self::Failed(problem)) = self;
+        f.write_str(problem)
+    }
+}
+
+impl std::error::Error for PurgeError {}

@@ -1,0 +1,208 @@
+//! What the operator's listener answers to which request.
+//!
+//! A browser on the same machine can be made to send requests here by any page it shows, so a
+//! request must name us as a local address and must not be sent on behalf of a page.
+
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::admin::{PurgeError, Source};
+use crate::body::{self, Body};
+
+/// The answer to one request; never fails. `local_only` asks for a `Host` that is a loopback
+/// address, which a unix socket has no need of: no browser reaches it.
+pub async fn answer<S: Source>(
+    source: &S,
+    request: Request<Incoming>,
+    local_only: bool,
+) -> Response<Body> {
+    if local_only && !names_this_machine(&request) {
+        return problem(StatusCode::MISDIRECTED_REQUEST, "host is not a local address");
+    }
+    let get = matches!(*request.method(), Method::GET | Method::HEAD);
+    match request.uri().path() {
+        "/healthz" if get => reply(StatusCode::OK, &json!({ "status": "ok" })),
+        "/readyz" if get => ready(source),
+        "/v1/stats" if get => reply(StatusCode::OK, &source.stats()),
+        "/v1/purge" if request.method() == Method::POST => purge(source, request).await,
+        "/healthz" | "/readyz" | "/v1/stats" => other_method("GET, HEAD"),
+        "/v1/purge" => other_method("POST"),
+        _ => problem(StatusCode::NOT_FOUND, "no such resource"),
+    }
+}
+
+fn ready<S: Source>(source: &S) -> Response<Body> {
+    match source.ready() {
+        Ok(()) => reply(StatusCode::OK, &json!({ "ready": true })),
+        Err(reason) => {
+            let answer = json!({ "ready": false, "reason": reason });
+            reply(StatusCode::SERVICE_UNAVAILABLE, &answer)
+        }
+    }
+}
+
+/// What `/v1/purge` is sent.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Purge {
+    /// Absolute, with the scheme and host that a client would use.
+    pub url: String,
+}
+
+/// What `/v1/purge` answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purged {
+    /// Responses that were removed.
+    pub purged: u64,
+}
+
+/// The answer to what could not be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Why not.
+    pub error: String,
+}
+
+async fn purge<S: Source>(source: &S, request: Request<Incoming>) -> Response<Body> {
+    if request.headers().contains_key(ORIGIN) {
+        return problem(StatusCode::FORBIDDEN, "requests of web pages are refused");
+    }
+    let body = Body::incoming(request.into_body(), BODY_READ_TIMEOUT, Some(BODY_BYTES_MAX));
+    let text = match read_to_end(body).await {
+        Ok(text) => text,
+        Err(error @ body::Error::TooLarge(_)) => {
+            return problem(StatusCode::PAYLOAD_TOO_LARGE, &format!("body is {error}"));
+        }
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    let url = match purge_url(&text) {
+        Ok(url) => url,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error),
+    };
+    match source.purge(&url).await {
+        Ok(0) => reply(StatusCode::NOT_FOUND, &Purged { purged: 0 }),
+        Ok(purged) => reply(StatusCode::OK, &Purged { purged }),
+        Err(PurgeError::Refused(error)) => problem(StatusCode::BAD_REQUEST, &error),
+        Err(PurgeError::Failed(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),
+    }
+}
+
+fn purge_url(text: &[u8]) -> Result<Uri, String> {
+    let Purge { url } = serde_json::from_slice(text)
+        .map_err(|error| format!("expected `{{\"url\": \"http://host/path\"}}`: {error}"))?;
+    check_url(&url)
+}
+
+/// Reads a URL that a stored response can have.
+///
+/// # Errors
+///
+/// What is wrong with it, for whoever wrote it.
+pub fn check_url(url: &str) -> Result<Uri, String> {
+    let uri: Uri = url.parse().map_err(|error| format!("`{url}` is no URL: {error}"))?;
+    let known = matches!(uri.scheme_str(), Some("http" | "https"));
+    if !known || uri.host().is_none_or(str::is_empty) {
+        return Err(format!("`{url}` is no absolute URL, such as `http://host/path`"));
+    }
+    Ok(uri)
+}
+
+/// Reads all bytes of `body`, which has its own limits.
+///
+/// # Errors
+///
+/// The body ended early, or exceeds its limits.
+pub async fn read_to_end(mut body: Body) -> Result<Vec<u8>, body::Error> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        if let Ok(data) = frame?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes)
+}
+
+/// Whether every host that the request names is this machine. One without `Host` is from no
+/// browser.
+fn names_this_machine(request: &Request<Incoming>) -> bool {
+    let fields = request.headers().get_all(HOST).iter();
+    let mut hosts = fields.map(|host| host.to_str().unwrap_or(""));
+    hosts.all(is_local) && request.uri().authority().is_none_or(|host| is_local(host.as_str()))
+}
+
+fn is_local(host: &str) -> bool {
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _port)) => address,
+        None => host.split_once(':').map_or(host, |(name, _port)| name),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+fn other_method(allowed: &'static str) -> Response<Body> {
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method is not allowed here");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+fn problem(status: StatusCode, error: &str) -> Response<Body> {
+    reply(status, &Problem { error: error.to_owned() })
+}
+
+fn reply(status: StatusCode, document: &impl Serialize) -> Response<Body> {
+    let mut text = serde_json::to_vec(document).unwrap_or_default();
+    text.push(b'\n');
+    let mut response = Response::new(Body::full(text));
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// A URL of any length that servers take, several times over.
+const BODY_BYTES_MAX: u64 = 64 * 1024;
+const BODY_READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_hosts_are_told_from_others() {
+        for host in ["localhost", "LOCALHOST:9145", "127.0.0.1", "127.9.9.9:1", "[::1]:9145"] {
+            assert!(is_local(host), "{host}");
+        }
+        for host in ["", "a.example", "localhost.a.example", "192.0.2.1:80", "127.0.0.1.nip.io"] {
+            assert!(!is_local(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn urls_are_absolute() {
+        for url in ["http://a.example/x?y", "https://a.example", "http://[::1]:80/"] {
+            assert!(check_url(url).is_ok(), "{url}");
+        }
+        for url in [
+            "",
+            "/x",
+            "a.example/x",
+            "a.example:80",
+            "ftp://a.example/",
+            "http:///x",
+            "http://a b/",
+        ] {
+            assert!(check_url(url).is_err(), "{url}");
+        }
+    }
+}

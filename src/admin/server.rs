@@ -1,0 +1,410 @@
+//! The operator's listener: a loopback address or a unix socket, few connections, short requests.
+
+use std::convert::Infallible;
+use std::fs;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+
+use crate::admin::{Source, routes};
+use crate::config::AdminAddress;
+
+/// A bound listener that nobody serves yet. Dropping it removes its socket file.
+#[derive(Debug)]
+pub struct Listener {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(std::net::TcpListener),
+    Unix(StdUnixListener, SocketFile),
+}
+
+impl Listener {
+    /// Binds `address`. A socket file that nobody listens on any more is replaced; one made here
+    /// is open to its owner only.
+    ///
+    /// # Errors
+    ///
+    /// The address is in use or may not be used; the message names it.
+    pub fn bind(address: &AdminAddress) -> io::Result<Self> {
+        let (bound, name) = match address {
+            AdminAddress::Tcp(address) => (bind_tcp(*address), address.to_string()),
+            AdminAddress::Unix(path) => (bind_unix(path), format!("unix:{}", path.display())),
+        };
+        let kind = bound
+            .map_err(|error| io::Error::new(error.kind(), format!("admin `{name}`: {error}")))?;
+        Ok(Self { kind })
+    }
+
+    /// Where it is: with the port that was chosen, where port 0 was asked for.
+    ///
+    /// # Errors
+    ///
+    /// The system does not say.
+    pub fn address(&self) -> io::Result<AdminAddress> {
+        Ok(match &self.kind {
+            Kind::Tcp(listener) => AdminAddress::Tcp(listener.local_addr()?),
+            Kind::Unix(_, file) => AdminAddress::Unix(file.path.clone()),
+        })
+    }
+
+    /// Answers requests until it is dropped. Wants a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The runtime does not take the socket; errors of single connections end only these.
+    pub async fn serve<S: Source>(self, source: Arc<S>) -> io::Result<Infallible> {
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        match self.kind {
+            Kind::Tcp(listener) => {
+                let listener = TcpListener::from_std(listener)?;
+                let accept =
+                    |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(stream, _)| stream);
+                accept_all(accept, source, permits, true).await
+            }
+            Kind::Unix(listener, _file) => {
+                let listener = UnixListener::from_std(listener)?;
+                let accept =
+                    |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(stream, _)| stream);
+                accept_all(accept, source, permits, false).await
+            }
+        }
+    }
+}
+
+async fn accept_all<S, I>(
+    mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<I>> + Send,
+    source: Arc<S>,
+    permits: Arc<Semaphore>,
+    local_only: bool,
+) -> io::Result<Infallible>
+where
+    S: Source,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    loop {
+        let permit = Arc::clone(&permits).acquire_owned().await.map_err(io::Error::other)?;
+        let stream = match poll_fn(&mut accept).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "admin listener cannot accept");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+                continue;
+            }
+        };
+        let source = Arc::clone(&source);
+        tokio::spawn(async move {
+            connection(stream, source, local_only).await;
+            drop(permit);
+        });
+    }
+}
+
+/// One connection, one request: there are too few connections for idle ones.
+async fn connection<S, I>(stream: I, source: Arc<S>, local_only: bool)
+where
+    S: Source,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request| {
+        let source = Arc::clone(&source);
+        async move { Ok::<_, Infallible>(routes::answer(&*source, request, local_only).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(CONNECTION_TIMEOUT, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "admin connection failed"),
+        Err(_) => tracing::debug!("admin connection took too long"),
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<Kind> {
+    if !address.ip().to_canonical().is_loopback() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a loopback address"));
+    }
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(Kind::Tcp(listener))
+}
+
+fn bind_unix(path: &Path) -> io::Result<Kind> {
+    remove_stale(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile::new(path)?;
+    // Before it listens nobody can connect, so there is no moment in which others could.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(Kind::Unix(socket.into(), file))
+}
+
+/// Removes a socket that nobody listens on. Anything else is left where it is.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists and is no socket"));
+    }
+    match StdUnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+/// A socket file that is removed with its listener, unless another one has taken its place.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
+
+/// An operator, a dashboard and a few probes.
+const CONNECTIONS_MAX: usize = 32;
+const BACKLOG: i32 = 64;
+const BUFFER_BYTES_MAX: usize = 16 * 1024;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    use http::Uri;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use crate::admin::client::{self, Error};
+    use crate::admin::{PurgeError, stats};
+
+    struct Fake {
+        ready: Result<(), String>,
+    }
+
+    impl Source for Fake {
+        fn stats(&self) -> stats::Stats {
+            let zones = BTreeMap::from([("main".to_owned(), stats::Zone::default())]);
+            stats::Stats { requests: 7, zones, ..stats::Stats::default() }
+        }
+
+        fn ready(&self) -> Result<(), String> {
+            self.ready.clone()
+        }
+
+        async fn purge(&self, url: &Uri) -> Result<u64, PurgeError> {
+            match url.path() {
+                "/two" => Ok(2),
+                "/refused" => Err(PurgeError::Refused("no site".to_owned())),
+                "/failed" => Err(PurgeError::Failed("no disk".to_owned())),
+                _ => Ok(0),
+            }
+        }
+    }
+
+    fn test(body: impl AsyncFnOnce()) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(body());
+    }
+
+    fn loopback() -> AdminAddress {
+        AdminAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// Where it listens; serves for as long as the test's runtime runs.
+    fn start(address: &AdminAddress, ready: Result<(), String>) -> AdminAddress {
+        let listener = Listener::bind(address).unwrap();
+        let address = listener.address().unwrap();
+        tokio::spawn(listener.serve(Arc::new(Fake { ready })));
+        address
+    }
+
+    /// Status and body of the answer to `head`, sent as it is.
+    async fn raw(address: &AdminAddress, head: &str) -> (u16, String) {
+        let AdminAddress::Tcp(address) = address else { panic!("no TCP") };
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), body.trim_end().to_owned())
+    }
+
+    #[test]
+    fn answers_by_path_and_method() {
+        test(async || {
+            let address = start(&loopback(), Ok(()));
+            for (line, status, body) in [
+                ("GET /healthz", 200, r#"{"status":"ok"}"#),
+                ("HEAD /healthz", 200, ""),
+                ("GET /readyz", 200, r#"{"ready":true}"#),
+                ("GET /nothing", 404, r#"{"error":"no such resource"}"#),
+                ("POST /v1/stats", 405, r#"{"error":"method is not allowed here"}"#),
+                ("GET /v1/purge", 405, r#"{"error":"method is not allowed here"}"#),
+            ] {
+                let head = format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+                assert_eq!(raw(&address, &head).await, (status, body.to_owned()), "{line}");
+            }
+            let draining = start(&loopback(), Err("draining".to_owned()));
+            let answer = raw(&draining, "GET /readyz HTTP/1.0\r\n\r\n").await;
+            assert_eq!(answer, (503, r#"{"ready":false,"reason":"draining"}"#.to_owned()));
+        });
+    }
+
+    #[test]
+    fn stats_are_read_by_the_client_over_both_transports() {
+        test(async || {
+            let folder = tempfile::tempdir().unwrap();
+            let unix = AdminAddress::Unix(folder.path().join("admin.sock"));
+            for address in [start(&loopback(), Ok(())), start(&unix, Ok(()))] {
+                let answer = client::get(&address, "/v1/stats").await.unwrap();
+                assert_eq!(answer.status, 200);
+                let stats: stats::Stats = serde_json::from_slice(&answer.body).unwrap();
+                assert_eq!(stats, Fake { ready: Ok(()) }.stats());
+            }
+        });
+    }
+
+    #[test]
+    fn purges_answer_what_was_removed() {
+        test(async || {
+            let address = start(&loopback(), Ok(()));
+            let long = format!(r#"{{"url":"http://a/{}"}}"#, "x".repeat(65536));
+            for (body, status, expected) in [
+                (r#"{"url":"http://a.example/two"}"#, 200, r#"{"purged":2}"#),
+                (r#"{"url":"http://a.example/none"}"#, 404, r#"{"purged":0}"#),
+                (r#"{"url":"http://a.example/refused"}"#, 400, r#"{"error":"no site"}"#),
+                (r#"{"url":"http://a.example/failed"}"#, 500, r#"{"error":"no disk"}"#),
+                (r#"{"url":"/two"}"#, 400, r#"{"error":"`/two` is no absolute URL"#),
+                (r#"{"url":"http://a/two","x":1}"#, 400, r#"{"error":"expected"#),
+                ("two", 400, r#"{"error":"expected"#),
+                ("", 400, r#"{"error":"expected"#),
+                (&long, 413, r#"{"error":"body is larger than 65536 bytes"}"#),
+            ] {
+                let answer = client::post(&address, "/v1/purge", body.into()).await.unwrap();
+                let text = String::from_utf8(answer.body).unwrap();
+                assert!(text.starts_with(expected), "{text}");
+                assert_eq!(answer.status, status, "{text}");
+            }
+        });
+    }
+
+    #[test]
+    fn requests_of_web_pages_are_refused() {
+        test(async || {
+            let address = start(&loopback(), Ok(()));
+            let body = r#"{"url":"http://a.example/two"}"#;
+            let length = body.len();
+            for (head, status) in [
+                ("GET /v1/stats HTTP/1.1\r\nHost: a.example\r\n\r\n".to_owned(), 421),
+                (
+                    "GET http://a.example/v1/stats HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+                    421,
+                ),
+                (
+                    format!(
+                        "POST /v1/purge HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\
+                         Content-Length: {length}\r\n\r\n{body}"
+                    ),
+                    403,
+                ),
+            ] {
+                assert_eq!(raw(&address, &head).await.0, status, "{head}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_unix_socket_is_private_and_goes_with_its_listener() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let address = AdminAddress::Unix(path.clone());
+        let listener = Listener::bind(&address).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let taken = Listener::bind(&address).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        assert!(!path.exists());
+
+        // As a server that was killed leaves it.
+        drop(StdUnixListener::bind(&path).unwrap());
+        assert!(Listener::bind(&address).is_ok());
+
+        fs::write(&path, "precious").unwrap();
+        assert_eq!(Listener::bind(&address).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn other_than_loopback_is_refused() {
+        let address = AdminAddress::Tcp(SocketAddr::from(([0, 0, 0, 0], 0)));
+        let error = Listener::bind(&address).unwrap_err().to_string();
+        assert_eq!(error, "admin `0.0.0.0:0`: not a loopback address");
+    }
+
+    #[test]
+    fn nobody_there_is_told_from_a_bad_answer() {
+        test(async || {
+            let free = Listener::bind(&loopback()).unwrap().address().unwrap();
+            let no_socket = AdminAddress::Unix(PathBuf::from("/nowhere/admin.sock"));
+            for address in [free, no_socket] {
+                let error = client::get(&address, "/v1/stats").await.unwrap_err();
+                assert!(matches!(error, Error::NotRunning(_)), "{error}");
+            }
+            let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = AdminAddress::Tcp(other.local_addr().unwrap());
+            let answer = std::thread::spawn(move || {
+                let (mut stream, _) = other.accept().unwrap();
+                io::Write::write_all(&mut stream, b"SSH-2.0\r\n").unwrap();
+            });
+            let error = client::get(&address, "/v1/stats").await.unwrap_err();
+            assert!(matches!(error, Error::Failed(..)), "{error}");
+            answer.join().unwrap();
+        });
+    }
+}

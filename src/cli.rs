@@ -1,0 +1,422 @@
+//! Arguments -> command; does nothing itself.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
+use http::Uri;
+use http::uri::Authority;
+
+use crate::config::AdminAddress;
+
+/// What the operator asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Serve until told to stop.
+    Serve(Serve),
+    /// Say what is wrong with a configuration.
+    Check(Check),
+    /// Serve in front of a built-in slow API.
+    Demo(Demo),
+    /// Show the counters of a running server.
+    Stats(Stats),
+    /// Remove a URL from a running server.
+    Purge(Purge),
+}
+
+/// How to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Serve {
+    /// As a configuration file says.
+    File(PathBuf),
+    /// In front of one origin, without a file.
+    To(ServeTo),
+}
+
+/// How to serve without a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeTo {
+    /// The origin: scheme `http`, a host, perhaps a path.
+    pub origin: Uri,
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// The operator's listener, if there is to be one.
+    pub admin: Option<AdminAddress>,
+    /// Where the disk tier is.
+    pub cache_dir: CacheDir,
+}
+
+/// Where the disk tier of a server without a file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheDir {
+    /// In the user's cache folder: see `default_cache_dir`.
+    User,
+    /// Nowhere: responses rest in memory only.
+    None,
+    /// Here.
+    Path(PathBuf),
+}
+
+/// What to check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Say nothing when all is well.
+    pub quiet: bool,
+}
+
+/// How to show what it does.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Demo {
+    /// Where clients connect
+    #[arg(long, value_name = "ADDR", default_value = LISTEN_DEFAULT)]
+    pub listen: SocketAddr,
+    /// The operator's listener: a loopback address, `unix:PATH` or `none`
+    #[arg(long, value_name = "ADDR", default_value = ADMIN_DEFAULT, value_parser = admin_or_none)]
+    admin: AdminChoice,
+}
+
+impl Demo {
+    /// The operator's listener, if there is to be one.
+    pub fn admin(&self) -> Option<&AdminAddress> {
+        self.admin.0.as_ref()
+    }
+}
+
+/// Which server's counters to show, and how.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// The server's operator listener: a loopback address or `unix:PATH`
+    #[arg(long, value_name = "ADDR", default_value = ADMIN_DEFAULT, value_parser = admin)]
+    pub admin: AdminAddress,
+    /// Print the JSON document of `/v1/stats` instead of tables
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to remove, and from which server.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Purge {
+    /// The URL as clients ask for it, with scheme and host
+    pub url: String,
+    /// The server's operator listener: a loopback address or `unix:PATH`
+    #[arg(long, value_name = "ADDR", default_value = ADMIN_DEFAULT, value_parser = admin)]
+    pub admin: AdminAddress,
+}
+
+/// The command of this process. On a usage error, and for `--help` and `--version`, prints and
+/// ends the process: with 2, or with 0.
+pub fn parse() -> Command {
+    let config = std::env::var_os(CONFIG_VARIABLE);
+    match parse_from(std::env::args_os(), config) {
+        Ok(command) => command,
+        Err(error) => error.exit(),
+    }
+}
+
+/// The command that `arguments` ask for, the program's name first; `config` is the value of
+/// `LARDER_CONFIG`.
+///
+/// # Errors
+///
+/// A usage error, or a request for help or the version; the caller prints it.
+pub fn parse_from(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    config: Option<OsString>,
+) -> Result<Command, clap::Error> {
+    let written = Written::try_parse_from(arguments)?;
+    let config = config.filter(|path| !path.is_empty()).map(PathBuf::from);
+    Ok(match written.command {
+        None if written.test => Command::Check(check(written.nginx, config)?),
+        None => return Err(missing("say what to do: `-t` checks, `serve` serves")),
+        Some(WrittenCommand::Check(written)) => Command::Check(check(written, config)?),
+        Some(WrittenCommand::Serve(written)) => Command::Serve(serve(written, config)?),
+        Some(WrittenCommand::Demo(demo)) => Command::Demo(demo),
+        Some(WrittenCommand::Stats(stats)) => Command::Stats(stats),
+        Some(WrittenCommand::Purge(purge)) => Command::Purge(purge),
+    })
+}
+
+/// The user's cache folder for the values of `XDG_CACHE_HOME` and `HOME`; `None` when neither
+/// says. Relative values are ignored (XDG Base Directory Specification).
+pub fn default_cache_dir(
+    xdg_cache_home: Option<OsString>,
+    home: Option<OsString>,
+) -> Option<PathBuf> {
+    let absolute = |value: Option<OsString>| value.map(PathBuf::from).filter(|p| p.is_absolute());
+    let cache_home = absolute(xdg_cache_home).or_else(|| Some(absolute(home)?.join(".cache")));
+    Some(cache_home?.join("larder"))
+}
+
+/// A caching reverse proxy
+#[derive(Parser)]
+#[command(name = "larder", version, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Written {
+    #[command(subcommand)]
+    command: Option<WrittenCommand>,
+    /// Check the configuration, as `check` does
+    #[arg(short = 't')]
+    test: bool,
+    #[command(flatten)]
+    nginx: WrittenCheck,
+    /// Print version, as nginx does
+    #[arg(short = 'v', action = ArgAction::Version)]
+    version_too: Option<bool>,
+}
+
+#[derive(Subcommand)]
+enum WrittenCommand {
+    /// Serve, until SIGTERM or SIGINT
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(WrittenServe),
+    /// Check a configuration file and print every mistake in it
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(WrittenCheck),
+    /// Try it out: serve in front of a built-in slow API
+    #[command(after_help = DEMO_EXAMPLES)]
+    Demo(Demo),
+    /// Show what a running server did: hits, misses, sizes, peers
+    #[command(after_help = STATS_EXAMPLES)]
+    Stats(Stats),
+    /// Remove what a running server has stored for a URL
+    #[command(after_help = PURGE_EXAMPLES)]
+    Purge(Purge),
+}
+
+#[derive(Args)]
+struct WrittenServe {
+    /// Forward to this origin, without a configuration file
+    #[arg(long, value_name = "URL", value_parser = origin, conflicts_with = "config")]
+    to: Option<Uri>,
+    /// Where clients connect
+    #[arg(long, value_name = "ADDR", default_value = LISTEN_DEFAULT, requires = "to", conflicts_with = "config")]
+    listen: SocketAddr,
+    /// The operator's listener: a loopback address, `unix:PATH` or `none`
+    #[arg(long, value_name = "ADDR", default_value = ADMIN_DEFAULT, requires = "to", conflicts_with = "config")]
+    #[arg(value_parser = admin_or_none)]
+    admin: AdminChoice,
+    /// Where responses are kept on disk, or `none` [default: $XDG_CACHE_HOME/larder]
+    #[arg(long, value_name = "DIR", requires = "to", conflicts_with = "config")]
+    cache_dir: Option<PathBuf>,
+    /// The configuration file [env: LARDER_CONFIG]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct WrittenCheck {
+    /// The configuration file [env: LARDER_CONFIG]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print nothing when there is no mistake
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// In a type of its own, since clap takes an `Option` for an argument that may be missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct AdminChoice(Option<AdminAddress>);
+
+fn serve(written: WrittenServe, config: Option<PathBuf>) -> Result<Serve, clap::Error> {
+    let Some(origin) = written.to else {
+        let file = written.config.or(config);
+        return file.map(Serve::File).ok_or_else(|| {
+            missing("say what to serve: `--to http://127.0.0.1:3000` or `-c larder.toml`")
+        });
+    };
+    let cache_dir = match written.cache_dir {
+        None => CacheDir::User,
+        Some(path) if path.as_os_str() == "none" => CacheDir::None,
+        Some(path) => CacheDir::Path(path),
+    };
+    let AdminChoice(admin) = written.admin;
+    Ok(Serve::To(ServeTo { origin, listen: written.listen, admin, cache_dir }))
+}
+
+fn check(written: WrittenCheck, config: Option<PathBuf>) -> Result<Check, clap::Error> {
+    let file = written.config.or(config);
+    let config = file.ok_or_else(|| missing("say what to check: `-c larder.toml`"))?;
+    Ok(Check { config, quiet: written.quiet })
+}
+
+fn missing(problem: &str) -> clap::Error {
+    Written::command().error(ErrorKind::MissingRequiredArgument, problem)
+}
+
+fn origin(text: &str) -> Result<Uri, String> {
+    let example = "expected an origin such as `http://127.0.0.1:3000`";
+    let uri: Uri = text.parse().map_err(|error| format!("{error}; {example}"))?;
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some("https") => return Err("origins with TLS are not supported yet".to_owned()),
+        _ => return Err(example.to_owned()),
+    }
+    let plain = |authority: &Authority| {
+        let port_is_good = authority.port_u16().is_some() || authority.as_str() == authority.host();
+        !authority.host().is_empty() && !authority.as_str().contains('@') && port_is_good
+    };
+    if !uri.authority().is_some_and(plain) || uri.query().is_some() {
+        return Err(example.to_owned());
+    }
+    Ok(uri)
+}
+
+fn admin_or_none(text: &str) -> Result<AdminChoice, String> {
+    Ok(AdminChoice(if text == "none" { None } else { Some(admin(text)?) }))
+}
+
+fn admin(text: &str) -> Result<AdminAddress, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match path {
+            "" => Err("no path after `unix:`".to_owned()),
+            path => Ok(AdminAddress::Unix(PathBuf::from(path))),
+        };
+    }
+    let example = "expected an address such as `127.0.0.1:9145` or `unix:/run/larder.sock`";
+    let address: SocketAddr = text.parse().map_err(|_| example.to_owned())?;
+    if !address.ip().to_canonical().is_loopback() {
+        return Err("only a loopback address may be used".to_owned());
+    }
+    Ok(AdminAddress::Tcp(address))
+}
+
+const CONFIG_VARIABLE: &str = "LARDER_CONFIG";
+const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
+const ADMIN_DEFAULT: &str = "127.0.0.1:9145";
+
+const EXAMPLES: &str = "\
+Examples:
+  larder demo                                 see it work
+  larder serve --to http://127.0.0.1:3000     put it in front of a server
+  larder serve -c /etc/larder/config.toml     as a configuration says
+  larder -t -c /etc/larder/config.toml        check a configuration (as nginx -t)
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 the server is not running";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  larder serve --to http://127.0.0.1:3000
+  larder serve --to http://127.0.0.1:3000 --listen 0.0.0.0:80 --cache-dir /var/cache/larder
+  larder serve --to http://127.0.0.1:3000 --cache-dir none --admin unix:/run/larder.sock
+  larder serve -c /etc/larder/config.toml";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  larder check -c /etc/larder/config.toml
+  larder check -q -c larder.toml && systemctl reload larder";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  larder demo
+  larder demo --listen 127.0.0.1:0 --admin none";
+
+const STATS_EXAMPLES: &str = "\
+Examples:
+  larder stats
+  larder stats --admin unix:/run/larder.sock
+  larder stats --json | jq .zones.main.hit_ratio";
+
+const PURGE_EXAMPLES: &str = "\
+Examples:
+  larder purge http://127.0.0.1:8080/api/products
+  larder purge 'https://www.example.com/search?q=jam' --admin unix:/run/larder.sock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &str) -> Result<Command, clap::Error> {
+        parse_from(format!("larder {arguments}").split_whitespace().collect::<Vec<_>>(), None)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Written::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_to_has_defaults_that_need_no_file() {
+        let expected = ServeTo {
+            origin: Uri::from_static("http://127.0.0.1:3000"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin: Some(AdminAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 9145)))),
+            cache_dir: CacheDir::User,
+        };
+        let command = parse("serve --to http://127.0.0.1:3000").unwrap();
+        assert_eq!(command, Command::Serve(Serve::To(expected.clone())));
+        let none = ServeTo { admin: None, cache_dir: CacheDir::None, ..expected };
+        let command = parse("serve --to http://127.0.0.1:3000 --admin none --cache-dir none");
+        assert_eq!(command.unwrap(), Command::Serve(Serve::To(none)));
+    }
+
+    #[test]
+    fn nginx_aliases_are_understood() {
+        let check = Command::Check(Check { config: "a.toml".into(), quiet: false });
+        for arguments in ["check -c a.toml", "-t -c a.toml", "-tc a.toml"] {
+            assert_eq!(parse(arguments).unwrap(), check, "{arguments}");
+        }
+        for arguments in ["-v", "-V", "--version"] {
+            assert_eq!(parse(arguments).unwrap_err().kind(), ErrorKind::DisplayVersion);
+        }
+    }
+
+    #[test]
+    fn the_environment_names_the_file_when_nothing_else_does() {
+        let config = Some(OsString::from("/e.toml"));
+        let command = parse_from(["larder", "serve"], config.clone()).unwrap();
+        assert_eq!(command, Command::Serve(Serve::File("/e.toml".into())));
+        let command = parse_from(["larder", "serve", "-c", "a.toml"], config.clone()).unwrap();
+        assert_eq!(command, Command::Serve(Serve::File("a.toml".into())));
+        let command = parse_from(["larder", "serve", "--to", "http://a"], config.clone()).unwrap();
+        assert!(matches!(command, Command::Serve(Serve::To(_))));
+        let command = parse_from(["larder", "-t"], config).unwrap();
+        assert_eq!(command, Command::Check(Check { config: "/e.toml".into(), quiet: false }));
+    }
+
+    #[test]
+    fn wrong_usage_exits_with_2() {
+        for arguments in [
+            "",
+            "serve",
+            "check",
+            "-t",
+            "-c a.toml",
+            "frobnicate",
+            "serve --to http://a -c a.toml",
+            "serve -c a.toml --listen 127.0.0.1:80",
+            "serve --to a.example",
+            "serve --to ftp://a.example",
+            "serve --to http://u:p@a.example",
+            "serve --to http://a.example:99999",
+            "serve --to http://a.example:",
+            "serve --to http://a.example/?x",
+            "serve --to http://a --listen here",
+            "serve --to http://a --admin 0.0.0.0:9145",
+            "serve --to http://a --admin unix:",
+            "stats --admin none",
+            "purge",
+        ] {
+            let error = parse(arguments).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{arguments}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_cache_folder_follows_the_environment() {
+        check("/x", "/home/a", Some("/x/larder"), "XDG_CACHE_HOME first");
+        check("", "/home/a", Some("/home/a/.cache/larder"), "empty is unset");
+        check("x", "/home/a", Some("/home/a/.cache/larder"), "relative is ignored");
+        check("", "home", None, "nothing absolute");
+        assert_eq!(default_cache_dir(None, None), None);
+    }
+
+    #[track_caller]
+    fn check(xdg: &str, home: &str, expected: Option<&str>, why: &str) {
+        let dir = default_cache_dir(Some(xdg.into()), Some(home.into()));
+        assert_eq!(dir, expected.map(PathBuf::from), "{why}");
+    }
+}

@@ -1,0 +1,102 @@
+//! What each command does, and the exit status it ends with.
+
+pub mod purge;
+pub mod stats;
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use crate::admin::client::{self, Answer};
+use crate::admin::routes::Problem;
+use crate::cli::{Check, Command, Demo, Serve};
+
+/// Carries out `command` and says how the process ends.
+pub fn run(command: Command) -> ExitCode {
+    let done = match command {
+        Command::Serve(serve) => self::serve(serve),
+        Command::Check(check) => self::check(check),
+        Command::Demo(demo) => self::demo(demo),
+        Command::Stats(stats) => stats::run(&stats),
+        Command::Purge(purge) => purge::run(&purge),
+    };
+    let Err(failure) = done else { return ExitCode::SUCCESS };
+    if let Some(problem) = failure.problem {
+        report(&problem);
+    }
+    ExitCode::from(failure.status)
+}
+
+/// Why a command did not do what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The exit status.
+    pub status: u8,
+    /// The line for standard error; `None` when everything was said already.
+    pub problem: Option<String>,
+}
+
+impl Failure {
+    /// Ends with 1 and says why.
+    pub fn new(problem: impl Display) -> Self {
+        Self { status: EXIT_FAILURE, problem: Some(problem.to_string()) }
+    }
+}
+
+impl From<client::Error> for Failure {
+    fn from(error: client::Error) -> Self {
+        let status = match error {
+            client::Error::NotRunning(_) => EXIT_NOT_RUNNING,
+            client::Error::Failed(..) => EXIT_FAILURE,
+        };
+        Self { status, problem: Some(error.to_string()) }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        // Whoever reads our output has seen enough, as `head` does.
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self { status: EXIT_FAILURE, problem: None };
+        }
+        Self::new(error)
+    }
+}
+
+fn serve(_serve: Serve) -> Result<(), Failure> {
+    Err(Failure::new("this build cannot serve"))
+}
+
+fn check(_check: Check) -> Result<(), Failure> {
+    Err(Failure::new("this build cannot read configurations"))
+}
+
+fn demo(_demo: Demo) -> Result<(), Failure> {
+    Err(Failure::new("this build cannot serve"))
+}
+
+/// Runs a command that asks a server something.
+fn block_on<T>(question: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(question))
+}
+
+/// What a server said instead of doing it.
+fn refusal(answer: &Answer) -> Failure {
+    match serde_json::from_slice::<Problem>(&answer.body) {
+        Ok(Problem { error }) => Failure::new(error),
+        Err(_) => Failure::new(format!("the server answered with {}", answer.status)),
+    }
+}
+
+/// Prints one line to standard error, red where that is a terminal.
+fn report(problem: &str) {
+    let red = anstyle::AnsiColor::Red.on_default().bold();
+    // There is nowhere left to say that it cannot be said.
+    let _ = writeln!(anstream::stderr(), "{red}error:{red:#} {problem}");
+}
+
+/// nginx's and everybody's.
+const EXIT_FAILURE: u8 = 1;
+/// LSB: the program is not running.
+const EXIT_NOT_RUNNING: u8 = 3;

@@ -1,0 +1,352 @@
+//! `larder stats`: what a running server did, as tables or as its JSON document.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{CellAlignment, Table, TableStyle};
+use http::StatusCode;
+
+use crate::admin::client;
+use crate::admin::stats::{Disk, Fetched, Memory, Peer, PeerState, Served, Stats, Upstream, Zone};
+use crate::cli;
+use crate::commands::{self, Failure};
+
+/// Asks the server for its counters and prints them.
+///
+/// # Errors
+///
+/// The server is not running, or its answer cannot be read.
+pub fn run(arguments: &cli::Stats) -> Result<(), Failure> {
+    let answer = commands::block_on(client::get(&arguments.admin, "/v1/stats"))??;
+    if answer.status != StatusCode::OK {
+        return Err(commands::refusal(&answer));
+    }
+    // Colours are dropped by the stream where they are not wanted.
+    let mut out = anstream::stdout();
+    if arguments.json {
+        out.write_all(&answer.body)?;
+        return Ok(());
+    }
+    let stats: Stats = serde_json::from_slice(&answer.body)
+        .map_err(|error| Failure::new(format!("the answer cannot be read: {error}")))?;
+    out.write_all(describe(&stats).as_bytes())?;
+    Ok(())
+}
+
+/// The tables, with colours.
+fn describe(stats: &Stats) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{BOLD}larder {}{BOLD:#}  up {}  configuration {}",
+        stats.version,
+        duration(stats.uptime_s),
+        stats.generation,
+    );
+    let (connections, responses) = (stats.connections, stats.responses);
+    let _ = writeln!(
+        text,
+        "{} requests  {} with 4xx  {} with 5xx  {} connections, {} of them open",
+        stats.requests,
+        responses.client_error,
+        responses.server_error,
+        connections.accepted,
+        connections.active,
+    );
+    if stats.access_log.lines_dropped > 0 {
+        let lines = stats.access_log.lines_dropped;
+        let _ = writeln!(text, "{RED}access log: {lines} lines lost{RED:#}");
+    }
+    for (name, zone) in &stats.zones {
+        describe_zone(&mut text, name, zone);
+    }
+    if !stats.upstreams.is_empty() {
+        let _ = writeln!(text, "\n{BOLD}upstreams{BOLD:#}");
+        for (name, upstream) in &stats.upstreams {
+            describe_upstream(&mut text, name, upstream);
+        }
+    }
+    text
+}
+
+fn describe_zone(text: &mut String, name: &str, zone: &Zone) {
+    let ratio = zone.hit_ratio.map_or("-".to_owned(), |ratio| format!("{:.1} %", ratio * 100.0));
+    let saved = zone.upstream_requests_saved;
+    let _ = writeln!(text, "\n{BOLD}zone {name}{BOLD:#}");
+    let _ = writeln!(text, "  hit ratio {GREEN}{ratio}{GREEN:#}  {saved} upstream requests saved");
+    if let Some(Memory { entries, bytes: held, max_bytes }) = zone.memory {
+        let (held, limit) = (bytes(held), bytes(max_bytes));
+        let _ = writeln!(text, "  memory  {entries} entries  {held} of {limit}");
+    }
+    if let Some(disk) = &zone.disk {
+        describe_disk(text, disk, zone.cold);
+    }
+    let mut table = table(&["", "responses", "bytes", "stored", "bytes stored"], 1);
+    for (word, served) in [
+        ("HIT", zone.hit),
+        ("STALE", zone.stale),
+        ("UPDATING", zone.updating),
+        ("REVALIDATED", zone.revalidated),
+    ] {
+        let Served { responses, bytes: sent } = served;
+        table.add_row([word.to_owned(), responses.to_string(), bytes(sent)]);
+    }
+    for (word, fetched) in [("MISS", zone.miss), ("EXPIRED", zone.expired), ("BYPASS", zone.bypass)]
+    {
+        let Fetched { responses, bytes: sent, responses_written, bytes_written } = fetched;
+        let (sent, written) = (bytes(sent), bytes(bytes_written));
+        let row =
+            [word.to_owned(), responses.to_string(), sent, responses_written.to_string(), written];
+        table.add_row(row);
+    }
+    for line in lines(&table) {
+        let _ = writeln!(text, "  {line}");
+    }
+    if !zone.reasons.is_empty() {
+        let reasons = zone.reasons.iter().map(|(name, count)| format!("{name} {count}"));
+        let _ = writeln!(text, "  reasons  {}", reasons.collect::<Vec<_>>().join("  "));
+    }
+}
+
+fn describe_disk(text: &mut String, disk: &Disk, cold: bool) {
+    let _ = write!(text, "  disk    {} entries  {}", disk.entries, bytes(disk.bytes));
+    if let Some(limit) = disk.max_bytes {
+        let _ = write!(text, " of {}", bytes(limit));
+    }
+    if cold {
+        let _ = write!(text, "  cold: {} files seen", disk.files_seen);
+    }
+    if disk.errors > 0 || disk.damaged > 0 {
+        let Disk { errors, damaged, .. } = disk;
+        let _ = write!(text, "  {RED}{errors} errors, {damaged} damaged{RED:#}");
+    }
+    if let Some(fault) = &disk.fault {
+        let _ = write!(text, "  {RED}not written: {fault}{RED:#}");
+    }
+    text.push('\n');
+}
+
+fn describe_upstream(text: &mut String, name: &str, upstream: &Upstream) {
+    let header = [
+        name, "state", "weight", "active", "requests", "2xx", "3xx", "4xx", "5xx", "fails",
+        "unavail",
+    ];
+    let mut table = table(&header, 2);
+    for peer in &upstream.peers {
+        let responses = peer.responses;
+        let counts = [
+            peer.active,
+            peer.requests,
+            responses.success,
+            responses.redirection,
+            responses.client_error,
+            responses.server_error,
+            peer.fails,
+            peer.unavail,
+        ];
+        let mut row = vec![peer.address.clone(), state(peer).to_owned(), peer.weight.to_string()];
+        row.extend(counts.map(|count| count.to_string()));
+        table.add_row(row);
+    }
+    // The header comes first, then one line per peer.
+    let styles = upstream.peers.iter().map(|peer| match peer.state {
+        PeerState::Up | PeerState::Unknown => Style::new(),
+        PeerState::Down => YELLOW,
+        PeerState::Unavail => RED,
+    });
+    for (line, style) in lines(&table).zip(std::iter::once(Style::new()).chain(styles)) {
+        let _ = writeln!(text, "  {style}{line}{style:#}");
+    }
+}
+
+fn state(peer: &Peer) -> &'static str {
+    match (peer.state, peer.backup) {
+        (PeerState::Up, false) => "up",
+        (PeerState::Up, true) => "up, backup",
+        (PeerState::Down, _) => "down",
+        (PeerState::Unavail, _) => "unavail",
+        (PeerState::Unknown, _) => "?",
+    }
+}
+
+/// A table without lines, the first `left` columns to the left and the numbers to the right.
+fn table(header: &[&str], left: usize) -> Table {
+    let mut table = Table::new();
+    table.load_style(TableStyle::new()).set_header(header);
+    for (number, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if number >= left {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn lines(table: &Table) -> impl Iterator<Item = String> {
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().into_iter()
+}
+
+/// `512 B`, `1.5 KiB`, `20.0 GiB`.
+fn bytes(count: u64) -> String {
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut amount = count as f64;
+    let mut unit = "B";
+    for next in ["KiB", "MiB", "GiB", "TiB", "PiB"] {
+        // What would be written as `1024.0` is one of the next.
+        if amount < 1023.95 {
+            break;
+        }
+        amount /= 1024.0;
+        unit = next;
+    }
+    format!("{amount:.1} {unit}")
+}
+
+/// The two largest units: `5 s`, `3 min 20 s`, `2 d 4 h`.
+fn duration(seconds: u64) -> String {
+    let (days, hours) = (seconds / 86400, seconds / 3600 % 24);
+    let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{rest} s"),
+        (0, 0, _) => format!("{minutes} min {rest} s"),
+        (0, ..) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+const BOLD: Style = Style::new().bold();
+const GREEN: Style = AnsiColor::Green.on_default();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+const RED: Style = AnsiColor::Red.on_default();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    use crate::admin::stats::{AccessLog, Classes, Connections};
+    use crate::config::AdminAddress;
+
+    fn stats() -> Stats {
+        let zone = Zone {
+            size: 3 << 20,
+            cold: true,
+            hit: Served { responses: 1234, bytes: 5 << 20 },
+            miss: Fetched {
+                responses: 200,
+                bytes: 1 << 20,
+                responses_written: 190,
+                bytes_written: 1_000_000,
+            },
+            hit_ratio: Some(0.8605),
+            upstream_requests: 200,
+            upstream_requests_saved: 1234,
+            reasons: [("fresh".to_owned(), 1234), ("not-stored".to_owned(), 200)].into(),
+            memory: Some(Memory { entries: 190, bytes: 1_000_000, max_bytes: 64 << 20 }),
+            disk: Some(Disk {
+                entries: 190,
+                bytes: 3 << 20,
+                files_seen: 17,
+                errors: 1,
+                fault: Some("no space left on device".to_owned()),
+                ..Disk::default()
+            }),
+            ..Zone::default()
+        };
+        let peer = |address: &str, state, backup| Peer {
+            address: address.to_owned(),
+            state,
+            weight: 1,
+            backup,
+            requests: 100,
+            responses: Classes { success: 99, server_error: 1, ..Classes::default() },
+            ..Peer::default()
+        };
+        let peers = vec![
+            peer("10.0.0.1:3000", PeerState::Up, false),
+            peer("10.0.0.22:3000", PeerState::Unavail, true),
+        ];
+        Stats {
+            version: "0.1.0".to_owned(),
+            uptime_s: 11_000,
+            generation: 2,
+            connections: Connections { accepted: 40, active: 3 },
+            requests: 1500,
+            responses: Classes { client_error: 6, ..Classes::default() },
+            access_log: AccessLog { lines_dropped: 9, write_errors: 1 },
+            zones: [("main".to_owned(), zone)].into(),
+            upstreams: [("api".to_owned(), Upstream { peers })].into(),
+            ..Stats::default()
+        }
+    }
+
+    #[test]
+    fn tables_without_colours() {
+        let text = anstream::adapter::strip_str(&describe(&stats())).to_string();
+        assert_eq!(text, TABLES, "got:\n{text}");
+    }
+
+    #[test]
+    fn a_new_server_has_tables_too() {
+        let zones = [("main".to_owned(), Zone::default())].into();
+        let text = describe(&Stats { zones, ..Stats::default() });
+        assert!(
+            anstream::adapter::strip_str(&text).to_string().contains("hit ratio -  0 upstream")
+        );
+    }
+
+    #[test]
+    fn units_are_humane() {
+        for (count, expected) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+            (20 << 30, "20.0 GiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ] {
+            assert_eq!(bytes(count), expected, "{count}");
+        }
+        for (seconds, expected) in
+            [(0, "0 s"), (200, "3 min 20 s"), (3600, "1 h 0 min"), (187_200, "2 d 4 h")]
+        {
+            assert_eq!(duration(seconds), expected, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_not_running_is_status_3() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let arguments = cli::Stats { admin: AdminAddress::Tcp(free), json: false };
+        assert_eq!(run(&arguments).unwrap_err().status, 3);
+    }
+
+    const TABLES: &str = "\
+larder 0.1.0  up 3 h 3 min  configuration 2
+1500 requests  6 with 4xx  0 with 5xx  40 connections, 3 of them open
+access log: 9 lines lost
+
+zone main
+  hit ratio 86.1 %  1234 upstream requests saved
+  memory  190 entries  976.6 KiB of 64.0 MiB
+  disk    190 entries  3.0 MiB  cold: 17 files seen  1 errors, 0 damaged  not written: no space left on device
+               responses    bytes  stored  bytes stored
+  HIT               1234  5.0 MiB
+  STALE                0      0 B
+  UPDATING             0      0 B
+  REVALIDATED          0      0 B
+  MISS               200  1.0 MiB     190     976.6 KiB
+  EXPIRED              0      0 B       0           0 B
+  BYPASS               0      0 B       0           0 B
+  reasons  fresh 1234  not-stored 200
+
+upstreams
+  api             state    weight  active  requests  2xx  3xx  4xx  5xx  fails  unavail
+  10.0.0.1:3000   up            1       0       100   99    0    0    1      0        0
+  10.0.0.22:3000  unavail       1       0       100   99    0    0    1      0        0
+";
+}

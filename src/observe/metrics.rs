@@ -1,0 +1,353 @@
+//! How often what happened: one shard of counters per worker, summed when somebody asks.
+//!
+//! The request path adds to plain numbered cells: no label is looked up, no lock is taken, and no
+//! two workers write to the same cache line.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::observe::exchange::Exchange;
+use crate::semantics::reason::Reason;
+use crate::semantics::status::CacheStatus;
+
+/// The counters of all workers.
+#[derive(Debug)]
+pub struct Metrics {
+    shards: Box<[Arc<Shard>]>,
+}
+
+impl Metrics {
+    /// Counters that stand at zero, for `workers` threads and the `zones` zones of the
+    /// configuration.
+    pub fn new(workers: usize, zones: usize) -> Self {
+        Self { shards: (0..workers.max(1)).map(|_| Arc::new(Shard::new(zones))).collect() }
+    }
+
+    /// The counters of one worker. Numbers past the last worker begin again at the first: threads
+    /// that count seldom share a shard with a worker.
+    pub fn shard(&self, worker: usize) -> Arc<Shard> {
+        Arc::clone(&self.shards[worker % self.shards.len()])
+    }
+
+    /// The sums over all workers. Counters go on while they are read, so sums that belong
+    /// together may differ by the exchanges of that moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let zones = self.shards[0].zones.len();
+        let mut sum = Snapshot::zero(zones);
+        for shard in &self.shards {
+            shard.add_to(&mut sum);
+        }
+        sum
+    }
+}
+
+/// The counters of one worker. Aligned to two cache lines, since processors fetch them in pairs.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Shard {
+    requests: AtomicU64,
+    classes: [AtomicU64; CLASSES],
+    accepted: AtomicU64,
+    closed: AtomicU64,
+    upstream_requests: AtomicU64,
+    reasons: [AtomicU64; REASONS],
+    zones: Box<[ZoneCells]>,
+}
+
+#[derive(Debug)]
+#[repr(align(128))]
+struct ZoneCells {
+    statuses: [StatusCells; STATUSES],
+    reasons: [AtomicU64; REASONS],
+    upstream_requests: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct StatusCells {
+    responses: AtomicU64,
+    bytes: AtomicU64,
+    responses_written: AtomicU64,
+    bytes_written: AtomicU64,
+}
+
+impl Shard {
+    fn new(zones: usize) -> Self {
+        Self {
+            requests: AtomicU64::new(0),
+            classes: zeroes(),
+            accepted: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            upstream_requests: AtomicU64::new(0),
+            reasons: zeroes(),
+            zones: (0..zones).map(|_| ZoneCells::new()).collect(),
+        }
+    }
+
+    /// Counts a finished exchange that sent `sent_bytes` of body to the client.
+    pub fn count(&self, exchange: &Exchange, sent_bytes: u64) {
+        self.requests.fetch_add(1, Relaxed);
+        if let Some(class) = class(exchange.status) {
+            self.classes[class].fetch_add(1, Relaxed);
+        }
+        self.reasons[exchange.reason as usize].fetch_add(1, Relaxed);
+        // Whoever got another request's fetch asked nothing of the upstream, even if it knows
+        // which peer answered.
+        let fetched = exchange.upstream.is_some() && exchange.reason != Reason::Collapsed;
+        self.upstream_requests.fetch_add(u64::from(fetched), Relaxed);
+        let Some(zone) = exchange.zone.and_then(|zone| self.zones.get(zone)) else { return };
+        zone.reasons[exchange.reason as usize].fetch_add(1, Relaxed);
+        let Some(status) = exchange.cache else { return };
+        zone.upstream_requests.fetch_add(u64::from(fetched), Relaxed);
+        let cells = &zone.statuses[status as usize];
+        cells.responses.fetch_add(1, Relaxed);
+        cells.bytes.fetch_add(sent_bytes, Relaxed);
+    }
+
+    /// Counts a response of `bytes` that was stored in `zone`; `status` is that of the exchange
+    /// that fetched it.
+    pub fn count_stored(&self, zone: usize, status: CacheStatus, bytes: u64) {
+        let Some(zone) = self.zones.get(zone) else { return };
+        let cells = &zone.statuses[status as usize];
+        cells.responses_written.fetch_add(1, Relaxed);
+        cells.bytes_written.fetch_add(bytes, Relaxed);
+    }
+
+    /// Counts a request to an upstream that no client waits for: a validation in the background.
+    pub fn count_background_fetch(&self, zone: usize) {
+        self.upstream_requests.fetch_add(1, Relaxed);
+        if let Some(zone) = self.zones.get(zone) {
+            zone.upstream_requests.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts a connection as accepted, and as active until the returned value is dropped.
+    pub fn connected(self: &Arc<Self>) -> Connected {
+        self.accepted.fetch_add(1, Relaxed);
+        Connected { shard: Arc::clone(self) }
+    }
+
+    fn add_to(&self, sum: &mut Snapshot) {
+        sum.requests += self.requests.load(Relaxed);
+        add_all(&mut sum.classes, &self.classes);
+        // Closed is read first: a connection counts as accepted before it counts as closed.
+        let closed = self.closed.load(Relaxed);
+        let accepted = self.accepted.load(Relaxed);
+        sum.connections_accepted += accepted;
+        sum.connections_active += accepted.saturating_sub(closed);
+        sum.upstream_requests += self.upstream_requests.load(Relaxed);
+        add_all(&mut sum.reasons, &self.reasons);
+        for (sum, zone) in sum.zones.iter_mut().zip(&self.zones) {
+            zone.add_to(sum);
+        }
+    }
+}
+
+/// A client connection that is open.
+#[derive(Debug)]
+pub struct Connected {
+    shard: Arc<Shard>,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.shard.closed.fetch_add(1, Relaxed);
+    }
+}
+
+impl ZoneCells {
+    fn new() -> Self {
+        Self {
+            statuses: std::array::from_fn(|_| StatusCells::default()),
+            reasons: zeroes(),
+            upstream_requests: AtomicU64::new(0),
+        }
+    }
+
+    fn add_to(&self, sum: &mut ZoneCounts) {
+        for (sum, cells) in sum.statuses.iter_mut().zip(&self.statuses) {
+            sum.responses += cells.responses.load(Relaxed);
+            sum.bytes += cells.bytes.load(Relaxed);
+            sum.responses_written += cells.responses_written.load(Relaxed);
+            sum.bytes_written += cells.bytes_written.load(Relaxed);
+        }
+        add_all(&mut sum.reasons, &self.reasons);
+        sum.upstream_requests += self.upstream_requests.load(Relaxed);
+    }
+}
+
+/// The counters of all workers, summed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Exchanges that are finished.
+    pub requests: u64,
+    /// Of these, by status class: 1xx first.
+    pub classes: [u64; CLASSES],
+    /// Client connections since the start.
+    pub connections_accepted: u64,
+    /// Client connections that are open.
+    pub connections_active: u64,
+    /// Requests sent upstream, those in the background included, retries not.
+    pub upstream_requests: u64,
+    /// Exchanges by reason, in the order of `Reason::ALL`.
+    pub reasons: [u64; REASONS],
+    /// By zone, in the order of the configuration.
+    pub zones: Vec<ZoneCounts>,
+}
+
+impl Snapshot {
+    fn zero(zones: usize) -> Self {
+        Self {
+            requests: 0,
+            classes: [0; CLASSES],
+            connections_accepted: 0,
+            connections_active: 0,
+            upstream_requests: 0,
+            reasons: [0; REASONS],
+            zones: vec![ZoneCounts::default(); zones],
+        }
+    }
+}
+
+/// The counters of one zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneCounts {
+    /// By cache status, in the order of `CacheStatus::ALL`.
+    pub statuses: [StatusCounts; STATUSES],
+    /// Exchanges by reason, in the order of `Reason::ALL`.
+    pub reasons: [u64; REASONS],
+    /// Requests sent upstream for what this zone could not answer, those in the background
+    /// included.
+    pub upstream_requests: u64,
+}
+
+impl ZoneCounts {
+    /// Exchanges that were answered without a request of their own to an upstream.
+    pub fn upstream_requests_saved(&self) -> u64 {
+        let responses: u64 = self.statuses.iter().map(|counts| counts.responses).sum();
+        responses.saturating_sub(self.upstream_requests)
+    }
+
+    /// The counters of one cache status.
+    pub fn status(&self, status: CacheStatus) -> StatusCounts {
+        self.statuses[status as usize]
+    }
+}
+
+impl Default for ZoneCounts {
+    fn default() -> Self {
+        Self {
+            statuses: [StatusCounts::default(); STATUSES],
+            reasons: [0; REASONS],
+            upstream_requests: 0,
+        }
+    }
+}
+
+/// The counters of one cache status in one zone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StatusCounts {
+    /// Responses sent to clients.
+    pub responses: u64,
+    /// Their body bytes.
+    pub bytes: u64,
+    /// Responses put into the zone.
+    pub responses_written: u64,
+    /// Their bytes.
+    pub bytes_written: u64,
+}
+
+fn zeroes<const N: usize>() -> [AtomicU64; N] {
+    std::array::from_fn(|_| AtomicU64::new(0))
+}
+
+fn add_all(sums: &mut [u64], cells: &[AtomicU64]) {
+    for (sum, cell) in sums.iter_mut().zip(cells) {
+        *sum += cell.load(Relaxed);
+    }
+}
+
+/// `2` for 304; none for what is no status.
+fn class(status: u16) -> Option<usize> {
+    usize::from(status / 100).checked_sub(1).filter(|class| *class < CLASSES)
+}
+
+/// 1xx to 5xx.
+pub const CLASSES: usize = 5;
+const STATUSES: usize = CacheStatus::ALL.len();
+const REASONS: usize = Reason::ALL.len();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use crate::clock::Clock;
+    use crate::observe::exchange::UpstreamFacts;
+
+    fn exchange(status: u16, cache: Option<CacheStatus>, reason: Reason) -> Exchange {
+        let started = Clock::Real.instant();
+        Exchange { started, request: None, status, cache, reason, zone: Some(1), upstream: None }
+    }
+
+    fn fetched(mut exchange: Exchange) -> Exchange {
+        exchange.upstream = Some(UpstreamFacts { peer: "a:1".into(), time: Duration::ZERO });
+        exchange
+    }
+
+    #[test]
+    fn sums_over_workers_by_zone_and_status() {
+        let metrics = Metrics::new(2, 2);
+        let (one, two) = (metrics.shard(0), metrics.shard(1));
+        one.count(&fetched(exchange(200, Some(CacheStatus::Miss), Reason::NotStored)), 10);
+        one.count_stored(1, CacheStatus::Miss, 12);
+        one.count(&exchange(200, Some(CacheStatus::Hit), Reason::Fresh), 10);
+        two.count(&exchange(304, Some(CacheStatus::Hit), Reason::Fresh), 0);
+        two.count(&fetched(exchange(200, Some(CacheStatus::Miss), Reason::Collapsed)), 10);
+
+        let sum = metrics.snapshot();
+        assert_eq!((sum.requests, sum.classes), (4, [0, 3, 1, 0, 0]));
+        assert_eq!(sum.zones[0], ZoneCounts::default());
+        let zone = &sum.zones[1];
+        let hit = StatusCounts { responses: 2, bytes: 10, ..StatusCounts::default() };
+        assert_eq!(zone.status(CacheStatus::Hit), hit);
+        let miss =
+            StatusCounts { responses: 2, bytes: 20, responses_written: 1, bytes_written: 12 };
+        assert_eq!(zone.status(CacheStatus::Miss), miss);
+        assert_eq!((zone.upstream_requests, zone.upstream_requests_saved()), (1, 3));
+        assert_eq!(zone.reasons[Reason::Fresh as usize], 2);
+        assert_eq!(sum.reasons[Reason::Collapsed as usize], 1);
+    }
+
+    #[test]
+    fn background_fetches_are_not_saved() {
+        let metrics = Metrics::new(1, 2);
+        let shard = metrics.shard(0);
+        shard.count(&exchange(200, Some(CacheStatus::Updating), Reason::Updating), 1);
+        shard.count_background_fetch(1);
+        let zone = &metrics.snapshot().zones[1];
+        assert_eq!((zone.upstream_requests, zone.upstream_requests_saved()), (1, 0));
+    }
+
+    #[test]
+    fn what_has_no_zone_or_no_status_counts_as_a_request_only() {
+        let metrics = Metrics::new(1, 1);
+        let shard = metrics.shard(7);
+        shard.count(&exchange(0, Some(CacheStatus::Hit), Reason::Refused), 5);
+        shard.count(&exchange(999, None, Reason::CacheOff), 5);
+        shard.count_stored(3, CacheStatus::Miss, 5);
+        let sum = metrics.snapshot();
+        assert_eq!((sum.requests, sum.classes), (2, [0; 5]));
+        assert_eq!(sum.zones, [ZoneCounts::default()]);
+    }
+
+    #[test]
+    fn a_connection_is_active_until_it_is_dropped() {
+        let metrics = Metrics::new(1, 0);
+        let (first, second) = (metrics.shard(0).connected(), metrics.shard(0).connected());
+        drop(first);
+        let sum = metrics.snapshot();
+        assert_eq!((sum.connections_accepted, sum.connections_active), (2, 1));
+        drop(second);
+        assert_eq!(metrics.snapshot().connections_active, 0);
+    }
+}
