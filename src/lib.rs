@@ -1,5 +1,6 @@
 //! Larder: a caching reverse proxy.
 
+pub mod upstream;
 pub mod config;
 pub mod semantics;
 pub mod cli;

@@ -1,0 +1,65 @@
+//! Is the length of this response beyond doubt? (RFC 9112 section 6.3)
+//!
+//! hyper lets responses through that two readers may cut differently. nginx calls them invalid, and
+//! so do we: a cache that errs here serves one response as another.
+
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Response, StatusCode};
+
+/// What is wrong with the head of a response, if anything is. `upgrading` says that the request
+/// asked for another protocol.
+pub(super) fn fault<B>(response: &Response<B>, upgrading: bool) -> Option<&'static str> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrading {
+        return Some("101 that nobody asked for");
+    }
+    framing(response.headers())
+}
+
+fn framing(headers: &HeaderMap) -> Option<&'static str> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
+    let (length, encoding) = (lengths.next(), encodings.next());
+    if length.is_some() && encoding.is_some() {
+        return Some("both Content-Length and Transfer-Encoding");
+    }
+    if lengths.next().is_some() {
+        return Some("more than one Content-Length");
+    }
+    if length.is_some_and(|value| !value.as_bytes().iter().all(u8::is_ascii_digit)) {
+        return Some("Content-Length that is no number");
+    }
+    let chunked = encoding.is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if !chunked || encodings.next().is_some() {
+        return Some("Transfer-Encoding other than chunked");
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip]
+    fn refuses_lengths_in_doubt() {
+        check(200, "content-length: 5",                                false, "plain");
+        check(200, "transfer-encoding: Chunked",                       false, "chunked");
+        check(200, "",                                                 false, "until the end");
+        check(200, "content-length: 5\ntransfer-encoding: chunked",    true,  "both");
+        check(200, "content-length: 5\ncontent-length: 5",             true,  "twice");
+        check(200, "content-length: 5, 5",                             true,  "twice in one");
+        check(200, "transfer-encoding: gzip, chunked",                 true,  "not ours to decode");
+        check(200, "transfer-encoding: identity",                      true,  "not chunked");
+        check(200, "transfer-encoding: chunked\ntransfer-encoding: chunked", true, "twice");
+        check(101, "upgrade: websocket",                               true,  "nobody asked");
+    }
+
+    #[track_caller]
+    fn check(status: u16, fields: &str, expected: bool, why: &str) {
+        let mut response = Response::builder().status(status);
+        for (name, value) in fields.lines().filter_map(|line| line.split_once(": ")) {
+            response = response.header(name, value);
+        }
+        assert_eq!(fault(&response.body(()).unwrap(), false).is_some(), expected, "{why}");
+    }
+}

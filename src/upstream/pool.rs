@@ -1,0 +1,121 @@
+//! Idle connections to the peers of one group, kept by one worker. (nginx: keepalive)
+//!
+//! Connections that hyper has seen closed are noticed when they are looked at; those that were
+//! idle too long are closed by one task a pool, which lives only while there is something to close.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::connect::Connection;
+use crate::clock::Clock;
+use crate::config;
+
+/// The idle connections of a worker to one group. Make one per worker and group.
+pub struct Pool {
+    idle_max: usize,
+    idle_timeout: Duration,
+    lifetime: Duration,
+    requests_max: u64,
+    clock: Clock,
+    /// Guards the connections, the one that was idle longest first; held for a search or a push.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    idle: VecDeque<Idle>,
+    /// The task that closes what was idle too long is running.
+    watched: bool,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+impl Pool {
+    /// An empty pool with the limits of `config`.
+    pub fn new(config: &config::Upstream, clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            idle_max: config.keepalive,
+            idle_timeout: config.keepalive_timeout,
+            lifetime: config.keepalive_time,
+            requests_max: config.keepalive_requests,
+            clock,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Connections that wait for a request.
+    pub fn idle(&self) -> usize {
+        self.state().idle.iter().filter(|idle| !idle.connection.sender.is_closed()).count()
+    }
+
+    /// A connection to peer number `peer` that may carry a request; the one used last, because the
+    /// peer is the least likely to be about to close it.
+    pub(super) fn take(&self, peer: usize) -> Option<Connection> {
+        let oldest = self.clock.instant().checked_sub(self.idle_timeout);
+        let mut state = self.state();
+        let usable = |idle: &Idle| {
+            idle.connection.peer == peer
+                && idle.connection.sender.is_ready()
+                && oldest.is_none_or(|oldest| idle.since > oldest)
+        };
+        let at = state.idle.iter().rposition(usable)?;
+        state.idle.remove(at).map(|idle| idle.connection)
+    }
+
+    /// Keeps a connection whose exchange is over, if it may carry another; else closes it.
+    pub(super) fn put(self: &Arc<Self>, connection: Connection) {
+        let now = self.clock.instant();
+        let worn = connection.requests >= self.requests_max
+            || now.duration_since(connection.made) >= self.lifetime;
+        if worn || self.idle_max == 0 || connection.sender.is_closed() {
+            return;
+        }
+        let mut state = self.state();
+        if state.idle.len() >= self.idle_max {
+            state.idle.retain(|idle| !idle.connection.sender.is_closed());
+        }
+        if state.idle.len() >= self.idle_max {
+            state.idle.pop_front();
+        }
+        state.idle.push_back(Idle { connection, since: now });
+        if !state.watched {
+            state.watched = true;
+            tokio::spawn(close_idle(Arc::downgrade(self), self.idle_timeout));
+        }
+    }
+
+    /// Closes what was idle too long. Returns when to look again; `None` if nothing is left.
+    fn close_expired(&self) -> Option<Duration> {
+        let now = self.clock.instant();
+        let mut state = self.state();
+        let expired = |idle: &Idle| {
+            idle.connection.sender.is_closed()
+                || now.duration_since(idle.since) >= self.idle_timeout
+        };
+        state.idle.retain(|idle| !expired(idle));
+        let Some(oldest) = state.idle.front() else {
+            state.watched = false;
+            return None;
+        };
+        Some(self.idle_timeout.saturating_sub(now.duration_since(oldest.since)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A queue is sound after every single step, also one that panicked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn close_idle(pool: Weak<Pool>, first: Duration) {
+    let mut wait = first;
+    loop {
+        tokio::time::sleep(wait).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let Some(next) = pool.close_expired() else { return };
+        wait = next;
+    }
+}
