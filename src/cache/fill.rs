@@ -134,19 +134,16 @@ impl Writer {
 
     /// The body is complete: stores it and lets followers end. Whether it was stored.
     pub async fn complete(mut self) -> bool {
-        let stored = match std::mem::replace(&mut self.plan, Plan::PassOn) {
-            Plan::Memory => self.rest_in_memory(),
-            Plan::PassOn => false,
-            plan @ Plan::Disk { .. } => {
-                self.plan = plan;
-                self.write_batch().await;
-                // Followers have all they need; they do not wait for the rename.
-                self.fill.end(Ok(()));
-                self.commit().await
-            }
-        };
-        self.fill.end(Ok(()));
-        stored
+        let fill = Arc::clone(&self.fill);
+        if matches!(self.plan, Plan::Memory) {
+            let stored = self.rest_in_memory();
+            fill.end(Ok(()));
+            return stored;
+        }
+        self.write_batch().await;
+        // Followers have all they need; they do not wait for the rename.
+        fill.end(Ok(()));
+        self.commit().await
     }
 
     /// The body broke off: nothing is stored.
@@ -166,8 +163,7 @@ impl Writer {
         if expected <= self.zone.store.memory_object_bytes_max() {
             return;
         }
-        let (zone, fill, key) =
-            (Arc::clone(&self.zone), Arc::clone(&self.fill), self.key.clone());
+        let (zone, fill, key) = (Arc::clone(&self.zone), Arc::clone(&self.fill), self.key.clone());
         let opened = tokio::task::spawn_blocking(move || {
             zone.store.spool(fill.at, &key, &fill.stored, fill.length)
         });
@@ -191,9 +187,7 @@ impl Writer {
         else {
             return;
         };
-        let written = tokio::task::spawn_blocking(move || {
-            spool.append(&batch).map(|()| spool)
-        });
+        let written = tokio::task::spawn_blocking(move || spool.append(&batch).map(|()| spool));
         if let Ok(Ok(spool)) = written.await {
             self.fill.on_disk(batch_bytes as u64);
             self.plan = Plan::Disk { spool, batch: Vec::new(), batch_bytes: 0 };
@@ -264,7 +258,8 @@ impl Fill {
     async fn drained(&self) -> Result<(), NobodyFollows> {
         std::future::poll_fn(|cx| {
             let mut state = self.lock();
-            let slowest = state.followers.iter().filter(|slot| slot.taken).map(|slot| slot.at).min();
+            let slowest =
+                state.followers.iter().filter(|slot| slot.taken).map(|slot| slot.at).min();
             let Some(slowest) = slowest else { return Poll::Ready(Err(NobodyFollows)) };
             state.forget_before(slowest);
             if state.arrived - state.first <= WINDOW_BYTES {

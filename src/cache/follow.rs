@@ -148,4 +148,3 @@ impl Drop for Follower {
 fn failure(why: &str) -> body::Error {
     body::Error::Transfer(why.into())
 }
-

@@ -28,6 +28,8 @@ pub struct Zone {
     pub name: String,
     /// Where its responses rest.
     pub store: Arc<Tiered>,
+    /// Whether the configuration gives it a folder.
+    pub on_disk: bool,
     clock: Clock,
     flights: Arc<Flights>,
     /// One response's place is worked out at a time, per part of the keys.
@@ -44,6 +46,7 @@ impl Zone {
         Arc::new(Self {
             name: config.name.clone(),
             store: Tiered::open(config, clock.clone()),
+            on_disk: config.path.is_some(),
             clock,
             flights: Arc::default(),
             placing: (0..PLACING_STRIPES).map(|_| tokio::sync::Mutex::new(())).collect(),

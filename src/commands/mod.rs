@@ -1,5 +1,8 @@
 //! What each command does, and the exit status it ends with.
 
+pub mod serve;
+pub mod check;
+pub mod demo;
 pub mod purge;
 pub mod stats;
 
@@ -9,14 +12,14 @@ use std::process::ExitCode;
 
 use crate::admin::client::{self, Answer};
 use crate::admin::routes::Problem;
-use crate::cli::{Check, Command, Demo, Serve};
+use crate::cli::Command;
 
 /// Carries out `command` and says how the process ends.
 pub fn run(command: Command) -> ExitCode {
     let done = match command {
-        Command::Serve(serve) => self::serve(serve),
-        Command::Check(check) => self::check(check),
-        Command::Demo(demo) => self::demo(demo),
+        Command::Serve(serve) => serve::run(serve),
+        Command::Check(check) => check::run(&check),
+        Command::Demo(demo) => demo::run(&demo),
         Command::Stats(stats) => stats::run(&stats),
         Command::Purge(purge) => purge::run(&purge),
     };
@@ -61,18 +64,6 @@ impl From<io::Error> for Failure {
         }
         Self::new(error)
     }
-}
-
-fn serve(_serve: Serve) -> Result<(), Failure> {
-    Err(Failure::new("this build cannot serve"))
-}
-
-fn check(_check: Check) -> Result<(), Failure> {
-    Err(Failure::new("this build cannot read configurations"))
-}
-
-fn demo(_demo: Demo) -> Result<(), Failure> {
-    Err(Failure::new("this build cannot serve"))
 }
 
 /// Runs a command that asks a server something.

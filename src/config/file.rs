@@ -171,6 +171,7 @@ table! {
         use_stale: List<Failure>,
         background_update: bool,
         revalidate: bool,
+        heuristic: bool,
         ignore_headers: List<IgnoredField>,
         purge: OrOff<Purge>,
     }

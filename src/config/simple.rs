@@ -56,6 +56,7 @@ path  = "/"
 proxy = "TO"
 [site.route.cache]
 zone = "default"
+heuristic = true
 "#;
 
 #[cfg(test)]

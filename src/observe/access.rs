@@ -75,9 +75,25 @@ impl AccessLog {
 
     /// What went wrong since the start.
     pub fn losses(&self) -> Losses {
+        self.loss_counter().get()
+    }
+
+    /// Tells what goes wrong, to whoever reports it.
+    pub fn loss_counter(&self) -> LossCounter {
+        LossCounter(Arc::clone(&self.shared))
+    }
+}
+
+/// Reads the losses of a log without holding the log open.
+#[derive(Clone, Debug)]
+pub struct LossCounter(Arc<Shared>);
+
+impl LossCounter {
+    /// What went wrong since the start.
+    pub fn get(&self) -> Losses {
         Losses {
-            lines_dropped: self.shared.lines_dropped.load(Relaxed),
-            write_errors: self.shared.write_errors.load(Relaxed),
+            lines_dropped: self.0.lines_dropped.load(Relaxed),
+            write_errors: self.0.write_errors.load(Relaxed),
         }
     }
 }

@@ -123,7 +123,7 @@ const fn is_escaped(byte: u8) -> bool {
 
 /// The user name of `Authorization: Basic`; `None` where nginx has no `$remote_user`. The
 /// password is not kept. (RFC 7617 section 2)
-fn remote_user(authorization: &HeaderValue) -> Option<Vec<u8>> {
+pub(crate) fn remote_user(authorization: &HeaderValue) -> Option<Vec<u8>> {
     let (scheme, rest) = authorization.as_bytes().split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"basic ") {
         return None;

@@ -3,12 +3,12 @@
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
 use super::deliver::Answer;
-use crate::body::{self, Body};
+use crate::body::Body;
 use crate::semantics::date::{Timestamp, http_date};
 use crate::semantics::reason::Reason;
 use crate::semantics::stale::Failure;
 use crate::semantics::status::CacheStatus;
-use crate::upstream;
+use crate::upstream::{self, RequestBody};
 
 /// Why a request gets an answer of our own: one variant per response we may give.
 #[derive(Debug)]
@@ -62,7 +62,8 @@ impl Error {
         match self {
             Self::Upstream(_) | Self::NotFound | Self::Forbidden => {}
             Self::MethodNotAllowed => {
-                let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+                let allow =
+                    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
                 response.headers_mut().insert(header::ALLOW, allow);
             }
             // What follows such a request on the connection cannot be trusted.
@@ -96,9 +97,9 @@ pub(super) fn plain(status: StatusCode, now: Timestamp) -> Response<Body> {
 /// What an upstream's failure means for the client, and for what is stored.
 pub(super) fn of_upstream(error: &upstream::Error) -> Error {
     match &error.kind {
-        upstream::Kind::RequestBody(body::Error::TooLarge(_)) => Error::TooLarge,
-        upstream::Kind::RequestBody(body::Error::Timeout(_)) => Error::RequestTimeout,
-        upstream::Kind::RequestBody(body::Error::Transfer(_)) => Error::BadRequest("body"),
+        upstream::Kind::RequestBody(RequestBody::TooLarge(_)) => Error::TooLarge,
+        upstream::Kind::RequestBody(RequestBody::Timeout(_)) => Error::RequestTimeout,
+        upstream::Kind::RequestBody(RequestBody::Transfer) => Error::BadRequest("body"),
         upstream::Kind::Timeout => Error::Upstream(Failure::Timeout),
         upstream::Kind::InvalidResponse => Error::Upstream(Failure::InvalidHeader),
         _ => Error::Upstream(Failure::Error),

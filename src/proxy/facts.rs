@@ -27,7 +27,10 @@ impl Facts for Call<'_> {
             Variable::ProxyPort => text(proxy_port(&self.route.settings.proxy.host)),
             Variable::Request => {
                 let uri = self.request_uri();
-                write_to(out, format_args!("{} {uri} {}", request.method, protocol(request.version)));
+                write_to(
+                    out,
+                    format_args!("{} {uri} {}", request.method, protocol(request.version)),
+                );
             }
             Variable::RemoteAddr => write_to(out, format_args!("{}", self.connection.remote.ip())),
             Variable::RemotePort => {
@@ -42,13 +45,14 @@ impl Facts for Call<'_> {
             Variable::Cookie(name) => write_cookie(&request.headers, name, out),
             Variable::RemoteUser => {
                 let authorization = request.headers.get(header::AUTHORIZATION);
-                if let Some(user) = authorization.and_then(crate::observe::access::basic_user) {
+                if let Some(user) = authorization.and_then(crate::observe::line::remote_user) {
                     out.extend_from_slice(&user);
                 }
             }
             Variable::ProxyAddXForwardedFor => {
                 write_joined(&request.headers, &X_FORWARDED_FOR, out);
-                let separator = if request.headers.contains_key(&X_FORWARDED_FOR) { ", " } else { "" };
+                let separator =
+                    if request.headers.contains_key(&X_FORWARDED_FOR) { ", " } else { "" };
                 write_to(out, format_args!("{separator}{}", self.connection.remote.ip()));
             }
             // Known only once there is a response.

@@ -28,6 +28,7 @@ use crate::semantics::key::KeyHash;
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::stale::{self, Failure};
+use crate::semantics::status::CacheStatus;
 use crate::semantics::storable::{Asked, Storable, storable};
 use crate::semantics::stored::Stored;
 use crate::semantics::{fields, validation, vary};
@@ -44,7 +45,21 @@ pub(super) struct Fetch {
     stale: Option<Found>,
     /// Why the answer is not to be stored, whatever it says.
     dont_store: Option<Reason>,
+    /// The word for the answer that this fetch is for.
+    status: CacheStatus,
     request: Request<()>,
+}
+
+/// What is known before a fetch begins.
+pub(super) struct Wish {
+    /// Where the response would rest.
+    pub(super) at: KeyHash,
+    /// What is stored and no longer fresh.
+    pub(super) stale: Option<Found>,
+    /// Why the answer is not to be stored, whatever it says.
+    pub(super) dont_store: Option<Reason>,
+    /// The word for the answer that comes of it.
+    pub(super) status: CacheStatus,
 }
 
 /// What came of a fetch.
@@ -80,12 +95,13 @@ impl Fetch {
         cache: &Arc<Cache>,
         key: &Key,
         permit: Permit,
-        (at, stale, dont_store): (KeyHash, Option<Found>, Option<Reason>),
+        wish: Wish,
     ) -> Result<Self, Error> {
         let mut request = outgoing::request(&call.view())?;
         outgoing::ask_for_all(&mut request, cache.settings.convert_head);
         let (call, cache, key) = (Arc::clone(call), Arc::clone(cache), key.clone());
-        Ok(Self { call, cache, key, permit, at, stale, dont_store, request })
+        let Wish { at, stale, dont_store, status } = wish;
+        Ok(Self { call, cache, key, permit, at, stale, dont_store, status, request })
     }
 
     /// Fetches; ready when it is known what comes. The rest goes on behind.
@@ -100,6 +116,8 @@ impl Fetch {
 
     /// Fetches for nobody in particular.
     pub(super) fn run_behind(self) {
+        let view = self.call.view();
+        view.worker.shard.count_background_fetch(self.cache.zone_number);
         let (report, _) = oneshot::channel();
         tokio::spawn(self.fetch(report));
     }
@@ -273,7 +291,8 @@ impl Fetch {
         match pump(&mut body, &mut writer).await {
             Ok(bytes) => {
                 if writer.complete().await {
-                    view.worker.shard.stored(self.cache.zone_number, bytes);
+                    let number = self.cache.zone_number;
+                    view.worker.shard.count_stored(number, self.status, bytes);
                 }
             }
             Err(why) => {

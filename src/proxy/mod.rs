@@ -44,7 +44,7 @@ use crate::upstream;
 use call::Call;
 use deliver::Answer;
 use error::Error;
-use route::{Hosts, Site};
+use route::Hosts;
 
 /// What all workers share to answer requests.
 pub struct Proxy {
@@ -56,8 +56,8 @@ pub struct Proxy {
     pub zones: Vec<Arc<cache::Zone>>,
     /// What routes forward to, in the order of the configuration.
     pub groups: Vec<Arc<upstream::Group>>,
-    /// What answers for which host, in the order of the configuration.
-    pub sites: Vec<Arc<Site>>,
+    /// What answers for which host, on all listeners together.
+    pub hosts: Hosts,
 }
 
 /// One thread that answers requests: its own connections, counters and log buffer.
@@ -69,7 +69,7 @@ pub struct Worker {
     /// Its counters.
     pub shard: Arc<Shard>,
     /// Its part of the access log.
-    pub access: Option<access::Writer>,
+    pub access: Option<Arc<access::Writer>>,
 }
 
 /// The two ends of the connection a request came by.
@@ -100,6 +100,14 @@ impl Worker {
         record::at_end(self, started, seen, answer)
     }
 
+    /// Removes all variants of a URL, on the operator's word; how many there were.
+    ///
+    /// # Errors
+    /// Why nothing can be removed, in words for the operator.
+    pub async fn purge_url(self: &Arc<Self>, url: &http::Uri) -> Result<u64, String> {
+        purge::purge_url(self, url).await
+    }
+
     async fn answer(
         self: &Arc<Self>,
         hosts: &Hosts,
@@ -112,8 +120,16 @@ impl Worker {
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
         let route = site.find(&path).ok_or(Error::NotFound)?;
         let now = Timestamp::from(self.proxy.clock.now());
-        let call = Call { worker: self, site, route, request: &request, host: &host, path: &path,
-            connection, now };
+        let call = Call {
+            worker: self,
+            site,
+            route,
+            request: &request,
+            host: &host,
+            path: &path,
+            connection,
+            now,
+        };
         if request.method.as_str() == "PURGE" {
             return purge::purge(&call).await;
         }

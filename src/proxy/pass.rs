@@ -15,18 +15,13 @@ use crate::semantics::status::Handling;
 use crate::upstream;
 
 /// Sends a request on and its response back, as they are.
-pub(super) async fn pass(
-    call: Arc<OwnedCall>,
-    body: Body,
-    why: Uncached,
-) -> Result<Answer, Error> {
+pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Result<Answer, Error> {
     let view = call.view();
     let request = outgoing::with_body(outgoing::request(&view)?, body);
     let clock = &view.worker.proxy.clock;
     let begun = clock.instant();
     let pool = &view.worker.pools[view.route.group_number];
-    let sent =
-        upstream::send(&view.route.group, pool, request, &view.route.settings.timeout).await;
+    let sent = upstream::send(&view.route.group, pool, request, &view.route.settings.timeout).await;
     let reply = match sent {
         Ok(reply) => reply,
         Err(failure) => {

@@ -1,11 +1,17 @@
 //! `PURGE`: removes what is stored for a URL. (nginx: proxy_cache_purge)
 
-use http::{HeaderValue, Response, StatusCode, header};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 
 use super::call::Call;
 use super::deliver::Answer;
 use super::error::{Error, plain};
+use super::route::Cache;
+use super::{Connection, Worker, admit, route};
 use crate::body::Body;
+use crate::semantics::date::Timestamp;
 use crate::semantics::reason::Reason;
 
 /// Removes all variants of the request's URL from both tiers: 200 with how many there were, 404 if
@@ -22,12 +28,47 @@ pub(super) async fn purge(call: &Call<'_>) -> Result<Answer, Error> {
         tracing::warn!(%client, "purge refused: not an allowed address");
         return Err(Error::Forbidden);
     }
+    let purged = remove(call, cache).await;
+    tracing::info!(%client, purged, uri = call.request_uri(), "purge");
+    Ok(Answer::own(told(purged, call), Reason::Purge, None))
+}
+
+/// Removes all variants of a URL, on the operator's word.
+///
+/// # Errors
+/// Why nothing can be removed, in words for the operator.
+pub(super) async fn purge_url(worker: &Arc<Worker>, url: &Uri) -> Result<u64, String> {
+    let target = url.path_and_query().map_or("/", |target| target.as_str());
+    let host = url.authority().map_or("", |authority| authority.as_str());
+    let request = Request::get(target).header(header::HOST, host).body(());
+    let (request, ()) = request.map_err(|error| error.to_string())?.into_parts();
+    let host = admit::admit(&request, &worker.proxy.limits)
+        .map_err(|error| format!("not a URL that is served here: {}", error.status()))?;
+    let site = worker.proxy.hosts.find(&host).ok_or_else(|| format!("no site for `{host}`"))?;
+    let path = route::normalized(request.uri.path()).ok_or("not a path")?;
+    let route = site.find(&path).ok_or_else(|| format!("no route for `{path}`"))?;
+    let cache =
+        route.cache.as_ref().ok_or_else(|| format!("the route of `{path}` has no cache"))?;
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
+    let call = Call {
+        worker,
+        site,
+        route,
+        request: &request,
+        host: &host,
+        path: &path,
+        connection: Connection { remote: nobody, local: nobody },
+        now: Timestamp::from(worker.proxy.clock.now()),
+    };
+    Ok(remove(&call, cache).await)
+}
+
+async fn remove(call: &Call<'_>, cache: &Cache) -> u64 {
     let mut purged = 0;
     for key in call.keys_for_reading(cache) {
         purged += cache.zone.purge(&key).await;
     }
-    tracing::info!(%client, purged, uri = call.request_uri(), "purge");
-    Ok(Answer::own(told(purged, call), Reason::Purge, None))
+    purged
 }
 
 fn told(purged: u64, call: &Call<'_>) -> Response<Body> {

@@ -81,10 +81,7 @@ impl Hosts {
             return self.fallback.as_ref();
         }
         let suffix = || self.suffixes.iter().find(|(suffix, _)| host.ends_with(suffix.as_str()));
-        self.exact
-            .get(host)
-            .or_else(|| suffix().map(|(_, site)| site))
-            .or(self.fallback.as_ref())
+        self.exact.get(host).or_else(|| suffix().map(|(_, site)| site)).or(self.fallback.as_ref())
     }
 }
 

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use super::call::{Call, OwnedCall};
 use super::deliver::{self, Answer, Served, Source};
 use super::error::Error;
-use super::fetch::{Fetch, Fetched, Report};
+use super::fetch::{Fetch, Fetched, Report, Wish};
 use super::route::Cache;
 use crate::body::Body;
 use crate::cache::lock::{Outcome, Permit, Turn};
@@ -64,10 +64,7 @@ pub(super) fn from_memory(call: &Call<'_>, cache: &Arc<Cache>) -> Result<Answer,
 
 /// Answers a request that memory alone could not: from disk, by fetching, or by waiting for
 /// somebody who fetches.
-pub(super) async fn fetch_or_wait(
-    call: Arc<OwnedCall>,
-    missed: Missed,
-) -> Result<Answer, Error> {
+pub(super) async fn fetch_or_wait(call: Arc<OwnedCall>, missed: Missed) -> Result<Answer, Error> {
     let Missed { cache, key, lookup } = missed;
     let Some(mut lookup) = lookup else {
         return bypass(call, cache, key).await;
@@ -176,8 +173,8 @@ impl Step<'_> {
     /// Fetches, and answers with what came of it.
     async fn fetch(self, permit: Permit, dont_store: Option<Reason>) -> Result<Answer, Error> {
         let dont_store = dont_store.or_else(|| self.not_to_be_stored());
-        let report = self.begin(permit, dont_store)?.run().await;
         let (handling, status) = (self.handling(), self.fetched_status());
+        let report = self.begin(permit, dont_store, status)?.run().await;
         self.report(report, handling, status)
     }
 
@@ -190,8 +187,7 @@ impl Step<'_> {
         let view = self.call.view();
         let answer = match report.fetched {
             Fetched::Stream { fill, first, status: code } => {
-                let handling =
-                    Handling { forwarded_status: Some(code), stored: true, ..handling };
+                let handling = Handling { forwarded_status: Some(code), stored: true, ..handling };
                 let stored = Arc::clone(&fill.stored);
                 let served = Served { stored, source: Source::Fill(fill), status, handling };
                 let answer = deliver::stored(&view, self.cache, served);
@@ -246,13 +242,12 @@ impl Step<'_> {
         let found = found.clone();
         if let Turn::Fetch(permit) = self.cache.zone.join(self.key.hash, found.at) {
             let dont_store = self.not_to_be_stored();
-            match self.begin(permit, dont_store) {
+            match self.begin(permit, dont_store, CacheStatus::Expired) {
                 Ok(fetch) => fetch.run_behind(),
                 Err(error) => tracing::debug!(?error, "cannot validate behind an answer"),
             }
         }
-        let handling =
-            Handling { forwarded: None, reason: Reason::Updating, ..self.handling() };
+        let handling = Handling { forwarded: None, reason: Reason::Updating, ..self.handling() };
         self.serve(found, CacheStatus::Updating, handling)
     }
 
@@ -267,12 +262,18 @@ impl Step<'_> {
         deliver::stored(&self.call.view(), self.cache, served)
     }
 
-    fn begin(&self, permit: Permit, dont_store: Option<Reason>) -> Result<Fetch, Error> {
+    fn begin(
+        &self,
+        permit: Permit,
+        dont_store: Option<Reason>,
+        status: CacheStatus,
+    ) -> Result<Fetch, Error> {
         let stale = match &self.lookup {
             Lookup::Found(found) => Some(found.clone()),
             Lookup::Absent { .. } | Lookup::AskDisk => None,
         };
-        Fetch::new(self.call, self.cache, self.key, permit, (self.at(), stale, dont_store))
+        let wish = Wish { at: self.at(), stale, dont_store, status };
+        Fetch::new(self.call, self.cache, self.key, permit, wish)
     }
 
     /// What the request alone says against storing its answer.
@@ -330,7 +331,8 @@ impl Step<'_> {
 async fn bypass(call: Arc<OwnedCall>, cache: Arc<Cache>, key: Key) -> Result<Answer, Error> {
     let permit = cache.zone.fetch_beside(key.hash);
     let step = Step { call: &call, cache: &cache, key: &key, lookup: absent(key.hash) };
-    let report = step.begin(permit, step.not_to_be_stored())?.run().await;
+    let fetch = step.begin(permit, step.not_to_be_stored(), CacheStatus::Bypass)?;
+    let report = fetch.run().await;
     let handling = Handling::forwarded(Forwarded::Bypass, Reason::BypassRule);
     step.report(report, handling, CacheStatus::Bypass)
 }

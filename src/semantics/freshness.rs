@@ -159,8 +159,7 @@ fn age_value(fields: &HeaderMap) -> u64 {
 }
 
 /// Statuses that may be stored without being told how long (RFC 9110 section 15.1), less 206.
-pub const HEURISTIC_STATUSES: [u16; 11] =
-    [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];
+pub const HEURISTIC_STATUSES: [u16; 11] = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];
 
 #[cfg(test)]
 mod tests {
@@ -205,9 +204,9 @@ mod tests {
                 let day = Duration::from_secs(86_400);
                 rules.heuristic = Some(Heuristic { min: Duration::from_secs(60), max: day });
             }
-            "valid" => rules
-                .valid
-                .push(Valid { statuses: 200..=200, lifetime: Duration::from_secs(600) }),
+            "valid" => {
+                rules.valid.push(Valid { statuses: 200..=200, lifetime: Duration::from_secs(600) })
+            }
             _ => rules.ignore = IgnoredFields { cache_control: true, ..Default::default() },
         });
         let cache_control = CacheControl::of(&fields);

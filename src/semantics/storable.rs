@@ -6,7 +6,9 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::date::http_date;
 use super::directives::CacheControl;
-use super::freshness::{HEURISTIC_STATUSES, Lifetime, Times, X_ACCEL_EXPIRES, initial_age, lifetime};
+use super::freshness::{
+    HEURISTIC_STATUSES, Lifetime, Times, X_ACCEL_EXPIRES, initial_age, lifetime,
+};
 use super::reason::Reason;
 use super::rules::Rules;
 use super::stored::{LifetimeFrom, Stored};
@@ -87,9 +89,8 @@ fn forbidden(
         return Some(Reason::Private);
     }
     // RFC 9111 section 3.5.
-    let for_all = cache_control.public
-        || cache_control.must_revalidate
-        || cache_control.s_maxage.is_some();
+    let for_all =
+        cache_control.public || cache_control.must_revalidate || cache_control.s_maxage.is_some();
     if asked.authorized && !for_all {
         return Some(Reason::Authorization);
     }
@@ -109,9 +110,8 @@ fn useless(stored: &Stored, rules: &Rules) -> Option<Reason> {
         && has_validator
         && HEURISTIC_STATUSES.contains(&stored.status.as_u16())
         && stored.lifetime_from != LifetimeFrom::Valid;
-    let of_use = stored
-        .lifetime
-        .saturating_add(stored.stale_while_revalidate.max(stored.stale_if_error));
+    let of_use =
+        stored.lifetime.saturating_add(stored.stale_while_revalidate.max(stored.stale_if_error));
     if may_validate || (of_use > stored.initial_age && !stored.no_cache) {
         return None;
     }

@@ -1,10 +1,10 @@
 //! A new connection to a peer, with HTTP/1.1 on it.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::{self, SendRequest};
@@ -75,10 +75,14 @@ pub(super) async fn connect(
     clock: &Clock,
     limit: Duration,
 ) -> Result<Connection, Error> {
-    let phase = Cell::new(Phase::Connect);
-    let stream = match timeout(limit, open(&peer.target, clock, limit, &phase)).await {
+    let resolving = AtomicBool::new(false);
+    let stream = match timeout(limit, open(&peer.target, clock, limit, &resolving)).await {
         Ok(opened) => opened?,
-        Err(_) => return Err(Error::new(phase.get(), Kind::Timeout)),
+        Err(_) => {
+            let resolving = resolving.load(Ordering::Relaxed);
+            let phase = if resolving { Phase::Resolve } else { Phase::Connect };
+            return Err(Error::new(phase, Kind::Timeout));
+        }
     };
     // Without it a request in two writes waits for the peer's delayed acknowledgement.
     stream.set_nodelay(true).map_err(Error::connect)?;
@@ -101,7 +105,7 @@ async fn open(
     target: &Target,
     clock: &Clock,
     limit: Duration,
-    phase: &Cell<Phase>,
+    resolving: &AtomicBool,
 ) -> Result<TcpStream, Error> {
     let name = match target {
         Target::Address(address) => {
@@ -110,12 +114,12 @@ async fn open(
         Target::Name(name) => name,
     };
     let begun = clock.instant();
-    phase.set(Phase::Resolve);
+    resolving.store(true, Ordering::Relaxed);
     let addresses: Vec<_> = lookup_host(name.as_str())
         .await
         .map_err(|error| Error::from(Phase::Resolve, Kind::Unresolved, error))?
         .collect();
-    phase.set(Phase::Connect);
+    resolving.store(false, Ordering::Relaxed);
     let mut last = Error::new(Phase::Resolve, Kind::Unresolved);
     for (tried, address) in addresses.iter().enumerate() {
         // An address that swallows packets must leave time for the ones after it.

@@ -1,20 +1,20 @@
 //! A group of peers: pick one, send, report.
 //!
-//! [`send`] is the door: a request goes in, the head of a response comes out, and its body brings
+//! [`send()`] is the door: a request goes in, the head of a response comes out, and its body brings
 //! the connection back to the pool when it ends. Knows nothing of caches, routes or clients; fields
 //! of the request are sent as they are.
 
 mod send;
-pub mod group;
+mod group;
 mod balance;
 mod health;
-pub mod pool;
+mod pool;
 mod connect;
 mod wire;
 mod head;
 mod reply;
 mod retry;
-pub mod error;
+mod error;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]

@@ -356,3 +356,20 @@ async fn a_peer_that_takes_no_bytes_times_out() {
     let failure = setup.send(Method::PUT, body).await.unwrap_err();
     assert_eq!((failure.error.phase, failure.error.kind), (Phase::Send, Kind::Timeout));
 }
+
+#[tokio::test]
+async fn an_upgrade_takes_the_connection_over() {
+    let answer = "holdHTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nhi";
+    let origin = Origin::new(move |_, _| Some(answer)).await;
+    let setup = Setup::new(&upstream(vec![origin.peer()]));
+    let request = Request::get("/").header("host", "h");
+    let request = request.header("upgrade", "x").header("connection", "upgrade");
+    let request = request.body(Body::empty()).unwrap();
+    let reply = send(&setup.group, &setup.pool, request, &setup.timeouts).await.unwrap();
+    let upgraded = hyper::upgrade::on(reply.response).await.unwrap();
+    let mut stream = hyper_util::rt::TokioIo::new(upgraded);
+    let mut bytes = [0; 2];
+    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"hi");
+    assert_eq!(setup.pool.idle(), 0);
+}

@@ -1,6 +1,7 @@
 //! `[site.route.cache]`. (nginx: proxy_cache_*)
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use http::Method;
 use ipnet::IpNet;
@@ -12,7 +13,7 @@ use crate::config::file;
 use crate::config::read::{At, List, OrOff};
 use crate::config::template::Template;
 use crate::config::words::{Failure, IgnoredField, Statuses, ValidTable};
-use crate::semantics::rules::{IgnoredFields, Rules, UseStale, Valid};
+use crate::semantics::rules::{Heuristic, IgnoredFields, Rules, UseStale, Valid};
 
 /// How a route caches; `None` without a zone or with `off`.
 pub(super) fn cache(table: Option<&At<file::Cache>>, report: &mut Report) -> Option<Cache> {
@@ -33,6 +34,7 @@ pub(super) fn cache(table: Option<&At<file::Cache>>, report: &mut Report) -> Opt
             valid: valid(table.valid.as_ref(), report),
             ignore,
             use_stale: use_stale(table.use_stale.as_ref(), report),
+            heuristic: flag(table.heuristic.as_ref(), false).then_some(HEURISTIC),
             revalidate: flag(table.revalidate.as_ref(), true),
             background_update: flag(table.background_update.as_ref(), false),
         },
@@ -148,3 +150,7 @@ fn use_stale(list: Option<&At<List<Failure>>>, report: &mut Report) -> UseStale 
 
 const DEFAULT_KEY: &str = "$scheme://$host$request_uri";
 const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
+
+/// What is guessed is fresh for a minute at least and a day at most.
+const HEURISTIC: Heuristic =
+    Heuristic { min: Duration::from_secs(60), max: Duration::from_secs(86_400) };

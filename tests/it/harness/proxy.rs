@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use larder::app::{self, Running};
 use larder::clock::Clock;
-use larder::config::resolve;
+use larder::config::load;
 
 use super::client::{self, Response};
 use super::origin::Origin;
@@ -55,7 +55,7 @@ impl Proxy {
         if !text.contains("[admin]") {
             text.push_str("\n[admin]\nlisten = \"127.0.0.1:0\"\n");
         }
-        let loaded = resolve::parse(&text, "test.toml").unwrap_or_else(|faults| panic!("{faults}"));
+        let loaded = load::parse(&text, "test.toml").unwrap_or_else(|faults| panic!("{faults}"));
         let running = app::start(loaded.config, clock.clone()).expect("it starts");
         Self {
             address: running.listeners[0],

@@ -1,0 +1,124 @@
+//! What the operator's listener asks the running server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use http::Uri;
+
+use crate::admin::stats::{self, Stats};
+use crate::admin::{PurgeError, Source};
+use crate::cache::Zone;
+use crate::observe::access::LossCounter;
+use crate::observe::metrics::Metrics;
+use crate::proxy::Worker;
+use crate::store::tiered::Usage;
+use crate::upstream::{Group, PeerState, PeerStats};
+
+/// The server as its operator sees it.
+pub(super) struct OperatorView {
+    worker: Arc<Worker>,
+    metrics: Arc<Metrics>,
+    losses: Option<LossCounter>,
+    started: Instant,
+    draining: AtomicBool,
+}
+
+impl OperatorView {
+    pub(super) fn new(
+        worker: Arc<Worker>,
+        metrics: Arc<Metrics>,
+        losses: Option<LossCounter>,
+    ) -> Self {
+        let started = worker.proxy.clock.instant();
+        Self { worker, metrics, losses, started, draining: AtomicBool::new(false) }
+    }
+
+    pub(super) fn zones(&self) -> Vec<Arc<Zone>> {
+        self.worker.proxy.zones.clone()
+    }
+
+    pub(super) fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Source for OperatorView {
+    fn stats(&self) -> Stats {
+        let proxy = &self.worker.proxy;
+        let snapshot = self.metrics.snapshot();
+        let mut stats = Stats::counted(&snapshot);
+        env!("CARGO_PKG_VERSION").clone_into(&mut stats.version);
+        stats.uptime_s = proxy.clock.instant().duration_since(self.started).as_secs();
+        stats.generation = 1;
+        if let Some(losses) = &self.losses {
+            let losses = losses.get();
+            stats.access_log.lines_dropped = losses.lines_dropped;
+            stats.access_log.write_errors = losses.write_errors;
+        }
+        for (zone, counts) in proxy.zones.iter().zip(&snapshot.zones) {
+            let mut counted = stats::Zone::counted(counts);
+            add_usage(&mut counted, zone.store.usage(), zone.on_disk);
+            stats.zones.insert(zone.name.clone(), counted);
+        }
+        for group in &proxy.groups {
+            stats.upstreams.insert(group.name.clone(), upstream(group));
+        }
+        stats
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.draining.load(Ordering::Relaxed) { Err("draining".to_owned()) } else { Ok(()) }
+    }
+
+    async fn purge(&self, url: &Uri) -> Result<u64, PurgeError> {
+        self.worker.purge_url(url).await.map_err(PurgeError::Refused)
+    }
+}
+
+fn add_usage(zone: &mut stats::Zone, usage: Usage, on_disk: bool) {
+    zone.cold = usage.cold;
+    if usage.memory_bytes_max > 0 {
+        zone.memory = Some(stats::Memory {
+            entries: usage.memory_entries,
+            bytes: usage.memory_bytes,
+            max_bytes: usage.memory_bytes_max,
+        });
+    }
+    (zone.size, zone.max_size) = if on_disk {
+        zone.disk = Some(stats::Disk {
+            entries: usage.disk_entries,
+            bytes: usage.disk_bytes,
+            max_bytes: usage.disk_bytes_max,
+            files_seen: usage.scanned,
+            errors: usage.faults_read + usage.faults_write,
+            damaged: usage.faults_corrupt,
+            fault: usage.fault,
+        });
+        (usage.disk_bytes, usage.disk_bytes_max)
+    } else {
+        (usage.memory_bytes, Some(usage.memory_bytes_max))
+    };
+}
+
+fn upstream(group: &Group) -> stats::Upstream {
+    stats::Upstream { peers: group.stats().into_iter().map(peer).collect() }
+}
+
+fn peer(peer: PeerStats) -> stats::Peer {
+    stats::Peer {
+        address: peer.address.to_string(),
+        state: match peer.state {
+            PeerState::Up => stats::PeerState::Up,
+            PeerState::Down => stats::PeerState::Down,
+            PeerState::Unavailable => stats::PeerState::Unavail,
+        },
+        weight: peer.weight,
+        backup: peer.backup,
+        active: peer.active,
+        requests: peer.requests,
+        responses: stats::Classes::from(peer.responses),
+        fails: peer.fails,
+        unavail: peer.unavailable,
+    }
+}

@@ -1,0 +1,112 @@
+//! `larder serve`: until told to stop.
+
+use std::path::PathBuf;
+
+use tracing_subscriber::EnvFilter;
+
+use super::{Failure, block_on, check};
+use crate::app::{self, Running};
+use crate::cli::{CacheDir, Serve, ServeTo, default_cache_dir};
+use crate::clock::Clock;
+use crate::config::simple::simple;
+use crate::config::{AdminAddress, Config};
+
+/// Serves as a file says, or in front of one origin without a file.
+pub fn run(serve: Serve) -> Result<(), Failure> {
+    match serve {
+        Serve::File(path) => {
+            let config = check::load(&path)?;
+            start_log(&config.log.level)?;
+            let running = start(config)?;
+            for address in &running.listeners {
+                tracing::info!(%address, "listening");
+            }
+            if let Some(admin) = &running.admin {
+                tracing::info!(admin = %name_of(admin), "answering the operator");
+            }
+            until_stopped(running)
+        }
+        Serve::To(to) => serve_to(to),
+    }
+}
+
+fn serve_to(to: ServeTo) -> Result<(), Failure> {
+    let cache_dir = match to.cache_dir {
+        CacheDir::None => None,
+        CacheDir::Path(path) => Some(path),
+        CacheDir::User => user_cache_dir(),
+    };
+    let origin = to.origin.to_string();
+    let config = simple(&origin, to.listen, to.admin, cache_dir.clone()).map_err(Failure::new)?;
+    start_log(&config.log.level)?;
+    let running = start(config)?;
+    print(&greeting(&running, &origin, cache_dir))?;
+    until_stopped(running)
+}
+
+/// Starts a server; problems name what is wrong in one line.
+pub(super) fn start(config: Config) -> Result<Running, Failure> {
+    app::start(config, Clock::Real).map_err(Failure::new)
+}
+
+/// Runs until a signal ends it.
+pub(super) fn until_stopped(running: Running) -> Result<(), Failure> {
+    block_on(app::wait_for_signals(running))??;
+    Ok(())
+}
+
+/// Begins the event log, on standard error. `LARDER_LOG` counts before the configuration.
+pub(super) fn start_log(level: &str) -> Result<(), Failure> {
+    let wanted = std::env::var("LARDER_LOG").unwrap_or_else(|_| level.to_owned());
+    let filter = EnvFilter::try_new(&wanted)
+        .map_err(|error| Failure::new(format!("no log level or filter: `{wanted}`: {error}")))?;
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr())
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .init();
+    Ok(())
+}
+
+/// Prints to standard output.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write as _;
+    anstream::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn user_cache_dir() -> Option<PathBuf> {
+    let folder = default_cache_dir(std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME"));
+    if folder.is_none() {
+        tracing::warn!("no folder for the cache: neither XDG_CACHE_HOME nor HOME is set");
+    }
+    folder
+}
+
+fn greeting(running: &Running, origin: &str, cache_dir: Option<PathBuf>) -> String {
+    let address = running.listeners[0];
+    let caching = match cache_dir {
+        Some(folder) => format!("in memory and under {}", folder.display()),
+        None => "in memory only".to_owned(),
+    };
+    let admin = running.admin.as_ref().map_or("off".to_owned(), name_of);
+    format!(
+        "Larder listens on   http://{address}\n\
+         \x20      forwards to  {origin}\n\
+         \x20      caches       {caching}\n\
+         \x20      admin        {admin}   (larder stats, larder purge URL)\n\
+         \n\
+         Try, twice:  curl -s -o /dev/null -D - -w '%{{time_total}} s\\n' http://{address}/\n\
+         Then purge:  curl -X PURGE http://{address}/\n\n"
+    )
+}
+
+fn name_of(admin: &AdminAddress) -> String {
+    match admin {
+        AdminAddress::Tcp(address) => format!("http://{address}"),
+        AdminAddress::Unix(path) => format!("unix:{}", path.display()),
+    }
+}

@@ -1,0 +1,111 @@
+//! Permit, socket, task: who is let in.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+
+use super::connection::serve;
+use super::drain::{Drain, Listen};
+use super::{Handler, Peer};
+use crate::clock::Clock;
+use crate::config::Limits;
+
+/// Serves the clients that connect to `listener` until `drain` begins; connections that are there
+/// then end as it says, on their own. `connections` has a permit for every connection of all
+/// listeners; while it has none, new ones wait in the kernel. Runs on one worker, and so do the
+/// connections.
+///
+/// # Errors
+///
+/// The socket cannot be used at all. Clients that fail are no error.
+pub async fn accept<H: Handler>(
+    listener: std::net::TcpListener,
+    limits: Arc<Limits>,
+    connections: Arc<Semaphore>,
+    handler: Arc<H>,
+    drain: Drain,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let _alive = drain.enter();
+    let mut ending = drain.listen();
+    let mut trouble = Trouble::default();
+    loop {
+        let permit = tokio::select! {
+            biased;
+            _ = ending.begun() => return Ok(()),
+            permit = connections.clone().acquire_owned() => permit,
+        };
+        // Nobody closes the semaphore but whoever wants no more connections.
+        let Ok(permit) = permit else { return Ok(()) };
+        let Some(stream) = next(&listener, &mut ending, &mut trouble).await else { return Ok(()) };
+        let Some(peer) = prepare(&stream) else { continue };
+        let alive = drain.enter();
+        let connection =
+            serve(stream, Arc::new(peer), limits.clone(), handler.clone(), drain.clone());
+        tokio::spawn(async move {
+            connection.await;
+            drop((permit, alive));
+        });
+    }
+}
+
+/// The next client; `None` when the end begins.
+async fn next(
+    listener: &TcpListener,
+    ending: &mut Listen,
+    trouble: &mut Trouble,
+) -> Option<TcpStream> {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = ending.begun() => return None,
+            accepted = listener.accept() => accepted,
+        };
+        let error = match accepted {
+            Ok((stream, _)) => return Some(stream),
+            Err(error) => error,
+        };
+        if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
+            debug!(%error, "a client went away before it was let in");
+            continue;
+        }
+        // Out of files or memory. The client stays in the kernel's queue, so trying again at once
+        // would only burn the processor that could finish other requests.
+        trouble.log(&error);
+        tokio::select! {
+            _ = ending.begun() => return None,
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+/// `None` if the client is gone already.
+fn prepare(stream: &TcpStream) -> Option<Peer> {
+    stream.set_nodelay(true).ok()?;
+    Some(Peer { remote: stream.peer_addr().ok()?, local: stream.local_addr().ok()? })
+}
+
+/// After an `accept` that failed for want of files or memory.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Logs that `accept` fails, once a second at most.
+#[derive(Default)]
+struct Trouble {
+    clock: Clock,
+    logged: Option<Instant>,
+}
+
+impl Trouble {
+    fn log(&mut self, error: &io::Error) {
+        let now = self.clock.instant();
+        let due = self.logged.is_none_or(|logged| now.duration_since(logged).as_secs() >= 1);
+        if due {
+            self.logged = Some(now);
+            warn!(%error, "cannot accept connections");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! One connection: requests by hyper, time limits by the watch, its end by the drain.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1::{Builder, UpgradeableConnection};
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+use tracing::{debug, error};
+
+use super::drain::{Drain, Listen, Stage};
+use super::watch::{Busy, Cut, Verdict, Watch};
+use super::wire::Wired;
+use super::{Handler, Peer};
+use crate::body::{Body, Error};
+use crate::clock::Clock;
+use crate::config::Limits;
+
+/// Serves one client until it goes, its time is up, or the drain ends it. Nothing that happens here
+/// reaches beyond this connection, panics included.
+pub(super) async fn serve<H: Handler>(
+    stream: TcpStream,
+    peer: Arc<Peer>,
+    limits: Arc<Limits>,
+    handler: Arc<H>,
+    drain: Drain,
+) {
+    let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
+    let io = TokioIo::new(Wired::new(stream, watch.clone()));
+    let client = peer.remote;
+    let _connected = handler.connected();
+    let seen = watch.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let ambiguous = seen.is_ambiguous();
+        let busy = seen.request(!request.body().is_end_stream());
+        let (handler, peer) = (handler.clone(), peer.clone());
+        async move {
+            let response = if ambiguous { refused() } else { handler.handle(request, &peer).await };
+            Ok::<_, Infallible>(response.map(|body| Answer { body, _busy: busy }))
+        }
+    });
+    let mut connection = builder(&limits).serve_connection(io, service).with_upgrades();
+    let end = {
+        let mut timer = std::pin::pin!(sleep(watch.step()));
+        let mut ending = drain.listen();
+        let mut run = Run { connection: &mut connection, watch: &watch, ending: &mut ending };
+        poll_fn(|cx| run.poll(timer.as_mut(), cx)).await
+    };
+    match end {
+        End::Closed(Ok(())) => {}
+        End::Closed(Err(error)) => debug!(%client, %error, "connection ended"),
+        End::Panicked => error!(%client, "a panic while answering; the connection is closed"),
+        End::Drained => debug!(%client, "connection cut off"),
+        End::Cut(cut) => cut_off(cut, connection.into_parts().map(|parts| parts.io.into_inner())),
+    }
+}
+
+/// The answer to a head that can be read in two ways. What follows it cannot be trusted.
+fn refused() -> Response<Body> {
+    let mut response = Response::new(Body::full("400 Bad Request\n"));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn builder(limits: &Limits) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .keep_alive(!limits.keepalive_timeout.is_zero())
+        .half_close(false)
+        .auto_date_header(false)
+        .max_headers(limits.headers_max)
+        .max_header_size(limits.header_bytes_max)
+        .max_buf_size(limits.header_bytes_max.max(BUFFER))
+        // It would copy every body into one buffer, and hold all of a body that is there at once.
+        .pipeline_flush(false)
+        .header_read_timeout(None);
+    builder
+}
+
+/// Bytes that hyper reads ahead or holds back for writing; not less than its least (8 KiB), enough
+/// for a read of a fast request body.
+const BUFFER: usize = 64 * 1024;
+
+fn cut_off(cut: Cut, io: Option<Wired>) {
+    let Some(Wired { stream, .. }) = io else { return };
+    match cut {
+        Cut::Idle => {}
+        // Either may fail, and then there is nobody to tell.
+        Cut::Head => drop(stream.try_write(REQUEST_TIMEOUT)),
+        Cut::Send => drop(stream.set_zero_linger()),
+    }
+}
+
+const REQUEST_TIMEOUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Why a connection is over.
+enum End {
+    /// hyper says so.
+    Closed(hyper::Result<()>),
+    Panicked,
+    /// Its time was up.
+    Cut(Cut),
+    /// The drain came to its end first.
+    Drained,
+}
+
+struct Run<'a, S: HttpService<Incoming>> {
+    connection: &'a mut UpgradeableConnection<TokioIo<Wired>, S>,
+    watch: &'a Watch,
+    ending: &'a mut Listen,
+}
+
+impl<S> Run<'_, S>
+where
+    S: HttpService<Incoming, ResBody = Answer, Error = Infallible>,
+{
+    fn poll(&mut self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            // Nothing of the connection is used after a panic.
+            let poll = AssertUnwindSafe(|| Pin::new(&mut *self.connection).poll(cx));
+            match catch_unwind(poll) {
+                Ok(Poll::Ready(result)) => return Poll::Ready(End::Closed(result)),
+                Ok(Poll::Pending) => {}
+                Err(_) => return Poll::Ready(End::Panicked),
+            }
+            match self.ending.poll(cx) {
+                Poll::Ready(Stage::Ended) => return Poll::Ready(End::Drained),
+                Poll::Ready(_) => Pin::new(&mut *self.connection).graceful_shutdown(),
+                Poll::Pending => break,
+            }
+        }
+        while self.watch.is_urgent() || timer.as_mut().poll(cx).is_ready() {
+            match self.watch.verdict() {
+                Verdict::Cut(cut) => return Poll::Ready(End::Cut(cut)),
+                Verdict::Check(at) => timer.as_mut().reset(at.into()),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// A response body that keeps the connection busy until hyper has taken all of it.
+struct Answer {
+    body: Body,
+    _busy: Busy,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

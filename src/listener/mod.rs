@@ -1,0 +1,52 @@
+//! Bytes from clients become requests.
+//!
+//! Knows no proxy: whoever starts it hands it a [`Handler`]. A listening socket per worker comes
+//! from [`bind()`], [`accept()`] runs it, [`Drain`] ends it.
+
+mod bind;
+mod accept;
+mod connection;
+mod wire;
+mod head;
+mod watch;
+mod drain;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod heads;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use crate::body::Body;
+
+pub use accept::accept;
+pub use bind::bind;
+pub use drain::Drain;
+
+/// Answers requests. hyper has made sure of their syntax, and of nothing else.
+pub trait Handler: Send + Sync + 'static {
+    /// The response to `request`. Dropped before its end when the client goes away. A body that
+    /// fails closes the connection without an end, so that the client notices.
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: &Arc<Peer>,
+    ) -> impl Future<Output = Response<Body>> + Send;
+
+    /// A client has connected; what this gives is dropped when the connection ends.
+    fn connected(&self) -> impl Send + 'static;
+}
+
+/// The two ends of a client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The client.
+    pub remote: SocketAddr,
+    /// The address that it connected to.
+    pub local: SocketAddr,
+}

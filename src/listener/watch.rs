@@ -1,0 +1,234 @@
+//! What a client's connection is doing, and for how long it may.
+//!
+//! ```text
+//!                 first byte            head complete
+//!   New, Idle ----------------> Head ----------------> Busy
+//!      ^                                                |
+//!      '------------------------------------------------'
+//!                    hyper has all of the response
+//!
+//!   New, Head: header_timeout   Idle: keepalive_timeout   Busy: none of its own
+//!   and in every state, while the client takes no bytes: send_timeout
+//!   Closing: the client may read what we said before the connection goes
+//! ```
+//!
+//! Every step notes its time; one timer a connection compares when it fires. hyper's own timer
+//! would be set up for every request, and would end idle connections too.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use super::head::HeadScan;
+use crate::clock::Clock;
+use crate::config::Limits;
+
+/// The state of one connection. Only its own task touches it; atomic because hyper wants its
+/// parts to be `Send`.
+pub(super) struct Watch {
+    clock: Clock,
+    limits: Arc<Limits>,
+    begun: Instant,
+    state: AtomicU8,
+    /// Microseconds after `begun` when the state began.
+    since_us: AtomicU64,
+    /// Microseconds after `begun` when bytes were last written, or began to wait.
+    wrote_us: AtomicU64,
+    /// The client takes no bytes for now.
+    blocked: AtomicBool,
+    /// The client may still be sending when we close: its last request has a body.
+    has_body: AtomicBool,
+    /// The client has sent all it will.
+    eof: AtomicBool,
+    /// The timer is set too late for the state that has just begun.
+    urgent: AtomicBool,
+    /// Guards the scan of heads; only the connection's own task takes it.
+    scan: Mutex<HeadScan>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    New,
+    Idle,
+    Head,
+    Busy,
+    Closing,
+}
+
+/// What to do when the timer fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Look again then.
+    Check(Instant),
+    /// The time is up.
+    Cut(Cut),
+}
+
+/// Which time is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Nothing is under way: close.
+    Idle,
+    /// A head has begun and does not end: 408.
+    Head,
+    /// The client does not take its response: reset, so that the kernel keeps no bytes for it.
+    Send,
+}
+
+/// After our last byte, how long a client that is still sending may take to notice. (nginx:
+/// lingering_timeout)
+const LINGER: Duration = Duration::from_secs(5);
+
+impl Watch {
+    pub(super) fn new(clock: Clock, limits: Arc<Limits>) -> Self {
+        let begun = clock.instant();
+        Self {
+            clock,
+            limits,
+            begun,
+            state: AtomicU8::new(State::New as u8),
+            since_us: AtomicU64::new(0),
+            wrote_us: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
+            has_body: AtomicBool::new(false),
+            eof: AtomicBool::new(false),
+            urgent: AtomicBool::new(false),
+            scan: Mutex::default(),
+        }
+    }
+
+    /// Whether what comes next are bytes of a head, which are looked at.
+    pub(super) fn reads_head(&self) -> bool {
+        !matches!(self.state(), State::Busy | State::Closing)
+    }
+
+    /// These bytes of a head came in.
+    pub(super) fn read_head(&self, bytes: &[u8]) {
+        let mut scan = self.scan.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(self.state(), State::New | State::Idle) {
+            scan.at_head();
+        }
+        scan.feed(bytes);
+        drop(scan);
+        self.read(bytes.len());
+    }
+
+    /// Whether a head of this connection could be read in two ways.
+    pub(super) fn is_ambiguous(&self) -> bool {
+        self.scan.lock().unwrap_or_else(PoisonError::into_inner).is_ambiguous()
+    }
+
+    /// So many bytes came in; 0 is the end.
+    pub(super) fn read(&self, bytes: usize) {
+        if bytes == 0 {
+            self.eof.store(true, Relaxed);
+        } else if matches!(self.state(), State::New | State::Idle) {
+            self.enter(State::Head);
+        }
+    }
+
+    /// An attempt to write ended like this.
+    pub(super) fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        let blocked = match written {
+            Poll::Ready(Ok(_)) => false,
+            Poll::Ready(Err(_)) => return,
+            Poll::Pending if self.blocked.load(Relaxed) => return,
+            Poll::Pending => true,
+        };
+        self.blocked.store(blocked, Relaxed);
+        self.wrote_us.store(self.now_us(), Relaxed);
+    }
+
+    /// A head is complete. The request is under way until what is returned is dropped.
+    pub(super) fn request(self: &Arc<Self>, has_body: bool) -> Busy {
+        self.has_body.store(has_body, Relaxed);
+        // Busy has no limit of its own and so needs no time.
+        self.state.store(State::Busy as u8, Relaxed);
+        Busy(self.clone())
+    }
+
+    /// Our side is closed. Whether the client may still be sending, so that closing the rest at
+    /// once could cost it our last response (the kernel resets a connection with unread bytes).
+    pub(super) fn close(&self) -> bool {
+        let state = self.state();
+        if state == State::Closing {
+            return true;
+        }
+        let sending = self.has_body.load(Relaxed) || state == State::Head;
+        if self.eof.load(Relaxed) || !sending {
+            return false;
+        }
+        self.enter(State::Closing);
+        self.urgent.store(true, Relaxed);
+        true
+    }
+
+    /// What is due now.
+    pub(super) fn verdict(&self) -> Verdict {
+        let now = self.clock.instant();
+        let next = now + self.step();
+        match self.due() {
+            Some((due, cut)) if due <= now => Verdict::Cut(cut),
+            Some((due, _)) => Verdict::Check(due.min(next)),
+            None => Verdict::Check(next),
+        }
+    }
+
+    /// Whether the timer must be set anew before it fires; says so once.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.urgent.load(Relaxed) && self.urgent.swap(false, Relaxed)
+    }
+
+    /// States change without touching the timer, so it fires as often as the shortest limit could
+    /// run out: a limit then fires no later than it should.
+    pub(super) fn step(&self) -> Duration {
+        let limits = &self.limits;
+        let all = [limits.header_timeout, limits.keepalive_timeout, limits.send_timeout];
+        all.into_iter().filter(|limit| !limit.is_zero()).min().unwrap_or(LINGER)
+    }
+
+    fn due(&self) -> Option<(Instant, Cut)> {
+        let after =
+            |us: &AtomicU64, limit| self.begun + Duration::from_micros(us.load(Relaxed)) + limit;
+        if self.blocked.load(Relaxed) {
+            return Some((after(&self.wrote_us, self.limits.send_timeout), Cut::Send));
+        }
+        let (limit, cut) = match self.state() {
+            State::New => (self.limits.header_timeout, Cut::Idle),
+            State::Idle => (self.limits.keepalive_timeout, Cut::Idle),
+            State::Head => (self.limits.header_timeout, Cut::Head),
+            State::Closing => (LINGER, Cut::Idle),
+            State::Busy => return None,
+        };
+        Some((after(&self.since_us, limit), cut))
+    }
+
+    fn state(&self) -> State {
+        const STATES: [State; 5] =
+            [State::New, State::Idle, State::Head, State::Busy, State::Closing];
+        STATES[usize::from(self.state.load(Relaxed)) % STATES.len()]
+    }
+
+    fn enter(&self, state: State) {
+        self.state.store(state as u8, Relaxed);
+        self.since_us.store(self.now_us(), Relaxed);
+    }
+
+    fn now_us(&self) -> u64 {
+        self.clock.instant().duration_since(self.begun).as_micros() as u64
+    }
+}
+
+/// A request under way. Lies in the response body, which hyper drops when it has taken all of it;
+/// bytes that are not written by then fall under `send_timeout`.
+pub(super) struct Busy(Arc<Watch>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if self.0.state() == State::Busy {
+            self.0.enter(State::Idle);
+        }
+    }
+}
