@@ -316,7 +316,7 @@ mod tests {
         counts.statuses[CacheStatus::Hit as usize] = of(3, 0);
         counts.statuses[CacheStatus::Miss as usize] = of(1, 1);
         counts.reasons[Reason::Fresh as usize] = 3;
-        counts.reasons[Reason::NotStored as usize] = 1;
+        counts.reasons[Reason::Absent as usize] = 1;
         counts.upstream_requests = 1;
         let mut zone = Zone::counted(&counts);
         zone.memory = Some(Memory { entries: 1, bytes: 12, max_bytes: 64 });
@@ -332,7 +332,7 @@ mod tests {
                 "miss": { "responses": 1, "bytes": 10, "responses_written": 1, "bytes_written": 12 },
                 "expired": fetched, "bypass": fetched,
                 "hit_ratio": 0.75, "upstream_requests": 1, "upstream_requests_saved": 3,
-                "reasons": { "fresh": 3, "not-stored": 1 },
+                "reasons": { "fresh": 3, "absent": 1 },
                 "memory": { "entries": 1, "bytes": 12, "max_bytes": 64 },
             })
         );

@@ -244,7 +244,7 @@ mod tests {
             hit_ratio: Some(0.8605),
             upstream_requests: 200,
             upstream_requests_saved: 1234,
-            reasons: [("fresh".to_owned(), 1234), ("not-stored".to_owned(), 200)].into(),
+            reasons: [("fresh".to_owned(), 1234), ("absent".to_owned(), 200)].into(),
             memory: Some(Memory { entries: 190, bytes: 1_000_000, max_bytes: 64 << 20 }),
             disk: Some(Disk {
                 entries: 190,
@@ -342,7 +342,7 @@ zone main
   MISS               200  1.0 MiB     190     976.6 KiB
   EXPIRED              0      0 B       0           0 B
   BYPASS               0      0 B       0           0 B
-  reasons  fresh 1234  not-stored 200
+  reasons  fresh 1234  absent 200
 
 upstreams
   api             state    weight  active  requests  2xx  3xx  4xx  5xx  fails  unavail

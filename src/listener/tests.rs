@@ -44,6 +44,8 @@ struct Paths {
 }
 
 impl Handler for Paths {
+    fn connected(&self) -> impl Send + 'static {}
+
     async fn handle(&self, request: Request<Incoming>, _: &Arc<Peer>) -> Response<Body> {
         self.entered.notify_one();
         let path = request.uri().path().to_owned();

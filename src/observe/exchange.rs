@@ -25,8 +25,6 @@ pub struct Exchange {
     pub cache: Option<CacheStatus>,
     /// Why.
     pub reason: Reason,
-    /// Another request's fetch was used.
-    pub collapsed: bool,
     /// Number of the zone in the configuration, if the route has one.
     pub zone: Option<usize>,
     /// What was asked of an upstream; absent when nothing was.

@@ -242,12 +242,12 @@ mod tests {
             format!("{combined} - 1.234 - cache-off\n")
         );
         exchange.cache = Some(CacheStatus::Miss);
-        exchange.reason = Reason::NotStored;
+        exchange.reason = Reason::Absent;
         let time = Duration::from_millis(56);
         exchange.upstream = Some(UpstreamFacts { peer: "a:1".into(), time });
         assert_eq!(
             line(AccessFormat::Cache, &exchange),
-            format!("{combined} MISS 1.234 0.056 not-stored\n")
+            format!("{combined} MISS 1.234 0.056 absent\n")
         );
     }
 

@@ -298,7 +298,7 @@ mod tests {
     fn sums_over_workers_by_zone_and_status() {
         let metrics = Metrics::new(2, 2);
         let (one, two) = (metrics.shard(0), metrics.shard(1));
-        one.count(&fetched(exchange(200, Some(CacheStatus::Miss), Reason::NotStored)), 10);
+        one.count(&fetched(exchange(200, Some(CacheStatus::Miss), Reason::Absent)), 10);
         one.count_stored(1, CacheStatus::Miss, 12);
         one.count(&exchange(200, Some(CacheStatus::Hit), Reason::Fresh), 10);
         two.count(&exchange(304, Some(CacheStatus::Hit), Reason::Fresh), 0);

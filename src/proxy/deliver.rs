@@ -22,7 +22,6 @@ pub(super) struct Answer {
     pub(super) response: Response<Body>,
     pub(super) cache: Option<CacheStatus>,
     pub(super) reason: Reason,
-    pub(super) collapsed: bool,
     pub(super) zone: Option<usize>,
     pub(super) upstream: Option<UpstreamFacts>,
 }
@@ -50,7 +49,7 @@ impl Answer {
         reason: Reason,
         cache: Option<CacheStatus>,
     ) -> Self {
-        Self { response, cache, reason, collapsed: false, zone: None, upstream: None }
+        Self { response, cache, reason, zone: None, upstream: None }
     }
 
     /// The same, with what was asked of an upstream for it.
@@ -122,14 +121,7 @@ fn finish(
     if let (Some(name), Some(status)) = (&call.route.settings.status_header, cache) {
         fields.insert(name.clone(), HeaderValue::from_static(status.word()));
     }
-    Answer {
-        response,
-        cache,
-        reason: handling.reason,
-        collapsed: handling.collapsed,
-        zone,
-        upstream: None,
-    }
+    Answer { response, cache, reason: handling.reason, zone, upstream: None }
 }
 
 fn wanted(call: &Call<'_>, stored: &Stored, source: &Source) -> range::Wanted {

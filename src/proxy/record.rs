@@ -38,7 +38,6 @@ pub(super) fn at_end(
         status: answer.response.status().as_u16(),
         cache: answer.cache,
         reason: answer.reason,
-        collapsed: answer.collapsed,
         zone: answer.zone,
         upstream: answer.upstream,
     };

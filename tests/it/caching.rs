@@ -63,7 +63,7 @@ async fn all_fields_survive_and_those_of_the_connection_do_not() {
         .header("x-private", "secret")
         .header("keep-alive", "timeout=5")
         .header("date", "Sun, 06 Nov 1994 08:49:37 GMT");
-    origin.on("/a", reply.header("cache-control", "s-maxage=999999999"));
+    origin.on("/a", reply.header("cache-control", "s-maxage=4294967295"));
     let proxy = Proxy::cached(&origin).await;
     for _ in 0..2 {
         let response = proxy.get("/a").await;

@@ -46,7 +46,8 @@ async fn a_range_is_served_from_a_fill_under_way() {
     origin.on("/a", ok("0123456789").header("cache-control", "max-age=10").body_behind(&gate));
     let proxy = Proxy::cached(&origin).await;
     let address = proxy.address;
-    let first = tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await });
+    let first =
+        tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await });
     eventually("the origin is asked", async || origin.seen("/a") == 1).await;
     let early = proxy.send("GET", "/a", &[("range", "bytes=1-3")]).await;
     assert_eq!((early.status, early.text()), (206, "123".to_owned()), "before the rest is here");

@@ -14,7 +14,10 @@ async fn a_304_makes_the_stored_response_good_again_with_new_fields() {
     proxy.advance_s(10);
     let validated = proxy.get("/a").await;
     assert_eq!(validated.line(), "200 REVALIDATED one");
-    assert_eq!((validated.header("x-version"), validated.header("x-kept")), ("2".into(), "yes".into()));
+    assert_eq!(
+        (validated.header("x-version"), validated.header("x-kept")),
+        ("2".into(), "yes".into())
+    );
     assert!(validated.header("cache-status").contains("fwd=stale; fwd-status=304"));
     assert_eq!(origin.requests("/a")[1].header("if-none-match"), "W/\"\u{e9} 1\"");
     proxy.advance_s(19);
@@ -105,7 +108,9 @@ async fn stale_while_revalidate_answers_at_once_and_validates_behind() {
 async fn stale_stands_in_when_the_origin_fails_within_its_window() {
     let origin = Origin::start().await;
     origin.next("/a", ok("one").header("cache-control", "max-age=10, stale-if-error=60"));
-    origin.next("/a", Reply::status(503, "busy")).next("/a", Reply::hang_up());
+    // The first one that hangs up is on a connection that was used before, so it is tried again.
+    origin.next("/a", Reply::status(503, "busy"));
+    origin.next("/a", Reply::hang_up()).next("/a", Reply::hang_up());
     origin.next("/a", Reply::status(404, "gone"));
     let proxy = Proxy::cached(&origin).await;
     proxy.get("/a").await;
@@ -143,7 +148,8 @@ async fn use_stale_updating_serves_those_who_come_while_one_validates() {
     proxy.get("/a").await;
     proxy.advance_s(20);
     let address = proxy.address;
-    let first = tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await });
+    let first =
+        tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await });
     eventually("the origin is asked", async || origin.seen("/a") == 2).await;
     assert_eq!(proxy.line("/a").await, "200 UPDATING one");
     gate.open();

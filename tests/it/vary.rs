@@ -11,9 +11,8 @@ async fn each_variant_is_stored_and_found_by_the_fields_that_vary() {
     let origin = Origin::start().await;
     origin.next("/a", in_language("hello")).next("/a", in_language("hallo"));
     let proxy = Proxy::cached(&origin).await;
-    let get = async |language| {
-        proxy.send("GET", "/a", &[("accept-language", language)]).await.line()
-    };
+    let get =
+        async |language| proxy.send("GET", "/a", &[("accept-language", language)]).await.line();
     assert_eq!(get("en").await, "200 MISS hello");
     assert_eq!(get("de").await, "200 MISS hallo");
     for _ in 0..3 {
@@ -38,7 +37,9 @@ async fn another_variant_is_a_vary_miss() {
 async fn an_origin_that_varies_by_more_fields_later_never_gives_a_wrong_match() {
     let origin = Origin::start().await;
     origin.next("/a", in_language("plain"));
-    let more = ok("cookie").header("cache-control", "max-age=100").header("vary", "Accept-Language, Cookie");
+    let more = ok("cookie")
+        .header("cache-control", "max-age=100")
+        .header("vary", "Accept-Language, Cookie");
     origin.on("/a", more);
     let proxy = Proxy::cached(&origin).await;
     proxy.send("GET", "/a", &[("accept-language", "en")]).await;

@@ -54,7 +54,12 @@ impl Response {
 }
 
 /// Sends one request on a connection of its own and reads the whole response.
-pub async fn request(to: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> Response {
+pub async fn request(
+    to: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> Response {
     let mut text = format!("{method} {target} HTTP/1.1\r\n");
     if headers.iter().all(|(name, _)| !name.eq_ignore_ascii_case("host")) {
         text.push_str("Host: example.com\r\n");

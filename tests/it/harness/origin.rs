@@ -119,7 +119,8 @@ impl Reply {
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        let framed = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let framed =
+            self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
         if self.chunked {
             head.push_str("Transfer-Encoding: chunked\r\n");
         } else if !framed && self.status != 304 && self.status != 204 {
