@@ -36,7 +36,9 @@ fn serve_to(to: ServeTo) -> Result<(), Failure> {
         CacheDir::Path(path) => Some(path),
         CacheDir::User => user_cache_dir(),
     };
+    // Without a path of its own, requests go on byte for byte: see `proxy` without a URI part.
     let origin = to.origin.to_string();
+    let origin = origin.trim_end_matches('/').to_owned();
     let config = simple(&origin, to.listen, to.admin, cache_dir.clone()).map_err(Failure::new)?;
     start_log(&config.log.level)?;
     let running = start(config)?;

@@ -34,7 +34,7 @@ pub(super) struct Watch {
     state: AtomicU8,
     /// Microseconds after `begun` when the state began.
     since_us: AtomicU64,
-    /// Microseconds after `begun` when bytes were last written, or began to wait.
+    /// Microseconds after `begun` when bytes began to wait.
     wrote_us: AtomicU64,
     /// The client takes no bytes for now.
     blocked: AtomicBool,
@@ -137,8 +137,10 @@ impl Watch {
             Poll::Pending if self.blocked.load(Relaxed) => return,
             Poll::Pending => true,
         };
+        if blocked {
+            self.wrote_us.store(self.now_us(), Relaxed);
+        }
         self.blocked.store(blocked, Relaxed);
-        self.wrote_us.store(self.now_us(), Relaxed);
     }
 
     /// A head is complete. The request is under way until what is returned is dropped.

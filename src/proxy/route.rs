@@ -122,7 +122,7 @@ impl Site {
 /// A path as nginx matches it: percent-encoding decoded, dot segments resolved, runs of slashes
 /// merged. `None` for one that leaves the root, or that is no text once decoded.
 pub fn normalized(path: &str) -> Option<Cow<'_, str>> {
-    if !path.contains('%') && !path.contains("//") && !path.contains("/.") {
+    if is_normal(path.as_bytes()) {
         return Some(Cow::Borrowed(path));
     }
     let decoded = percent_decoded(path.as_bytes())?;
@@ -146,6 +146,16 @@ pub fn normalized(path: &str) -> Option<Cow<'_, str>> {
     }
     // Bytes that are no UTF-8 can match no route of the configuration but the prefixes before them.
     Some(Cow::Owned(String::from_utf8_lossy(&normal).into_owned()))
+}
+
+/// One pass: nearly every path is normal already.
+fn is_normal(path: &[u8]) -> bool {
+    let mut before = 0;
+    path.iter().all(|byte| {
+        let detour = before == b'/' && matches!(byte, b'/' | b'.');
+        before = *byte;
+        *byte != b'%' && !detour
+    })
 }
 
 fn percent_decoded(path: &[u8]) -> Option<Vec<u8>> {
