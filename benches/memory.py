@@ -141,7 +141,9 @@ def print_fill(args, r):
     say(args, f"  resident: {mib(r['rss_start'])} before, {mib(r['rss_end'])} after")
     each = r["bytes_per_key"]
     say(args, f"  {each:,.0f} bytes per entry, {each - BODY:,.0f} above the body; "
-        f"aim: {AIM} ({BODY} body + 1024): {'within' if each <= AIM else 'ABOVE'}")
+        f"aim: {AIM} ({BODY} body + 1024): {'within' if BODY <= each <= AIM else 'ABOVE' if each > AIM else 'not measured'}")
+    if each < BODY:
+        say(args, "  note: less than the body alone, so this is not the memory of the entries")
     if entries != r["keys"]:
         say(args, f"  note: {entries:,} entries are stored for {r['keys']:,} keys; by these: "
             + (f"{r['bytes_per_entry']:,.0f} bytes" if entries else "no entry"))

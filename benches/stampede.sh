@@ -37,8 +37,8 @@ class Origin:
                 writer.write(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=3600\r\nContent-Length: %d\r\n\r\n%s"
                              % (len(BODY), BODY))
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+            pass  # cancelled: the end of the run, on a kept connection
         finally:
             writer.close()
 
