@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 use http::Uri;
 use http::uri::Authority;
 
-use crate::config::AdminAddress;
+use crate::config::{AdminAddress, units};
 
 /// What the operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct ServeTo {
     pub admin: Option<AdminAddress>,
     /// Where the disk tier is.
     pub cache_dir: CacheDir,
+    /// How long 200, 301 and 302 are fresh where the origin does not say; `None` is not at all.
+    pub valid: Option<Duration>,
 }
 
 /// Where the disk tier of a server without a file is.
@@ -202,6 +205,9 @@ struct WrittenServe {
     /// Where responses are kept on disk, or `none` [default: $XDG_CACHE_HOME/larder]
     #[arg(long, value_name = "DIR", requires = "to", conflicts_with = "config")]
     cache_dir: Option<PathBuf>,
+    /// How long 200, 301 and 302 are fresh where the origin does not say, for example `10m`
+    #[arg(long, value_name = "TIME", value_parser = time, requires = "to", conflicts_with = "config")]
+    valid: Option<Duration>,
     /// The configuration file [env: LARDER_CONFIG]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -234,7 +240,17 @@ fn serve(written: WrittenServe, config: Option<PathBuf>) -> Result<Serve, clap::
         Some(path) => CacheDir::Path(path),
     };
     let AdminChoice(admin) = written.admin;
-    Ok(Serve::To(ServeTo { origin, listen: written.listen, admin, cache_dir }))
+    Ok(Serve::To(ServeTo {
+        origin,
+        listen: written.listen,
+        admin,
+        cache_dir,
+        valid: written.valid,
+    }))
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    units::duration(text).map_err(|problem| problem.reason)
 }
 
 fn check(written: WrittenCheck, config: Option<PathBuf>) -> Result<Check, clap::Error> {
@@ -301,6 +317,7 @@ const SERVE_EXAMPLES: &str = "\
 Examples:
   larder serve --to http://127.0.0.1:3000
   larder serve --to http://127.0.0.1:3000 --listen 0.0.0.0:80 --cache-dir /var/cache/larder
+  larder serve --to http://127.0.0.1:3000 --valid 10m     for an API that says nothing of caching
   larder serve --to http://127.0.0.1:3000 --cache-dir none --admin unix:/run/larder.sock
   larder serve -c /etc/larder/config.toml";
 
@@ -345,12 +362,16 @@ mod tests {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: Some(AdminAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 9145)))),
             cache_dir: CacheDir::User,
+            valid: None,
         };
         let command = parse("serve --to http://127.0.0.1:3000").unwrap();
         assert_eq!(command, Command::Serve(Serve::To(expected.clone())));
-        let none = ServeTo { admin: None, cache_dir: CacheDir::None, ..expected };
+        let none = ServeTo { admin: None, cache_dir: CacheDir::None, ..expected.clone() };
         let command = parse("serve --to http://127.0.0.1:3000 --admin none --cache-dir none");
         assert_eq!(command.unwrap(), Command::Serve(Serve::To(none)));
+        let ten = ServeTo { valid: Some(Duration::from_secs(600)), ..expected };
+        let command = parse("serve --to http://127.0.0.1:3000 --valid 10m");
+        assert_eq!(command.unwrap(), Command::Serve(Serve::To(ten)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `larder serve`: until told to stop.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
@@ -10,6 +11,7 @@ use crate::cli::{CacheDir, Serve, ServeTo, default_cache_dir};
 use crate::clock::Clock;
 use crate::config::simple::simple;
 use crate::config::{AdminAddress, Config};
+use crate::semantics::rules::Valid;
 
 /// Serves as a file says, or in front of one origin without a file.
 pub fn run(serve: Serve) -> Result<(), Failure> {
@@ -39,11 +41,24 @@ fn serve_to(to: ServeTo) -> Result<(), Failure> {
     // Without a path of its own, requests go on byte for byte: see `proxy` without a URI part.
     let origin = to.origin.to_string();
     let origin = origin.trim_end_matches('/').to_owned();
-    let config = simple(&origin, to.listen, to.admin, cache_dir.clone()).map_err(Failure::new)?;
+    let mut config =
+        simple(&origin, to.listen, to.admin, cache_dir.clone()).map_err(Failure::new)?;
+    if let Some(lifetime) = to.valid {
+        set_valid(&mut config, lifetime);
+    }
     start_log(&config.log.level)?;
     let running = start(config)?;
     print(&greeting(&running, &origin, cache_dir))?;
     until_stopped(running)
+}
+
+/// nginx: `proxy_cache_valid TIME` is for these three statuses.
+fn set_valid(config: &mut Config, lifetime: Duration) {
+    let routes = config.sites.iter_mut().flat_map(|site| &mut site.routes);
+    for cache in routes.filter_map(|route| route.cache.as_mut()) {
+        let valid = |status| Valid { statuses: status..=status, lifetime };
+        cache.rules.valid = [200, 301, 302].map(valid).to_vec();
+    }
 }
 
 /// Starts a server; problems name what is wrong in one line.

@@ -202,7 +202,7 @@ impl Source {
     }
 }
 
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// What origins tell proxies and not clients (nginx: proxy_hide_header's defaults).
 const FOR_PROXIES: [HeaderName; 4] = [

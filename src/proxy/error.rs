@@ -2,12 +2,12 @@
 
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
-use super::deliver::Answer;
+use super::deliver::{Answer, CACHE_STATUS};
 use crate::body::Body;
 use crate::semantics::date::{Timestamp, http_date};
 use crate::semantics::reason::Reason;
 use crate::semantics::stale::Failure;
-use crate::semantics::status::CacheStatus;
+use crate::semantics::status::{CacheStatus, Forwarded, Handling};
 use crate::upstream::{self, RequestBody};
 
 /// Why a request gets an answer of our own: one variant per response we may give.
@@ -76,6 +76,12 @@ impl Error {
             Self::Upstream(_) => (Reason::UpstreamFailed, Some(CacheStatus::Miss)),
             _ => (Reason::Refused, None),
         };
+        if let Self::Upstream(_) = self {
+            let handling = Handling::forwarded(Forwarded::UriMiss, reason);
+            if let Ok(value) = HeaderValue::try_from(handling.to_string()) {
+                response.headers_mut().insert(CACHE_STATUS, value);
+            }
+        }
         Answer::own(response, reason, cache)
     }
 }
