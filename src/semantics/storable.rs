@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::date::http_date;
 use super::directives::CacheControl;
@@ -138,10 +139,8 @@ fn must_revalidate(cache_control: &CacheControl) -> bool {
 /// The fields as every later answer sends them. `Age` is counted anew for each, the length is the
 /// body's, and a response without `Date` gets the time it arrived (RFC 9110 section 6.6.1).
 fn as_stored(fields: &HeaderMap, times: Times) -> HeaderMap {
-    let mut kept = fields.clone();
-    for own in [header::AGE, header::CONTENT_LENGTH, X_ACCEL_EXPIRES] {
-        kept.remove(own);
-    }
+    const OWN: [HeaderName; 3] = [header::AGE, header::CONTENT_LENGTH, X_ACCEL_EXPIRES];
+    let mut kept = compact(fields, |name| !OWN.contains(name));
     if !kept.contains_key(header::DATE)
         && let Ok(date) = HeaderValue::from_str(&http_date(times.received).to_string())
     {
@@ -150,12 +149,29 @@ fn as_stored(fields: &HeaderMap, times: Times) -> HeaderMap {
     kept
 }
 
+/// A copy of some fields whose values lie in one allocation of their own. Values as they came hold
+/// on to the whole buffer they were read into, many times their size.
+fn compact(fields: &HeaderMap, keep: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    let kept = || fields.iter().filter(|(name, _)| keep(name));
+    let bytes = kept().map(|(_, value)| value.len()).sum();
+    let mut values = BytesMut::with_capacity(bytes);
+    kept().for_each(|(_, value)| values.extend_from_slice(value.as_bytes()));
+    let mut values = values.freeze();
+    let mut compact = HeaderMap::with_capacity(kept().count() + 1);
+    for (name, value) in kept() {
+        // What was a value still is one.
+        if let Ok(value) = HeaderValue::from_maybe_shared(values.split_to(value.len())) {
+            compact.append(name.clone(), value);
+        }
+    }
+    compact
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::semantics::date::Timestamp;
     use crate::semantics::rules::{IgnoredFields, Valid};
-    use http::HeaderName;
 
     #[rustfmt::skip]
     #[test]
