@@ -4,9 +4,14 @@
 
 mod harness;
 
+mod routing;
+mod forwarding;
+mod framing;
 mod caching;
 mod storing;
 mod vary;
 mod collapse;
 mod validation;
 mod partial;
+mod purge;
+mod disk;
