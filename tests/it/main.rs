@@ -10,3 +10,5 @@ mod vary;
 mod collapse;
 mod validation;
 mod partial;
+mod tidy;
+mod admin;
