@@ -10,5 +10,8 @@ mod vary;
 mod collapse;
 mod validation;
 mod partial;
+mod upstream;
+mod reasons;
+mod scenarios;
 mod tidy;
 mod admin;

@@ -11,10 +11,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("commands", &["cli", "admin", "config", "app", "demo", "clock"]),
     ("listener", &["config", "body", "clock"]),
     ("admin", &["cache", "upstream", "observe", "config", "body", "semantics"]),
-    (
-        "proxy",
-        &["cache", "upstream", "semantics", "observe", "config", "body", "clock", "store"],
-    ),
+    ("proxy", &["cache", "upstream", "semantics", "observe", "config", "body", "clock", "store"]),
     ("cache", &["store", "semantics", "config", "body", "clock"]),
     ("store", &["semantics", "config", "body", "clock"]),
     ("upstream", &["semantics", "config", "body", "clock"]),
@@ -52,8 +49,11 @@ fn every_room_is_in_the_table_of_layers() {
     let known = |room: &str| {
         ["app", "lib", "main"].contains(&room) || LAYERS.iter().any(|(known, _)| *known == room)
     };
-    let unknown: Vec<_> =
-        sources("src").into_iter().filter(|file| !known(&file.room)).map(|file| file.name).collect();
+    let unknown: Vec<_> = sources("src")
+        .into_iter()
+        .filter(|file| !known(&file.room))
+        .map(|file| file.name)
+        .collect();
     assert_none(&unknown);
 }
 
@@ -161,10 +161,7 @@ fn rooms_named(line: &str) -> Vec<String> {
     named
 }
 
-fn find(
-    files: impl Iterator<Item = Source>,
-    is_wrong: impl Fn(&str) -> bool,
-) -> Vec<String> {
+fn find(files: impl Iterator<Item = Source>, is_wrong: impl Fn(&str) -> bool) -> Vec<String> {
     let mut found = Vec::new();
     for file in files {
         for (number, line) in file.code().filter(|(_, line)| is_wrong(line)) {
