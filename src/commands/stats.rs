@@ -1,5 +1,6 @@
 //! `larder stats`: what a running server did, as tables or as its JSON document.
 
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -104,8 +105,11 @@ fn describe_zone(text: &mut String, name: &str, zone: &Zone) {
         let _ = writeln!(text, "  {line}");
     }
     if !zone.reasons.is_empty() {
-        let reasons = zone.reasons.iter().map(|(name, count)| format!("{name} {count}"));
-        let _ = writeln!(text, "  reasons  {}", reasons.collect::<Vec<_>>().join("  "));
+        let mut reasons: Vec<_> = zone.reasons.iter().collect();
+        reasons.sort_by_key(|(_, count)| Reverse(**count));
+        let reasons: Vec<_> =
+            reasons.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let _ = writeln!(text, "  reasons  {}", reasons.join("  "));
     }
 }
 

@@ -15,3 +15,8 @@ mod validation;
 mod partial;
 mod purge;
 mod disk;
+mod upstream;
+mod reasons;
+mod scenarios;
+mod tidy;
+mod admin;

@@ -1,1 +1,212 @@
-//! placeholder
+//! The source tree keeps its own rules.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use larder::semantics::reason::Reason;
+
+/// Which rooms a room may name, besides itself. What is not listed may name all.
+const LAYERS: [(&str, &[&str]); 14] = [
+    ("cli", &["config", "admin"]),
+    ("commands", &["cli", "admin", "config", "app", "demo", "clock"]),
+    ("listener", &["config", "body", "clock"]),
+    ("admin", &["cache", "upstream", "observe", "config", "body", "semantics"]),
+    ("proxy", &["cache", "upstream", "semantics", "observe", "config", "body", "clock", "store"]),
+    ("cache", &["store", "semantics", "config", "body", "clock"]),
+    ("store", &["semantics", "config", "body", "clock"]),
+    ("upstream", &["semantics", "config", "body", "clock"]),
+    ("observe", &["semantics", "config", "clock"]),
+    ("demo", &["body", "clock", "config", "semantics"]),
+    ("config", &["semantics"]),
+    ("semantics", &[]),
+    ("body", &[]),
+    ("clock", &[]),
+];
+
+/// Longer than this, a file is about more than one thing.
+const LINES_MAX: usize = 400;
+
+#[test]
+fn every_room_names_only_those_below_it() {
+    let mut wrong = Vec::new();
+    for file in sources("src") {
+        let Some((_, allowed)) = LAYERS.iter().find(|(room, _)| *room == file.room) else {
+            continue;
+        };
+        for (number, line) in file.code() {
+            for named in rooms_named(line) {
+                if named != file.room && !allowed.contains(&named.as_str()) {
+                    wrong.push(format!("{}:{number}: `{}` names `{named}`", file.name, file.room));
+                }
+            }
+        }
+    }
+    assert_none(&wrong);
+}
+
+#[test]
+fn every_room_is_in_the_table_of_layers() {
+    let known = |room: &str| {
+        ["app", "lib", "main"].contains(&room) || LAYERS.iter().any(|(known, _)| *known == room)
+    };
+    let unknown: Vec<_> = sources("src")
+        .into_iter()
+        .filter(|file| !known(&file.room))
+        .map(|file| file.name)
+        .collect();
+    assert_none(&unknown);
+}
+
+#[test]
+fn the_rules_neither_wait_nor_lock_nor_read_a_clock() {
+    let files = sources("src").into_iter().filter(|file| file.room == "semantics");
+    assert_none(&find(files, |line| {
+        ["tokio", "now()", "Mutex", "RwLock", "std::fs", "std::net"]
+            .iter()
+            .any(|word| line.contains(word))
+    }));
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let files = sources("src").into_iter().chain(sources("tests"));
+    let silent: Vec<_> =
+        files.filter(|file| !file.text.starts_with("//!")).map(|file| file.name).collect();
+    assert_none(&silent);
+}
+
+#[test]
+fn no_file_is_longer_than_can_be_kept_in_mind() {
+    let long: Vec<_> = sources("src")
+        .iter()
+        .filter(|file| !file.is_test())
+        .map(|file| (file.production().count(), &file.name))
+        .filter(|(lines, _)| *lines > LINES_MAX)
+        .map(|(lines, name)| format!("{name}: {lines} lines"))
+        .collect();
+    assert_none(&long);
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // In two parts, so that this file does not find itself.
+    let words = [["todo", "!("], ["unimplemented", "!("], ["#[", "ignore"], ["dbg", "!("]];
+    let words = words.map(|parts| parts.concat());
+    let files = sources("src").into_iter().chain(sources("tests"));
+    assert_none(&find(files, |line| words.iter().any(|word| line.contains(word))));
+}
+
+#[test]
+fn only_one_file_knows_which_crate_reads_toml() {
+    let files = sources("src").into_iter().filter(|file| file.name != "src/config/tree.rs");
+    assert_none(&find(files, |line| line.contains("toml::") || line.contains("use toml")));
+}
+
+#[test]
+fn every_reason_is_in_the_manual() {
+    let manual = read("docs/manual/caching.md");
+    let missing: Vec<_> = Reason::ALL
+        .iter()
+        .filter(|reason| !manual.contains(&format!("| `{reason}` |")))
+        .map(ToString::to_string)
+        .collect();
+    assert_none(&missing);
+}
+
+/// One Rust file.
+struct Source {
+    /// As seen from the folder of the crate.
+    name: String,
+    /// The first folder or file below `src`.
+    room: String,
+    text: String,
+}
+
+impl Source {
+    /// Whether all of it is tests.
+    fn is_test(&self) -> bool {
+        let whole = ["tests.rs", "fixtures.rs", "faults.rs", "heads.rs"];
+        whole.iter().any(|name| self.name.ends_with(name)) || self.name.starts_with("tests/")
+    }
+
+    /// Lines before the tests.
+    fn production(&self) -> impl Iterator<Item = &str> {
+        self.text.lines().take_while(|line| line.trim() != "#[cfg(test)]")
+    }
+
+    /// Lines that are no comments, with their numbers.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = self.text.lines().enumerate().map(|(at, line)| (at + 1, line));
+        lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+}
+
+/// Every `X` of `crate::X` and of `crate::{X, ...}` in a line.
+fn rooms_named(line: &str) -> Vec<String> {
+    let word = |text: &str| -> String {
+        text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+    };
+    let mut named = Vec::new();
+    for rest in line.split("crate::").skip(1) {
+        match rest.strip_prefix('{') {
+            // `$crate` of a macro or a list over several lines would need more; there is none.
+            Some(list) => {
+                let list = list.split('}').next().unwrap_or(list);
+                named.extend(list.split(',').map(|part| word(part.trim())));
+            }
+            None => named.push(word(rest)),
+        }
+    }
+    named.retain(|name| name.starts_with(|c: char| c.is_ascii_lowercase()));
+    named
+}
+
+fn find(files: impl Iterator<Item = Source>, is_wrong: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in files {
+        for (number, line) in file.code().filter(|(_, line)| is_wrong(line)) {
+            found.push(format!("{}:{number}: {}", file.name, line.trim()));
+        }
+    }
+    found
+}
+
+#[track_caller]
+fn assert_none(wrong: &[String]) {
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+fn sources(folder: &str) -> Vec<Source> {
+    let mut paths = Vec::new();
+    rust_files(&root().join(folder), &mut paths);
+    assert!(!paths.is_empty(), "there are files in {folder}");
+    paths.sort();
+    paths
+        .into_iter()
+        .map(|path| {
+            let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+            let below = name.strip_prefix("src/").unwrap_or(&name);
+            let room = below.split('/').next().unwrap_or(below).trim_end_matches(".rs").to_owned();
+            Source { room, text: fs::read_to_string(&path).unwrap(), name }
+        })
+        .collect()
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
