@@ -24,7 +24,7 @@ use crate::cache::Zone;
 use crate::clock::Clock;
 use crate::config::{AdminAddress, Config, Limits};
 use crate::listener::{self, Drain};
-use crate::observe::access::AccessLog;
+use crate::observe::access::{AccessLog, Writer};
 use crate::proxy::route::Hosts;
 use crate::proxy::{Connection, Worker};
 use build::{Entrance, Parts};
@@ -170,23 +170,27 @@ impl WorkerThread {
                 let (limits, connections) = (self.limits.clone(), self.connections.clone());
                 let accept =
                     listener::accept(socket, limits, connections, entry, self.drain.clone());
-                tokio::spawn(async move {
-                    if let Err(error) = accept.await {
-                        tracing::error!(%error, "a worker cannot listen");
-                    }
-                });
+                tokio::spawn(complain(accept));
             }
             if let (Some(every), Some(access)) = (self.flush, self.worker.access.clone()) {
-                tokio::spawn(async move {
-                    loop {
-                        tokio::time::sleep(every).await;
-                        access.flush();
-                    }
-                });
+                tokio::spawn(flush(access, every));
             }
             let _ = self.stopped.wait_for(|stopped| *stopped).await;
         });
         runtime.shutdown_background();
+    }
+}
+
+async fn complain(accept: impl Future<Output = std::io::Result<()>>) {
+    if let Err(error) = accept.await {
+        tracing::error!(%error, "a worker cannot listen");
+    }
+}
+
+async fn flush(access: Arc<Writer>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        access.flush();
     }
 }
 

@@ -68,6 +68,7 @@ pub struct Writer {
 }
 
 /// What is done with the bytes.
+#[expect(clippy::large_enum_variant, reason = "there is one in each fill, and it never moves far")]
 enum Plan {
     /// All are held, and rest in memory at the end.
     Memory,

@@ -1,7 +1,6 @@
 //! `larder serve`: until told to stop.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
@@ -9,9 +8,8 @@ use super::{Failure, block_on, check};
 use crate::app::{self, Running};
 use crate::cli::{CacheDir, Serve, ServeTo, default_cache_dir};
 use crate::clock::Clock;
-use crate::config::simple::simple;
+use crate::config::simple::{set_valid, simple};
 use crate::config::{AdminAddress, Config};
-use crate::semantics::rules::Valid;
 
 /// Serves as a file says, or in front of one origin without a file.
 pub fn run(serve: Serve) -> Result<(), Failure> {
@@ -50,15 +48,6 @@ fn serve_to(to: ServeTo) -> Result<(), Failure> {
     let running = start(config)?;
     print(&greeting(&running, &origin, cache_dir))?;
     until_stopped(running)
-}
-
-/// nginx: `proxy_cache_valid TIME` is for these three statuses.
-fn set_valid(config: &mut Config, lifetime: Duration) {
-    let routes = config.sites.iter_mut().flat_map(|site| &mut site.routes);
-    for cache in routes.filter_map(|route| route.cache.as_mut()) {
-        let valid = |status| Valid { statuses: status..=status, lifetime };
-        cache.rules.valid = [200, 301, 302].map(valid).to_vec();
-    }
 }
 
 /// Starts a server; problems name what is wrong in one line.

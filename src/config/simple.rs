@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::address::ProxyTarget;
 use super::load::parse;
 use super::read::FromText;
 use super::{AdminAddress, Config};
+use crate::semantics::rules::Valid;
 
 /// One site for all hosts that forwards everything to `to` and caches as the origin says: in
 /// memory, and under `cache_dir` if there is one.
@@ -35,6 +37,15 @@ pub fn simple(
         site.routes.iter_mut().for_each(|route| route.line = 0);
     }
     Ok(config)
+}
+
+/// Gives 200, 301 and 302 a lifetime where the origin says nothing (nginx: `proxy_cache_valid TIME`).
+pub fn set_valid(config: &mut Config, lifetime: Duration) {
+    let routes = config.sites.iter_mut().flat_map(|site| &mut site.routes);
+    for cache in routes.filter_map(|route| route.cache.as_mut()) {
+        let valid = |status| Valid { statuses: status..=status, lifetime };
+        cache.rules.valid = [200, 301, 302].map(valid).to_vec();
+    }
 }
 
 /// What a file would say; addresses and the folder are filled in afterwards.

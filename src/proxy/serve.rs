@@ -51,21 +51,24 @@ pub(super) fn cacheable<'a>(call: &Call<'a>, body: &Body) -> Result<&'a Arc<Cach
 }
 
 /// Answers from memory if that is possible without asking anybody. The hit path.
-pub(super) fn from_memory(call: &Call<'_>, cache: &Arc<Cache>) -> Result<Answer, Missed> {
+pub(super) fn from_memory(call: &Call<'_>, cache: &Arc<Cache>) -> Result<Answer, Box<Missed>> {
     let key = call.key(cache);
     if any_is_true(call, &cache.settings.bypass) {
-        return Err(Missed { cache: Arc::clone(cache), key, lookup: None });
+        return Err(Box::new(Missed { cache: Arc::clone(cache), key, lookup: None }));
     }
     match cache.zone.lookup_in_memory(&key, &call.request.headers) {
         Lookup::Found(found) if is_fresh(call, cache, &found) => Ok(hit(call, cache, found)),
-        lookup => Err(Missed { cache: Arc::clone(cache), key, lookup: Some(lookup) }),
+        lookup => Err(Box::new(Missed { cache: Arc::clone(cache), key, lookup: Some(lookup) })),
     }
 }
 
 /// Answers a request that memory alone could not: from disk, by fetching, or by waiting for
 /// somebody who fetches.
-pub(super) async fn fetch_or_wait(call: Arc<OwnedCall>, missed: Missed) -> Result<Answer, Error> {
-    let Missed { cache, key, lookup } = missed;
+pub(super) async fn fetch_or_wait(
+    call: Arc<OwnedCall>,
+    missed: Box<Missed>,
+) -> Result<Answer, Error> {
+    let Missed { cache, key, lookup } = *missed;
     let Some(mut lookup) = lookup else {
         return bypass(call, cache, key).await;
     };

@@ -167,7 +167,7 @@ fn weekday(text: &[u8], length: usize) -> Option<()> {
         let name = name.as_bytes();
         text.eq_ignore_ascii_case(&name[..name.len().min(length)])
     };
-    WEEKDAYS_LONG.iter().any(|name| named(name)).then_some(())
+    WEEKDAYS_LONG.iter().any(named).then_some(())
 }
 
 fn month(text: &[u8]) -> Option<u64> {

@@ -112,7 +112,7 @@ pub(crate) mod tests {
 
     #[test]
     fn lifetime_sources_read_back() {
-        let read: Vec<_> = (0..=6).map(|number| LifetimeFrom::from_u8(number)).collect();
+        let read: Vec<_> = (0..=6).map(LifetimeFrom::from_u8).collect();
         assert!(read.iter().all(Option::is_some));
         assert_eq!(LifetimeFrom::from_u8(7), None);
     }
