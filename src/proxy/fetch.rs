@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use tokio::sync::oneshot;
 
@@ -131,6 +131,7 @@ impl Fetch {
         let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));
         let validating = self.make_conditional();
         let request = std::mem::replace(&mut self.request, Request::new(()));
+        let method = request.method().clone();
         let sent = upstream::send(
             &route.group,
             &worker.pools[route.group_number],
@@ -151,7 +152,7 @@ impl Fetch {
         };
         let upstream = facts(Some(&reply.peer));
         let mut response = reply.response;
-        clean(&mut response);
+        clean(&mut response, &method);
         if validating && response.status() == StatusCode::NOT_MODIFIED {
             let fetched = self.not_modified(response.headers(), times).await;
             return tell(report, fetched, upstream);
@@ -319,14 +320,19 @@ async fn next_chunk(body: &mut Body) -> Option<Result<Bytes, body::Error>> {
     frame.map(|frame| frame.into_data().ok()).transpose()
 }
 
-/// Makes a response ready to be stored or passed on.
-pub(super) fn clean(response: &mut Response<Body>) {
+/// Makes a response to a request with this method ready to be stored or passed on.
+pub(super) fn clean(response: &mut Response<Body>, method: &Method) {
     let version = response.version();
     let fields = response.headers_mut();
+    // After HEAD the length frames nothing; it is what the client asked for.
+    let length = (*method == Method::HEAD).then(|| fields.get(header::CONTENT_LENGTH).cloned());
     // An origin that names a field which is not its to remove keeps the field, not the privilege.
     if fields::remove_hop_by_hop(fields).is_err() {
         fields.remove(header::CONNECTION);
         let _ = fields::remove_hop_by_hop(fields);
+    }
+    if let Some(length) = length.flatten() {
+        fields.insert(header::CONTENT_LENGTH, length);
     }
     fields::add_via(fields, version);
 }

@@ -30,7 +30,7 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
         }
     };
     let mut response = reply.response;
-    fetch::clean(&mut response);
+    fetch::clean(&mut response, &view.request.method);
     invalidate(&call, response.status()).await;
     let code = Some(response.status().as_u16());
     let handling =
