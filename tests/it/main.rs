@@ -1,6 +1,7 @@
 //! What a user sees: status, fields, bytes, and what the origin saw. One binary, in process, on
 //! free ports, with a clock that stands still.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(unreachable_pub, reason = "the builders say what is for all tests")]
 
 mod harness;
 
@@ -10,6 +11,7 @@ mod vary;
 mod collapse;
 mod validation;
 mod partial;
+mod oracle;
 mod upstream;
 mod reasons;
 mod scenarios;
