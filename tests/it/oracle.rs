@@ -16,9 +16,11 @@ use larder::semantics::storable::{Asked, Storable, storable};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_assert_eq, proptest};
 use proptest::{option, sample};
 
-/// Where the two need not agree.
+/// Why the two need not agree, and on which responses.
+type Exception = (&'static str, fn(&Case) -> bool);
+
 #[rustfmt::skip]
-const EXCEPTIONS: &[(&str, fn(&Case) -> bool)] = &[
+const EXCEPTIONS: &[Exception] = &[
     ("it never stores 403, 418, 429 or 5xx; RFC 9111 section 3 allows these if told how long",
      |case| matches!(case.status, 403 | 418 | 429 | 500 | 503)),
     ("it takes `proxy-revalidate` for a lifetime of zero; it only forbids serving stale",
