@@ -123,6 +123,8 @@ async fn a_kept_connection_that_died_is_replaced_without_the_client_noticing() {
     origin.on("/a", ok("one"));
     let proxy = Proxy::with(&config(&[("ORIGIN", "")]), &origin).await;
     assert_eq!(proxy.get("/a").await.text(), "one");
+    // The connection is kept a moment after its answer.
+    tokio::time::sleep(Duration::from_millis(50)).await;
     origin.next("/a", Reply::hang_up());
     assert_eq!(proxy.get("/a").await.text(), "one");
     assert_eq!((origin.seen("/a"), origin.connections()), (3, 2));
@@ -134,6 +136,8 @@ async fn a_post_on_a_kept_connection_that_died_is_not_sent_twice() {
     origin.on("/a", ok("one"));
     let proxy = Proxy::with(&config(&[("ORIGIN", "")]), &origin).await;
     assert_eq!(proxy.get("/a").await.text(), "one");
+    // The connection is kept a moment after its answer.
+    tokio::time::sleep(Duration::from_millis(50)).await;
     origin.next("/a", Reply::hang_up());
     assert_eq!(proxy.send("POST", "/a", &[]).await.status, 502);
     assert_eq!(origin.seen("/a"), 2);
