@@ -63,7 +63,7 @@ pub fn storable(
         no_cache: cache_control.no_cache,
         must_revalidate: must_revalidate(&cache_control),
     };
-    match useless(&stored, rules) {
+    match useless(&stored, cache_control.public, rules) {
         Some(reason) => Storable::No(reason),
         None => Storable::Yes(Box::new(stored)),
     }
@@ -104,12 +104,17 @@ fn forbidden(
     vary::names(fields).err()
 }
 
-/// A response that would have to be fetched whole before every use needs no place.
-fn useless(stored: &Stored, rules: &Rules) -> Option<Reason> {
+/// A response that would have to be fetched whole before every use needs no place. Nor does one
+/// whose status has to be told how long, and was not: a stale window alone is no lifetime.
+fn useless(stored: &Stored, public: bool, rules: &Rules) -> Option<Reason> {
     let has_validator = stored.etag().is_some() || stored.last_modified().is_some();
+    let heuristic = HEURISTIC_STATUSES.contains(&stored.status.as_u16());
+    if stored.lifetime_from == LifetimeFrom::Nothing && !heuristic && !public {
+        return Some(Reason::NoLifetime);
+    }
     let may_validate = rules.revalidate
         && has_validator
-        && HEURISTIC_STATUSES.contains(&stored.status.as_u16())
+        && heuristic
         && stored.lifetime_from != LifetimeFrom::Valid;
     let of_use =
         stored.lifetime.saturating_add(stored.stale_while_revalidate.max(stored.stale_if_error));
@@ -195,6 +200,9 @@ mod tests {
         check(200, "",                                                            "no-lifetime");
         check(200, "etag: \"x\"",                                                 "to validate");
         check(500, "etag: \"x\"",                                                 "no-lifetime");
+        check(302, "cache-control: stale-if-error=9",                             "no-lifetime");
+        check(302, "cache-control: stale-while-revalidate=9, public",             "to validate");
+        check(200, "cache-control: stale-while-revalidate=9",                     "to validate");
         check(200, "cache-control: max-age=0",                                    "stale-on-arrival");
         check(200, "cache-control: max-age=0 | etag: \"x\"",                      "to validate");
         check(200, "cache-control: max-age=9 | age: 9",                           "stale-on-arrival");
