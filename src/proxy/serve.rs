@@ -120,7 +120,15 @@ impl Step<'_> {
             return self.fetch(permit, None).await.map(answered);
         }
         match zone.join(self.key.hash, at) {
-            Turn::Fetch(permit) => self.fetch(permit, None).await.map(answered),
+            Turn::Fetch(permit) => {
+                // Between our look and our turn somebody else's fetch may have ended.
+                if let Lookup::Found(found) = zone.lookup(self.key, &view.request.headers).await
+                    && is_fresh(&view, self.cache, &found)
+                {
+                    return Ok(answered(hit(&view, self.cache, found)));
+                }
+                self.fetch(permit, None).await.map(answered)
+            }
             Turn::Wait(_) if self.may_serve_while_updating() => Ok(answered(self.updating())),
             Turn::Wait(waiter) => {
                 let outcome = waiter.outcome(self.cache.settings.lock_timeout).await;
