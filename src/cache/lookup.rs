@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::Zone;
+use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
 use crate::semantics::variants::Variants;
@@ -58,8 +59,8 @@ impl Key {
 
 impl Zone {
     /// Looks where no waiting is needed. The hit path.
-    pub fn lookup_in_memory(&self, key: &Key, request: &HeaderMap) -> Lookup {
-        let Some(entry) = self.store.get_memory(key.hash) else {
+    pub fn lookup_in_memory(&self, key: &Key, request: &HeaderMap, now: Timestamp) -> Lookup {
+        let Some(entry) = self.store.get_memory_at(key.hash, now) else {
             return self.unknown(key.hash, false);
         };
         let variants = match &entry.content {
@@ -67,7 +68,7 @@ impl Zone {
             Content::Variants(variants) => variants,
         };
         let at = variants.hash_for(&key.text, request);
-        match self.store.get_memory(at) {
+        match self.store.get_memory_at(at, now) {
             Some(entry) => found(entry, at),
             None => self.unknown(at, true),
         }

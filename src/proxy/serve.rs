@@ -56,7 +56,7 @@ pub(super) fn from_memory(call: &Call<'_>, cache: &Arc<Cache>) -> Result<Answer,
     if any_is_true(call, &cache.settings.bypass) {
         return Err(Box::new(Missed { cache: Arc::clone(cache), key, lookup: None }));
     }
-    match cache.zone.lookup_in_memory(&key, &call.request.headers) {
+    match cache.zone.lookup_in_memory(&key, &call.request.headers, call.now) {
         Lookup::Found(found) if is_fresh(call, cache, &found) => Ok(hit(call, cache, found)),
         lookup => Err(Box::new(Missed { cache: Arc::clone(cache), key, lookup: Some(lookup) })),
     }

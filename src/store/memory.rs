@@ -42,8 +42,12 @@ impl Memory {
 
     /// The entry, which counts as used.
     pub fn get(&self, hash: KeyHash) -> Option<Arc<Entry>> {
+        self.get_at(hash, now_s(&self.clock))
+    }
+
+    /// The entry, which counts as used at this second. For whoever has read the clock already.
+    pub fn get_at(&self, hash: KeyHash, now_s: u32) -> Option<Arc<Entry>> {
         let held = self.cache.as_ref()?.get(&hash.0)?;
-        let now_s = now_s(&self.clock);
         // Once a second at most, so that threads do not fight over the line of a hot entry.
         if held.used_s.load(Ordering::Relaxed) != now_s {
             held.used_s.store(now_s, Ordering::Relaxed);

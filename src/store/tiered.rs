@@ -18,6 +18,7 @@ use super::memory::{Memory, now_s};
 use super::{Body, Content, Entry};
 use crate::clock::Clock;
 use crate::config;
+use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
 
@@ -114,6 +115,11 @@ impl Tiered {
     /// What memory holds; never blocks and touches no disk.
     pub fn get_memory(&self, hash: KeyHash) -> Option<Arc<Entry>> {
         self.memory.get(hash)
+    }
+
+    /// What memory holds, for whoever has read the clock already. The hit path.
+    pub fn get_memory_at(&self, hash: KeyHash, now: Timestamp) -> Option<Arc<Entry>> {
+        self.memory.get_at(hash, u32::try_from(now.secs()).unwrap_or(u32::MAX))
     }
 
     /// `false` when `get` would certainly find nothing.
