@@ -1,4 +1,18 @@
-//! Larder: a caching reverse proxy.
+//! Larder: a caching reverse proxy, nginx's `proxy_cache` as a product of its own.
+//!
+//! One request, through the rooms in the order it meets them:
+//!
+//! ```text
+//!  listener    bytes from a client become a request
+//!  proxy       admit, route, then serve (with the cache) or pass (without) - start reading here
+//!    cache     who may read, who must fetch, who waits; store: where responses rest
+//!    upstream  pick a peer, send, report
+//!    semantics what HTTP's caching rules say: pure, asked by everybody
+//!  observe     the exchange is logged and counted when its last byte is out
+//! ```
+//!
+//! `app` builds and runs all of it from a `config`; `admin` answers the operator; `cli` and
+//! `commands` are the command line.
 
 pub mod cli;
 pub mod commands;

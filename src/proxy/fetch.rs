@@ -145,7 +145,7 @@ impl Fetch {
             Ok(reply) => reply,
             Err(failure) => {
                 let upstream = facts(failure.peer.as_ref());
-                tracing::warn!(error = %failure.error, "upstream failed");
+                tracing::warn!(error = %failure, "upstream failed");
                 let fetched = self.failed(error::of_upstream(&failure.error));
                 return tell(report, fetched, upstream);
             }

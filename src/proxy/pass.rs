@@ -25,7 +25,7 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     let reply = match sent {
         Ok(reply) => reply,
         Err(failure) => {
-            tracing::warn!(error = %failure.error, "upstream failed");
+            tracing::warn!(error = %failure, "upstream failed");
             return Err(error::of_upstream(&failure.error));
         }
     };
