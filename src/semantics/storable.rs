@@ -151,7 +151,8 @@ fn as_stored(fields: &HeaderMap, times: Times) -> HeaderMap {
     {
         kept.insert(header::DATE, date);
     }
-    kept
+    // A clone has room for what is there and no more; a map that grew has up to twice that.
+    kept.clone()
 }
 
 /// A copy of some fields whose values lie in one allocation of their own. Values as they came hold

@@ -67,7 +67,7 @@ impl Stored {
     /// Bytes of memory that the fields take, roughly; the body is not counted.
     pub fn fields_bytes(&self) -> usize {
         let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
-        self.fields.iter().map(field).sum::<usize>() + self.fields.capacity() * FIELD_OVERHEAD_BYTES
+        self.fields.iter().map(field).sum::<usize>() + self.fields.len() * FIELD_OVERHEAD_BYTES
     }
 }
 
