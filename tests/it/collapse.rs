@@ -10,12 +10,7 @@ async fn a_hundred_requests_for_what_is_not_stored_make_one_fetch() {
     let gate = Gate::closed();
     origin.on("/a", ok("one").header("cache-control", "max-age=10").behind(&gate));
     let proxy = Proxy::cached(&origin).await;
-    let address = proxy.address;
-    let clients: Vec<_> = (0..100)
-        .map(|_| {
-            tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await })
-        })
-        .collect();
+    let clients: Vec<_> = (0..100).map(|_| proxy.spawn_get()).collect();
     eventually("the origin is asked", async || origin.seen("/a") == 1).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     gate.open();
@@ -40,14 +35,10 @@ async fn followers_get_bytes_as_they_arrive() {
     let gate = Gate::closed();
     origin.on("/a", ok("firstsecond").header("cache-control", "max-age=10").body_behind(&gate));
     let proxy = Proxy::cached(&origin).await;
-    let address = proxy.address;
-    let ask = move || {
-        tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await })
-    };
-    let first = ask();
+    let first = proxy.spawn_get();
     eventually("the origin is asked", async || origin.seen("/a") == 1).await;
     // Comes while the body is half here, and is not made to wait for a fetch of its own.
-    let second = ask();
+    let second = proxy.spawn_get();
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!first.is_finished() && !second.is_finished());
     gate.open();
@@ -63,9 +54,7 @@ async fn a_fetch_goes_on_when_its_client_goes_away() {
     let gate = Gate::closed();
     origin.on("/a", ok("one").header("cache-control", "max-age=10").behind(&gate));
     let proxy = Proxy::cached(&origin).await;
-    let address = proxy.address;
-    let client =
-        tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await });
+    let client = proxy.spawn_get();
     eventually("the origin is asked", async || origin.seen("/a") == 1).await;
     client.abort();
     gate.open();
@@ -79,12 +68,7 @@ async fn an_answer_for_one_lets_the_others_go_at_once() {
     let gate = Gate::closed();
     origin.on("/a", ok("mine").header("cache-control", "private").behind(&gate));
     let proxy = Proxy::cached(&origin).await;
-    let address = proxy.address;
-    let clients: Vec<_> = (0..10)
-        .map(|_| {
-            tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await })
-        })
-        .collect();
+    let clients: Vec<_> = (0..10).map(|_| proxy.spawn_get()).collect();
     eventually("the origin is asked", async || origin.seen("/a") == 1).await;
     gate.open();
     for client in clients {
@@ -99,12 +83,7 @@ async fn a_failed_fetch_fails_those_who_waited_without_asking_again() {
     let gate = Gate::closed();
     origin.on("/a", Reply::hang_up().behind(&gate));
     let proxy = Proxy::cached(&origin).await;
-    let address = proxy.address;
-    let clients: Vec<_> = (0..10)
-        .map(|_| {
-            tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await })
-        })
-        .collect();
+    let clients: Vec<_> = (0..10).map(|_| proxy.spawn_get()).collect();
     eventually("the origin is asked", async || origin.seen("/a") == 1).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     gate.open();
@@ -121,9 +100,7 @@ async fn waiting_for_another_fetch_ends_at_the_lock_timeout() {
     origin.next("/a", ok("slow").header("cache-control", "max-age=10").behind(&gate));
     origin.on("/a", ok("quick").header("cache-control", "max-age=10"));
     let proxy = Proxy::cached_with("lock_timeout = \"50ms\"", &origin).await;
-    let address = proxy.address;
-    let first =
-        tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await });
+    let first = proxy.spawn_get();
     eventually("the origin is asked", async || origin.seen("/a") == 1).await;
     let second = proxy.get("/a").await;
     assert_eq!((second.text(), second.detail()), ("quick".into(), "lock-timeout".into()));
@@ -138,12 +115,7 @@ async fn without_the_lock_everybody_fetches() {
     let gate = Gate::closed();
     origin.on("/a", ok("one").header("cache-control", "max-age=10").behind(&gate));
     let proxy = Proxy::cached_with("lock = false", &origin).await;
-    let address = proxy.address;
-    let clients: Vec<_> = (0..5)
-        .map(|_| {
-            tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await })
-        })
-        .collect();
+    let clients: Vec<_> = (0..5).map(|_| proxy.spawn_get()).collect();
     eventually("all ask the origin", async || origin.seen("/a") == 5).await;
     gate.open();
     for client in clients {
@@ -163,9 +135,7 @@ async fn a_slow_reader_does_not_hold_up_the_others() {
     let mut slow = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
     slow.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
     eventually("the origin is asked", async || origin.seen("/a") == 1).await;
-    let address = proxy.address;
-    let quick =
-        tokio::spawn(async move { crate::harness::request(address, "GET", "/a", &[]).await });
+    let quick = proxy.spawn_get();
     gate.open();
     let quick = tokio::time::timeout(Duration::from_secs(10), quick).await.unwrap().unwrap();
     assert_eq!((quick.body.len(), quick.complete), (900_000, true));

@@ -73,6 +73,12 @@ impl Proxy {
         client::request(self.address, method, target, headers).await
     }
 
+    /// A GET of `/a` on its way, for tests in which several are.
+    pub fn spawn_get(&self) -> tokio::task::JoinHandle<Response> {
+        let address = self.address;
+        tokio::spawn(async move { client::request(address, "GET", "/a", &[]).await })
+    }
+
     /// Status, cache status and body of a GET, in one line.
     pub async fn line(&self, target: &str) -> String {
         self.get(target).await.line()
