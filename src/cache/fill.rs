@@ -72,7 +72,7 @@ pub struct Writer {
 enum Plan {
     /// All are held, and rest in memory at the end.
     Memory,
-    /// They go to disk in batches. No spool: it is the disk's job that failed, see `PassOn`.
+    /// They go to disk in batches; when the disk takes no more, they are passed on.
     Disk { spool: Spool, batch: Vec<Bytes>, batch_bytes: usize },
     /// They are stored nowhere.
     PassOn,
@@ -193,7 +193,8 @@ impl Writer {
             self.fill.on_disk(batch_bytes as u64);
             self.plan = Plan::Disk { spool, batch: Vec::new(), batch_bytes: 0 };
         } else {
-            self.fill.disk_failed();
+            // What is on disk already can still be read; the rest is held until it was followed.
+            tracing::debug!(at = %self.fill.at, "the disk took no more of a fill");
         }
     }
 
@@ -238,11 +239,6 @@ impl Fill {
         *reach += bytes;
         let reach = *reach;
         state.forget_before(reach);
-    }
-
-    /// What is on disk already can still be read; the rest stays in memory until it was followed.
-    fn disk_failed(&self) {
-        tracing::debug!(at = %self.at, "the disk took no more of a fill; it is passed on unstored");
     }
 
     /// The whole body in one allocation of its own: hyper's buffers are larger than what they hold.

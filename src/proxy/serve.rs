@@ -110,7 +110,9 @@ impl Step<'_> {
         if let Lookup::Found(found) = &self.lookup {
             match reuse::decide(&found.stored, &self.cache.settings.rules, view.now) {
                 Reuse::Fresh => return Ok(answered(hit(&view, self.cache, found.clone()))),
-                Reuse::StaleWhileRevalidate => return Ok(answered(self.updating())),
+                Reuse::StaleWhileRevalidate => {
+                    return Ok(answered(self.updating(found.clone())));
+                }
                 Reuse::Validate => {}
             }
         }
@@ -129,8 +131,10 @@ impl Step<'_> {
                 }
                 self.fetch(permit, None).await.map(answered)
             }
-            Turn::Wait(_) if self.may_serve_while_updating() => Ok(answered(self.updating())),
             Turn::Wait(waiter) => {
+                if let Some(found) = self.servable_while_updating() {
+                    return Ok(answered(self.updating(found.clone())));
+                }
                 let outcome = waiter.outcome(self.cache.settings.lock_timeout).await;
                 self.waited(at, outcome).await
             }
@@ -246,11 +250,7 @@ impl Step<'_> {
     }
 
     /// Serves stale at once; validates behind the answer unless somebody does already.
-    fn updating(self) -> Answer {
-        let Lookup::Found(found) = &self.lookup else {
-            return Error::NotFound.answer(self.call.view().now);
-        };
-        let found = found.clone();
+    fn updating(&self, found: Found) -> Answer {
         if let Turn::Fetch(permit) = self.cache.zone.join(self.key.hash, found.at) {
             let dont_store = self.not_to_be_stored();
             match self.begin(permit, dont_store, CacheStatus::Expired) {
@@ -301,11 +301,11 @@ impl Step<'_> {
         few.then_some(Reason::MinUses)
     }
 
-    fn may_serve_while_updating(&self) -> bool {
-        matches!(&self.lookup, Lookup::Found(found)
-            if self.cache.settings.rules.use_stale.updating
-                && !found.stored.must_revalidate
-                && !found.stored.no_cache)
+    fn servable_while_updating(&self) -> Option<&Found> {
+        let Lookup::Found(found) = &self.lookup else { return None };
+        let allowed = self.cache.settings.rules.use_stale.updating;
+        let forbidden = found.stored.must_revalidate || found.stored.no_cache;
+        (allowed && !forbidden).then_some(found)
     }
 
     fn at(&self) -> KeyHash {
