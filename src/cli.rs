@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
+use clap::{ArgAction, ArgGroup, Args, CommandFactory as _, Parser, Subcommand};
 use http::Uri;
 use http::uri::Authority;
 
@@ -23,7 +23,7 @@ pub enum Command {
     Demo(Demo),
     /// Show the counters of a running server.
     Stats(Stats),
-    /// Remove a URL from a running server.
+    /// Remove what a running server has stored.
     Purge(Purge),
 }
 
@@ -102,9 +102,28 @@ pub struct Stats {
 
 /// What to remove, and from which server.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[command(group(ArgGroup::new("what").required(true).args(["url", "prefix", "tags", "all"])))]
 pub struct Purge {
-    /// The URL as clients ask for it, with scheme and host
-    pub url: String,
+    /// The URL as clients ask for it, with scheme and host: all its variants
+    pub url: Option<String>,
+    /// Everything whose URL begins like this
+    #[arg(long, value_name = "URL")]
+    pub prefix: Option<String>,
+    /// Everything that carries this tag; may be given several times
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// Everything in the zone
+    #[arg(long)]
+    pub all: bool,
+    /// The zone for `--tag` and `--all`; needed only where there are several
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["url", "prefix"])]
+    pub zone: Option<String>,
+    /// Make it stale instead: it is validated, or served where stale responses are
+    #[arg(long)]
+    pub soft: bool,
+    /// Only list what would go
+    #[arg(long)]
+    pub dry_run: bool,
     /// The server's operator listener: a loopback address or `unix:PATH`
     #[arg(long, value_name = "ADDR", default_value = ADMIN_DEFAULT, value_parser = admin)]
     pub admin: AdminAddress,
@@ -185,7 +204,7 @@ enum WrittenCommand {
     /// Show what a running server did: hits, misses, sizes, peers
     #[command(after_help = STATS_EXAMPLES)]
     Stats(Stats),
-    /// Remove what a running server has stored for a URL
+    /// Remove what a running server has stored: a URL, a prefix, a tag, or all
     #[command(after_help = PURGE_EXAMPLES)]
     Purge(Purge),
 }
@@ -340,6 +359,9 @@ Examples:
 const PURGE_EXAMPLES: &str = "\
 Examples:
   larder purge http://127.0.0.1:8080/api/products
+  larder purge --prefix http://127.0.0.1:8080/api/products/
+  larder purge --tag product-17 --tag prices --soft
+  larder purge --all --zone api --dry-run
   larder purge 'https://www.example.com/search?q=jam' --admin unix:/run/larder.sock";
 
 #[cfg(test)]
@@ -420,6 +442,10 @@ mod tests {
             "serve --to http://a --admin unix:",
             "stats --admin none",
             "purge",
+            "purge --soft",
+            "purge http://a/ --all",
+            "purge --prefix http://a/ --tag b",
+            "purge http://a/ --zone b",
         ] {
             let error = parse(arguments).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{arguments}: {error}");

@@ -216,12 +216,12 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    use http::Uri;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
 
     use crate::admin::client::{self, Error};
     use crate::admin::{PurgeError, stats};
+    use crate::cache::purge::{Purged, Wanted, What};
 
     struct Fake {
         ready: Result<(), String>,
@@ -237,12 +237,15 @@ mod tests {
             self.ready.clone()
         }
 
-        async fn purge(&self, url: &Uri) -> Result<u64, PurgeError> {
+        async fn purge(&self, wanted: &Wanted) -> Result<Purged, PurgeError> {
+            let What::Url(url) = &wanted.what else { return Ok(Purged::default()) };
+            let purged =
+                |count| Purged { scope: "url", responses: Some(count), ..Purged::default() };
             match url.path() {
-                "/two" => Ok(2),
+                "/two" => Ok(purged(2)),
                 "/refused" => Err(PurgeError::Refused("no site".to_owned())),
                 "/failed" => Err(PurgeError::Failed("no disk".to_owned())),
-                _ => Ok(0),
+                _ => Ok(purged(0)),
             }
         }
     }

@@ -2,6 +2,7 @@
 //! (nginx: proxy_cache_lock, without its polling)
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -68,6 +69,9 @@ struct Flight {
     outcome: watch::Sender<Option<Outcome>>,
     /// Set by a purge: what comes of this fetch must not be stored.
     purged: Mutex<bool>,
+    /// Set by a purge that may be about it: nobody joins it any more. Changes under the lock of
+    /// the flights.
+    parted: AtomicBool,
 }
 
 impl Flights {
@@ -96,6 +100,7 @@ impl Flights {
         let mut forget = |flight: &Arc<Flight>| {
             let keep = flight.primary != primary;
             if !keep {
+                flight.parted.store(true, Ordering::Relaxed);
                 forgotten.push(Arc::clone(flight));
             }
             keep
@@ -109,6 +114,18 @@ impl Flights {
         }
     }
 
+    /// Lets nobody join what is under way: who asks from now on fetches anew. Those who wait
+    /// already get what they wait for.
+    pub fn part(&self) {
+        let mut flying = self.flying();
+        let mut parted: Vec<_> = flying.by_place.drain().map(|(_, flight)| flight).collect();
+        // One flight may answer for several places.
+        parted.sort_unstable_by_key(Arc::as_ptr);
+        parted.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        parted.iter().for_each(|flight| flight.parted.store(true, Ordering::Relaxed));
+        flying.beside.append(&mut parted);
+    }
+
     fn flying(&self) -> MutexGuard<'_, Flying> {
         lock(&self.flying)
     }
@@ -117,7 +134,7 @@ impl Flights {
 impl Flight {
     fn new(primary: KeyHash) -> Arc<Self> {
         let (outcome, purged) = (watch::Sender::new(None), Mutex::new(false));
-        Arc::new(Self { primary, outcome, purged })
+        Arc::new(Self { primary, outcome, purged, parted: AtomicBool::new(false) })
     }
 }
 
@@ -125,8 +142,11 @@ impl Permit {
     /// Answers for `at` as well, now that it is known that the response will rest there.
     pub fn also_at(&mut self, at: KeyHash) {
         if !self.places.is_empty() && !self.places.contains(&at) {
-            self.flights.flying().by_place.entry(at).or_insert_with(|| Arc::clone(&self.flight));
-            self.places.push(at);
+            let mut flying = self.flights.flying();
+            if !self.flight.parted.load(Ordering::Relaxed) {
+                flying.by_place.entry(at).or_insert_with(|| Arc::clone(&self.flight));
+                self.places.push(at);
+            }
         }
     }
 
@@ -151,7 +171,7 @@ impl Drop for Permit {
                 flying.by_place.remove(at);
             }
         }
-        if self.places.is_empty() {
+        if self.places.is_empty() || self.flight.parted.load(Ordering::Relaxed) {
             flying.beside.retain(|flight| !Arc::ptr_eq(flight, &self.flight));
         }
         drop(flying);
@@ -241,6 +261,25 @@ mod tests {
         flights.purge(KEY);
         assert!(beside.unless_purged(|| ()).is_none());
         assert!(other.unless_purged(|| ()).is_some());
+    }
+
+    #[test]
+    fn who_comes_after_a_parting_fetches_anew_and_a_purge_reaches_both() {
+        let flights = Arc::new(Flights::default());
+        let mut old = fetch(flights.join(KEY, KEY));
+        old.also_at(KeyHash(2));
+        flights.part();
+        old.also_at(KeyHash(3));
+        fetch(flights.join(KEY, KeyHash(3)));
+        let new = fetch(flights.join(KEY, KEY));
+        fetch(flights.join(KEY, KeyHash(2)));
+        wait(flights.join(KEY, KEY));
+        assert!(old.unless_purged(|| ()).is_some());
+        flights.purge(KEY);
+        assert!(old.unless_purged(|| ()).is_none());
+        assert!(new.unless_purged(|| ()).is_none());
+        drop(old);
+        assert!(flights.flying().beside.is_empty());
     }
 
     #[test]

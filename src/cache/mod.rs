@@ -7,6 +7,9 @@ pub mod fill;
 pub mod follow;
 pub mod place;
 pub mod purge;
+pub mod log;
+pub mod journal;
+pub mod list;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +17,10 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 
+use journal::Journal;
 use lock::{Flights, Permit, Turn};
+use log::{Log, Scope, Verdict};
+use purge::Counts;
 
 use crate::clock::Clock;
 use crate::config;
@@ -32,6 +38,11 @@ pub struct Zone {
     pub on_disk: bool,
     clock: Clock,
     flights: Arc<Flights>,
+    /// What was purged.
+    log: Arc<Log>,
+    /// Where that outlasts a restart.
+    journal: Option<Arc<Journal>>,
+    purges: Counts,
     /// One response's place is worked out at a time, per part of the keys.
     placing: Vec<tokio::sync::Mutex<()>>,
     /// Keys whose last answer could not be shared, and until when nobody waits for them.
@@ -43,12 +54,21 @@ pub struct Zone {
 impl Zone {
     /// Opens a zone. Never fails: one whose folder cannot be used says so and rests in memory.
     pub fn open(config: &config::Zone, clock: Clock) -> Arc<Self> {
+        let store = Tiered::open(config, clock.clone());
+        let (log, journal) = open_log(&config.name, &store, &clock);
+        let judge = Arc::clone(&log);
+        store.doom(Box::new(move |key, stored| {
+            stored.generation != judge.last() && judge.judge(key, stored, 0).0 == Verdict::Gone
+        }));
         Arc::new(Self {
             name: config.name.clone(),
-            store: Tiered::open(config, clock.clone()),
+            store,
             on_disk: config.path.is_some(),
             clock,
             flights: Arc::default(),
+            log,
+            journal,
+            purges: Counts::default(),
             placing: (0..PLACING_STRIPES).map(|_| tokio::sync::Mutex::new(())).collect(),
             hit_for_miss: Cache::new(HIT_FOR_MISS_MAX),
             uses: Cache::builder()
@@ -95,6 +115,29 @@ impl Zone {
     pub fn unmark_hit_for_miss(&self, at: KeyHash) {
         self.hit_for_miss.invalidate(&at.0);
     }
+}
+
+/// The zone's invalidation log with what earlier servers purged in it.
+fn open_log(name: &str, store: &Tiered, clock: &Clock) -> (Arc<Log>, Option<Arc<Journal>>) {
+    let Some(folder) = store.folder() else {
+        return (Arc::new(Log::new(clock.clone(), Vec::new())), None);
+    };
+    let journal = Journal::new(folder);
+    let read = journal.read();
+    let log = Log::new(clock.clone(), read.records);
+    if let Some(damage) = read.damage {
+        tracing::warn!(
+            zone = name,
+            damage,
+            "the record of purges cannot be trusted, all that is stored counts as purged"
+        );
+        log.add(&[Scope::All], false);
+        store.sweep();
+    }
+    if let Err(error) = journal.write(&log.records()) {
+        tracing::warn!(zone = name, %error, "cannot write the record of purges");
+    }
+    (Arc::new(log), Some(Arc::new(journal)))
 }
 
 /// Long enough to spare a busy uncacheable URL its queue, short enough not to notice when it

@@ -10,6 +10,7 @@ pub mod read;
 mod index;
 mod order;
 mod reclaim;
+mod walk;
 mod scan;
 mod faults;
 
@@ -103,6 +104,11 @@ impl Disk {
             scanned: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
         }))
+    }
+
+    /// The folder.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Gives the folder free.
@@ -341,6 +347,10 @@ fn block_bytes(bytes: u64) -> u64 {
 }
 
 const BLOCK_BYTES: u64 = 4096;
+/// The zone's invalidation log. It lies here, but is the business of `cache`.
+pub const JOURNAL_NAME: &str = ".larder.purges";
+/// The same while it is written anew.
+pub const JOURNAL_TEMP_NAME: &str = ".larder.purges.tmp";
 const LOCK_NAME: &str = ".larder.lock";
 const QUARANTINE_NAME: &str = ".quarantine";
 const QUARANTINE_FILES_MAX: u64 = 100;

@@ -8,7 +8,9 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use super::{BLOCK_BYTES, Disk, LOCK_NAME, QUARANTINE_NAME, is_missing};
+use super::{
+    BLOCK_BYTES, Disk, JOURNAL_NAME, JOURNAL_TEMP_NAME, LOCK_NAME, QUARANTINE_NAME, is_missing,
+};
 use crate::semantics::key::KeyHash;
 use crate::store::memory::now_s;
 
@@ -71,7 +73,7 @@ impl Disk {
             if !name[32..].starts_with(&ours) {
                 let _ = fs::remove_file(entry.path());
             }
-        } else if name != LOCK_NAME && name != QUARANTINE_NAME {
+        } else if !OUR_NAMES.contains(&name) {
             self.unknown.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -85,4 +87,5 @@ fn is_temp(name: &str) -> bool {
     all_digits && KeyHash::from_hex(hash).is_some()
 }
 
+const OUR_NAMES: [&str; 4] = [LOCK_NAME, QUARANTINE_NAME, JOURNAL_NAME, JOURNAL_TEMP_NAME];
 const FILES_AT_ONCE: u64 = 100;
