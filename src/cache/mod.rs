@@ -132,6 +132,8 @@ fn open_log(name: &str, store: &Tiered, clock: &Clock) -> (Arc<Log>, Option<Arc<
             "the record of purges cannot be trusted, all that is stored counts as purged"
         );
         log.add(&[Scope::All], false);
+    }
+    if log.records().iter().any(|record| !record.soft) {
         store.sweep();
     }
     if let Err(error) = journal.write(&log.records()) {

@@ -106,12 +106,18 @@ impl Zone {
     /// Makes everything stored under a key stale, and what is under way for it as well. How many
     /// responses there were, and whether that outlasts a restart.
     pub async fn soften(&self, key: &Key) -> (u64, bool) {
-        let mut softened = 0;
+        let softened = self.count_alive(key).await;
+        (softened, self.invalidate(&[Scope::Key(key.hash)], true).await)
+    }
+
+    /// Responses under a key, all variants, that were not purged.
+    pub async fn count_alive(&self, key: &Key) -> u64 {
+        let mut alive = 0;
         let variants = self.variants(key).await;
         for at in places(key, variants.as_deref()) {
-            softened += u64::from(self.is_alive(key, at).await);
+            alive += u64::from(self.is_alive(key, at).await);
         }
-        (softened, self.invalidate(&[Scope::Key(key.hash)], true).await)
+        alive
     }
 
     /// Purges what the scopes cover, whatever it is, by a record for each. It is over when this

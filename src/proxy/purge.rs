@@ -20,6 +20,7 @@ use super::route::{Cache, Route};
 use super::{Connection, Worker, admit, route, tags};
 use crate::body::Body;
 use crate::cache::Zone;
+use crate::cache::list::Listed;
 use crate::cache::log::Scope;
 use crate::cache::purge::{Purged, Wanted, What};
 use crate::semantics::date::Timestamp;
@@ -150,8 +151,13 @@ fn allowed<'a>(call: &Call<'_>, route: &'a Route) -> Result<&'a Arc<Cache>, Erro
 async fn by_url(call: &Call<'_>, cache: &Cache, how: How) -> Purged {
     let keys = call.keys_for_reading(cache);
     if how.dry_run {
-        let scopes = keys.iter().map(|key| Scope::Key(key.hash)).collect();
-        return by_scopes(&[(&cache.zone, scopes)], "url", how).await;
+        let mut listed = Listed::default();
+        for key in keys {
+            let alive = cache.zone.count_alive(&key).await;
+            let text = String::from_utf8_lossy(&key.text).into_owned();
+            listed.keys.extend((alive > 0).then_some((text, alive)));
+        }
+        return Purged { scope: "url", listed: Some(listed), ..Purged::default() };
     }
     let (mut responses, mut durable) = (0, true);
     for key in keys {
