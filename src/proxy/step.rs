@@ -1,6 +1,7 @@
 //! One turn of a request that is not answered yet: serve, wait, or fetch.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{Method, StatusCode};
 
@@ -24,12 +25,16 @@ pub(super) struct Step<'a> {
     pub(super) cache: &'a Arc<Cache>,
     pub(super) key: &'a Key,
     pub(super) lookup: Lookup,
+    /// Since when it has been waiting for others, if it had to.
+    pub(super) begun: Instant,
 }
 
 /// What came of it.
 pub(super) enum Taken {
     Answered(Box<Answer>),
     LookAgain,
+    /// Somebody else's fetch takes longer than `lock_age`: look again, one may overtake it.
+    OverAge,
 }
 
 impl Step<'_> {
@@ -42,15 +47,21 @@ impl Step<'_> {
                 Reuse::StaleWhileRevalidate => {
                     return Ok(answered(self.updating(found.clone())));
                 }
-                Reuse::Validate => {}
+                Reuse::Validate => {
+                    if let Some(answer) = self.held_down(found) {
+                        return Ok(answered(answer));
+                    }
+                }
             }
         }
         let at = self.at();
-        if !self.cache.settings.lock || zone.is_hit_for_miss(at) {
+        let (settings, updating) = (&self.cache.settings, self.servable_while_updating().is_some());
+        // Without a lock it still counts who fetches, where others need not wait for it.
+        if !(settings.lock || updating) || zone.is_hit_for_miss(at) {
             let permit = zone.fetch_beside(self.key.hash);
             return self.fetch(permit, None).await.map(answered);
         }
-        match zone.join(self.key.hash, at) {
+        match zone.join(self.key.hash, at, settings.lock_age) {
             Turn::Fetch(permit) => {
                 // Between our look and our turn somebody else's fetch may have ended.
                 if let Lookup::Found(found) = zone.lookup(self.key, &view.request.headers).await
@@ -64,8 +75,14 @@ impl Step<'_> {
                 if let Some(found) = self.servable_while_updating() {
                     return Ok(answered(self.updating(found.clone())));
                 }
-                let outcome = waiter.outcome(self.cache.settings.lock_timeout).await;
-                self.waited(at, outcome).await
+                let now = view.worker.proxy.clock.instant();
+                let waited = now.saturating_duration_since(self.begun);
+                let left = settings.lock_timeout.saturating_sub(waited);
+                let over_age_in = waiter.over_age_in(now, settings.lock_age);
+                match waiter.outcome(left.min(over_age_in)).await {
+                    None if over_age_in < left => Ok(Taken::OverAge),
+                    outcome => self.waited(at, outcome).await,
+                }
             }
         }
     }
@@ -182,17 +199,36 @@ impl Step<'_> {
         }
     }
 
-    /// Serves stale at once; validates behind the answer unless somebody does already.
-    fn updating(&self, found: Found) -> Answer {
-        if let Turn::Fetch(permit) = self.cache.zone.join(self.key.hash, found.at) {
-            let dont_store = self.not_to_be_stored();
-            match self.begin(permit, dont_store, CacheStatus::Expired) {
-                Ok(fetch) => fetch.run_behind(),
-                Err(error) => tracing::debug!(?error, "cannot validate behind an answer"),
-            }
+    /// What is stored, if the origin failed a moment ago and it may stand in for that.
+    fn held_down(&self, found: &Found) -> Option<Answer> {
+        let settings = &self.cache.settings;
+        let failure = self.cache.zone.held_down(found.at, settings.hold_down)?;
+        let now = self.call.view().now;
+        if !stale::may_stand_in(&found.stored, &settings.rules, failure, now) {
+            return None;
         }
+        let handling = Handling { forwarded: None, reason: Reason::HeldDown, ..self.handling() };
+        Some(self.serve(found.clone(), CacheStatus::Stale, handling))
+    }
+
+    /// Serves stale at once; validates behind the answer unless somebody does already. nginx says
+    /// STALE to the request that has it validated, UPDATING to the others.
+    fn updating(&self, found: Found) -> Answer {
+        let settings = &self.cache.settings;
         let handling = Handling { forwarded: None, reason: Reason::Updating, ..self.handling() };
-        self.serve(found, CacheStatus::Updating, handling)
+        if self.cache.zone.held_down(found.at, settings.hold_down).is_some() {
+            let handling = Handling { reason: Reason::HeldDown, ..handling };
+            return self.serve(found, CacheStatus::Stale, handling);
+        }
+        let Turn::Fetch(permit) = self.cache.zone.join(self.key.hash, found.at, settings.lock_age)
+        else {
+            return self.serve(found, CacheStatus::Updating, handling);
+        };
+        match self.begin(permit, self.not_to_be_stored(), CacheStatus::Expired) {
+            Ok(fetch) => fetch.run_behind(),
+            Err(error) => tracing::debug!(?error, "cannot validate behind an answer"),
+        }
+        self.serve(found, CacheStatus::Stale, handling)
     }
 
     fn serve(&self, found: Found, status: CacheStatus, handling: Handling) -> Answer {
