@@ -15,6 +15,7 @@
 //! ```
 
 pub mod route;
+pub mod explain;
 mod admit;
 mod call;
 mod facts;
@@ -107,6 +108,17 @@ impl Worker {
     /// Why nothing can be removed, in words for the operator.
     pub async fn purge_url(self: &Arc<Self>, url: &http::Uri) -> Result<u64, String> {
         purge::purge_url(self, url).await
+    }
+
+    /// Says what a request would get now, and why, without sending or storing anything.
+    ///
+    /// # Errors
+    /// Why there is nothing to explain, in words for the operator.
+    pub async fn explain(
+        self: &Arc<Self>,
+        request: &http::request::Parts,
+    ) -> Result<explain::Explanation, String> {
+        explain::explain(self, request).await
     }
 
     async fn answer(
