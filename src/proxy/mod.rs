@@ -143,7 +143,13 @@ impl Worker {
             connection,
             now,
         };
-        if request.method.as_str() == "PURGE" {
+        let answer = Self::routed(call, body).await;
+        // An answer of our own on a route that tells how it came about tells it as well.
+        Ok(answer.unwrap_or_else(|error| error.answer(now).told(&route.settings)))
+    }
+
+    async fn routed(call: Call<'_>, body: Incoming) -> Result<Answer, Error> {
+        if call.request.method.as_str() == "PURGE" {
             return purge::purge(&call).await;
         }
         let body = admit::body(&call, body)?;
