@@ -185,16 +185,21 @@ impl Fetch {
     fn failed(&self, error: Error) -> Fetched {
         let outcome = match &error {
             Error::Upstream(failure) => {
-                if let Some(found) = &self.stale {
-                    let hold_down = self.cache.settings.hold_down;
-                    self.cache.zone.hold_down(found.at, *failure, hold_down);
-                }
+                self.hold_down(*failure);
                 Outcome::Failed(*failure)
             }
             _ => Outcome::Abandoned,
         };
         self.permit.settle(outcome);
         Fetched::Failed(error)
+    }
+
+    /// Leaves the origin alone for a moment, as far as a stale response may stand in.
+    fn hold_down(&self, failure: Failure) {
+        if let Some(found) = &self.stale {
+            let hold_down = self.cache.settings.hold_down;
+            self.cache.zone.hold_down(found.at, failure, hold_down);
+        }
     }
 
     fn stale_stands_in_for(&self, status: StatusCode) -> bool {
@@ -256,6 +261,9 @@ impl Fetch {
     async fn pass(&self, response: Response<Body>, reason: Reason) -> Fetched {
         self.cache.zone.mark_hit_for_miss(self.at);
         self.note_refusal(&response, reason);
+        if response.status().is_server_error() {
+            self.hold_down(Failure::Status(response.status().as_u16()));
+        }
         self.permit.settle(Outcome::Alone);
         if let Some(found) = &self.stale
             && response.status().is_success()
