@@ -16,6 +16,7 @@ mod validation;
 mod partial;
 mod purge;
 mod explain;
+mod directives;
 mod disk;
 mod oracle;
 mod upstream;
