@@ -23,6 +23,7 @@ use crate::body::Body;
 use crate::cache::Zone;
 use crate::clock::Clock;
 use crate::config::{AdminAddress, Config, Limits};
+use crate::interim::Gap;
 use crate::listener::{self, Drain};
 use crate::observe::access::{AccessLog, Writer};
 use crate::proxy::route::Hosts;
@@ -205,6 +206,7 @@ impl listener::Handler for Entry {
         &self,
         request: Request<Incoming>,
         peer: &Arc<listener::Peer>,
+        _: &Gap,
     ) -> Response<Body> {
         let connection = Connection { remote: peer.remote, local: peer.local };
         self.worker.handle(&self.hosts, connection, request).await
