@@ -8,6 +8,7 @@ use http::request::Parts;
 use super::route::{Cache, Route, Site};
 use super::{Connection, Worker};
 use crate::cache::lookup::Key;
+use crate::interim::Sink;
 use crate::semantics::date::Timestamp;
 
 /// A request as the steps see it. Borrowed, so that a hit copies nothing.
@@ -36,10 +37,12 @@ pub(super) struct OwnedCall {
     path: String,
     connection: Connection,
     now: Timestamp,
+    /// Where interim responses go; `None` if the client does not understand them.
+    pub(super) interim: Option<Sink>,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn to_owned(self) -> OwnedCall {
+    pub(super) fn to_owned(self, interim: Option<Sink>) -> OwnedCall {
         OwnedCall {
             worker: Arc::clone(self.worker),
             site: Arc::clone(self.site),
@@ -49,6 +52,7 @@ impl<'a> Call<'a> {
             path: self.path.to_owned(),
             connection: self.connection,
             now: self.now,
+            interim,
         }
     }
 

@@ -106,7 +106,8 @@ impl Fetch {
     }
 
     /// Fetches; ready when it is known what comes. The rest goes on behind.
-    pub(super) async fn run(self) -> Report {
+    pub(super) async fn run(mut self) -> Report {
+        outgoing::hear_interim(&mut self.request, self.call.interim.as_ref());
         let (report, reported) = oneshot::channel();
         tokio::spawn(self.fetch(report));
         reported.await.unwrap_or_else(|_| {
@@ -115,7 +116,7 @@ impl Fetch {
         })
     }
 
-    /// Fetches for nobody in particular.
+    /// Fetches for nobody in particular, so that nobody gets the interim responses.
     pub(super) fn run_behind(self) {
         let view = self.call.view();
         view.worker.shard.count_background_fetch(self.cache.zone_number);
@@ -353,15 +354,20 @@ pub(super) fn clean(response: &mut Response<Body>, method: &Method) {
     let fields = response.headers_mut();
     // After HEAD the length frames nothing; it is what the client asked for.
     let length = (*method == Method::HEAD).then(|| fields.get(header::CONTENT_LENGTH).cloned());
-    // An origin that names a field which is not its to remove keeps the field, not the privilege.
-    if fields::remove_hop_by_hop(fields).is_err() {
-        fields.remove(header::CONNECTION);
-        let _ = fields::remove_hop_by_hop(fields);
-    }
+    remove_hop_by_hop(fields);
     if let Some(length) = length.flatten() {
         fields.insert(header::CONTENT_LENGTH, length);
     }
     fields::add_via(fields, version);
+}
+
+/// Removes what concerns the connection to an origin. An origin that names a field which is not its
+/// to remove keeps the field, not the privilege.
+pub(super) fn remove_hop_by_hop(fields: &mut HeaderMap) {
+    if fields::remove_hop_by_hop(fields).is_err() {
+        fields.remove(header::CONNECTION);
+        let _ = fields::remove_hop_by_hop(fields);
+    }
 }
 
 /// What is known of an upstream at the moment.

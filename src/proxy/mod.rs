@@ -39,6 +39,7 @@ use crate::body::Body;
 use crate::cache;
 use crate::clock::Clock;
 use crate::config::Limits;
+use crate::interim::Gap;
 use crate::observe::access;
 use crate::observe::metrics::Shard;
 use crate::semantics::date::Timestamp;
@@ -74,6 +75,15 @@ pub struct Worker {
     pub access: Option<Arc<access::Writer>>,
 }
 
+/// Who sent a request.
+#[derive(Clone, Copy)]
+pub struct Client<'a> {
+    /// How it came.
+    pub connection: Connection,
+    /// Where interim responses go, until the response is there.
+    pub gap: &'a Gap,
+}
+
 /// The two ends of the connection a request came by.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
@@ -89,13 +99,13 @@ impl Worker {
     pub async fn handle(
         self: &Arc<Self>,
         hosts: &Hosts,
-        connection: Connection,
+        client: Client<'_>,
         request: Request<Incoming>,
     ) -> Response<Body> {
         let started = self.proxy.clock.instant();
         let (request, body) = request.into_parts();
-        let seen = self.access.is_some().then(|| record::seen(&request, connection));
-        let answer = match self.answer(hosts, connection, request, body).await {
+        let seen = self.access.is_some().then(|| record::seen(&request, client.connection));
+        let answer = match self.answer(hosts, client, request, body).await {
             Ok(answer) => answer,
             Err(error) => error.answer(Timestamp::from(self.proxy.clock.now())),
         };
@@ -124,7 +134,7 @@ impl Worker {
     async fn answer(
         self: &Arc<Self>,
         hosts: &Hosts,
-        connection: Connection,
+        client: Client<'_>,
         request: http::request::Parts,
         body: Incoming,
     ) -> Result<Answer, Error> {
@@ -140,7 +150,7 @@ impl Worker {
             request: &request,
             host: &host,
             path: &path,
-            connection,
+            connection: client.connection,
             now,
         };
         let answer = Self::routed(call, body).await;
@@ -156,14 +166,14 @@ impl Worker {
         let cache = match serve::cacheable(&call, &body) {
             Ok(cache) => cache,
             Err(why) => {
-                let call = call.to_owned();
+                let call = call.to_owned(client.gap.sink());
                 return Box::pin(pass::pass(Arc::new(call), body, why)).await;
             }
         };
         match serve::from_memory(&call, cache) {
             Ok(answer) => Ok(answer),
             Err(missed) => {
-                let call = Arc::new(call.to_owned());
+                let call = Arc::new(call.to_owned(client.gap.sink()));
                 Box::pin(serve::fetch_or_wait(call, missed)).await
             }
         }
