@@ -31,7 +31,7 @@ async fn expired_with(use_stale: &str, reply: Reply) -> String {
 async fn proxy_cache_off_stores_nothing() {
     let origin = Origin::start().await;
     origin.on("/a", lasting("one"));
-    let config = crate::harness::proxy::CACHED.replace("zone = \"main\"", "zone = \"off\"");
+    let config = crate::harness::proxy::CACHED.replace("zone = \"test\"", "zone = \"off\"");
     let proxy = Proxy::with(&config, &origin).await;
     for _ in 0..2 {
         assert_eq!(proxy.get("/a").await.detail(), "cache-off");
