@@ -153,12 +153,12 @@ impl Worker {
             connection: client.connection,
             now,
         };
-        let answer = Self::routed(call, body).await;
+        let answer = Self::routed(call, client.gap, body).await;
         // An answer of our own on a route that tells how it came about tells it as well.
         Ok(answer.unwrap_or_else(|error| error.answer(now).told(&route.settings)))
     }
 
-    async fn routed(call: Call<'_>, body: Incoming) -> Result<Answer, Error> {
+    async fn routed(call: Call<'_>, gap: &Gap, body: Incoming) -> Result<Answer, Error> {
         if call.request.method.as_str() == "PURGE" {
             return purge::purge(&call).await;
         }
@@ -166,14 +166,14 @@ impl Worker {
         let cache = match serve::cacheable(&call, &body) {
             Ok(cache) => cache,
             Err(why) => {
-                let call = call.to_owned(client.gap.sink());
+                let call = call.to_owned(gap.sink());
                 return Box::pin(pass::pass(Arc::new(call), body, why)).await;
             }
         };
         match serve::from_memory(&call, cache) {
             Ok(answer) => Ok(answer),
             Err(missed) => {
-                let call = Arc::new(call.to_owned(client.gap.sink()));
+                let call = Arc::new(call.to_owned(gap.sink()));
                 Box::pin(serve::fetch_or_wait(call, missed)).await
             }
         }
