@@ -12,8 +12,11 @@ use super::read::{At, FromNode, List, Named, OrOff, Pairs, Size, Timeout, table}
 use super::report::Report;
 use super::template::Template;
 use super::tree::{Node, Value};
-use super::words::{Balance, Failure, IgnoredField, Levels, LogLevel, StatusHeader, ValidTable};
+use super::words::{
+    Balance, Failure, IgnoredField, Levels, LogLevel, RequestDirectives, StatusHeader, ValidTable,
+};
 use super::{AccessFormat, PathMatch};
+use crate::semantics::rules::Semantics;
 
 table! {
     /// A whole file.
@@ -77,6 +80,7 @@ table! {
         max_size: Size,
         min_free: Size,
         inactive: Timeout,
+        use_temp_path: bool,
     }
 }
 
@@ -158,8 +162,11 @@ table! {
 table! {
     /// `[site.route.cache]`
     Cache() {
+        semantics: Semantics,
         zone: String,
         key: Template,
+        query: Query,
+        partition: List<Template>,
         methods: List<Method>,
         convert_head: bool,
         valid: ValidTable,
@@ -168,12 +175,31 @@ table! {
         min_uses: u32,
         lock: bool,
         lock_timeout: Duration,
+        lock_age: Duration,
+        hold_down: Duration,
         use_stale: List<Failure>,
         background_update: bool,
         revalidate: bool,
         heuristic: bool,
         ignore_headers: List<IgnoredField>,
+        targeted: List<HeaderName>,
+        request_directives: RequestDirectives,
+        normalize_vary: bool,
+        max_range_offset: OrOff<Size>,
+        force_ranges: bool,
+        slice: OrOff<Size>,
+        hide_header: List<HeaderName>,
+        pass_header: List<HeaderName>,
         purge: OrOff<Purge>,
+    }
+}
+
+table! {
+    /// `query`
+    Query() {
+        sort: bool,
+        drop: List<String>,
+        keep: List<String>,
     }
 }
 

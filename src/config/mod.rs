@@ -122,6 +122,9 @@ pub struct Zone {
     pub disk_bytes_min_free: u64,
     /// An entry that nobody asked for in this time is removed, fresh or not.
     pub inactive: Duration,
+    /// Files being written lie in a folder of their own instead of beside the final ones
+    /// (nginx: use_temp_path).
+    pub use_temp_path: bool,
 }
 
 /// What a route forwards to (nginx: upstream).
@@ -219,6 +222,9 @@ pub struct Route {
     pub request_body_bytes_max: u64,
     /// The response field that carries the cache status word, if one does.
     pub status_header: Option<HeaderName>,
+    /// Response fields that clients do not get (nginx: proxy_hide_header), less those that they
+    /// get all the same (nginx: proxy_pass_header).
+    pub hide_header: Vec<HeaderName>,
     /// How it caches; `None` is not at all.
     pub cache: Option<Cache>,
     /// Who may send `PURGE`; `None` where the method is off.
@@ -263,6 +269,10 @@ pub struct Cache {
     pub zone: String,
     /// What a stored response is found by.
     pub key: Template,
+    /// What becomes of the query before it is part of the key.
+    pub query: Query,
+    /// Who asks: entries are shared only among requests with the same values.
+    pub partition: Vec<Template>,
     /// Methods that are answered from the cache; always holds GET and HEAD.
     pub methods: Vec<Method>,
     /// HEAD is sent upstream as GET, so that the whole response can be stored.
@@ -278,8 +288,32 @@ pub struct Cache {
     /// How long a request waits for another one's fetch; then it goes upstream itself, and what
     /// it gets is not stored.
     pub lock_timeout: Duration,
+    /// When a fetch takes longer than this to bring a response, the next request may fetch as
+    /// well (nginx: proxy_cache_lock_age).
+    pub lock_age: Duration,
+    /// After a failed fetch a stale entry stands in for this long before the origin is asked
+    /// again.
+    pub hold_down: Duration,
+    /// Ranges that begin at or behind this byte are passed on and not stored; `None`: the whole is
+    /// fetched for every range (nginx: proxy_cache_max_range_offset).
+    pub max_range_offset: Option<u64>,
+    /// Answers ranges even where the origin does not say that it does (nginx: proxy_force_ranges).
+    pub force_ranges: bool,
+    /// Fetches and stores responses in pieces of so many bytes (nginx: slice).
+    pub slice: Option<u64>,
     /// What may be stored and reused, and for how long.
     pub rules: Rules,
+}
+
+/// What becomes of a query before it is part of the key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Parameters are put in order.
+    pub sort: bool,
+    /// These are left out; `*` at the end stands for anything.
+    pub drop: Vec<String>,
+    /// If there are any, all others are left out.
+    pub keep: Vec<String>,
 }
 
 /// Where the operator's listener is.

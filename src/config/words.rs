@@ -11,6 +11,7 @@ use super::report::Report;
 use super::template::Template;
 use super::tree::{Node, Value};
 use super::{AccessFormat, PathMatch};
+use crate::semantics::rules::Semantics;
 
 /// How an upstream chooses among its peers.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,13 @@ pub(crate) enum IgnoredField {
     XAccelExpires,
     SetCookie,
     Vary,
+}
+
+/// Whether requests may say how fresh an answer has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestDirectives {
+    Obey,
+    Ignore,
 }
 
 /// Lengths of folder names, `1:2`.
@@ -90,6 +98,28 @@ impl FromText for IgnoredField {
             let names: Vec<_> = IGNORED_FIELDS.iter().map(|(name, _)| *name).collect();
             Problem::new(format!("`{text}` cannot be ignored")).choices(text, &names)
         })
+    }
+}
+
+impl FromText for Semantics {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        match text {
+            "rfc9111" => Ok(Self::Rfc9111),
+            "nginx" => Ok(Self::Nginx),
+            _ => Err(Problem::new(format!("unknown semantics `{text}`"))
+                .choices(text, &["rfc9111", "nginx"])),
+        }
+    }
+}
+
+impl FromText for RequestDirectives {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        match text {
+            "obey" => Ok(Self::Obey),
+            "ignore" => Ok(Self::Ignore),
+            _ => Err(Problem::new(format!("expected `obey` or `ignore`, found `{text}`"))
+                .choices(text, &["obey", "ignore"])),
+        }
     }
 }
 

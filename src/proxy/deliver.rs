@@ -91,7 +91,7 @@ pub(super) fn passed(
     status: Option<CacheStatus>,
 ) -> Answer {
     let fields = response.headers_mut();
-    for name in &FOR_PROXIES {
+    for name in &call.route.settings.hide_header {
         fields.remove(name);
     }
     if call.request.method == Method::HEAD && !response.body().is_empty() {
@@ -203,14 +203,6 @@ impl Source {
 }
 
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-
-/// What origins tell proxies and not clients (nginx: proxy_hide_header's defaults).
-const FOR_PROXIES: [HeaderName; 4] = [
-    HeaderName::from_static("x-accel-expires"),
-    HeaderName::from_static("x-accel-limit-rate"),
-    HeaderName::from_static("x-accel-buffering"),
-    HeaderName::from_static("x-accel-charset"),
-];
 
 const OF_A_BODY: [HeaderName; 5] = [
     header::CONTENT_TYPE,

@@ -183,7 +183,13 @@ impl Fetch {
 
     fn failed(&self, error: Error) -> Fetched {
         let outcome = match &error {
-            Error::Upstream(failure) => Outcome::Failed(*failure),
+            Error::Upstream(failure) => {
+                if let Some(found) = &self.stale {
+                    let hold_down = self.cache.settings.hold_down;
+                    self.cache.zone.hold_down(found.at, *failure, hold_down);
+                }
+                Outcome::Failed(*failure)
+            }
             _ => Outcome::Abandoned,
         };
         self.permit.settle(outcome);

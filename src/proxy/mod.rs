@@ -21,6 +21,7 @@ mod facts;
 mod outgoing;
 mod purge;
 mod serve;
+mod step;
 mod fetch;
 mod pass;
 mod deliver;

@@ -3,9 +3,13 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use http::HeaderName;
+
 /// The rules of one route. Plain values, made once when the configuration is loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
+    /// Whose reading of HTTP caching counts.
+    pub semantics: Semantics,
     /// Lifetimes for answers that bring none of their own, in the order they are written; the
     /// first that matches a status counts.
     pub valid: Vec<Valid>,
@@ -13,12 +17,29 @@ pub struct Rules {
     pub heuristic: Option<Heuristic>,
     /// Response fields that are not obeyed.
     pub ignore: IgnoredFields,
+    /// Response fields that say how this cache, and no other, is to handle a response; the first
+    /// that is there stands above `Cache-Control` and `Expires` (RFC 9213).
+    pub targeted: Vec<HeaderName>,
+    /// Obey `Cache-Control` of requests (RFC 9111 section 5.2.1).
+    pub request_directives: bool,
+    /// Compare what `Vary` names by what it means instead of byte by byte (RFC 9111 section 4.1).
+    pub normalize_vary: bool,
     /// When an entry that is no longer fresh may still be served.
     pub use_stale: UseStale,
     /// Ask the origin with validators for what is no longer fresh, instead of fetching it anew.
     pub revalidate: bool,
     /// Serve a stale entry that may be served stale at once, and validate it behind the answer.
     pub background_update: bool,
+}
+
+/// Whose reading of HTTP caching counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Semantics {
+    /// RFC 9111 and those that go with it.
+    #[default]
+    Rfc9111,
+    /// nginx's, as its documentation and its source have it.
+    Nginx,
 }
 
 /// One line of the `valid` table.
@@ -101,6 +122,10 @@ impl Rules {
 impl Default for Rules {
     fn default() -> Self {
         Self {
+            semantics: Semantics::default(),
+            targeted: Vec::new(),
+            request_directives: false,
+            normalize_vary: true,
             valid: Vec::new(),
             heuristic: None,
             ignore: IgnoredFields::default(),

@@ -62,6 +62,9 @@ pub fn storable(
         stale_if_error: seconds(cache_control.stale_if_error),
         no_cache: cache_control.no_cache,
         must_revalidate: must_revalidate(&cache_control),
+        generation: 0,
+        tags: Box::default(),
+        part: None,
     };
     match useless(&stored, cache_control.public, rules) {
         Some(reason) => Storable::No(reason),

@@ -31,6 +31,22 @@ pub struct Stored {
     pub no_cache: bool,
     /// Must never be served stale (RFC 9111 sections 5.2.2.2, 5.2.2.8 and 5.2.2.10).
     pub must_revalidate: bool,
+    /// Last sequence of the zone's invalidation log when it was asked for: records after it count
+    /// for it, those before do not.
+    pub generation: u64,
+    /// What it can be purged by, hashed, sorted, without repetition.
+    pub tags: Box<[u64]>,
+    /// Which part of a representation the body is, for a 206 (RFC 9111 section 3.3).
+    pub part: Option<Part>,
+}
+
+/// The place of a body within the whole representation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its first byte.
+    pub first: u64,
+    /// Bytes of the whole, if the origin said.
+    pub total: Option<u64>,
 }
 
 /// Which rule said how long a response is fresh.
@@ -107,6 +123,9 @@ pub(crate) mod tests {
             stale_if_error: Duration::ZERO,
             no_cache: false,
             must_revalidate: false,
+            generation: 0,
+            tags: Box::default(),
+            part: None,
         }
     }
 

@@ -31,6 +31,9 @@ pub(super) fn stored_with(fields: HeaderMap) -> Stored {
         stale_if_error: Duration::ZERO,
         no_cache: false,
         must_revalidate: false,
+        generation: 0,
+        tags: Box::default(),
+        part: None,
     }
 }
 
@@ -47,6 +50,7 @@ fn zone(path: &Path) -> Zone {
         disk_bytes_max: Some(64 << 20),
         disk_bytes_min_free: 0,
         inactive: Duration::from_secs(600),
+        use_temp_path: false,
     }
 }
 

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderName, Method};
 use ipnet::IpNet;
 
 use super::{Report, duration, flag, number};
-use crate::config::Cache;
 use crate::config::fault::Problem;
 use crate::config::file;
-use crate::config::read::{At, List, OrOff};
+use crate::config::read::{At, List, OrOff, Size};
 use crate::config::template::Template;
-use crate::config::words::{Failure, IgnoredField, Statuses, ValidTable};
+use crate::config::words::{Failure, IgnoredField, RequestDirectives, Statuses, ValidTable};
+use crate::config::{Cache, Query};
 use crate::semantics::rules::{Heuristic, IgnoredFields, Rules, UseStale, Valid};
 
 /// How a route caches; `None` without a zone or with `off`.
@@ -23,6 +23,8 @@ pub(super) fn cache(table: Option<&At<file::Cache>>, report: &mut Report) -> Opt
     Some(Cache {
         zone: zone.value.clone(),
         key: table.key.as_ref().map_or_else(default_key, |key| key.value.clone()),
+        query: query(table.query.as_ref()),
+        partition: templates(table.partition.as_ref()),
         methods: methods(table.methods.as_ref()),
         convert_head: flag(table.convert_head.as_ref(), true),
         bypass: templates(table.bypass.as_ref()),
@@ -30,7 +32,19 @@ pub(super) fn cache(table: Option<&At<file::Cache>>, report: &mut Report) -> Opt
         min_uses: number(table.min_uses.as_ref(), 1, 1..=u32::MAX, report),
         lock: flag(table.lock.as_ref(), true),
         lock_timeout: duration(table.lock_timeout.as_ref(), "5s"),
+        lock_age: duration(table.lock_age.as_ref(), "5s"),
+        hold_down: duration(table.hold_down.as_ref(), "1s"),
+        max_range_offset: bytes_or_off(table.max_range_offset.as_ref()),
+        force_ranges: flag(table.force_ranges.as_ref(), false),
+        slice: slice(table.slice.as_ref(), report),
         rules: Rules {
+            semantics: table.semantics.as_ref().map(|at| at.value).unwrap_or_default(),
+            targeted: targeted(table.targeted.as_ref()),
+            request_directives: table
+                .request_directives
+                .as_ref()
+                .is_some_and(|at| at.value == RequestDirectives::Obey),
+            normalize_vary: flag(table.normalize_vary.as_ref(), true),
             valid: valid(table.valid.as_ref(), report),
             ignore,
             use_stale: use_stale(table.use_stale.as_ref(), report),
@@ -39,6 +53,22 @@ pub(super) fn cache(table: Option<&At<file::Cache>>, report: &mut Report) -> Opt
             background_update: flag(table.background_update.as_ref(), false),
         },
     })
+}
+
+/// Fields that clients do not get: nginx's own, and those of `hide_header`, less `pass_header`.
+pub(super) fn hidden(table: Option<&At<file::Cache>>) -> Vec<HeaderName> {
+    let names = |list: Option<&At<List<HeaderName>>>| -> Vec<HeaderName> {
+        list.iter().flat_map(|list| list.value.values()).cloned().collect()
+    };
+    let table = table.map(|table| &table.value);
+    let passed = names(table.and_then(|table| table.pass_header.as_ref()));
+    let mut hidden: Vec<_> = HIDDEN.into_iter().filter(|name| !passed.contains(name)).collect();
+    for name in names(table.and_then(|table| table.hide_header.as_ref())) {
+        if !hidden.contains(&name) {
+            hidden.push(name);
+        }
+    }
+    hidden
 }
 
 /// Who may send `PURGE` to a route that caches.
@@ -56,6 +86,41 @@ pub(super) fn purge(table: Option<&At<file::Cache>>) -> Option<Vec<IpNet>> {
 /// Unlike nginx's, with the client's host: two sites with one upstream must not share entries.
 fn default_key() -> Template {
     Template::compile(DEFAULT_KEY).unwrap_or(Template { parts: Vec::new() })
+}
+
+fn bytes_or_off(value: Option<&At<OrOff<Size>>>) -> Option<u64> {
+    match value?.value {
+        OrOff::Off => None,
+        OrOff::On(size) => Some(size.0),
+    }
+}
+
+/// Slices smaller than this cost more in heads than they save.
+fn slice(value: Option<&At<OrOff<Size>>>, report: &mut Report) -> Option<u64> {
+    let bytes = bytes_or_off(value)?;
+    if !(SLICE_BYTES_MIN..=SLICE_BYTES_MAX).contains(&bytes) {
+        report.error(value?.span, Problem::new("must be from 4k to 1g"));
+    }
+    Some(bytes)
+}
+
+fn query(table: Option<&At<file::Query>>) -> Query {
+    let Some(table) = table.map(|table| &table.value) else { return Query::default() };
+    let names = |list: Option<&At<List<String>>>| -> Vec<String> {
+        list.iter().flat_map(|list| list.value.values()).cloned().collect()
+    };
+    Query {
+        sort: flag(table.sort.as_ref(), false),
+        drop: names(table.drop.as_ref()),
+        keep: names(table.keep.as_ref()),
+    }
+}
+
+fn targeted(list: Option<&At<List<HeaderName>>>) -> Vec<HeaderName> {
+    match list {
+        Some(list) => list.value.values().cloned().collect(),
+        None => TARGETED.to_vec(),
+    }
 }
 
 fn templates(list: Option<&At<List<Template>>>) -> Vec<Template> {
@@ -148,6 +213,21 @@ fn use_stale(list: Option<&At<List<Failure>>>, report: &mut Report) -> UseStale 
     stale
 }
 
+/// nginx: what proxy_hide_header hides without being told, but for `Date` and `Server`, which
+/// nginx writes anew and we pass on.
+const HIDDEN: [HeaderName; 4] = [
+    HeaderName::from_static("x-accel-expires"),
+    HeaderName::from_static("x-accel-limit-rate"),
+    HeaderName::from_static("x-accel-buffering"),
+    HeaderName::from_static("x-accel-charset"),
+];
+
+/// Our own target and the one for all caches of a content delivery network (RFC 9213).
+const TARGETED: [HeaderName; 2] =
+    [HeaderName::from_static("larder-cache-control"), HeaderName::from_static("cdn-cache-control")];
+
+const SLICE_BYTES_MIN: u64 = 4 << 10;
+const SLICE_BYTES_MAX: u64 = 1 << 30;
 const DEFAULT_KEY: &str = "$scheme://$host$request_uri";
 const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 

@@ -55,6 +55,7 @@ pub(super) fn route(
             bytes => bytes,
         },
         status_header: settings.status_header.and_then(|at| at.value.0),
+        hide_header: cache::hidden(settings.cache.as_ref()),
         cache,
         purge,
     })

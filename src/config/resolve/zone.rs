@@ -1,6 +1,6 @@
 //! `[zone.NAME]`. (nginx: proxy_cache_path)
 
-use super::{Report, size, timeout};
+use super::{Report, flag, size, timeout};
 use crate::config::Zone;
 use crate::config::fault::Problem;
 use crate::config::file;
@@ -40,6 +40,7 @@ fn zone(name: &At<String>, zone: &file::Zone, report: &mut Report) -> Zone {
         disk_bytes_max: zone.max_size.as_ref().map(|at| at.value.0),
         disk_bytes_min_free: size(zone.min_free.as_ref(), "0"),
         inactive: timeout(zone.inactive.as_ref(), "10m"),
+        use_temp_path: flag(zone.use_temp_path.as_ref(), false),
     }
 }
 
@@ -48,6 +49,7 @@ fn warn_of_disk_keys(zone: &file::Zone, report: &mut Report) {
         zone.levels.as_ref().map(|at| at.span),
         zone.max_size.as_ref().map(|at| at.span),
         zone.min_free.as_ref().map(|at| at.span),
+        zone.use_temp_path.as_ref().map(|at| at.span),
     ];
     for span in spans.into_iter().flatten() {
         let problem = Problem::new("has no effect in a zone without `path`");

@@ -343,7 +343,7 @@ pub const FOOTER_BYTES: usize = 56;
 /// Length of a slot before its head.
 pub const SLOT_HEAD_BYTES: usize = 72;
 /// The form described above. A file of another form is a miss.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 const SLOT_MAGIC: &[u8; 8] = b"LarderHd";
 const FOOTER_MAGIC: &[u8; 8] = b"LarderFt";

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! both kinds   u32 length, key
-//! response     u16 status, u8 lifetime_from, u8 flags (1 no_cache, 2 must_revalidate)
+//! response     u16 status, u8 lifetime_from
+//!              u8 flags (1 no_cache, 2 must_revalidate, 4 a part, 8 a part of a known whole)
 //!              u64 received in milliseconds
 //!              4 times (u64 seconds, u32 nanoseconds):
 //!              initial_age, lifetime, stale_while_revalidate, stale_if_error
+//!              u64 generation, u64 first byte of the part, u64 bytes of the whole
+//!              u32 count, then for each tag: u64
 //!              u32 count, then for each field: u16 length, name, u32 length, value
 //! variants     u64 nonce
 //!              u32 count, then for each name: u16 length, name
@@ -21,7 +24,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
-use crate::semantics::stored::{LifetimeFrom, Stored};
+use crate::semantics::stored::{LifetimeFrom, Part, Stored};
 use crate::semantics::variants::Variants;
 
 /// What a head says.
@@ -65,12 +68,17 @@ pub fn encode_response(key: &[u8], stored: &Stored) -> Vec<u8> {
     put_long(&mut out, key);
     out.put_u16_le(stored.status.as_u16());
     out.put_u8(stored.lifetime_from as u8);
-    out.put_u8(u8::from(stored.no_cache) | u8::from(stored.must_revalidate) << 1);
+    out.put_u8(flags(stored));
     out.put_u64_le(stored.received.0);
     for time in times(stored) {
         out.put_u64_le(time.as_secs());
         out.put_u32_le(time.subsec_nanos());
     }
+    out.put_u64_le(stored.generation);
+    out.put_u64_le(stored.part.map_or(0, |part| part.first));
+    out.put_u64_le(stored.part.and_then(|part| part.total).unwrap_or(0));
+    out.put_u32_le(stored.tags.len() as u32);
+    stored.tags.iter().for_each(|tag| out.put_u64_le(*tag));
     out.put_u32_le(stored.fields.len() as u32);
     for (name, value) in &stored.fields {
         put_name(&mut out, name);
@@ -110,7 +118,7 @@ fn decode_response(bytes: &mut Bytes) -> Option<Stored> {
     let status = StatusCode::from_u16(bytes.try_get_u16_le().ok()?).ok()?;
     let lifetime_from = LifetimeFrom::from_u8(bytes.try_get_u8().ok()?)?;
     let flags = bytes.try_get_u8().ok()?;
-    if flags > 3 {
+    if flags > 15 || flags & 12 == 8 {
         return None;
     }
     let received = Timestamp(bytes.try_get_u64_le().ok()?);
@@ -124,8 +132,34 @@ fn decode_response(bytes: &mut Bytes) -> Option<Stored> {
         stale_if_error: take_time(bytes)?,
         no_cache: flags & 1 != 0,
         must_revalidate: flags & 2 != 0,
+        generation: bytes.try_get_u64_le().ok()?,
+        part: decode_part(bytes, flags)?,
+        tags: decode_tags(bytes)?,
         fields: decode_fields(bytes)?,
     })
+}
+
+fn flags(stored: &Stored) -> u8 {
+    u8::from(stored.no_cache)
+        | u8::from(stored.must_revalidate) << 1
+        | u8::from(stored.part.is_some()) << 2
+        | u8::from(stored.part.is_some_and(|part| part.total.is_some())) << 3
+}
+
+/// What is not said must be zero: a head is the only way to write what it means.
+fn decode_part(bytes: &mut Bytes, flags: u8) -> Option<Option<Part>> {
+    let (first, total) = (bytes.try_get_u64_le().ok()?, bytes.try_get_u64_le().ok()?);
+    let is_part = flags & 4 != 0;
+    let has_total = flags & 8 != 0;
+    if (!is_part && first != 0) || (!has_total && total != 0) {
+        return None;
+    }
+    Some(is_part.then_some(Part { first, total: has_total.then_some(total) }))
+}
+
+fn decode_tags(bytes: &mut Bytes) -> Option<Box<[u64]>> {
+    let count = take_count(bytes, 8)?;
+    (0..count).map(|_| bytes.try_get_u64_le().ok()).collect()
 }
 
 fn decode_fields(bytes: &mut Bytes) -> Option<HeaderMap> {
@@ -209,8 +243,14 @@ pub(in crate::store) mod tests {
         let time = || (any::<u64>(), 0u32..1_000_000_000).prop_map(|(s, n)| Duration::new(s, n));
         let field = ("[a-z][a-z0-9-]{0,12}", vec(0x20u8..0x7f, 0..60));
         let numbers = (200u16..600, 0u8..6, any::<u64>(), any::<bool>(), any::<bool>());
-        (vec(field, 0..12), numbers, time(), time(), time(), time()).prop_map(
-            |(pairs, (status, from, received, no_cache, must_revalidate), a, b, c, d)| {
+        let part =
+            (any::<u64>(), any::<Option<u64>>()).prop_map(|(first, total)| Part { first, total });
+        let marks = (any::<u64>(), vec(any::<u64>(), 0..5), proptest::option::of(part));
+        let times = (time(), time(), time(), time());
+        (vec(field, 0..12), numbers, times, marks).prop_map(
+            |(pairs, (status, from, received, no_cache, must_revalidate), times, marks)| {
+                let (a, b, c, d) = times;
+                let (generation, tags, part) = marks;
                 let mut fields = HeaderMap::new();
                 for (name, value) in pairs {
                     let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
@@ -227,6 +267,9 @@ pub(in crate::store) mod tests {
                     stale_if_error: d,
                     no_cache,
                     must_revalidate,
+                    generation,
+                    tags: tags.into(),
+                    part,
                 }
             },
         )

@@ -1,0 +1,318 @@
+//! One turn of a request that is not answered yet: serve, wait, or fetch.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Method, StatusCode};
+
+use super::call::OwnedCall;
+use super::deliver::{self, Answer, Served, Source};
+use super::error::Error;
+use super::fetch::{Fetch, Fetched, Report, Wish};
+use super::route::Cache;
+use super::serve::{hit, is_fresh};
+use crate::cache::lock::{Outcome, Permit, Turn};
+use crate::cache::lookup::{Found, Key, Lookup};
+use crate::semantics::key::KeyHash;
+use crate::semantics::reason::Reason;
+use crate::semantics::reuse::{self, Reuse};
+use crate::semantics::stale::{self, Failure};
+use crate::semantics::status::{CacheStatus, Forwarded, Handling};
+
+/// One turn of a request that is not answered yet.
+pub(super) struct Step<'a> {
+    pub(super) call: &'a Arc<OwnedCall>,
+    pub(super) cache: &'a Arc<Cache>,
+    pub(super) key: &'a Key,
+    pub(super) lookup: Lookup,
+    /// Since when it has been waiting for others, if it had to.
+    pub(super) begun: Instant,
+}
+
+/// What came of it.
+pub(super) enum Taken {
+    Answered(Box<Answer>),
+    LookAgain,
+    /// Somebody else's fetch takes longer than `lock_age`: look again, one may overtake it.
+    OverAge,
+}
+
+impl Step<'_> {
+    pub(super) async fn take(self) -> Result<Taken, Error> {
+        let view = self.call.view();
+        let zone = &self.cache.zone;
+        if let Lookup::Found(found) = &self.lookup {
+            match reuse::decide(&found.stored, &self.cache.settings.rules, view.now) {
+                Reuse::Fresh => return Ok(answered(hit(&view, self.cache, found.clone()))),
+                Reuse::StaleWhileRevalidate => {
+                    return Ok(answered(self.updating(found.clone())));
+                }
+                Reuse::Validate => {
+                    if let Some(answer) = self.held_down(found) {
+                        return Ok(answered(answer));
+                    }
+                }
+            }
+        }
+        let at = self.at();
+        let (settings, updating) = (&self.cache.settings, self.servable_while_updating().is_some());
+        // Without a lock it still counts who fetches, where others need not wait for it.
+        if !(settings.lock || updating) || zone.is_hit_for_miss(at) {
+            let permit = zone.fetch_beside(self.key.hash);
+            return self.fetch(permit, None).await.map(answered);
+        }
+        match zone.join(self.key.hash, at, settings.lock_age) {
+            Turn::Fetch(permit) => {
+                // Between our look and our turn somebody else's fetch may have ended.
+                if let Lookup::Found(found) = zone.lookup(self.key, &view.request.headers).await
+                    && is_fresh(&view, self.cache, &found)
+                {
+                    return Ok(answered(hit(&view, self.cache, found)));
+                }
+                self.fetch(permit, None).await.map(answered)
+            }
+            Turn::Wait(waiter) => {
+                if let Some(found) = self.servable_while_updating() {
+                    return Ok(answered(self.updating(found.clone())));
+                }
+                let now = view.worker.proxy.clock.instant();
+                let waited = now.saturating_duration_since(self.begun);
+                let left = settings.lock_timeout.saturating_sub(waited);
+                let over_age_in = waiter.over_age_in(now, settings.lock_age);
+                match waiter.outcome(left.min(over_age_in)).await {
+                    None if over_age_in < left => Ok(Taken::OverAge),
+                    outcome => self.waited(at, outcome).await,
+                }
+            }
+        }
+    }
+
+    /// What comes of having waited for somebody else's fetch.
+    async fn waited(self, at: KeyHash, outcome: Option<Outcome>) -> Result<Taken, Error> {
+        let zone = &self.cache.zone;
+        match outcome {
+            Some(Outcome::Stream(fill)) if fill.at == at => {
+                let served = Served {
+                    stored: Arc::clone(&fill.stored),
+                    source: Source::Fill(Arc::clone(&fill)),
+                    status: self.fetched_status(),
+                    handling: Handling {
+                        forwarded_status: None,
+                        collapsed: true,
+                        reason: Reason::Collapsed,
+                        ..self.handling()
+                    },
+                };
+                Ok(answered(deliver::stored(&self.call.view(), self.cache, served)))
+            }
+            Some(Outcome::Freshened(found)) if found.at == at => {
+                let handling = Handling {
+                    collapsed: true,
+                    forwarded_status: Some(StatusCode::NOT_MODIFIED.as_u16()),
+                    reason: Reason::Revalidated,
+                    ..self.handling()
+                };
+                let answer = self.serve(found, CacheStatus::Revalidated, handling);
+                Ok(answered(answer))
+            }
+            // It rests elsewhere: another variant than ours, or ours now that the list is known.
+            Some(Outcome::Stream(_) | Outcome::Freshened(_) | Outcome::Abandoned) => {
+                Ok(Taken::LookAgain)
+            }
+            Some(Outcome::Failed(failure)) => self.failed(failure).map(answered),
+            Some(Outcome::Alone) => {
+                let permit = zone.fetch_beside(self.key.hash);
+                self.fetch(permit, None).await.map(answered)
+            }
+            None => {
+                let permit = zone.fetch_beside(self.key.hash);
+                self.fetch(permit, Some(Reason::LockTimeout)).await.map(answered)
+            }
+        }
+    }
+
+    /// Fetches, and answers with what came of it.
+    pub(super) async fn fetch(
+        self,
+        permit: Permit,
+        dont_store: Option<Reason>,
+    ) -> Result<Answer, Error> {
+        let dont_store = dont_store.or_else(|| self.not_to_be_stored());
+        let (handling, status) = (self.handling(), self.fetched_status());
+        let report = self.begin(permit, dont_store, status)?.run().await;
+        self.report(report, handling, status)
+    }
+
+    pub(super) fn report(
+        self,
+        report: Report,
+        handling: Handling,
+        status: CacheStatus,
+    ) -> Result<Answer, Error> {
+        let view = self.call.view();
+        let answer = match report.fetched {
+            Fetched::Stream { fill, first, status: code } => {
+                let handling = Handling { forwarded_status: Some(code), stored: true, ..handling };
+                let stored = Arc::clone(&fill.stored);
+                let served = Served { stored, source: Source::Fill(fill), status, handling };
+                let answer = deliver::stored(&view, self.cache, served);
+                // Held until there was somebody else to follow the fill.
+                drop(first);
+                answer
+            }
+            Fetched::Freshened(found) => {
+                let code = Some(StatusCode::NOT_MODIFIED.as_u16());
+                let reason = Reason::Revalidated;
+                let handling = Handling { forwarded_status: code, reason, ..handling };
+                self.serve(found, CacheStatus::Revalidated, handling)
+            }
+            Fetched::Pass(response, reason) => {
+                let code = Some(response.status().as_u16());
+                // A rule that told us not to look is the better explanation.
+                let reason = if status == CacheStatus::Bypass { handling.reason } else { reason };
+                let handling = Handling { forwarded_status: code, reason, ..handling };
+                deliver::passed(&view, *response, handling, Some(status))
+            }
+            Fetched::Failed(Error::Upstream(failure)) => self.failed(failure)?,
+            Fetched::Failed(error) => return Err(error),
+        };
+        Ok(answer.after(report.upstream))
+    }
+
+    /// The origin failed: what is stored stands in where that is allowed.
+    fn failed(&self, failure: Failure) -> Result<Answer, Error> {
+        let view = self.call.view();
+        let rules = &self.cache.settings.rules;
+        match &self.lookup {
+            Lookup::Found(found)
+                if stale::may_stand_in(&found.stored, rules, failure, view.now) =>
+            {
+                let code = match failure {
+                    Failure::Status(code) => Some(code),
+                    _ => None,
+                };
+                let reason = Reason::OriginFailed;
+                let handling = Handling { forwarded_status: code, reason, ..self.handling() };
+                Ok(self.serve(found.clone(), CacheStatus::Stale, handling))
+            }
+            _ => Err(Error::Upstream(failure)),
+        }
+    }
+
+    /// What is stored, if the origin failed a moment ago and it may stand in for that.
+    fn held_down(&self, found: &Found) -> Option<Answer> {
+        let settings = &self.cache.settings;
+        let failure = self.cache.zone.held_down(found.at, settings.hold_down)?;
+        let now = self.call.view().now;
+        if !stale::may_stand_in(&found.stored, &settings.rules, failure, now) {
+            return None;
+        }
+        let handling = Handling { forwarded: None, reason: Reason::HeldDown, ..self.handling() };
+        Some(self.serve(found.clone(), CacheStatus::Stale, handling))
+    }
+
+    /// Serves stale at once; validates behind the answer unless somebody does already. nginx says
+    /// STALE to the request that has it validated, UPDATING to the others.
+    fn updating(&self, found: Found) -> Answer {
+        let settings = &self.cache.settings;
+        let handling = Handling { forwarded: None, reason: Reason::Updating, ..self.handling() };
+        if self.cache.zone.held_down(found.at, settings.hold_down).is_some() {
+            let handling = Handling { reason: Reason::HeldDown, ..handling };
+            return self.serve(found, CacheStatus::Stale, handling);
+        }
+        let Turn::Fetch(permit) = self.cache.zone.join(self.key.hash, found.at, settings.lock_age)
+        else {
+            return self.serve(found, CacheStatus::Updating, handling);
+        };
+        match self.begin(permit, self.not_to_be_stored(), CacheStatus::Expired) {
+            Ok(fetch) => fetch.run_behind(),
+            Err(error) => tracing::debug!(?error, "cannot validate behind an answer"),
+        }
+        self.serve(found, CacheStatus::Stale, handling)
+    }
+
+    fn serve(&self, found: Found, status: CacheStatus, handling: Handling) -> Answer {
+        let ttl_s = ttl_s(&found, self.call);
+        let served = Served {
+            stored: found.stored,
+            source: Source::Rest(found.body),
+            status,
+            handling: Handling { ttl_s: Some(ttl_s), ..handling },
+        };
+        deliver::stored(&self.call.view(), self.cache, served)
+    }
+
+    pub(super) fn begin(
+        &self,
+        permit: Permit,
+        dont_store: Option<Reason>,
+        status: CacheStatus,
+    ) -> Result<Fetch, Error> {
+        let stale = match &self.lookup {
+            Lookup::Found(found) => Some(found.clone()),
+            Lookup::Absent { .. } | Lookup::AskDisk => None,
+        };
+        let wish = Wish { at: self.at(), stale, dont_store, status };
+        Fetch::new(self.call, self.cache, self.key, permit, wish)
+    }
+
+    /// What the request alone says against storing its answer.
+    pub(super) fn not_to_be_stored(&self) -> Option<Reason> {
+        let view = self.call.view();
+        let settings = &self.cache.settings;
+        if view.request.method == Method::HEAD && !settings.convert_head {
+            return Some(Reason::Method);
+        }
+        let absent = !matches!(self.lookup, Lookup::Found(_));
+        let few = absent
+            && settings.min_uses > 1
+            && self.cache.zone.count_use(self.at()) < settings.min_uses;
+        few.then_some(Reason::MinUses)
+    }
+
+    fn servable_while_updating(&self) -> Option<&Found> {
+        let Lookup::Found(found) = &self.lookup else { return None };
+        let allowed = self.cache.settings.rules.use_stale.updating;
+        let forbidden = found.stored.must_revalidate || found.stored.no_cache;
+        (allowed && !forbidden).then_some(found)
+    }
+
+    fn at(&self) -> KeyHash {
+        match &self.lookup {
+            Lookup::Found(found) => found.at,
+            Lookup::Absent { at, .. } => *at,
+            Lookup::AskDisk => self.key.hash,
+        }
+    }
+
+    /// nginx's word for an answer that had to be fetched.
+    fn fetched_status(&self) -> CacheStatus {
+        match &self.lookup {
+            Lookup::Found(_) => CacheStatus::Expired,
+            Lookup::Absent { .. } | Lookup::AskDisk => CacheStatus::Miss,
+        }
+    }
+
+    /// Why there is something to fetch.
+    fn handling(&self) -> Handling {
+        let (forwarded, reason) = match &self.lookup {
+            Lookup::Found(found) if found.stored.no_cache => (Forwarded::Stale, Reason::NoCache),
+            Lookup::Found(_) => (Forwarded::Stale, Reason::Expired),
+            Lookup::Absent { other_variant: true, .. } => {
+                (Forwarded::VaryMiss, Reason::OtherVariant)
+            }
+            Lookup::Absent { .. } | Lookup::AskDisk => (Forwarded::UriMiss, Reason::Absent),
+        };
+        Handling::forwarded(forwarded, reason)
+    }
+}
+
+fn answered(answer: Answer) -> Taken {
+    Taken::Answered(Box::new(answer))
+}
+
+fn ttl_s(found: &Found, call: &OwnedCall) -> i64 {
+    let now = call.view().now;
+    let stored = &found.stored;
+    stored.fresh_for(now).as_secs() as i64 - stored.stale_for(now).as_secs() as i64
+}
