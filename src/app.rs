@@ -5,6 +5,7 @@
 //! own, so that the operator is answered while the workers are busy.
 
 mod build;
+mod explain;
 mod source;
 mod signals;
 

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
+use crate::semantics::reason::Reason;
 use crate::semantics::stale::Failure;
 use crate::store::tiered::Tiered;
 
@@ -39,8 +40,23 @@ pub struct Zone {
     hit_for_miss: Cache<u128, Timestamp>,
     /// Entries whose last validation failed, how, and until when the origin is not asked again.
     held_down: Cache<u128, (Failure, Timestamp)>,
+    /// Why the last answers for these places were not stored, for whoever wants to know.
+    refusals: Cache<u128, Arc<Refusal>>,
     /// How often keys were asked for that are not stored yet.
     uses: Cache<u128, Arc<AtomicU32>>,
+}
+
+/// An answer that was not stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// When it came.
+    pub at: Timestamp,
+    /// Its status.
+    pub status: u16,
+    /// Why not.
+    pub reason: Reason,
+    /// The response field that said so, `Cache-Control: no-store`, if one did.
+    pub said: Option<String>,
 }
 
 impl Zone {
@@ -55,6 +71,7 @@ impl Zone {
             placing: (0..PLACING_STRIPES).map(|_| tokio::sync::Mutex::new(())).collect(),
             hit_for_miss: Cache::new(HIT_FOR_MISS_MAX),
             held_down: Cache::new(HELD_DOWN_MAX),
+            refusals: Cache::new(REFUSALS_MAX),
             uses: Cache::builder()
                 .max_capacity(USES_MAX)
                 .time_to_idle(config.inactive.max(Duration::from_secs(1)))
@@ -113,9 +130,20 @@ impl Zone {
         (now < until && until.since(now) <= hold_down).then_some(failure)
     }
 
+    /// Remembers why an answer for this place was not stored.
+    pub fn note_refusal(&self, at: KeyHash, refusal: Refusal) {
+        self.refusals.insert(at.0, Arc::new(refusal));
+    }
+
+    /// Why the last answer for this place was not stored, if it was not.
+    pub fn refusal(&self, at: KeyHash) -> Option<Arc<Refusal>> {
+        self.refusals.get(&at.0)
+    }
+
     /// Lets requests wait for each other again: the answer for this key can be shared after all.
     pub fn unmark_hit_for_miss(&self, at: KeyHash) {
         self.hit_for_miss.invalidate(&at.0);
+        self.refusals.invalidate(&at.0);
     }
 }
 
@@ -124,5 +152,6 @@ impl Zone {
 const HIT_FOR_MISS_FOR: Duration = Duration::from_secs(2);
 const HIT_FOR_MISS_MAX: u64 = 65_536;
 const HELD_DOWN_MAX: u64 = 65_536;
+const REFUSALS_MAX: u64 = 16_384;
 const USES_MAX: u64 = 262_144;
 const PLACING_STRIPES: usize = 64;

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod route;
+pub mod explain;
 mod admit;
 mod call;
 mod facts;
@@ -109,6 +110,17 @@ impl Worker {
         purge::purge_url(self, url).await
     }
 
+    /// Says what a request would get now, and why, without sending or storing anything.
+    ///
+    /// # Errors
+    /// Why there is nothing to explain, in words for the operator.
+    pub async fn explain(
+        self: &Arc<Self>,
+        request: &http::request::Parts,
+    ) -> Result<explain::Explanation, String> {
+        explain::explain(self, request).await
+    }
+
     async fn answer(
         self: &Arc<Self>,
         hosts: &Hosts,
@@ -131,7 +143,13 @@ impl Worker {
             connection,
             now,
         };
-        if request.method.as_str() == "PURGE" {
+        let answer = Self::routed(call, body).await;
+        // An answer of our own on a route that tells how it came about tells it as well.
+        Ok(answer.unwrap_or_else(|error| error.answer(now).told(&route.settings)))
+    }
+
+    async fn routed(call: Call<'_>, body: Incoming) -> Result<Answer, Error> {
+        if call.request.method.as_str() == "PURGE" {
             return purge::purge(&call).await;
         }
         let body = admit::body(&call, body)?;

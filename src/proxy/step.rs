@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use http::{Method, StatusCode};
 
-use super::call::OwnedCall;
+use super::call::{Call, OwnedCall};
 use super::deliver::{self, Answer, Served, Source};
 use super::error::Error;
 use super::fetch::{Fetch, Fetched, Report, Wish};
@@ -37,22 +37,47 @@ pub(super) enum Taken {
     OverAge,
 }
 
+/// What is to be done with a request for what a lookup found.
+pub(super) enum Plan<'a> {
+    /// Serve it.
+    Hit(&'a Found),
+    /// Serve it stale, and have it validated behind the answer.
+    Updating(&'a Found),
+    /// Serve it stale: the origin failed a moment ago.
+    HeldDown(&'a Found),
+    /// Ask the origin, or wait for somebody who does.
+    Ask,
+}
+
+/// Decides; changes nothing, so that `explain` can ask as well.
+pub(super) fn plan<'a>(call: &Call<'_>, cache: &Cache, lookup: &'a Lookup) -> Plan<'a> {
+    let Lookup::Found(found) = lookup else { return Plan::Ask };
+    let settings = &cache.settings;
+    let failed = || cache.zone.held_down(found.at, settings.hold_down);
+    match reuse::decide(&found.stored, &settings.rules, call.now) {
+        Reuse::Fresh => Plan::Hit(found),
+        Reuse::StaleWhileRevalidate if failed().is_some() => Plan::HeldDown(found),
+        Reuse::StaleWhileRevalidate => Plan::Updating(found),
+        Reuse::Validate => match failed() {
+            Some(failure)
+                if stale::may_stand_in(&found.stored, &settings.rules, failure, call.now) =>
+            {
+                Plan::HeldDown(found)
+            }
+            _ => Plan::Ask,
+        },
+    }
+}
+
 impl Step<'_> {
     pub(super) async fn take(self) -> Result<Taken, Error> {
         let view = self.call.view();
         let zone = &self.cache.zone;
-        if let Lookup::Found(found) = &self.lookup {
-            match reuse::decide(&found.stored, &self.cache.settings.rules, view.now) {
-                Reuse::Fresh => return Ok(answered(hit(&view, self.cache, found.clone()))),
-                Reuse::StaleWhileRevalidate => {
-                    return Ok(answered(self.updating(found.clone())));
-                }
-                Reuse::Validate => {
-                    if let Some(answer) = self.held_down(found) {
-                        return Ok(answered(answer));
-                    }
-                }
-            }
+        match plan(&view, self.cache, &self.lookup) {
+            Plan::Hit(found) => return Ok(answered(hit(&view, self.cache, found.clone()))),
+            Plan::Updating(found) => return Ok(answered(self.updating(found.clone()))),
+            Plan::HeldDown(found) => return Ok(answered(self.held_down(found.clone()))),
+            Plan::Ask => {}
         }
         let at = self.at();
         let (settings, updating) = (&self.cache.settings, self.servable_while_updating().is_some());
@@ -199,16 +224,9 @@ impl Step<'_> {
         }
     }
 
-    /// What is stored, if the origin failed a moment ago and it may stand in for that.
-    fn held_down(&self, found: &Found) -> Option<Answer> {
-        let settings = &self.cache.settings;
-        let failure = self.cache.zone.held_down(found.at, settings.hold_down)?;
-        let now = self.call.view().now;
-        if !stale::may_stand_in(&found.stored, &settings.rules, failure, now) {
-            return None;
-        }
+    fn held_down(&self, found: Found) -> Answer {
         let handling = Handling { forwarded: None, reason: Reason::HeldDown, ..self.handling() };
-        Some(self.serve(found.clone(), CacheStatus::Stale, handling))
+        self.serve(found, CacheStatus::Stale, handling)
     }
 
     /// Serves stale at once; validates behind the answer unless somebody does already. nginx says
@@ -216,10 +234,6 @@ impl Step<'_> {
     fn updating(&self, found: Found) -> Answer {
         let settings = &self.cache.settings;
         let handling = Handling { forwarded: None, reason: Reason::Updating, ..self.handling() };
-        if self.cache.zone.held_down(found.at, settings.hold_down).is_some() {
-            let handling = Handling { reason: Reason::HeldDown, ..handling };
-            return self.serve(found, CacheStatus::Stale, handling);
-        }
         let Turn::Fetch(permit) = self.cache.zone.join(self.key.hash, found.at, settings.lock_age)
         else {
             return self.serve(found, CacheStatus::Updating, handling);
@@ -293,18 +307,20 @@ impl Step<'_> {
         }
     }
 
-    /// Why there is something to fetch.
     fn handling(&self) -> Handling {
-        let (forwarded, reason) = match &self.lookup {
-            Lookup::Found(found) if found.stored.no_cache => (Forwarded::Stale, Reason::NoCache),
-            Lookup::Found(_) => (Forwarded::Stale, Reason::Expired),
-            Lookup::Absent { other_variant: true, .. } => {
-                (Forwarded::VaryMiss, Reason::OtherVariant)
-            }
-            Lookup::Absent { .. } | Lookup::AskDisk => (Forwarded::UriMiss, Reason::Absent),
-        };
-        Handling::forwarded(forwarded, reason)
+        why_asked(&self.lookup)
     }
+}
+
+/// Why there is something to ask the origin for.
+pub(super) fn why_asked(lookup: &Lookup) -> Handling {
+    let (forwarded, reason) = match lookup {
+        Lookup::Found(found) if found.stored.no_cache => (Forwarded::Stale, Reason::NoCache),
+        Lookup::Found(_) => (Forwarded::Stale, Reason::Expired),
+        Lookup::Absent { other_variant: true, .. } => (Forwarded::VaryMiss, Reason::OtherVariant),
+        Lookup::Absent { .. } | Lookup::AskDisk => (Forwarded::UriMiss, Reason::Absent),
+    };
+    Handling::forwarded(forwarded, reason)
 }
 
 fn answered(answer: Answer) -> Taken {

@@ -15,6 +15,7 @@ mod collapse;
 mod validation;
 mod partial;
 mod purge;
+mod explain;
 mod disk;
 mod oracle;
 mod upstream;

@@ -166,6 +166,20 @@ async fn a_failed_fetch_behind_an_answer_is_not_tried_again_at_once() {
 }
 
 #[tokio::test]
+async fn an_error_behind_an_answer_counts_as_a_failure() {
+    let origin = Origin::start().await;
+    let swr = "max-age=10, stale-while-revalidate=600";
+    origin.next("/a", ok("one").header("cache-control", swr));
+    origin.on("/a", Reply::status(503, "busy"));
+    let proxy = Proxy::cached_with("hold_down = \"5s\"", &origin).await;
+    proxy.get("/a").await;
+    proxy.advance_s(20);
+    assert_eq!(proxy.get("/a").await.detail(), "updating");
+    eventually("it failed", async || proxy.get("/a").await.detail() == "held-down").await;
+    assert_eq!(origin.seen("/a"), 2, "nobody asked again");
+}
+
+#[tokio::test]
 async fn without_hold_down_every_request_asks_again() {
     let origin = Origin::start().await;
     origin.next("/a", ok("one").header("cache-control", "max-age=10, stale-if-error=600"));
