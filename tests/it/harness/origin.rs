@@ -39,6 +39,8 @@ pub struct Gate(Arc<Semaphore>);
 /// What the origin answers.
 #[derive(Clone)]
 pub struct Reply {
+    /// Whole heads of 100 to 199 that are sent before.
+    interim: Vec<u8>,
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
@@ -59,6 +61,7 @@ pub fn ok(body: &str) -> Reply {
 impl Reply {
     pub fn status(status: u16, body: &str) -> Self {
         Self {
+            interim: Vec::new(),
             status,
             headers: Vec::new(),
             body: body.as_bytes().to_vec(),
@@ -89,6 +92,17 @@ impl Reply {
 
     pub fn bytes(mut self, body: Vec<u8>) -> Self {
         self.body = body;
+        self
+    }
+
+    /// Sends this response before; several in the order of the calls.
+    pub fn interim(mut self, status: u16, headers: &[(&str, &str)]) -> Self {
+        let mut head = format!("HTTP/1.1 {status} Interim\r\n");
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        self.interim.extend_from_slice(head.as_bytes());
         self
     }
 
@@ -130,8 +144,7 @@ impl Reply {
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        let framed =
-            self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let framed = self.has("content-length") || self.has("transfer-encoding");
         if self.chunked {
             head.push_str("Transfer-Encoding: chunked\r\n");
         } else if !framed && self.status != 304 && self.status != 204 {
@@ -139,6 +152,10 @@ impl Reply {
         }
         head.push_str("\r\n");
         head.into_bytes()
+    }
+
+    fn has(&self, field: &str) -> bool {
+        self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(field))
     }
 }
 
@@ -252,7 +269,9 @@ async fn answer(stream: &mut TcpStream, reply: &Reply, is_head: bool) -> bool {
         let _ = stream.write_all(raw).await;
         return false;
     }
-    if stream.write_all(&reply.head()).await.is_err() {
+    if stream.write_all(&reply.interim).await.is_err()
+        || stream.write_all(&reply.head()).await.is_err()
+    {
         return false;
     }
     if is_head || reply.status == 304 {
@@ -280,7 +299,8 @@ async fn answer(stream: &mut TcpStream, reply: &Reply, is_head: bool) -> bool {
             return false;
         }
     }
-    if reply.cut_after.is_some() {
+    // A coding that says nothing of the end ends with the connection.
+    if reply.cut_after.is_some() || reply.has("transfer-encoding") {
         return false;
     }
     !chunked || stream.write_all(b"0\r\n\r\n").await.is_ok()
