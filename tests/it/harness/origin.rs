@@ -50,7 +50,6 @@ pub struct Reply {
     cut_after: Option<usize>,
     gate: Option<Gate>,
     body_gate: Option<Gate>,
-    interim: Vec<u8>,
 }
 
 /// A 200 with this body.
@@ -71,7 +70,6 @@ impl Reply {
             cut_after: None,
             gate: None,
             body_gate: None,
-            interim: Vec::new(),
         }
     }
 
@@ -92,17 +90,6 @@ impl Reply {
 
     pub fn bytes(mut self, body: Vec<u8>) -> Self {
         self.body = body;
-        self
-    }
-
-    /// Sends this response before; several in the order of the calls.
-    pub fn interim(mut self, status: u16, headers: &[(&str, &str)]) -> Self {
-        let mut head = format!("HTTP/1.1 {status} Interim\r\n");
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str("\r\n");
-        self.interim.extend_from_slice(head.as_bytes());
         self
     }
 
@@ -269,9 +256,7 @@ async fn answer(stream: &mut TcpStream, reply: &Reply, is_head: bool) -> bool {
         let _ = stream.write_all(raw).await;
         return false;
     }
-    if stream.write_all(&reply.interim).await.is_err()
-        || stream.write_all(&reply.head()).await.is_err()
-    {
+    if stream.write_all(&reply.head()).await.is_err() {
         return false;
     }
     if is_head || reply.status == 304 {

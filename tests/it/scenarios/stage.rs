@@ -88,7 +88,7 @@ impl Stage {
 
     fn script(&mut self, always: bool, path: &str, mut reply: Reply) {
         for (status, fields) in self.interim.remove(path).unwrap_or_default() {
-            reply = reply.interim(status, &borrowed(&fields));
+            reply = reply.after(status, &borrowed(&fields));
         }
         if let Some((_, gate)) = self.slow.get(path) {
             reply = reply.behind(gate);
