@@ -43,6 +43,7 @@ use crate::interim::Gap;
 use crate::observe::access;
 use crate::observe::metrics::Shard;
 use crate::semantics::date::Timestamp;
+use crate::semantics::fields;
 use crate::upstream;
 use call::Call;
 use deliver::Answer;
@@ -135,9 +136,10 @@ impl Worker {
         self: &Arc<Self>,
         hosts: &Hosts,
         client: Client<'_>,
-        request: http::request::Parts,
+        mut request: http::request::Parts,
         body: Incoming,
     ) -> Result<Answer, Error> {
+        fields::remove_named(&mut request.headers).map_err(|_| Error::BadRequest("connection"))?;
         let host = admit::admit(&request, &self.proxy.limits)?;
         let site = hosts.find(&host).ok_or(Error::Misdirected)?;
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
