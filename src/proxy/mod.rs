@@ -15,6 +15,8 @@
 //! ```
 
 pub mod route;
+pub mod zone;
+pub mod key;
 mod admit;
 mod call;
 mod facts;
