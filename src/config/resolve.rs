@@ -8,6 +8,7 @@ mod site;
 mod route;
 mod cache;
 mod query;
+mod leaks;
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -28,6 +29,7 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
         zones: zone::zones(file.zone.as_ref(), report),
         upstreams: upstream::upstreams(file.upstream.as_ref(), report),
         used: BTreeSet::new(),
+        hostless: Vec::new(),
     };
     let defaults = file.defaults.as_ref().map(|at| at.value.clone()).unwrap_or_default();
     let sites = site::sites(file.site.as_ref(), &defaults, &mut scope, report);
@@ -52,6 +54,8 @@ struct Scope {
     upstreams: Vec<Upstream>,
     /// Zones and upstreams that a route names, as `zone api`.
     used: BTreeSet<String>,
+    /// Keys that are the same for all hosts.
+    hostless: Vec<leaks::Hostless>,
 }
 
 impl Scope {

@@ -19,7 +19,7 @@ use crate::semantics::rules::{Heuristic, IgnoredFields, Rules, UseStale, Valid};
 pub(super) fn cache(table: Option<&At<file::Cache>>, report: &mut Report) -> Option<Cache> {
     let table = &table?.value;
     let zone = table.zone.as_ref().filter(|zone| zone.value.0.literal() != Some("off"))?;
-    let ignore = ignored(table.ignore_headers.as_ref(), report);
+    let ignore = ignored(table.ignore_headers.as_ref());
     let key = table.key.as_ref().map_or_else(default_key, |key| key.value.clone());
     Some(Cache {
         zone: zone.value.0.clone(),
@@ -158,23 +158,15 @@ fn warn_of_taken(statuses: &At<Statuses>, taken: &mut BTreeSet<u16>, report: &mu
     }
 }
 
-fn ignored(list: Option<&At<List<IgnoredField>>>, report: &mut Report) -> IgnoredFields {
+fn ignored(list: Option<&At<List<IgnoredField>>>) -> IgnoredFields {
     let mut ignored = IgnoredFields::default();
-    for field in list.iter().flat_map(|list| &list.value.items) {
-        match field.value {
+    for field in list.iter().flat_map(|list| list.value.values()) {
+        match field {
             IgnoredField::CacheControl => ignored.cache_control = true,
             IgnoredField::Expires => ignored.expires = true,
             IgnoredField::XAccelExpires => ignored.x_accel_expires = true,
             IgnoredField::Vary => ignored.vary = true,
-            IgnoredField::SetCookie => {
-                ignored.set_cookie = true;
-                let problem = Problem::new("answers that set a cookie will be stored");
-                report.warn(
-                    field.span,
-                    problem
-                        .help("make sure that no cookie of this route is a secret of one client"),
-                );
-            }
+            IgnoredField::SetCookie => ignored.set_cookie = true,
         }
     }
     ignored
