@@ -1,7 +1,7 @@
 //! Which parts of a query a response does not depend on.
 //! (No-Vary-Search; draft-ietf-httpbis-no-vary-search)
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{BareItem, Dictionary, InnerList, ListEntry, Parser};
 
 use super::query::{Name, Selection, decoded};
@@ -10,8 +10,11 @@ use super::query::{Name, Selection, decoded};
 /// says nothing, or nothing that can be followed: then every query is another.
 pub fn rule(fields: &HeaderMap) -> Option<Selection> {
     let first = fields.get(NO_VARY_SEARCH)?;
+    if lines(fields).map(HeaderValue::len).sum::<usize>() > FIELD_BYTES_MAX {
+        return None;
+    }
     let mut dictionary: Dictionary = Parser::new(first.as_bytes()).parse().ok()?;
-    for line in fields.get_all(NO_VARY_SEARCH).iter().skip(1) {
+    for line in lines(fields).skip(1) {
         dictionary = Parser::new(line.as_bytes()).parse_dictionary_with_visitor(dictionary).ok()?;
     }
     let selection = selection(&dictionary)?;
@@ -20,7 +23,12 @@ pub fn rule(fields: &HeaderMap) -> Option<Selection> {
 
 /// Whether two responses say the same, to the letter.
 pub fn says_the_same(one: &HeaderMap, other: &HeaderMap) -> bool {
-    one.get_all(NO_VARY_SEARCH).iter().eq(other.get_all(NO_VARY_SEARCH))
+    lines(one).eq(lines(other))
+}
+
+/// The lines of the field.
+pub fn lines(fields: &HeaderMap) -> impl Iterator<Item = &HeaderValue> {
+    fields.get_all(NO_VARY_SEARCH).iter()
 }
 
 fn selection(dictionary: &Dictionary) -> Option<Selection> {
@@ -68,10 +76,12 @@ const NO_VARY_SEARCH: HeaderName = HeaderName::from_static("no-vary-search");
 /// Names that are followed; each costs a comparison per parameter of every request.
 const NAMES_MAX: usize = 64;
 
+/// Enough for as many names of some 60 letters: a rule is kept for each path.
+const FIELD_BYTES_MAX: usize = 4096;
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn fields(lines: &[&str]) -> HeaderMap {
         let mut fields = HeaderMap::new();

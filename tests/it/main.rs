@@ -16,6 +16,7 @@ mod validation;
 mod partial;
 mod purge;
 mod disk;
+mod keys;
 mod oracle;
 mod upstream;
 mod reasons;
