@@ -115,6 +115,8 @@ fn the_known_ways_to_give_one_client_what_is_anothers_are_warned_of() {
     check("bypass = '$cookie_s'\nkey = '$host$request_uri$cookie_s'",   &[]);
     check("partition = ['$arg_tier', '$http_accept_language']",          &["nothing in `partition` says who the client is"]);
     check("partition = ['$http_x_user', '$http_accept_language']",       &[]);
+    check("partition = '$remote_user'",                                  &["who sends a user's name gets that user's answers"]);
+    check("partition = ['$remote_user', '$http_authorization']",         &[]);
     check("query.sort = true",                                           &[]);
     check("query.sort = true\nkey = '$host$uri$arg_id'",                &["has no effect: there is no query in `key`"]);
 

@@ -180,6 +180,17 @@ fn warn_of_partition(table: &file::Cache, cache: &Cache, report: &mut Report) {
         other => other.is_secret(),
     };
     let list = table.partition.as_ref().filter(|_| !cache.partition.is_empty());
+    let proofs = || {
+        let variables = cache.partition.iter().flat_map(Template::variables);
+        variables.filter(|variable| says_authorization(variable))
+    };
+    let names_only = proofs().count() > 0 && proofs().all(|proof| *proof == Variable::RemoteUser);
+    if let Some(list) = list.filter(|_| names_only) {
+        let problem = Problem::new("who sends a user's name gets that user's answers");
+        let help =
+            "no password is checked here: use `$http_authorization` instead of `$remote_user`";
+        report.warn(list.span, problem.help(help));
+    }
     if let Some(list) = list.filter(|_| !has(&cache.partition, says_who)) {
         let problem = Problem::new("nothing in `partition` says who the client is");
         let help = "private answers go to all clients that send the same: add it to `key` instead";
