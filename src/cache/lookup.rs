@@ -101,7 +101,7 @@ impl Zone {
     }
 
     /// The list of variants under a key, if its responses vary.
-    pub(super) async fn variants(&self, key: &Key) -> Option<Arc<Variants>> {
+    pub async fn variants(&self, key: &Key) -> Option<Arc<Variants>> {
         match &self.get(key.hash, &key.text).await?.content {
             Content::Variants(variants) => Some(Arc::clone(variants)),
             Content::Response(..) => None,

@@ -211,7 +211,9 @@ pub enum HostName {
 pub struct Route {
     /// Which paths it is for.
     pub path: PathMatch,
-    /// Line of the configuration file that begins it; 0 when there is no file.
+    /// The configuration file that it is in; what stands for one when there is none.
+    pub file: String,
+    /// Line of that file that begins it; 0 when there is no file.
     pub line: usize,
     /// Where it forwards to.
     pub proxy: ProxyPass,

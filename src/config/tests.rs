@@ -232,7 +232,7 @@ fn the_tutorials_cache_is_as_the_tutorial_says() {
 #[test]
 fn the_reference_loads_and_says_the_defaults() {
     let text = reference();
-    let loaded = parse(&text, "").unwrap_or_else(|faults| panic!("{faults}"));
+    let loaded = parse(&text, "t.toml").unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(loaded.warnings, []);
     let small = config(
         "[zone.api]\n[upstream.backend]\nserver = [\"127.0.0.1:3000\", \"127.0.0.1:3001\"]\n\

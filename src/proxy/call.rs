@@ -6,6 +6,7 @@ use http::request::Parts;
 
 use super::route::{Route, Site};
 use super::{Connection, Worker};
+use crate::interim::Sink;
 use crate::semantics::date::Timestamp;
 
 /// A request as the steps see it. Borrowed, so that a hit copies nothing.
@@ -34,10 +35,12 @@ pub(super) struct OwnedCall {
     path: String,
     connection: Connection,
     now: Timestamp,
+    /// Where interim responses go; `None` if the client does not understand them.
+    pub(super) interim: Option<Sink>,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn to_owned(self) -> OwnedCall {
+    pub(super) fn to_owned(self, interim: Option<Sink>) -> OwnedCall {
         OwnedCall {
             worker: Arc::clone(self.worker),
             site: Arc::clone(self.site),
@@ -47,6 +50,7 @@ impl<'a> Call<'a> {
             path: self.path.to_owned(),
             connection: self.connection,
             now: self.now,
+            interim,
         }
     }
 

@@ -17,7 +17,8 @@ use crate::upstream;
 /// Sends a request on and its response back, as they are.
 pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Result<Answer, Error> {
     let view = call.view();
-    let request = outgoing::with_body(outgoing::request(&view)?, body);
+    let mut request = outgoing::with_body(outgoing::request(&view)?, body);
+    outgoing::hear_interim(&mut request, call.interim.as_ref());
     let clock = &view.worker.proxy.clock;
     let begun = clock.instant();
     let pool = &view.worker.pools[view.route.group_number];

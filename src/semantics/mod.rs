@@ -24,3 +24,4 @@ pub mod precondition;
 pub mod range;
 pub mod status;
 pub mod reason;
+pub mod advice;

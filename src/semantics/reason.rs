@@ -35,6 +35,9 @@ reasons! {
     Updating = "updating",
     /// Served stale because the origin failed.
     OriginFailed = "origin-failed",
+    /// Served stale because the origin failed a moment ago and is left alone until `hold_down` is
+    /// over.
+    HeldDown = "held-down",
 
     /// Fetched and stored: nothing was stored under the key.
     Absent = "absent",

@@ -7,6 +7,7 @@ mod harness;
 
 mod routing;
 mod forwarding;
+mod interim;
 mod framing;
 mod caching;
 mod storing;
@@ -15,6 +16,8 @@ mod collapse;
 mod validation;
 mod partial;
 mod purge;
+mod explain;
+mod directives;
 mod disk;
 mod keys;
 mod oracle;

@@ -45,6 +45,7 @@ pub(super) fn route(
     let proxy = item.value.proxy.as_ref().map(|proxy| proxy_pass(proxy, scope, report));
     let route = Route {
         path: item.value.path.as_ref()?.value.clone(),
+        file: report.file(item.span).to_owned(),
         line: report.line(item.span),
         proxy: proxy?,
         set_header,

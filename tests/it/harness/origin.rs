@@ -48,6 +48,7 @@ pub struct Reply {
     cut_after: Option<usize>,
     gate: Option<Gate>,
     body_gate: Option<Gate>,
+    interim: Vec<u8>,
 }
 
 /// A 200 with this body.
@@ -67,6 +68,7 @@ impl Reply {
             cut_after: None,
             gate: None,
             body_gate: None,
+            interim: Vec::new(),
         }
     }
 
@@ -111,6 +113,15 @@ impl Reply {
     /// Sends the head at once and the second half of the body only when the gate lets it.
     pub fn body_behind(mut self, gate: &Gate) -> Self {
         self.body_gate = Some(gate.clone());
+        self
+    }
+
+    /// Sends an interim response before anything else, also before a gate; after those named
+    /// already.
+    pub fn after(mut self, status: u16, fields: &[(&str, &str)]) -> Self {
+        let fields = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        let head = format!("HTTP/1.1 {status} Scripted\r\n{}\r\n", fields.collect::<String>());
+        self.interim.extend_from_slice(head.as_bytes());
         self
     }
 
@@ -228,6 +239,9 @@ impl Seen {
 
 /// Whether the connection can be used again.
 async fn answer(stream: &mut TcpStream, reply: &Reply, is_head: bool) -> bool {
+    if stream.write_all(&reply.interim).await.is_err() {
+        return false;
+    }
     if let Some(gate) = &reply.gate {
         gate.pass().await;
     }

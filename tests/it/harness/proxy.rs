@@ -73,6 +73,19 @@ impl Proxy {
         client::request(self.address, method, target, headers).await
     }
 
+    /// Sends a document to the operator's listener; the status and the answer.
+    pub async fn admin_post(&self, path: &str, document: &str) -> (u16, serde_json::Value) {
+        let to = self.admin.expect("an admin listener");
+        let length = document.len();
+        let text = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{document}"
+        );
+        let answer = client::exchange_raw(to, text.as_bytes()).await;
+        let parsed = serde_json::from_slice(&answer.body);
+        (answer.status, parsed.unwrap_or_else(|error| panic!("{error}: {answer:?}")))
+    }
+
     /// A GET of `/a` on its way, for tests in which several are.
     pub fn spawn_get(&self) -> tokio::task::JoinHandle<Response> {
         let address = self.address;
