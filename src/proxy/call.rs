@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use http::Method;
 use http::request::Parts;
 
-use super::route::{Cache, Route, Site};
+use super::route::{Route, Site};
 use super::{Connection, Worker};
-use crate::cache::lookup::Key;
 use crate::interim::Sink;
 use crate::semantics::date::Timestamp;
 
@@ -56,28 +54,6 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The key of this request in the route's cache.
-    pub(super) fn key(&self, cache: &Cache) -> Key {
-        let mut text = Vec::with_capacity(KEY_CAPACITY);
-        cache.settings.key.write(self, &mut text);
-        Key::new(text)
-    }
-
-    /// The keys under which answers to reading this request's target are stored: one, or one for
-    /// each method where the key holds the method.
-    pub(super) fn keys_for_reading(&self, cache: &Cache) -> Vec<Key> {
-        let mut request = self.request.clone();
-        let mut keys: Vec<Key> = Vec::with_capacity(2);
-        for method in [Method::GET, Method::HEAD] {
-            request.method = method;
-            let key = Call { request: &request, ..*self }.key(cache);
-            if keys.iter().all(|known| known.hash != key.hash) {
-                keys.push(key);
-            }
-        }
-        keys
-    }
-
     /// Path and query as they were sent.
     pub(super) fn request_uri(&self) -> &'a str {
         self.request.uri.path_and_query().map_or("/", |target| target.as_str())
@@ -99,6 +75,3 @@ impl OwnedCall {
         }
     }
 }
-
-/// Most keys fit without growing.
-const KEY_CAPACITY: usize = 192;

@@ -106,7 +106,7 @@ pub(super) fn passed(
         *response.body_mut() = Body::empty();
         insert_length(response.headers_mut(), length);
     }
-    let zone = call.route.cache.as_ref().map(|cache| cache.zone_number);
+    let zone = call.cache().ok().map(|cache| cache.zone_number);
     finish(call, response, handling, status, zone)
 }
 

@@ -26,6 +26,7 @@ use crate::observe::exchange::UpstreamFacts;
 use crate::semantics::date::Timestamp;
 use crate::semantics::freshness::Times;
 use crate::semantics::key::KeyHash;
+use crate::semantics::no_vary_search::says_the_same;
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::stale::{self, Failure};
@@ -214,7 +215,8 @@ impl Fetch {
 
     fn asked(&self) -> Asked {
         let view = self.call.view();
-        Asked { authorized: view.request.headers.contains_key(header::AUTHORIZATION) }
+        let authorized = view.request.headers.contains_key(header::AUTHORIZATION);
+        Asked { authorized, partitioned: self.key.partitioned }
     }
 
     fn storable(&self, response: &Response<Body>, times: Times) -> Storable {
@@ -239,7 +241,7 @@ impl Fetch {
         };
         let rules = &self.cache.settings.rules;
         match validation::freshen(&found.stored, not_modified, self.asked(), rules, times) {
-            Storable::Yes(stored) => {
+            Storable::Yes(stored) if says_the_same(&found.stored.fields, &stored.fields) => {
                 let freshen =
                     || self.cache.zone.store.freshen(found.at, &found.entry, *stored.clone());
                 let fresh = match self.permit.unless_purged(freshen) {
@@ -249,8 +251,8 @@ impl Fetch {
                 self.permit.settle(Outcome::Freshened(fresh.clone()));
                 Fetched::Freshened(fresh)
             }
-            Storable::No(_) => {
-                // Good for this answer, but not to be kept any longer.
+            _ => {
+                // Good for this answer, but not to be kept any longer, or not under this key.
                 self.cache.zone.store.remove(found.at).await;
                 self.permit.settle(Outcome::Alone);
                 Fetched::Freshened(found.clone())
@@ -302,6 +304,10 @@ impl Fetch {
             vary::names(&stored.fields).unwrap_or_default()
         };
         let view = self.call.view();
+        if let Some(key) = view.key_to_store(&self.cache, &self.key, &stored.fields) {
+            self.permit.stored_under(key.hash);
+            self.key = key;
+        }
         let at = zone.place(&self.key, names, &view.request.headers, &mut self.permit).await;
         let status = stored.status.as_u16();
         let mut body = response.into_body();

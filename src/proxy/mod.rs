@@ -15,6 +15,8 @@
 //! ```
 
 pub mod route;
+pub mod zone;
+pub mod key;
 pub mod explain;
 mod admit;
 mod call;

@@ -19,6 +19,7 @@ mod purge;
 mod explain;
 mod directives;
 mod disk;
+mod keys;
 mod oracle;
 mod upstream;
 mod reasons;
