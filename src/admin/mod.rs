@@ -6,6 +6,7 @@ pub mod server;
 pub mod routes;
 pub mod purge;
 pub mod stats;
+pub mod explain;
 pub mod client;
 
 use std::fmt;
@@ -31,6 +32,16 @@ pub trait Source: Send + Sync + 'static {
     ///
     /// Nothing was purged, or not all.
     fn purge(&self, wanted: &Wanted) -> impl Future<Output = Result<Purged, PurgeError>> + Send;
+
+    /// Says what `request`, which has a `Host`, would get now and why; does nothing else.
+    ///
+    /// # Errors
+    ///
+    /// The request is none that is served here, and why.
+    fn explain(
+        &self,
+        request: &http::request::Parts,
+    ) -> impl Future<Output = Result<explain::Explanation, String>> + Send;
 }
 
 /// Why a purge was not carried out.

@@ -219,7 +219,10 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
 
+    use http::request::Parts;
+
     use crate::admin::client::{self, Error};
+    use crate::admin::explain::Explanation;
     use crate::admin::{PurgeError, stats};
     use crate::cache::purge::{Purged, Wanted, What};
 
@@ -247,6 +250,10 @@ mod tests {
                 "/failed" => Err(PurgeError::Failed("no disk".to_owned())),
                 _ => Ok(purged(0)),
             }
+        }
+
+        async fn explain(&self, request: &Parts) -> Result<Explanation, String> {
+            Err(format!("no site for {}", request.uri))
         }
     }
 

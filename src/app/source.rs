@@ -4,6 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use http::request::Parts;
+
+use super::explain;
+use crate::admin::explain::Explanation;
 use crate::admin::stats::{self, Stats};
 use crate::admin::{PurgeError, Source};
 use crate::cache::Zone;
@@ -77,6 +81,10 @@ impl Source for OperatorView {
             tracing::info!(?wanted.what, scope = purged.scope, soft = purged.soft, "purge");
         }
         Ok(purged)
+    }
+
+    async fn explain(&self, request: &Parts) -> Result<Explanation, String> {
+        self.worker.explain(request).await.map(explain::document)
     }
 }
 

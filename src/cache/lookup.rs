@@ -7,6 +7,7 @@ use http::HeaderMap;
 
 use super::Zone;
 use super::log::Verdict;
+use super::queries::Rule;
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
@@ -20,6 +21,11 @@ pub struct Key {
     pub text: Vec<u8>,
     /// Its hash: where the key's response rests, or the list of its variants.
     pub hash: KeyHash,
+    /// It stands for other queries than the one that was sent too, on the word of a response:
+    /// what is found must say the same.
+    pub rule: Option<Arc<Rule>>,
+    /// It is one client's own: nobody else has it.
+    pub partitioned: bool,
 }
 
 /// A stored response that matches a request.
@@ -55,7 +61,12 @@ impl Key {
     /// The key with this text.
     pub fn new(text: Vec<u8>) -> Self {
         let hash = KeyHash::of(&text);
-        Self { text, hash }
+        Self { text, hash, rule: None, partitioned: false }
+    }
+
+    /// Whether a response that rests under this key may answer a request that has it.
+    pub fn admits(&self, stored: &Stored) -> bool {
+        self.rule.as_ref().is_none_or(|rule| rule.is_said_by(&stored.fields))
     }
 }
 
@@ -67,14 +78,14 @@ impl Zone {
         };
         let variants = match &entry.content {
             Content::Response(..) => {
-                let found = self.unless_purged(entry, key.hash);
+                let found = self.unless_purged(entry, key.hash, key);
                 return found.unwrap_or_else(|| self.unknown(key.hash, false));
             }
             Content::Variants(variants) => variants,
         };
         let at = variants.hash_for(&key.text, request);
         let found =
-            self.store.get_memory_at(at, now).and_then(|entry| self.unless_purged(entry, at));
+            self.store.get_memory_at(at, now).and_then(|entry| self.unless_purged(entry, at, key));
         found.unwrap_or_else(|| self.unknown(at, true))
     }
 
@@ -84,45 +95,42 @@ impl Zone {
             return Lookup::Absent { at: key.hash, other_variant: false };
         };
         let Content::Variants(variants) = &entry.content else {
-            return self.found_or_removed(entry, key.hash, false).await;
+            return self.found_or_removed(entry, key.hash, key).await;
         };
         let at = variants.hash_for(&key.text, request);
         match self.get(at, &key.text).await {
-            Some(entry) => self.found_or_removed(entry, at, true).await,
+            Some(entry) => self.found_or_removed(entry, at, key).await,
             None => Lookup::Absent { at, other_variant: true },
         }
     }
 
-    async fn found_or_removed(
-        &self,
-        entry: Arc<Entry>,
-        at: KeyHash,
-        other_variant: bool,
-    ) -> Lookup {
-        if let Some(found) = self.unless_purged(entry, at) {
+    async fn found_or_removed(&self, entry: Arc<Entry>, at: KeyHash, key: &Key) -> Lookup {
+        if let Some(found) = self.unless_purged(entry, at, key) {
             return found;
         }
         let log = Arc::clone(&self.log);
         let doomed =
             move |key: &[u8], stored: &Stored| log.judge(key, stored, 0).0 == Verdict::Gone;
         self.store.remove_if(at, doomed).await;
-        Lookup::Absent { at, other_variant }
+        Lookup::Absent { at, other_variant: at != key.hash }
     }
 
     /// What an entry says to a lookup, if it was not purged. Where nothing was purged since somebody
     /// looked last, this is two numbers compared.
-    fn unless_purged(&self, entry: Arc<Entry>, at: KeyHash) -> Option<Lookup> {
-        let Content::Response(stored, _) = &entry.content else { return Some(found(entry, at)) };
+    fn unless_purged(&self, entry: Arc<Entry>, at: KeyHash, key: &Key) -> Option<Lookup> {
+        let Content::Response(stored, _) = &entry.content else {
+            return Some(found(entry, at, key));
+        };
         let last = self.log.last();
         if stored.generation == last || entry.checked.load(Ordering::Relaxed) == last {
-            return Some(found(entry, at));
+            return Some(found(entry, at, key));
         }
         self.judged(&entry)
             .map(|judged| {
                 if !Arc::ptr_eq(&judged, &entry) {
                     self.store.exchange(at, &entry, Some(Arc::clone(&judged)));
                 }
-                found(judged, at)
+                found(judged, at, key)
             })
             .or_else(|| {
                 self.store.exchange(at, &entry, None);
@@ -157,7 +165,7 @@ impl Zone {
     }
 
     /// The list of variants under a key, if its responses vary.
-    pub(super) async fn variants(&self, key: &Key) -> Option<Arc<Variants>> {
+    pub async fn variants(&self, key: &Key) -> Option<Arc<Variants>> {
         match &self.get(key.hash, &key.text).await?.content {
             Content::Variants(variants) => Some(Arc::clone(variants)),
             Content::Response(..) => None,
@@ -181,12 +189,14 @@ impl Zone {
     }
 }
 
-fn found(entry: Arc<Entry>, at: KeyHash) -> Lookup {
+fn found(entry: Arc<Entry>, at: KeyHash, key: &Key) -> Lookup {
     match &entry.content {
-        Content::Response(stored, body) => {
+        Content::Response(stored, body) if key.admits(stored) => {
             let (stored, body) = (Arc::clone(stored), body.clone());
             Lookup::Found(Found { entry, stored, body, at })
         }
+        // Stored for its own query only.
+        Content::Response(..) => Lookup::Absent { at, other_variant: false },
         // A list where a variant should rest: damaged, so as good as absent.
         Content::Variants(_) => Lookup::Absent { at, other_variant: true },
     }

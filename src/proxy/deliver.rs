@@ -10,6 +10,7 @@ use super::call::Call;
 use super::route::Cache;
 use crate::body::Body;
 use crate::cache::fill::Fill;
+use crate::config;
 use crate::observe::exchange::UpstreamFacts;
 use crate::semantics::reason::Reason;
 use crate::semantics::status::{CacheStatus, Handling};
@@ -52,6 +53,15 @@ impl Answer {
         Self { response, cache, reason, zone: None, upstream: None }
     }
 
+    /// The same, with the field that tells the status word where the route wants one.
+    pub(super) fn told(mut self, route: &config::Route) -> Self {
+        if let (Some(name), Some(status)) = (&route.status_header, self.cache) {
+            let word = HeaderValue::from_static(status.word());
+            self.response.headers_mut().insert(name.clone(), word);
+        }
+        self
+    }
+
     /// The same, with what was asked of an upstream for it.
     pub(super) fn after(mut self, upstream: Option<UpstreamFacts>) -> Self {
         self.upstream = upstream;
@@ -90,17 +100,13 @@ pub(super) fn passed(
     handling: Handling,
     status: Option<CacheStatus>,
 ) -> Answer {
-    let fields = response.headers_mut();
-    for name in &call.route.settings.hide_header {
-        fields.remove(name);
-    }
     if call.request.method == Method::HEAD && !response.body().is_empty() {
         // It was asked for as GET; the client gets the head and the length.
         let length = http_body::Body::size_hint(response.body()).exact();
         *response.body_mut() = Body::empty();
         insert_length(response.headers_mut(), length);
     }
-    let zone = call.route.cache.as_ref().map(|cache| cache.zone_number);
+    let zone = call.cache().ok().map(|cache| cache.zone_number);
     finish(call, response, handling, status, zone)
 }
 
@@ -112,16 +118,18 @@ fn finish(
     zone: Option<usize>,
 ) -> Answer {
     let fields = response.headers_mut();
+    // As nginx does, when it is sent: what was stored before a field was hidden must not tell it.
+    for name in &call.route.settings.hide_header {
+        fields.remove(name);
+    }
     let mut text = String::with_capacity(64);
     // Writing to memory does not fail.
     let _ = write!(text, "{handling}");
     if let Ok(value) = HeaderValue::try_from(text) {
         fields.append(CACHE_STATUS, value);
     }
-    if let (Some(name), Some(status)) = (&call.route.settings.status_header, cache) {
-        fields.insert(name.clone(), HeaderValue::from_static(status.word()));
-    }
-    Answer { response, cache, reason: handling.reason, zone, upstream: None }
+    let answer = Answer { response, cache, reason: handling.reason, zone, upstream: None };
+    answer.told(&call.route.settings)
 }
 
 fn wanted(call: &Call<'_>, stored: &Stored, source: &Source) -> range::Wanted {

@@ -18,6 +18,7 @@ use super::route::Cache;
 use super::serve::any_is_true;
 use super::tags;
 use crate::body::{self, Body};
+use crate::cache::Refusal;
 use crate::cache::fill::{Fill, Writer};
 use crate::cache::follow::Follower;
 use crate::cache::lock::{Outcome, Permit};
@@ -26,13 +27,14 @@ use crate::observe::exchange::UpstreamFacts;
 use crate::semantics::date::Timestamp;
 use crate::semantics::freshness::Times;
 use crate::semantics::key::KeyHash;
+use crate::semantics::no_vary_search::says_the_same;
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::stale::{self, Failure};
 use crate::semantics::status::CacheStatus;
 use crate::semantics::storable::{Asked, Storable, storable};
 use crate::semantics::stored::Stored;
-use crate::semantics::{fields, validation, vary};
+use crate::semantics::{advice, fields, validation, vary};
 use crate::upstream;
 
 /// A fetch that is about to begin.
@@ -109,7 +111,8 @@ impl Fetch {
     }
 
     /// Fetches; ready when it is known what comes. The rest goes on behind.
-    pub(super) async fn run(self) -> Report {
+    pub(super) async fn run(mut self) -> Report {
+        outgoing::hear_interim(&mut self.request, self.call.interim.as_ref());
         let (report, reported) = oneshot::channel();
         tokio::spawn(self.fetch(report));
         reported.await.unwrap_or_else(|_| {
@@ -118,7 +121,7 @@ impl Fetch {
         })
     }
 
-    /// Fetches for nobody in particular.
+    /// Fetches for nobody in particular, so that nobody gets the interim responses.
     pub(super) fn run_behind(self) {
         let view = self.call.view();
         view.worker.shard.count_background_fetch(self.cache.zone_number);
@@ -190,11 +193,22 @@ impl Fetch {
 
     fn failed(&self, error: Error) -> Fetched {
         let outcome = match &error {
-            Error::Upstream(failure) => Outcome::Failed(*failure),
+            Error::Upstream(failure) => {
+                self.hold_down(*failure);
+                Outcome::Failed(*failure)
+            }
             _ => Outcome::Abandoned,
         };
         self.permit.settle(outcome);
         Fetched::Failed(error)
+    }
+
+    /// Leaves the origin alone for a moment, as far as a stale response may stand in.
+    fn hold_down(&self, failure: Failure) {
+        if let Some(found) = &self.stale {
+            let hold_down = self.cache.settings.hold_down;
+            self.cache.zone.hold_down(found.at, failure, hold_down);
+        }
     }
 
     fn stale_stands_in_for(&self, status: StatusCode) -> bool {
@@ -208,7 +222,8 @@ impl Fetch {
 
     fn asked(&self) -> Asked {
         let view = self.call.view();
-        Asked { authorized: view.request.headers.contains_key(header::AUTHORIZATION) }
+        let authorized = view.request.headers.contains_key(header::AUTHORIZATION);
+        Asked { authorized, partitioned: self.key.partitioned }
     }
 
     fn storable(&self, response: &Response<Body>, times: Times) -> Storable {
@@ -233,7 +248,7 @@ impl Fetch {
         };
         let rules = &self.cache.settings.rules;
         match validation::freshen(&found.stored, not_modified, self.asked(), rules, times) {
-            Storable::Yes(stored) => {
+            Storable::Yes(stored) if says_the_same(&found.stored.fields, &stored.fields) => {
                 let (zone, stored) = (&self.cache.zone, self.dated(*stored));
                 let may_store = zone.may_store(&self.key.text, &stored);
                 let freshen = || zone.store.freshen(found.at, &found.entry, stored.clone());
@@ -245,8 +260,8 @@ impl Fetch {
                 self.permit.settle(Outcome::Freshened(fresh.clone()));
                 Fetched::Freshened(fresh)
             }
-            Storable::No(_) => {
-                // Good for this answer, but not to be kept any longer.
+            _ => {
+                // Good for this answer, but not to be kept any longer, or not under this key.
                 self.cache.zone.store.remove(found.at).await;
                 self.permit.settle(Outcome::Alone);
                 Fetched::Freshened(found.clone())
@@ -263,6 +278,10 @@ impl Fetch {
     /// Passes a response on that is not stored. What it replaces must not be found any more.
     async fn pass(&self, response: Response<Body>, reason: Reason) -> Fetched {
         self.cache.zone.mark_hit_for_miss(self.at);
+        self.note_refusal(&response, reason);
+        if response.status().is_server_error() {
+            self.hold_down(Failure::Status(response.status().as_u16()));
+        }
         self.permit.settle(Outcome::Alone);
         if let Some(found) = &self.stale
             && response.status().is_success()
@@ -271,6 +290,17 @@ impl Fetch {
             self.cache.zone.store.remove(found.at).await;
         }
         Fetched::Pass(Box::new(response), reason)
+    }
+
+    fn note_refusal(&self, response: &Response<Body>, reason: Reason) {
+        let said = advice::field_of(reason).and_then(|name| {
+            let value = response.headers().get(&name)?.as_bytes();
+            let value = String::from_utf8_lossy(&value[..value.len().min(SAID_BYTES_MAX)]);
+            Some(format!("{name}: {value}"))
+        });
+        let at = Timestamp::from(self.call.view().worker.proxy.clock.now());
+        let refusal = Refusal { at, status: response.status().as_u16(), reason, said };
+        self.cache.zone.note_refusal(self.at, refusal);
     }
 
     async fn store(
@@ -289,6 +319,10 @@ impl Fetch {
             vary::names(&stored.fields).unwrap_or_default()
         };
         let view = self.call.view();
+        if let Some(key) = view.key_to_store(&self.cache, &self.key, &stored.fields) {
+            self.permit.stored_under(key.hash);
+            self.key = key;
+        }
         let at = zone.place(&self.key, names, &view.request.headers, &mut self.permit).await;
         let status = stored.status.as_u16();
         let mut body = response.into_body();
@@ -341,15 +375,20 @@ pub(super) fn clean(response: &mut Response<Body>, method: &Method) {
     let fields = response.headers_mut();
     // After HEAD the length frames nothing; it is what the client asked for.
     let length = (*method == Method::HEAD).then(|| fields.get(header::CONTENT_LENGTH).cloned());
-    // An origin that names a field which is not its to remove keeps the field, not the privilege.
-    if fields::remove_hop_by_hop(fields).is_err() {
-        fields.remove(header::CONNECTION);
-        let _ = fields::remove_hop_by_hop(fields);
-    }
+    remove_hop_by_hop(fields);
     if let Some(length) = length.flatten() {
         fields.insert(header::CONTENT_LENGTH, length);
     }
     fields::add_via(fields, version);
+}
+
+/// Removes what concerns the connection to an origin. An origin that names a field which is not its
+/// to remove keeps the field, not the privilege.
+pub(super) fn remove_hop_by_hop(fields: &mut HeaderMap) {
+    if fields::remove_hop_by_hop(fields).is_err() {
+        fields.remove(header::CONNECTION);
+        let _ = fields::remove_hop_by_hop(fields);
+    }
 }
 
 /// What is known of an upstream at the moment.
@@ -366,3 +405,6 @@ fn tell(report: oneshot::Sender<Report>, fetched: Fetched, upstream: Option<Upst
     // The client may have gone; what was fetched is stored all the same.
     let _ = report.send(Report { fetched, upstream });
 }
+
+/// Of a response field that is remembered for `explain`.
+const SAID_BYTES_MAX: usize = 200;

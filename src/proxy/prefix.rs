@@ -50,6 +50,9 @@ impl<'a> Prefix<'a> {
     /// # Errors
     /// The key has something before the URL that a purge cannot know, or no URL at all.
     pub(super) fn keys(&self, call: &Call<'_>, cache: &Cache) -> Result<Vec<Vec<u8>>, NoPrefix> {
+        if self.query.is_some() && !cache.settings.query.is_all() {
+            return Err(NoPrefix::no_query());
+        }
         let mut request = call.request.clone();
         let mut keys = Vec::with_capacity(2);
         for method in [Method::GET, Method::HEAD] {
@@ -100,15 +103,18 @@ impl<'a> Prefix<'a> {
                 unknown => return Err(NoPrefix::unknown(unknown)),
             }
         }
-        Err(NoPrefix(if in_query {
-            "the key of its route does not hold the query as it is".to_owned()
-        } else {
-            "the key of its route does not hold the URL".to_owned()
-        }))
+        if in_query {
+            return Err(NoPrefix::no_query());
+        }
+        Err(NoPrefix("the key of its route does not hold the URL".to_owned()))
     }
 }
 
 impl NoPrefix {
+    fn no_query() -> Self {
+        Self("the key of its route does not hold the query as it is".to_owned())
+    }
+
     fn unknown(variable: &Variable) -> Self {
         let name = |kind: &str, name: &str| format!("${kind}_{}", name.replace('-', "_"));
         let variable = match variable {

@@ -33,19 +33,20 @@ use crate::semantics::reason::Reason;
 /// # Errors
 /// 405 where the route does not purge, 403 for a client that may not.
 pub(super) async fn purge(call: &Call<'_>) -> Result<Answer, Error> {
-    let cache = allowed(call, call.route)?;
+    let caches = allowed(call, call.route)?;
     let fields = &call.request.headers;
     let how = How { soft: is_soft(fields), dry_run: false };
     let tags = tags::texts(fields);
     let purged = if !tags.is_empty() {
-        Ok(by_tags(&cache.zone, &tags, how).await)
+        Ok(by_tags(caches.iter().map(|cache| &cache.zone), &tags, how).await)
     } else if call.request.uri.query().is_none() && call.request_uri().ends_with('*') {
         let prefix = Prefix::of(call);
-        let routes = prefix.routes(call.site).into_iter().filter(|route| route.cache.is_some());
+        let routes = prefix.routes(call.site).into_iter();
+        let routes = routes.filter(|route| !route.caching.all().is_empty());
         let caches = routes.map(|route| allowed(call, route)).collect::<Result<Vec<_>, _>>()?;
-        by_prefix(call, &prefix, &caches, how).await
+        by_prefix(call, &prefix, &caches.concat(), how).await
     } else {
-        Ok(by_url(call, cache, how).await)
+        Ok(by_url(call, caches, how).await)
     };
     let client = call.connection.remote.ip().to_canonical();
     let uri = call.request_uri();
@@ -74,7 +75,10 @@ pub(super) async fn on_word(worker: &Arc<Worker>, wanted: &Wanted) -> Result<Pur
     match &wanted.what {
         What::Url(url) => purge_url(worker, url, false, how).await,
         What::Prefix(url) => purge_url(worker, url, true, how).await,
-        What::Tags(tags, zone) => Ok(by_tags(named(zones, zone.as_deref())?, tags, how).await),
+        What::Tags(tags, zone) => {
+            let zone = named(zones, zone.as_deref())?;
+            Ok(by_tags(std::iter::once(zone), tags, how).await)
+        }
         What::All(zone) => {
             let zone = named(zones, zone.as_deref())?;
             Ok(by_scopes(&[(zone, vec![Scope::All])], "all", how).await)
@@ -123,7 +127,7 @@ async fn purge_url(
     if is_prefix {
         let prefix = Prefix::of(&call);
         let routes = prefix.routes(site).into_iter();
-        let caches: Vec<_> = routes.filter_map(|route| route.cache.as_ref()).collect();
+        let caches: Vec<_> = routes.flat_map(|route| route.caching.all()).cloned().collect();
         if caches.is_empty() {
             return Err(no_cache());
         }
@@ -131,13 +135,16 @@ async fn purge_url(
             .await
             .map_err(|problem| problem.to_string());
     }
-    let cache = route.cache.as_ref().ok_or_else(no_cache)?;
-    Ok(by_url(&call, cache, how).await)
+    match route.caching.all() {
+        [] => Err(no_cache()),
+        caches => Ok(by_url(&call, caches, how).await),
+    }
 }
 
-/// The cache of a route, where it may be purged by whoever sent the request.
-fn allowed<'a>(call: &Call<'_>, route: &'a Route) -> Result<&'a Arc<Cache>, Error> {
-    let (Some(cache), Some(allowed)) = (&route.cache, &route.settings.purge) else {
+/// The caches of a route, where they may be purged by whoever sent the request.
+fn allowed<'a>(call: &Call<'_>, route: &'a Route) -> Result<&'a [Arc<Cache>], Error> {
+    let caches = route.caching.all();
+    let Some(allowed) = route.settings.purge.as_ref().filter(|_| !caches.is_empty()) else {
         return Err(Error::MethodNotAllowed);
     };
     let client = call.connection.remote.ip().to_canonical();
@@ -145,14 +152,17 @@ fn allowed<'a>(call: &Call<'_>, route: &'a Route) -> Result<&'a Arc<Cache>, Erro
         tracing::warn!(%client, "purge refused: not an allowed address");
         return Err(Error::Forbidden);
     }
-    Ok(cache)
+    Ok(caches)
 }
 
-async fn by_url(call: &Call<'_>, cache: &Cache, how: How) -> Purged {
-    let keys = call.keys_for_reading(cache);
+/// From every zone that may have it.
+async fn by_url(call: &Call<'_>, caches: &[Arc<Cache>], how: How) -> Purged {
+    let keys = caches
+        .iter()
+        .flat_map(|cache| call.keys_for_reading(cache).into_iter().map(move |key| (cache, key)));
     if how.dry_run {
         let mut listed = Listed::default();
-        for key in keys {
+        for (cache, key) in keys {
             let alive = cache.zone.count_alive(&key).await;
             let text = String::from_utf8_lossy(&key.text).into_owned();
             listed.keys.extend((alive > 0).then_some((text, alive)));
@@ -160,7 +170,7 @@ async fn by_url(call: &Call<'_>, cache: &Cache, how: How) -> Purged {
         return Purged { scope: "url", listed: Some(listed), ..Purged::default() };
     }
     let (mut responses, mut durable) = (0, true);
-    for key in keys {
+    for (cache, key) in keys {
         if how.soft {
             let (softened, lasts) = cache.zone.soften(&key).await;
             responses += softened;
@@ -173,7 +183,7 @@ async fn by_url(call: &Call<'_>, cache: &Cache, how: How) -> Purged {
         scope: "url",
         soft: how.soft,
         responses: Some(responses),
-        zones: vec![cache.zone.name.clone()],
+        zones: caches.iter().map(|cache| cache.zone.name.clone()).collect(),
         not_durable: !durable,
         listed: None,
     }
@@ -182,7 +192,7 @@ async fn by_url(call: &Call<'_>, cache: &Cache, how: How) -> Purged {
 async fn by_prefix(
     call: &Call<'_>,
     prefix: &Prefix<'_>,
-    caches: &[&Arc<Cache>],
+    caches: &[Arc<Cache>],
     how: How,
 ) -> Result<Purged, NoPrefix> {
     let mut zones: Vec<(&Arc<Zone>, Vec<Scope>)> = Vec::new();
@@ -200,11 +210,17 @@ async fn by_prefix(
     Ok(by_scopes(&zones, "prefix", how).await)
 }
 
-async fn by_tags(zone: &Arc<Zone>, tags: &[String], how: How) -> Purged {
+async fn by_tags<'a>(
+    zones: impl Iterator<Item = &'a Arc<Zone>>,
+    tags: &[String],
+    how: How,
+) -> Purged {
     let mut tags: Vec<_> = tags.iter().map(|tag| tags::of_text(tag)).collect();
     tags.sort_unstable();
     tags.dedup();
-    by_scopes(&[(zone, tags.into_iter().map(Scope::Tag).collect())], "tag", how).await
+    let scopes: Vec<_> = tags.into_iter().map(Scope::Tag).collect();
+    let zones: Vec<_> = zones.map(|zone| (zone, scopes.clone())).collect();
+    by_scopes(&zones, "tag", how).await
 }
 
 async fn by_scopes(zones: &[(&Arc<Zone>, Vec<Scope>)], scope: &'static str, how: How) -> Purged {

@@ -4,6 +4,7 @@ pub mod memory;
 pub mod tiered;
 pub mod keeper;
 pub mod disk;
+mod secret;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

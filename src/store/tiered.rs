@@ -4,9 +4,9 @@
 //! fails no request: every fault of the disk is a miss, a counter and a log line.
 
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
 use tracing::warn;
@@ -15,11 +15,12 @@ use super::disk::Disk;
 use super::disk::write::Spool;
 use super::keeper::{Doom, Doomed, Keeper, Stop};
 use super::memory::Memory;
-use super::{Body, Content, Entry};
+use super::{Body, Content, Entry, secret};
 use crate::clock::Clock;
 use crate::config;
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
+use crate::semantics::secret::Secret;
 use crate::semantics::stored::Stored;
 
 /// The store of one zone. Shared by all threads; dropping it stops its own threads and forgets
@@ -35,6 +36,10 @@ pub struct Tiered {
     stop: Arc<Stop>,
     doom: Arc<Doom>,
     threads: Vec<JoinHandle<()>>,
+    name: String,
+    /// The folder, if it can be used.
+    folder: Option<PathBuf>,
+    secret: OnceLock<Secret>,
 }
 
 /// What a zone holds, and what went wrong.
@@ -88,6 +93,7 @@ impl Tiered {
                 (None, Some(error.to_string()))
             }
         };
+        let folder = zone.path.clone().filter(|_| disk.is_some());
         let (stop, doom) = (Arc::<Stop>::default(), Arc::<Doom>::default());
         let keeper = Keeper {
             memory: Arc::clone(&memory),
@@ -112,6 +118,26 @@ impl Tiered {
             stop,
             doom,
             threads: threads.into_iter().flatten().collect(),
+            name: zone.name.clone(),
+            folder,
+            secret: OnceLock::new(),
+        })
+    }
+
+    /// What secrets in keys are hashed with: the same as long as what is stored under them lasts.
+    /// Reads or writes a file when it is called for the first time.
+    pub fn secret(&self) -> &Secret {
+        self.secret.get_or_init(|| {
+            // Without a folder, what is stored does not outlive the process anyway.
+            let Some(folder) = &self.folder else { return secret::of_this_process() };
+            secret::kept_in(folder).unwrap_or_else(|error| {
+                let (zone, path) = (&self.name, folder.display());
+                warn!(
+                    zone, %path, %error,
+                    "cannot keep the secret, what is stored under keys with it is lost at the next start"
+                );
+                secret::of_this_process()
+            })
         })
     }
 
@@ -261,7 +287,7 @@ impl Tiered {
 
     /// The folder of the disk tier, if that is in use.
     pub fn folder(&self) -> Option<&Path> {
-        self.disk.as_ref().map(|disk| disk.root())
+        self.folder.as_deref()
     }
 
     /// Bytes of the largest body this zone can take.

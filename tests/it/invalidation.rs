@@ -303,7 +303,7 @@ async fn what_was_made_stale_obeys_the_rules_for_stale() {
     assert_eq!(proxy.line("/kept").await, "200 STALE one");
     assert_eq!(proxy.get("/strict").await.status, 502);
     origin.on("/swr", lasting("two"));
-    assert_eq!(proxy.line("/swr").await, "200 UPDATING one");
+    assert_eq!(proxy.line("/swr").await, "200 STALE one");
     eventually("it is fetched behind", async || proxy.line("/swr").await == "200 HIT two").await;
     origin.on("/304", Reply::status(304, "").header("cache-control", "max-age=50"));
     assert_eq!(proxy.line("/304").await, "200 REVALIDATED one");
@@ -323,7 +323,7 @@ async fn the_operators_stale_rules_cover_what_was_made_stale() {
     let proxy = Proxy::cached_with(lines, &origin).await;
     proxy.get("/a").await;
     purge(&proxy, Door::Command, What::All, true).await;
-    assert_eq!(proxy.line("/a").await, "200 UPDATING one");
+    assert_eq!(proxy.line("/a").await, "200 STALE one");
     eventually("it is fetched behind", async || proxy.line("/a").await == "200 HIT two").await;
     purge(&proxy, Door::Command, What::All, false).await;
     origin.on("/a", Reply::hang_up());
