@@ -25,6 +25,7 @@ mod step;
 mod fetch;
 mod pass;
 mod deliver;
+mod partial;
 mod error;
 mod record;
 

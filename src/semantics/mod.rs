@@ -19,5 +19,7 @@ pub mod date;
 pub mod fields;
 pub mod precondition;
 pub mod range;
+pub mod multipart;
+pub mod partial;
 pub mod status;
 pub mod reason;

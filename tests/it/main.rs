@@ -14,6 +14,7 @@ mod vary;
 mod collapse;
 mod validation;
 mod partial;
+mod ranges;
 mod purge;
 mod disk;
 mod oracle;
