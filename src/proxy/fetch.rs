@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::call::OwnedCall;
 use super::error::{self, Error};
+use super::extent::{self, Extent};
 use super::outgoing;
 use super::route::Cache;
 use super::serve::any_is_true;
@@ -29,10 +30,9 @@ use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::stale::{self, Failure};
 use crate::semantics::status::CacheStatus;
-use crate::semantics::storable::{Asked, Storable, storable};
+use crate::semantics::storable::{Asked, Storable};
 use crate::semantics::stored::Stored;
 use crate::semantics::{fields, validation, vary};
-use crate::upstream;
 
 /// A fetch that is about to begin.
 pub(super) struct Fetch {
@@ -47,6 +47,8 @@ pub(super) struct Fetch {
     dont_store: Option<Reason>,
     /// The word for the answer that this fetch is for.
     status: CacheStatus,
+    /// How much is asked for.
+    extent: Extent,
     request: Request<()>,
 }
 
@@ -60,6 +62,8 @@ pub(super) struct Wish {
     pub(super) dont_store: Option<Reason>,
     /// The word for the answer that comes of it.
     pub(super) status: CacheStatus,
+    /// How much is asked for.
+    pub(super) extent: Extent,
 }
 
 /// What came of a fetch.
@@ -100,8 +104,8 @@ impl Fetch {
         let mut request = outgoing::request(&call.view())?;
         outgoing::ask_for_all(&mut request, cache.settings.convert_head);
         let (call, cache, key) = (Arc::clone(call), Arc::clone(cache), key.clone());
-        let Wish { at, stale, dont_store, status } = wish;
-        Ok(Self { call, cache, key, permit, at, stale, dont_store, status, request })
+        let Wish { at, stale, dont_store, status, extent } = wish;
+        Ok(Self { call, cache, key, permit, at, stale, dont_store, status, extent, request })
     }
 
     /// Fetches; ready when it is known what comes. The rest goes on behind.
@@ -123,22 +127,13 @@ impl Fetch {
     }
 
     async fn fetch(mut self, report: oneshot::Sender<Report>) {
-        let (worker, route) = {
-            let view = self.call.view();
-            (Arc::clone(view.worker), Arc::clone(view.route))
-        };
+        let worker = Arc::clone(self.call.view().worker);
         let clock = &worker.proxy.clock;
         let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));
         let validating = self.make_conditional();
         let request = std::mem::replace(&mut self.request, Request::new(()));
         let method = request.method().clone();
-        let sent = upstream::send(
-            &route.group,
-            &worker.pools[route.group_number],
-            outgoing::with_body(request, Body::empty()),
-            &route.settings.timeout,
-        )
-        .await;
+        let sent = self.extent.send(&self.call, request).await;
         let times = Times { requested, received: Timestamp::from(clock.now()) };
         let facts = |peer: Option<&Arc<str>>| facts(peer, clock.instant(), begun);
         let reply = match sent {
@@ -163,6 +158,12 @@ impl Fetch {
             return tell(report, fetched, upstream);
         }
         match self.storable(&response, times) {
+            Storable::Yes(stored)
+                if extent::is_less(&self.call, &self.cache, &self.key, &stored).await =>
+            {
+                let fetched = self.pass(response, Reason::Partial).await;
+                tell(report, fetched, upstream);
+            }
             Storable::No(reason) => {
                 let fetched = self.pass(response, reason).await;
                 tell(report, fetched, upstream);
@@ -216,7 +217,7 @@ impl Fetch {
             return Storable::No(Reason::TooLarge);
         }
         let rules = &self.cache.settings.rules;
-        storable(self.asked(), response.status(), response.headers(), rules, times)
+        self.extent.storable(self.asked(), response, rules, times)
     }
 
     /// The origin says that what is stored is still good.
@@ -247,7 +248,9 @@ impl Fetch {
 
     /// Passes a response on that is not stored. What it replaces must not be found any more.
     async fn pass(&self, response: Response<Body>, reason: Reason) -> Fetched {
-        self.cache.zone.mark_hit_for_miss(self.at);
+        if self.extent.is_shared() {
+            self.cache.zone.mark_hit_for_miss(self.at);
+        }
         self.permit.settle(Outcome::Alone);
         if let Some(found) = &self.stale
             && response.status().is_success()
@@ -267,31 +270,40 @@ impl Fetch {
     ) {
         let zone = Arc::clone(&self.cache.zone);
         let rules = &self.cache.settings.rules;
-        let shareable = reuse::decide(&stored, rules, stored.received) == Reuse::Fresh;
+        let is_slice = matches!(self.extent, Extent::Slice(_));
+        let shareable = reuse::decide(&stored, rules, stored.received) == Reuse::Fresh
+            && (stored.part.is_none() || is_slice);
         let names = if rules.ignore.vary {
             Vec::new()
         } else {
             vary::names(&stored.fields).unwrap_or_default()
         };
         let view = self.call.view();
-        let at = zone.place(&self.key, names, &view.request.headers, &mut self.permit).await;
+        let key = self.extent.key(&stored, &self.key);
+        let at = zone.place(key, names, &view.request.headers, &mut self.permit).await;
         let status = stored.status.as_u16();
         let mut body = response.into_body();
         let length = body.size_hint().exact();
-        let mut writer = Writer::begin(&zone, self.permit, &self.key.text, at, stored, length);
+        let mut writer = Writer::begin(&zone, self.permit, &key.text, at, stored, length);
         let fill = Arc::clone(writer.fill());
         if shareable {
             zone.unmark_hit_for_miss(self.at);
             writer.permit().settle(Outcome::Stream(Arc::clone(&fill)));
         } else {
-            zone.mark_hit_for_miss(self.at);
+            if self.extent.is_shared() {
+                zone.mark_hit_for_miss(self.at);
+            }
             writer.permit().settle(Outcome::Alone);
         }
         let first = fill.follow(0..u64::MAX);
-        tell(report, Fetched::Stream { fill, first, status }, upstream);
+        let following = Fetched::Stream { fill: Arc::clone(&fill), first, status };
+        tell(report, following, upstream);
         match pump(&mut body, &mut writer).await {
             Ok(bytes) => {
-                if writer.complete().await {
+                let stored = &fill.stored;
+                if extent::is_less(&self.call, &self.cache, &self.key, stored).await {
+                    writer.discard();
+                } else if writer.complete().await {
                     let number = self.cache.zone_number;
                     view.worker.shard.count_stored(number, self.status, bytes);
                 }

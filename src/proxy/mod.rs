@@ -26,6 +26,8 @@ mod fetch;
 mod pass;
 mod deliver;
 mod partial;
+mod extent;
+mod slice;
 mod error;
 mod record;
 

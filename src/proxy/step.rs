@@ -7,7 +7,9 @@ use http::{Method, StatusCode};
 use super::call::OwnedCall;
 use super::deliver::{self, Answer, Served, Source};
 use super::error::Error;
+use super::extent::Extent;
 use super::fetch::{Fetch, Fetched, Report, Wish};
+use super::partial;
 use super::route::Cache;
 use super::serve::{hit, is_fresh};
 use crate::cache::lock::{Outcome, Permit, Turn};
@@ -24,6 +26,8 @@ pub(super) struct Step<'a> {
     pub(super) cache: &'a Arc<Cache>,
     pub(super) key: &'a Key,
     pub(super) lookup: Lookup,
+    /// How much is fetched, where something is.
+    pub(super) extent: Extent,
 }
 
 /// What came of it.
@@ -33,7 +37,8 @@ pub(super) enum Taken {
 }
 
 impl Step<'_> {
-    pub(super) async fn take(self) -> Result<Taken, Error> {
+    pub(super) async fn take(mut self) -> Result<Taken, Error> {
+        self.set_part_aside();
         let view = self.call.view();
         let zone = &self.cache.zone;
         if let Lookup::Found(found) = &self.lookup {
@@ -45,6 +50,13 @@ impl Step<'_> {
                 Reuse::Validate => {}
             }
         }
+        let is_slice = matches!(self.extent, Extent::Slice(_));
+        if !is_slice && Extent::passes(&view, self.cache) {
+            self.extent = Extent::AsAsked;
+            self.lookup = Lookup::Absent { at: self.at(), other_variant: false };
+            let permit = zone.fetch_beside(self.key.hash);
+            return self.fetch(permit, None).await.map(answered);
+        }
         let at = self.at();
         if !self.cache.settings.lock || zone.is_hit_for_miss(at) {
             let permit = zone.fetch_beside(self.key.hash);
@@ -55,6 +67,7 @@ impl Step<'_> {
                 // Between our look and our turn somebody else's fetch may have ended.
                 if let Lookup::Found(found) = zone.lookup(self.key, &view.request.headers).await
                     && is_fresh(&view, self.cache, &found)
+                    && self.is_enough(&found)
                 {
                     return Ok(answered(hit(&view, self.cache, found)));
                 }
@@ -74,7 +87,7 @@ impl Step<'_> {
     async fn waited(self, at: KeyHash, outcome: Option<Outcome>) -> Result<Taken, Error> {
         let zone = &self.cache.zone;
         match outcome {
-            Some(Outcome::Stream(fill)) if fill.at == at => {
+            Some(Outcome::Stream(fill)) if fill.at == at || self.extent.takes(&fill) => {
                 let served = Served {
                     stored: Arc::clone(&fill.stored),
                     source: Source::Fill(Arc::clone(&fill)),
@@ -88,7 +101,7 @@ impl Step<'_> {
                 };
                 Ok(answered(deliver::stored(&self.call.view(), self.cache, served)))
             }
-            Some(Outcome::Freshened(found)) if found.at == at => {
+            Some(Outcome::Freshened(found)) if found.at == at && self.is_enough(&found) => {
                 let handling = Handling {
                     collapsed: true,
                     forwarded_status: Some(StatusCode::NOT_MODIFIED.as_u16()),
@@ -216,7 +229,8 @@ impl Step<'_> {
             Lookup::Found(found) => Some(found.clone()),
             Lookup::Absent { .. } | Lookup::AskDisk => None,
         };
-        let wish = Wish { at: self.at(), stale, dont_store, status };
+        let extent = self.extent.clone();
+        let wish = Wish { at: self.at(), stale, dont_store, status, extent };
         Fetch::new(self.call, self.cache, self.key, permit, wish)
     }
 
@@ -232,6 +246,19 @@ impl Step<'_> {
             && settings.min_uses > 1
             && self.cache.zone.count_use(self.at()) < settings.min_uses;
         few.then_some(Reason::MinUses)
+    }
+
+    /// A part that has not what is asked for is no answer; it may be the beginning of one.
+    fn set_part_aside(&mut self) {
+        let Lookup::Found(found) = &self.lookup else { return };
+        if !self.is_enough(found) {
+            self.extent = Extent::completing(&self.call.view(), found);
+            self.lookup = Lookup::Absent { at: found.at, other_variant: false };
+        }
+    }
+
+    fn is_enough(&self, found: &Found) -> bool {
+        matches!(self.extent, Extent::Slice(_)) || partial::is_enough(&self.call.view(), found)
     }
 
     fn servable_while_updating(&self) -> Option<&Found> {
@@ -260,6 +287,12 @@ impl Step<'_> {
     /// Why there is something to fetch.
     fn handling(&self) -> Handling {
         let (forwarded, reason) = match &self.lookup {
+            _ if matches!(self.extent, Extent::AsAsked) => {
+                (Forwarded::Request, Reason::RangeOffset)
+            }
+            _ if matches!(self.extent, Extent::RestOf(_)) => {
+                (Forwarded::Partial, Reason::Incomplete)
+            }
             Lookup::Found(found) if found.stored.no_cache => (Forwarded::Stale, Reason::NoCache),
             Lookup::Found(_) => (Forwarded::Stale, Reason::Expired),
             Lookup::Absent { other_variant: true, .. } => {

@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_part_without_a_type_has_no_line_for_it() {
-        let found = Multipart::new(&[0..1], 9, None, 1).unwrap();
+        let found = Multipart::new(&[0..1, 3..4], 9, None, 1).unwrap();
         assert!(!String::from_utf8_lossy(&found.heads[0]).contains("Content-Type"));
     }
 }

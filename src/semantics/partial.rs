@@ -103,6 +103,9 @@ pub fn completes(
 /// The fields of a whole that was put together: those that came last count.
 pub fn combined_fields(stored: &HeaderMap, last: &HeaderMap) -> HeaderMap {
     let mut fields = stored.clone();
+    // What says when and by which way a response came is that of the last.
+    fields.remove(header::DATE);
+    fields.remove(header::VIA);
     for name in last.keys() {
         fields.remove(name);
         for value in last.get_all(name) {
