@@ -97,7 +97,7 @@ pub(super) fn passed(
         *response.body_mut() = Body::empty();
         insert_length(response.headers_mut(), length);
     }
-    partial::cut_passed(call, &mut response);
+    partial::cut_if_forced(call, &mut response);
     let zone = call.route.cache.as_ref().map(|cache| cache.zone_number);
     finish(call, response, handling, status, zone)
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 
 use super::call::{Call, OwnedCall};
@@ -43,6 +43,9 @@ impl Extent {
     /// What completes a part that was found and is not enough: its rest, if the answer can be of
     /// use, else everything.
     pub(super) fn completing(call: &Call<'_>, found: &Found) -> Self {
+        if call.request.method != Method::GET {
+            return Self::Whole;
+        }
         let length = partial::length(&found.body);
         match parts::rest(&found.stored, length) {
             // A stale part is worth the question only if the answer can prove that it fits.
@@ -59,7 +62,8 @@ impl Extent {
     pub(super) fn passes(call: &Call<'_>, cache: &Cache) -> bool {
         let Some(offset) = cache.settings.max_range_offset else { return false };
         let value = call.request.headers.get(header::RANGE);
-        value.is_some_and(|value| range::begins_behind(value.as_bytes(), offset))
+        let is_get = call.request.method == Method::GET;
+        is_get && value.is_some_and(|value| range::begins_behind(value.as_bytes(), offset))
     }
 
     /// Whether requests for other parts could make use of what is asked for like this.

@@ -32,17 +32,31 @@ pub(super) fn as_wanted(
 }
 
 /// Cuts the one range that the client wants out of a whole response that is passed on, where the
-/// operator forces ranges. What comes is of use once only, so several ranges get the whole.
-pub(super) fn cut_passed(call: &Call<'_>, response: &mut Response<Body>) {
-    let forced = call.route.cache.as_ref().is_some_and(|cache| cache.settings.force_ranges);
-    let (true, Some(value)) = (forced && response.status() == StatusCode::OK, asked(call)) else {
-        return;
-    };
-    let Some(length) = http_body::Body::size_hint(response.body()).exact() else { return };
-    if !precondition::if_range_holds(&call.request.headers, response.headers()) {
-        return;
+/// operator forces ranges.
+pub(super) fn cut_if_forced(call: &Call<'_>, response: &mut Response<Body>) {
+    if call.route.cache.as_ref().is_some_and(|cache| cache.settings.force_ranges) {
+        cut_passed(call, response);
     }
-    cut(response, length, range::wanted(value.as_bytes(), length));
+}
+
+/// Cuts the one range that the client wants out of a whole response that is passed on. What comes
+/// is of use once only, so several ranges get the whole.
+pub(super) fn cut_passed(call: &Call<'_>, response: &mut Response<Body>) {
+    let Some(length) = http_body::Body::size_hint(response.body()).exact() else { return };
+    if response.status() == StatusCode::OK {
+        let wanted = wanted_of_whole(call, response.headers(), length);
+        cut(response, length, wanted);
+    }
+}
+
+/// What the client wants of a whole of this length, if it is still what its condition names.
+pub(super) fn wanted_of_whole(call: &Call<'_>, fields: &HeaderMap, length: u64) -> Wanted {
+    match asked(call) {
+        Some(value) if precondition::if_range_holds(&call.request.headers, fields) => {
+            range::wanted(value.as_bytes(), length)
+        }
+        _ => Wanted::Whole,
+    }
 }
 
 /// Makes a whole response of this length the range that is wanted of it.
@@ -82,17 +96,15 @@ pub(super) fn length(body: &store::Body) -> u64 {
 }
 
 fn wanted(call: &Call<'_>, cache: &Cache, stored: &Stored, source: &Source) -> Wanted {
-    let Some(value) = asked(call) else { return Wanted::Whole };
-    let Some(length) = source.length() else { return Wanted::Whole };
+    let (Some(_), Some(length)) = (asked(call), source.length()) else { return Wanted::Whole };
     if stored.part.is_some() {
         // A part that was just fetched and is not what was asked for is passed on as it came.
         return wanted_of_part(call, stored, length).map_or(Wanted::Whole, Wanted::Part);
     }
-    let applies = stored.status == StatusCode::OK
-        && may_cut(cache, &stored.fields)
-        && precondition::if_range_holds(&call.request.headers, &stored.fields);
-    match range::wanted(value.as_bytes(), length) {
-        _ if !applies => Wanted::Whole,
+    if stored.status != StatusCode::OK || !may_cut(cache, &stored.fields) {
+        return Wanted::Whole;
+    }
+    match wanted_of_whole(call, &stored.fields, length) {
         Wanted::Several(parts) if !can_give(source, &parts) => Wanted::Whole,
         wanted => wanted,
     }
@@ -106,7 +118,7 @@ fn wanted_of_part(call: &Call<'_>, stored: &Stored, length: u64) -> Option<Range
 }
 
 /// The client's `Range`. Only a GET has one (RFC 9110 section 14.2), and only one line of it.
-fn asked<'a>(call: &Call<'a>) -> Option<&'a HeaderValue> {
+pub(super) fn asked<'a>(call: &Call<'a>) -> Option<&'a HeaderValue> {
     let value = call.request.headers.get(header::RANGE)?;
     let lines = call.request.headers.get_all(header::RANGE).iter().count();
     (call.request.method == Method::GET && lines == 1).then_some(value)
@@ -178,7 +190,7 @@ fn unsatisfiable(response: &mut Response<Body>, source: &Source) {
     insert_content_range(response.headers_mut(), content);
 }
 
-fn insert_content_range(fields: &mut HeaderMap, content: String) {
+pub(super) fn insert_content_range(fields: &mut HeaderMap, content: String) {
     if let Ok(content) = HeaderValue::try_from(content) {
         fields.insert(header::CONTENT_RANGE, content);
     }

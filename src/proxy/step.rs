@@ -53,7 +53,6 @@ impl Step<'_> {
         let is_slice = matches!(self.extent, Extent::Slice(_));
         if !is_slice && Extent::passes(&view, self.cache) {
             self.extent = Extent::AsAsked;
-            self.lookup = Lookup::Absent { at: self.at(), other_variant: false };
             let permit = zone.fetch_beside(self.key.hash);
             return self.fetch(permit, None).await.map(answered);
         }
@@ -226,8 +225,9 @@ impl Step<'_> {
         status: CacheStatus,
     ) -> Result<Fetch, Error> {
         let stale = match &self.lookup {
-            Lookup::Found(found) => Some(found.clone()),
-            Lookup::Absent { .. } | Lookup::AskDisk => None,
+            // Its validators would be for the whole.
+            Lookup::Found(found) if self.extent.is_shared() => Some(found.clone()),
+            _ => None,
         };
         let extent = self.extent.clone();
         let wish = Wish { at: self.at(), stale, dont_store, status, extent };
