@@ -1,5 +1,7 @@
 //! Arguments -> command; does nothing itself.
 
+mod examples;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +13,10 @@ use http::Uri;
 use http::uri::Authority;
 
 use crate::config::{AdminAddress, units};
+use examples::{
+    CHECK_EXAMPLES, DEMO_EXAMPLES, EXAMPLES, EXPLAIN_EXAMPLES, PURGE_EXAMPLES, SERVE_EXAMPLES,
+    STATS_EXAMPLES,
+};
 
 /// What the operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -353,54 +359,6 @@ fn admin(text: &str) -> Result<AdminAddress, String> {
 const CONFIG_VARIABLE: &str = "LARDER_CONFIG";
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 const ADMIN_DEFAULT: &str = "127.0.0.1:9145";
-
-const EXAMPLES: &str = "\
-Examples:
-  larder demo                                 see it work
-  larder serve --to http://127.0.0.1:3000     put it in front of a server
-  larder serve -c /etc/larder/config.toml     as a configuration says
-  larder -t -c /etc/larder/config.toml        check a configuration (as nginx -t)
-
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 the server is not running";
-
-const SERVE_EXAMPLES: &str = "\
-Examples:
-  larder serve --to http://127.0.0.1:3000
-  larder serve --to http://127.0.0.1:3000 --listen 0.0.0.0:80 --cache-dir /var/cache/larder
-  larder serve --to http://127.0.0.1:3000 --valid 10m     for an API that says nothing of caching
-  larder serve --to http://127.0.0.1:3000 --cache-dir none --admin unix:/run/larder.sock
-  larder serve -c /etc/larder/config.toml";
-
-const CHECK_EXAMPLES: &str = "\
-Examples:
-  larder check -c /etc/larder/config.toml
-  larder check -q -c larder.toml && systemctl reload larder";
-
-const DEMO_EXAMPLES: &str = "\
-Examples:
-  larder demo
-  larder demo --listen 127.0.0.1:0 --admin none";
-
-const STATS_EXAMPLES: &str = "\
-Examples:
-  larder stats
-  larder stats --admin unix:/run/larder.sock
-  larder stats --json | jq .zones.main.hit_ratio";
-
-const PURGE_EXAMPLES: &str = "\
-Examples:
-  larder purge http://127.0.0.1:8080/api/products
-  larder purge --prefix http://127.0.0.1:8080/api/products/
-  larder purge --tag product-17 --tag prices --soft
-  larder purge --all --zone api --dry-run
-  larder purge 'https://www.example.com/search?q=jam' --admin unix:/run/larder.sock";
-
-const EXPLAIN_EXAMPLES: &str = "\
-Examples:
-  larder explain http://127.0.0.1:8080/api/products
-  larder explain http://127.0.0.1:8080/api/greeting -H 'Accept-Language: fr'
-  larder explain http://127.0.0.1:8080/api/orders --method POST
-  larder explain http://127.0.0.1:8080/api/products --json | jq .now";
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ pub mod lock;
 pub mod fill;
 pub mod follow;
 pub mod place;
+pub mod slices;
 pub mod purge;
 pub mod log;
 pub mod journal;

@@ -97,8 +97,10 @@ impl Zone {
             let there = self.store.remove(at).await;
             purged += u64::from(alive && there);
         }
-        if variants.is_some() {
-            self.store.remove(key.hash).await;
+        if let Some(variants) = variants {
+            let listed = self.store.remove(key.hash).await;
+            // A list without variants is what all slices of a response hang on.
+            purged += u64::from(listed && variants.hashes.is_empty());
         }
         purged
     }
@@ -107,7 +109,11 @@ impl Zone {
     /// responses there were, and whether that outlasts a restart.
     pub async fn soften(&self, key: &Key) -> (u64, bool) {
         let softened = self.count_alive(key).await;
-        (softened, self.invalidate(&[Scope::Key(key.hash)], true).await)
+        let mut scopes = vec![Scope::Key(key.hash)];
+        if self.variants(key).await.is_some_and(|list| list.hashes.is_empty()) {
+            scopes.push(Scope::prefix(&[&key.text[..], SLICE_MARK].concat()));
+        }
+        (softened, self.invalidate(&scopes, true).await)
     }
 
     /// Responses under a key, all variants, that were not purged.
@@ -117,7 +123,7 @@ impl Zone {
         for at in places(key, variants.as_deref()) {
             alive += u64::from(self.is_alive(key, at).await);
         }
-        alive
+        alive + u64::from(variants.is_some_and(|list| list.hashes.is_empty()))
     }
 
     /// Purges what the scopes cover, whatever it is, by a record for each. It is over when this
@@ -194,6 +200,9 @@ impl Zone {
         }
     }
 }
+
+/// Behind the key of a whole in those of its slices, and in no other key.
+pub const SLICE_MARK: &[u8] = b"\0bytes=";
 
 /// Where responses under a key rest.
 fn places(key: &Key, variants: Option<&Variants>) -> Vec<KeyHash> {

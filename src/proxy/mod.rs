@@ -28,8 +28,13 @@ mod tags;
 mod serve;
 mod step;
 mod fetch;
+mod incoming;
 mod pass;
 mod deliver;
+mod partial;
+mod extent;
+mod slice;
+mod stitch;
 mod error;
 mod record;
 
@@ -177,6 +182,10 @@ impl Worker {
                 return Box::pin(pass::pass(Arc::new(call), body, why)).await;
             }
         };
+        if let Some(bytes) = slice::bytes(&call, cache) {
+            let call = Arc::new(call.to_owned(gap.sink()));
+            return Box::pin(slice::serve(call, Arc::clone(cache), bytes)).await;
+        }
         match serve::from_memory(&call, cache) {
             Ok(answer) => Ok(answer),
             Err(missed) => {
