@@ -688,3 +688,25 @@ async fn what_was_purged_leaves_the_disk_and_the_memory() {
     assert_eq!(proxy.get("/ab").await.status, 500);
     assert!(entries().await.0 <= 2, "{:?}", entries().await);
 }
+
+#[tokio::test]
+async fn slices_are_purged_with_their_whole() {
+    for what in [What::Url("/a"), What::Prefix("/"), What::Tag("red"), What::All] {
+        for soft in [false, true] {
+            let origin = Origin::start().await;
+            let reply = lasting("").bytes(vec![7; 10_000]).ranged().header("etag", "\"1\"");
+            origin.on("/a", reply.header("cache-tag", "red"));
+            let proxy = Proxy::cached_with("slice = \"4k\"", &origin).await;
+            let hits = async || proxy.get("/a").await.cache() == "HIT";
+            eventually("it is stored", hits).await;
+            let before = origin.seen("/a");
+            purge(&proxy, Door::Admin, what, soft).await;
+            let response = proxy.get("/a").await;
+            let case = format!("{what:?} soft {soft}");
+            assert!(response.complete && response.body.len() == 10_000, "{case}");
+            assert_ne!(response.cache(), "HIT", "{case}");
+            assert!(origin.seen("/a") >= before + 3, "{case}: every slice is asked for");
+            eventually("it is stored again", hits).await;
+        }
+    }
+}
