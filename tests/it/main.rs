@@ -15,6 +15,7 @@ mod collapse;
 mod validation;
 mod partial;
 mod ranges;
+mod slices;
 mod purge;
 mod disk;
 mod oracle;
