@@ -11,6 +11,7 @@ use super::partial;
 use super::route::Cache;
 use crate::body::Body;
 use crate::cache::fill::Fill;
+use crate::config;
 use crate::observe::exchange::UpstreamFacts;
 use crate::semantics::precondition;
 use crate::semantics::reason::Reason;
@@ -53,6 +54,15 @@ impl Answer {
         Self { response, cache, reason, zone: None, upstream: None }
     }
 
+    /// The same, with the field that tells the status word where the route wants one.
+    pub(super) fn told(mut self, route: &config::Route) -> Self {
+        if let (Some(name), Some(status)) = (&route.status_header, self.cache) {
+            let word = HeaderValue::from_static(status.word());
+            self.response.headers_mut().insert(name.clone(), word);
+        }
+        self
+    }
+
     /// The same, with what was asked of an upstream for it.
     pub(super) fn after(mut self, upstream: Option<UpstreamFacts>) -> Self {
         self.upstream = upstream;
@@ -87,10 +97,6 @@ pub(super) fn passed(
     handling: Handling,
     status: Option<CacheStatus>,
 ) -> Answer {
-    let fields = response.headers_mut();
-    for name in &call.route.settings.hide_header {
-        fields.remove(name);
-    }
     if call.request.method == Method::HEAD && !response.body().is_empty() {
         // It was asked for as GET; the client gets the head and the length.
         let length = http_body::Body::size_hint(response.body()).exact();
@@ -98,7 +104,7 @@ pub(super) fn passed(
         insert_length(response.headers_mut(), length);
     }
     partial::cut_if_forced(call, &mut response);
-    let zone = call.route.cache.as_ref().map(|cache| cache.zone_number);
+    let zone = call.cache().ok().map(|cache| cache.zone_number);
     finish(call, response, handling, status, zone)
 }
 
@@ -110,16 +116,18 @@ fn finish(
     zone: Option<usize>,
 ) -> Answer {
     let fields = response.headers_mut();
+    // As nginx does, when it is sent: what was stored before a field was hidden must not tell it.
+    for name in &call.route.settings.hide_header {
+        fields.remove(name);
+    }
     let mut text = String::with_capacity(64);
     // Writing to memory does not fail.
     let _ = write!(text, "{handling}");
     if let Ok(value) = HeaderValue::try_from(text) {
         fields.append(CACHE_STATUS, value);
     }
-    if let (Some(name), Some(status)) = (&call.route.settings.status_header, cache) {
-        fields.insert(name.clone(), HeaderValue::from_static(status.word()));
-    }
-    Answer { response, cache, reason: handling.reason, zone, upstream: None }
+    let answer = Answer { response, cache, reason: handling.reason, zone, upstream: None };
+    answer.told(&call.route.settings)
 }
 
 /// RFC 9110 section 15.4.5: what describes a body is left out, since there is none.

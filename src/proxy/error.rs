@@ -76,13 +76,24 @@ impl Error {
             Self::Upstream(_) => (Reason::UpstreamFailed, Some(CacheStatus::Miss)),
             _ => (Reason::Refused, None),
         };
-        if let Self::Upstream(_) = self {
-            let handling = Handling::forwarded(Forwarded::UriMiss, reason);
-            if let Ok(value) = HeaderValue::try_from(handling.to_string()) {
-                response.headers_mut().insert(CACHE_STATUS, value);
-            }
-        }
+        let handled = match self {
+            Self::Upstream(_) => Handling::forwarded(Forwarded::UriMiss, reason).to_string(),
+            _ => own_handling(reason),
+        };
+        tell_handling(&mut response, handled);
         Answer::own(response, reason, cache)
+    }
+}
+
+/// `Cache-Status` of an answer that is neither a hit nor forwarded (RFC 9211 section 2).
+pub(super) fn own_handling(reason: Reason) -> String {
+    format!("larder; detail={reason}")
+}
+
+/// Adds `Cache-Status`.
+pub(super) fn tell_handling(response: &mut Response<Body>, handled: String) {
+    if let Ok(value) = HeaderValue::try_from(handled) {
+        response.headers_mut().insert(CACHE_STATUS, value);
     }
 }
 

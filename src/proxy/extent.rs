@@ -66,6 +66,11 @@ impl Extent {
         is_get && value.is_some_and(|value| range::begins_behind(value.as_bytes(), offset))
     }
 
+    /// Whether it is one slice.
+    pub(super) fn is_slice(&self) -> bool {
+        matches!(self, Self::Slice(_))
+    }
+
     /// Whether requests for other parts could make use of what is asked for like this.
     pub(super) fn is_shared(&self) -> bool {
         !matches!(self, Self::AsAsked)

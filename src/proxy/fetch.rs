@@ -2,22 +2,20 @@
 //!
 //! It runs as a task of its own: it ends when the response is stored, whoever still wants it.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use tokio::sync::oneshot;
 
 use super::call::OwnedCall;
 use super::error::{self, Error};
 use super::extent::{self, Extent};
-use super::outgoing;
 use super::route::Cache;
 use super::serve::any_is_true;
-use crate::body::{self, Body};
+use super::{incoming, outgoing};
+use crate::body::Body;
+use crate::cache::Refusal;
 use crate::cache::fill::{Fill, Writer};
 use crate::cache::follow::Follower;
 use crate::cache::lock::{Outcome, Permit};
@@ -26,13 +24,14 @@ use crate::observe::exchange::UpstreamFacts;
 use crate::semantics::date::Timestamp;
 use crate::semantics::freshness::Times;
 use crate::semantics::key::KeyHash;
+use crate::semantics::no_vary_search::says_the_same;
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::stale::{self, Failure};
 use crate::semantics::status::CacheStatus;
 use crate::semantics::storable::{Asked, Storable};
 use crate::semantics::stored::Stored;
-use crate::semantics::{fields, validation, vary};
+use crate::semantics::{advice, validation, vary};
 
 /// A fetch that is about to begin.
 pub(super) struct Fetch {
@@ -109,7 +108,8 @@ impl Fetch {
     }
 
     /// Fetches; ready when it is known what comes. The rest goes on behind.
-    pub(super) async fn run(self) -> Report {
+    pub(super) async fn run(mut self) -> Report {
+        outgoing::hear_interim(&mut self.request, self.call.interim.as_ref());
         let (report, reported) = oneshot::channel();
         tokio::spawn(self.fetch(report));
         reported.await.unwrap_or_else(|_| {
@@ -118,7 +118,7 @@ impl Fetch {
         })
     }
 
-    /// Fetches for nobody in particular.
+    /// Fetches for nobody in particular, so that nobody gets the interim responses.
     pub(super) fn run_behind(self) {
         let view = self.call.view();
         view.worker.shard.count_background_fetch(self.cache.zone_number);
@@ -135,7 +135,7 @@ impl Fetch {
         let method = request.method().clone();
         let sent = self.extent.send(&self.call, request).await;
         let times = Times { requested, received: Timestamp::from(clock.now()) };
-        let facts = |peer: Option<&Arc<str>>| facts(peer, clock.instant(), begun);
+        let facts = |peer: Option<&Arc<str>>| incoming::facts(peer, clock.instant(), begun);
         let reply = match sent {
             Ok(reply) => reply,
             Err(failure) => {
@@ -147,7 +147,7 @@ impl Fetch {
         };
         let upstream = facts(Some(&reply.peer));
         let mut response = reply.response;
-        clean(&mut response, &method);
+        incoming::clean(&mut response, &method);
         if validating && response.status() == StatusCode::NOT_MODIFIED {
             let fetched = self.not_modified(response.headers(), times).await;
             return tell(report, fetched, upstream);
@@ -184,11 +184,22 @@ impl Fetch {
 
     fn failed(&self, error: Error) -> Fetched {
         let outcome = match &error {
-            Error::Upstream(failure) => Outcome::Failed(*failure),
+            Error::Upstream(failure) => {
+                self.hold_down(*failure);
+                Outcome::Failed(*failure)
+            }
             _ => Outcome::Abandoned,
         };
         self.permit.settle(outcome);
         Fetched::Failed(error)
+    }
+
+    /// Leaves the origin alone for a moment, as far as a stale response may stand in.
+    fn hold_down(&self, failure: Failure) {
+        if let Some(found) = &self.stale {
+            let hold_down = self.cache.settings.hold_down;
+            self.cache.zone.hold_down(found.at, failure, hold_down);
+        }
     }
 
     fn stale_stands_in_for(&self, status: StatusCode) -> bool {
@@ -202,7 +213,8 @@ impl Fetch {
 
     fn asked(&self) -> Asked {
         let view = self.call.view();
-        Asked { authorized: view.request.headers.contains_key(header::AUTHORIZATION) }
+        let authorized = view.request.headers.contains_key(header::AUTHORIZATION);
+        Asked { authorized, partitioned: self.key.partitioned }
     }
 
     fn storable(&self, response: &Response<Body>, times: Times) -> Storable {
@@ -227,7 +239,7 @@ impl Fetch {
         };
         let rules = &self.cache.settings.rules;
         match validation::freshen(&found.stored, not_modified, self.asked(), rules, times) {
-            Storable::Yes(stored) => {
+            Storable::Yes(stored) if says_the_same(&found.stored.fields, &stored.fields) => {
                 let freshen =
                     || self.cache.zone.store.freshen(found.at, &found.entry, *stored.clone());
                 let fresh = match self.permit.unless_purged(freshen) {
@@ -237,8 +249,8 @@ impl Fetch {
                 self.permit.settle(Outcome::Freshened(fresh.clone()));
                 Fetched::Freshened(fresh)
             }
-            Storable::No(_) => {
-                // Good for this answer, but not to be kept any longer.
+            _ => {
+                // Good for this answer, but not to be kept any longer, or not under this key.
                 self.cache.zone.store.remove(found.at).await;
                 self.permit.settle(Outcome::Alone);
                 Fetched::Freshened(found.clone())
@@ -248,6 +260,10 @@ impl Fetch {
 
     /// Passes a response on that is not stored. What it replaces must not be found any more.
     async fn pass(&self, response: Response<Body>, reason: Reason) -> Fetched {
+        self.note_refusal(&response, reason);
+        if response.status().is_server_error() {
+            self.hold_down(Failure::Status(response.status().as_u16()));
+        }
         if self.extent.is_shared() {
             self.cache.zone.mark_hit_for_miss(self.at);
         }
@@ -259,6 +275,17 @@ impl Fetch {
             self.cache.zone.store.remove(found.at).await;
         }
         Fetched::Pass(Box::new(response), reason)
+    }
+
+    fn note_refusal(&self, response: &Response<Body>, reason: Reason) {
+        let said = advice::field_of(reason).and_then(|name| {
+            let value = response.headers().get(&name)?.as_bytes();
+            let value = String::from_utf8_lossy(&value[..value.len().min(SAID_BYTES_MAX)]);
+            Some(format!("{name}: {value}"))
+        });
+        let at = Timestamp::from(self.call.view().worker.proxy.clock.now());
+        let refusal = Refusal { at, status: response.status().as_u16(), reason, said };
+        self.cache.zone.note_refusal(self.at, refusal);
     }
 
     async fn store(
@@ -279,12 +306,18 @@ impl Fetch {
             vary::names(&stored.fields).unwrap_or_default()
         };
         let view = self.call.view();
-        let key = self.extent.key(&stored, &self.key);
-        let at = zone.place(key, names, &view.request.headers, &mut self.permit).await;
+        self.key = self.extent.key(&stored, &self.key).clone();
+        if !self.extent.is_slice()
+            && let Some(key) = view.key_to_store(&self.cache, &self.key, &stored.fields)
+        {
+            self.permit.stored_under(key.hash);
+            self.key = key;
+        }
+        let at = zone.place(&self.key, names, &view.request.headers, &mut self.permit).await;
         let status = stored.status.as_u16();
         let mut body = response.into_body();
         let length = body.size_hint().exact();
-        let mut writer = Writer::begin(&zone, self.permit, &key.text, at, stored, length);
+        let mut writer = Writer::begin(&zone, self.permit, &self.key.text, at, stored, length);
         let fill = Arc::clone(writer.fill());
         if shareable {
             zone.unmark_hit_for_miss(self.at);
@@ -298,7 +331,7 @@ impl Fetch {
         let first = fill.follow(0..u64::MAX);
         let following = Fetched::Stream { fill: Arc::clone(&fill), first, status };
         tell(report, following, upstream);
-        match pump(&mut body, &mut writer).await {
+        match incoming::pump(&mut body, &mut writer).await {
             Ok(bytes) => {
                 let stored = &fill.stored;
                 if extent::is_less(&self.call, &self.cache, &self.key, stored).await {
@@ -316,50 +349,10 @@ impl Fetch {
     }
 }
 
-async fn pump(body: &mut Body, writer: &mut Writer) -> Result<u64, String> {
-    let mut bytes = 0;
-    while let Some(chunk) = next_chunk(body).await {
-        let chunk = chunk.map_err(|error| error.to_string())?;
-        bytes += chunk.len() as u64;
-        writer.append(chunk).await.map_err(|_| "nobody wanted the rest".to_owned())?;
-    }
-    Ok(bytes)
-}
-
-/// The next bytes of a body; trailers are not stored and end it.
-async fn next_chunk(body: &mut Body) -> Option<Result<Bytes, body::Error>> {
-    let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
-    frame.map(|frame| frame.into_data().ok()).transpose()
-}
-
-/// Makes a response to a request with this method ready to be stored or passed on.
-pub(super) fn clean(response: &mut Response<Body>, method: &Method) {
-    let version = response.version();
-    let fields = response.headers_mut();
-    // After HEAD the length frames nothing; it is what the client asked for.
-    let length = (*method == Method::HEAD).then(|| fields.get(header::CONTENT_LENGTH).cloned());
-    // An origin that names a field which is not its to remove keeps the field, not the privilege.
-    if fields::remove_hop_by_hop(fields).is_err() {
-        fields.remove(header::CONNECTION);
-        let _ = fields::remove_hop_by_hop(fields);
-    }
-    if let Some(length) = length.flatten() {
-        fields.insert(header::CONTENT_LENGTH, length);
-    }
-    fields::add_via(fields, version);
-}
-
-/// What is known of an upstream at the moment.
-pub(super) fn facts(
-    peer: Option<&Arc<str>>,
-    now: Instant,
-    begun: Instant,
-) -> Option<UpstreamFacts> {
-    let peer = Arc::clone(peer?);
-    Some(UpstreamFacts { peer, time: now.saturating_duration_since(begun) })
-}
-
 fn tell(report: oneshot::Sender<Report>, fetched: Fetched, upstream: Option<UpstreamFacts>) {
     // The client may have gone; what was fetched is stored all the same.
     let _ = report.send(Report { fetched, upstream });
 }
+
+/// Of a response field that is remembered for `explain`.
+const SAID_BYTES_MAX: usize = 200;

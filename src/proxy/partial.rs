@@ -34,7 +34,7 @@ pub(super) fn as_wanted(
 /// Cuts the one range that the client wants out of a whole response that is passed on, where the
 /// operator forces ranges.
 pub(super) fn cut_if_forced(call: &Call<'_>, response: &mut Response<Body>) {
-    if call.route.cache.as_ref().is_some_and(|cache| cache.settings.force_ranges) {
+    if call.cache().is_ok_and(|cache| cache.settings.force_ranges) {
         cut_passed(call, response);
     }
 }

@@ -37,8 +37,9 @@ pub(super) struct Missed {
 /// The route's cache, if this request may be answered from it.
 pub(super) fn cacheable<'a>(call: &Call<'a>, body: &Body) -> Result<&'a Arc<Cache>, Uncached> {
     let uncached = |forwarded, reason, status| Err(Uncached { forwarded, reason, status });
-    let Some(cache) = &call.route.cache else {
-        return uncached(Forwarded::Bypass, Reason::CacheOff, None);
+    let cache = match call.cache() {
+        Ok(cache) => cache,
+        Err(why) => return uncached(Forwarded::Bypass, why, None),
     };
     if !cache.settings.methods.contains(&call.request.method) {
         return uncached(Forwarded::Method, Reason::Method, None);
@@ -88,22 +89,27 @@ pub(super) async fn fetch_or_wait(
     let Some(mut lookup) = lookup else {
         return bypass(call, cache, key, extent).await;
     };
-    for _ in 0..TURNS_MAX {
+    let begun = call.view().worker.proxy.clock.instant();
+    let mut turns = 0;
+    while turns < TURNS_MAX {
         if matches!(lookup, Lookup::AskDisk) {
             lookup = cache.zone.lookup(&key, &call.view().request.headers).await;
         }
         let extent = extent.clone();
-        let step = Step { call: &call, cache: &cache, key: &key, lookup, extent };
+        let step = Step { call: &call, cache: &cache, key: &key, lookup, begun, extent };
         match step.take().await? {
             Taken::Answered(answer) => return Ok(*answer),
             // Somebody else's fetch ended: look again, there may be something now.
-            Taken::LookAgain => lookup = Lookup::AskDisk,
+            Taken::LookAgain => turns += 1,
+            // Bounded by the time that it may wait.
+            Taken::OverAge => {}
         }
+        lookup = Lookup::AskDisk;
     }
     // Others went away again and again while we waited for them.
     let at = key.hash;
     let permit = cache.zone.fetch_beside(key.hash);
-    let step = Step { call: &call, cache: &cache, key: &key, lookup: absent(at), extent };
+    let step = Step { call: &call, cache: &cache, key: &key, lookup: absent(at), begun, extent };
     step.fetch(permit, None).await
 }
 
@@ -115,7 +121,9 @@ async fn bypass(
     extent: Extent,
 ) -> Result<Answer, Error> {
     let permit = cache.zone.fetch_beside(key.hash);
-    let step = Step { call: &call, cache: &cache, key: &key, lookup: absent(key.hash), extent };
+    let begun = call.view().worker.proxy.clock.instant();
+    let lookup = absent(key.hash);
+    let step = Step { call: &call, cache: &cache, key: &key, lookup, begun, extent };
     let fetch = step.begin(permit, step.not_to_be_stored(), CacheStatus::Bypass)?;
     let report = fetch.run().await;
     let handling = Handling::forwarded(Forwarded::Bypass, Reason::BypassRule);

@@ -1,10 +1,11 @@
 //! One turn of a request that is not answered yet: serve, wait, or fetch.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{Method, StatusCode};
 
-use super::call::OwnedCall;
+use super::call::{Call, OwnedCall};
 use super::deliver::{self, Answer, Served, Source};
 use super::error::Error;
 use super::extent::Extent;
@@ -26,6 +27,8 @@ pub(super) struct Step<'a> {
     pub(super) cache: &'a Arc<Cache>,
     pub(super) key: &'a Key,
     pub(super) lookup: Lookup,
+    /// Since when it has been waiting for others, if it had to.
+    pub(super) begun: Instant,
     /// How much is fetched, where something is.
     pub(super) extent: Extent,
 }
@@ -34,34 +37,68 @@ pub(super) struct Step<'a> {
 pub(super) enum Taken {
     Answered(Box<Answer>),
     LookAgain,
+    /// Somebody else's fetch takes longer than `lock_age`: look again, one may overtake it.
+    OverAge,
+}
+
+/// What is to be done with a request for what a lookup found.
+pub(super) enum Plan<'a> {
+    /// Serve it.
+    Hit(&'a Found),
+    /// Serve it stale, and have it validated behind the answer.
+    Updating(&'a Found),
+    /// Serve it stale: the origin failed a moment ago.
+    HeldDown(&'a Found),
+    /// Ask the origin, or wait for somebody who does.
+    Ask,
+}
+
+/// Decides; changes nothing, so that `explain` can ask as well.
+pub(super) fn plan<'a>(call: &Call<'_>, cache: &Cache, lookup: &'a Lookup) -> Plan<'a> {
+    let Lookup::Found(found) = lookup else { return Plan::Ask };
+    let settings = &cache.settings;
+    let failed = || cache.zone.held_down(found.at, settings.hold_down);
+    match reuse::decide(&found.stored, &settings.rules, call.now) {
+        Reuse::Fresh => Plan::Hit(found),
+        Reuse::StaleWhileRevalidate if failed().is_some() => Plan::HeldDown(found),
+        Reuse::StaleWhileRevalidate => Plan::Updating(found),
+        Reuse::Validate => match failed() {
+            Some(failure)
+                if stale::may_stand_in(&found.stored, &settings.rules, failure, call.now) =>
+            {
+                Plan::HeldDown(found)
+            }
+            _ => Plan::Ask,
+        },
+    }
 }
 
 impl Step<'_> {
     pub(super) async fn take(mut self) -> Result<Taken, Error> {
-        self.set_part_aside();
+        if !self.extent.is_slice() {
+            (self.lookup, self.extent) =
+                what_to_ask_for(&self.call.view(), self.cache, self.lookup);
+        }
         let view = self.call.view();
         let zone = &self.cache.zone;
-        if let Lookup::Found(found) = &self.lookup {
-            match reuse::decide(&found.stored, &self.cache.settings.rules, view.now) {
-                Reuse::Fresh => return Ok(answered(hit(&view, self.cache, found.clone()))),
-                Reuse::StaleWhileRevalidate => {
-                    return Ok(answered(self.updating(found.clone())));
-                }
-                Reuse::Validate => {}
-            }
+        match plan(&view, self.cache, &self.lookup) {
+            Plan::Hit(found) => return Ok(answered(hit(&view, self.cache, found.clone()))),
+            Plan::Updating(found) => return Ok(answered(self.updating(found.clone()))),
+            Plan::HeldDown(found) => return Ok(answered(self.held_down(found.clone()))),
+            Plan::Ask => {}
         }
-        let is_slice = matches!(self.extent, Extent::Slice(_));
-        if !is_slice && Extent::passes(&view, self.cache) {
-            self.extent = Extent::AsAsked;
+        if matches!(self.extent, Extent::AsAsked) {
             let permit = zone.fetch_beside(self.key.hash);
             return self.fetch(permit, None).await.map(answered);
         }
         let at = self.at();
-        if !self.cache.settings.lock || zone.is_hit_for_miss(at) {
+        let (settings, updating) = (&self.cache.settings, self.servable_while_updating().is_some());
+        // Without a lock it still counts who fetches, where others need not wait for it.
+        if !(settings.lock || updating) || zone.is_hit_for_miss(at) {
             let permit = zone.fetch_beside(self.key.hash);
             return self.fetch(permit, None).await.map(answered);
         }
-        match zone.join(self.key.hash, at) {
+        match zone.join(self.key.hash, at, settings.lock_age) {
             Turn::Fetch(permit) => {
                 // Between our look and our turn somebody else's fetch may have ended.
                 if let Lookup::Found(found) = zone.lookup(self.key, &view.request.headers).await
@@ -76,8 +113,14 @@ impl Step<'_> {
                 if let Some(found) = self.servable_while_updating() {
                     return Ok(answered(self.updating(found.clone())));
                 }
-                let outcome = waiter.outcome(self.cache.settings.lock_timeout).await;
-                self.waited(at, outcome).await
+                let now = view.worker.proxy.clock.instant();
+                let waited = now.saturating_duration_since(self.begun);
+                let left = settings.lock_timeout.saturating_sub(waited);
+                let over_age_in = waiter.over_age_in(now, settings.lock_age);
+                match waiter.outcome(left.min(over_age_in)).await {
+                    None if over_age_in < left => Ok(Taken::OverAge),
+                    outcome => self.waited(at, outcome).await,
+                }
             }
         }
     }
@@ -86,7 +129,9 @@ impl Step<'_> {
     async fn waited(self, at: KeyHash, outcome: Option<Outcome>) -> Result<Taken, Error> {
         let zone = &self.cache.zone;
         match outcome {
-            Some(Outcome::Stream(fill)) if fill.at == at || self.extent.takes(&fill) => {
+            Some(Outcome::Stream(fill))
+                if (fill.at == at && self.key.admits(&fill.stored)) || self.extent.takes(&fill) =>
+            {
                 let served = Served {
                     stored: Arc::clone(&fill.stored),
                     source: Source::Fill(Arc::clone(&fill)),
@@ -100,7 +145,9 @@ impl Step<'_> {
                 };
                 Ok(answered(deliver::stored(&self.call.view(), self.cache, served)))
             }
-            Some(Outcome::Freshened(found)) if found.at == at && self.is_enough(&found) => {
+            Some(Outcome::Freshened(found))
+                if found.at == at && self.key.admits(&found.stored) && self.is_enough(&found) =>
+            {
                 let handling = Handling {
                     collapsed: true,
                     forwarded_status: Some(StatusCode::NOT_MODIFIED.as_u16()),
@@ -194,17 +241,25 @@ impl Step<'_> {
         }
     }
 
-    /// Serves stale at once; validates behind the answer unless somebody does already.
+    fn held_down(&self, found: Found) -> Answer {
+        let handling = Handling { forwarded: None, reason: Reason::HeldDown, ..self.handling() };
+        self.serve(found, CacheStatus::Stale, handling)
+    }
+
+    /// Serves stale at once; validates behind the answer unless somebody does already. nginx says
+    /// STALE to the request that has it validated, UPDATING to the others.
     fn updating(&self, found: Found) -> Answer {
-        if let Turn::Fetch(permit) = self.cache.zone.join(self.key.hash, found.at) {
-            let dont_store = self.not_to_be_stored();
-            match self.begin(permit, dont_store, CacheStatus::Expired) {
-                Ok(fetch) => fetch.run_behind(),
-                Err(error) => tracing::debug!(?error, "cannot validate behind an answer"),
-            }
-        }
+        let settings = &self.cache.settings;
         let handling = Handling { forwarded: None, reason: Reason::Updating, ..self.handling() };
-        self.serve(found, CacheStatus::Updating, handling)
+        let Turn::Fetch(permit) = self.cache.zone.join(self.key.hash, found.at, settings.lock_age)
+        else {
+            return self.serve(found, CacheStatus::Updating, handling);
+        };
+        match self.begin(permit, self.not_to_be_stored(), CacheStatus::Expired) {
+            Ok(fetch) => fetch.run_behind(),
+            Err(error) => tracing::debug!(?error, "cannot validate behind an answer"),
+        }
+        self.serve(found, CacheStatus::Stale, handling)
     }
 
     fn serve(&self, found: Found, status: CacheStatus, handling: Handling) -> Answer {
@@ -248,15 +303,6 @@ impl Step<'_> {
         few.then_some(Reason::MinUses)
     }
 
-    /// A part that has not what is asked for is no answer; it may be the beginning of one.
-    fn set_part_aside(&mut self) {
-        let Lookup::Found(found) = &self.lookup else { return };
-        if !self.is_enough(found) {
-            self.extent = Extent::completing(&self.call.view(), found);
-            self.lookup = Lookup::Absent { at: found.at, other_variant: false };
-        }
-    }
-
     fn is_enough(&self, found: &Found) -> bool {
         matches!(self.extent, Extent::Slice(_)) || partial::is_enough(&self.call.view(), found)
     }
@@ -284,24 +330,36 @@ impl Step<'_> {
         }
     }
 
-    /// Why there is something to fetch.
     fn handling(&self) -> Handling {
-        let (forwarded, reason) = match &self.lookup {
-            _ if matches!(self.extent, Extent::AsAsked) => {
-                (Forwarded::Request, Reason::RangeOffset)
-            }
-            _ if matches!(self.extent, Extent::RestOf(_)) => {
-                (Forwarded::Partial, Reason::Incomplete)
-            }
-            Lookup::Found(found) if found.stored.no_cache => (Forwarded::Stale, Reason::NoCache),
-            Lookup::Found(_) => (Forwarded::Stale, Reason::Expired),
-            Lookup::Absent { other_variant: true, .. } => {
-                (Forwarded::VaryMiss, Reason::OtherVariant)
-            }
-            Lookup::Absent { .. } | Lookup::AskDisk => (Forwarded::UriMiss, Reason::Absent),
-        };
-        Handling::forwarded(forwarded, reason)
+        why_asked(&self.lookup, &self.extent)
     }
+}
+
+/// How much there is to fetch, where something is. A part that has not what is asked for is no
+/// answer; it may be the beginning of one.
+pub(super) fn what_to_ask_for(call: &Call<'_>, cache: &Cache, found: Lookup) -> (Lookup, Extent) {
+    match found {
+        Lookup::Found(found) if !partial::is_enough(call, &found) => {
+            let lookup = Lookup::Absent { at: found.at, other_variant: false };
+            let passes = Extent::passes(call, cache);
+            (lookup, if passes { Extent::AsAsked } else { Extent::completing(call, &found) })
+        }
+        lookup if Extent::passes(call, cache) => (lookup, Extent::AsAsked),
+        lookup => (lookup, Extent::Whole),
+    }
+}
+
+/// Why there is something to ask the origin for.
+pub(super) fn why_asked(lookup: &Lookup, extent: &Extent) -> Handling {
+    let (forwarded, reason) = match lookup {
+        _ if matches!(extent, Extent::AsAsked) => (Forwarded::Request, Reason::RangeOffset),
+        _ if matches!(extent, Extent::RestOf(_)) => (Forwarded::Partial, Reason::Incomplete),
+        Lookup::Found(found) if found.stored.no_cache => (Forwarded::Stale, Reason::NoCache),
+        Lookup::Found(_) => (Forwarded::Stale, Reason::Expired),
+        Lookup::Absent { other_variant: true, .. } => (Forwarded::VaryMiss, Reason::OtherVariant),
+        Lookup::Absent { .. } | Lookup::AskDisk => (Forwarded::UriMiss, Reason::Absent),
+    };
+    Handling::forwarded(forwarded, reason)
 }
 
 fn answered(answer: Answer) -> Taken {

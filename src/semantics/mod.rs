@@ -5,6 +5,9 @@
 
 pub mod rules;
 pub mod key;
+pub mod query;
+pub mod no_vary_search;
+pub mod secret;
 pub mod stored;
 pub mod variants;
 pub mod storable;
@@ -23,3 +26,4 @@ pub mod multipart;
 pub mod partial;
 pub mod status;
 pub mod reason;
+pub mod advice;

@@ -7,6 +7,7 @@ mod harness;
 
 mod routing;
 mod forwarding;
+mod interim;
 mod framing;
 mod caching;
 mod storing;
@@ -17,7 +18,10 @@ mod partial;
 mod ranges;
 mod slices;
 mod purge;
+mod explain;
+mod directives;
 mod disk;
+mod keys;
 mod oracle;
 mod upstream;
 mod reasons;
