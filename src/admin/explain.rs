@@ -117,8 +117,6 @@ pub struct NotStored {
     pub why: String,
     /// The response field that said so.
     pub said: Option<String>,
-    /// The smallest change that would let it be stored.
-    pub change: Option<String>,
 }
 
 /// What would happen now.

@@ -16,6 +16,7 @@ mod collapse;
 mod validation;
 mod partial;
 mod ranges;
+mod slices;
 mod purge;
 mod invalidation;
 mod explain;
