@@ -10,6 +10,7 @@ use super::call::Call;
 use super::extent::Extent;
 use super::route::Cache;
 use super::serve::{self, Uncached};
+use super::slice;
 use super::step::{self, Plan};
 use super::{Connection, Worker, admit, route};
 use crate::body::Body;
@@ -132,10 +133,15 @@ pub(super) async fn explain(worker: &Arc<Worker>, request: &Parts) -> Result<Exp
 
 async fn in_cache(call: &Call<'_>, cache: &Cache) -> (Cached, Outcome) {
     let zone = &cache.zone;
-    let key = call.key(cache);
+    let whole = call.key(cache);
+    let slice = slice::first(call, cache, &whole).await;
+    let (key, extent) = slice.map_or((whole, None), |(key, extent)| (key, Some(extent)));
     let lookup = zone.lookup(&key, &call.request.headers).await;
     let stored = if let Lookup::Found(found) = &lookup { Some(At::of(found)) } else { None };
-    let (lookup, extent) = step::what_to_ask_for(call, cache, lookup);
+    let (lookup, extent) = match extent {
+        Some(extent) => (lookup, extent),
+        None => step::what_to_ask_for(call, cache, lookup),
+    };
     let mut now = outcome(call, cache, &lookup, &extent);
     let at = match &lookup {
         Lookup::Found(found) => found.at,
