@@ -7,6 +7,7 @@ use http::HeaderMap;
 use super::Zone;
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
+use crate::semantics::selecting::Comparison;
 use crate::semantics::stored::Stored;
 use crate::semantics::variants::Variants;
 use crate::store::{Body, Content, Entry};
@@ -18,6 +19,8 @@ pub struct Key {
     pub text: Vec<u8>,
     /// Its hash: where the key's response rests, or the list of its variants.
     pub hash: KeyHash,
+    /// How requests for it are told apart where its responses vary.
+    pub comparison: Comparison,
 }
 
 /// A stored response that matches a request.
@@ -53,7 +56,7 @@ impl Key {
     /// The key with this text.
     pub fn new(text: Vec<u8>) -> Self {
         let hash = KeyHash::of(&text);
-        Self { text, hash }
+        Self { text, hash, comparison: Comparison::default() }
     }
 }
 
@@ -67,7 +70,7 @@ impl Zone {
             Content::Response(..) => return found(entry, key.hash),
             Content::Variants(variants) => variants,
         };
-        let at = variants.hash_for(&key.text, request);
+        let at = variants.hash_for(&key.text, request, key.comparison);
         match self.store.get_memory_at(at, now) {
             Some(entry) => found(entry, at),
             None => self.unknown(at, true),
@@ -80,7 +83,7 @@ impl Zone {
             return Lookup::Absent { at: key.hash, other_variant: false };
         };
         let Content::Variants(variants) = &entry.content else { return found(entry, key.hash) };
-        let at = variants.hash_for(&key.text, request);
+        let at = variants.hash_for(&key.text, request, key.comparison);
         match self.get(at, &key.text).await {
             Some(entry) => found(entry, at),
             None => Lookup::Absent { at, other_variant: true },

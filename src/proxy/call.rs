@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use http::Method;
 use http::request::Parts;
+use http::{Method, header};
 
 use super::route::{Cache, Route, Site};
 use super::{Connection, Worker};
 use crate::cache::lookup::Key;
 use crate::semantics::date::Timestamp;
+use crate::semantics::demand::Demand;
+use crate::semantics::invalidation::Target;
+use crate::semantics::selecting::Comparison;
+use crate::semantics::storable::Asked;
 
 /// A request as the steps see it. Borrowed, so that a hit copies nothing.
 #[derive(Clone, Copy)]
@@ -56,7 +60,18 @@ impl<'a> Call<'a> {
     pub(super) fn key(&self, cache: &Cache) -> Key {
         let mut text = Vec::with_capacity(KEY_CAPACITY);
         cache.settings.key.write(self, &mut text);
-        Key::new(text)
+        Key { comparison: Comparison::of(&cache.settings.rules), ..Key::new(text) }
+    }
+
+    /// What this request asks of what is stored.
+    pub(super) fn demand(&self, cache: &Cache) -> Demand {
+        Demand::of(&self.request.headers, &cache.settings.rules)
+    }
+
+    /// What the rules about storing ask of this request.
+    pub(super) fn asked(&self) -> Asked<'a> {
+        let authorized = self.request.headers.contains_key(header::AUTHORIZATION);
+        Asked { authorized, host: self.host }
     }
 
     /// The keys under which answers to reading this request's target are stored: one, or one for
@@ -72,6 +87,17 @@ impl<'a> Call<'a> {
             }
         }
         keys
+    }
+
+    /// What references in an answer are resolved against.
+    pub(super) fn target(&self) -> Target<'a> {
+        let field = self.request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let authority = self.request.uri.authority().map(|authority| authority.as_str());
+        Target {
+            scheme: "http",
+            authority: authority.or(field).unwrap_or(self.host),
+            path_and_query: self.request_uri(),
+        }
     }
 
     /// Path and query as they were sent.

@@ -11,10 +11,11 @@ use super::route::Cache;
 use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::observe::exchange::UpstreamFacts;
+use crate::semantics::precondition::{self, Met};
+use crate::semantics::range;
 use crate::semantics::reason::Reason;
 use crate::semantics::status::{CacheStatus, Handling};
 use crate::semantics::stored::Stored;
-use crate::semantics::{precondition, range};
 use crate::store;
 
 /// A response for the client, and what is recorded of it.
@@ -66,19 +67,20 @@ pub(super) fn stored(call: &Call<'_>, cache: &Cache, served: Served) -> Answer {
     *response.status_mut() = stored.status;
     *response.headers_mut() = stored.fields.clone();
     let age_s = stored.age(call.now).as_secs();
+    let rules = &cache.settings.rules;
     // A response that was just fetched has an age only if it came with one.
-    if handling.forwarded.is_none() || age_s > 0 {
+    if rules.count_age && (handling.forwarded.is_none() || age_s > 0) {
         response.headers_mut().insert(header::AGE, HeaderValue::from(age_s));
     }
     let request = &call.request.headers;
-    if precondition::not_modified(request, &stored) {
-        not_modified(&mut response);
-    } else {
-        match wanted(call, &stored, &source) {
+    match precondition::met(request, &stored, rules) {
+        Met::NotModified => without_body(&mut response, StatusCode::NOT_MODIFIED),
+        Met::Failed => without_body(&mut response, StatusCode::PRECONDITION_FAILED),
+        Met::Yes => match wanted(call, &stored, &source) {
             range::Wanted::Whole => whole(call, &mut response, source),
             range::Wanted::Part(part) => partial(&mut response, &source, part),
             range::Wanted::Unsatisfiable => unsatisfiable(&mut response, &source),
-        }
+        },
     }
     finish(call, response, handling, Some(status), Some(cache.zone_number))
 }
@@ -90,10 +92,6 @@ pub(super) fn passed(
     handling: Handling,
     status: Option<CacheStatus>,
 ) -> Answer {
-    let fields = response.headers_mut();
-    for name in &call.route.settings.hide_header {
-        fields.remove(name);
-    }
     if call.request.method == Method::HEAD && !response.body().is_empty() {
         // It was asked for as GET; the client gets the head and the length.
         let length = http_body::Body::size_hint(response.body()).exact();
@@ -112,6 +110,10 @@ fn finish(
     zone: Option<usize>,
 ) -> Answer {
     let fields = response.headers_mut();
+    // nginx, too, hides when it sends: what is stored keeps what validation needs.
+    for name in &call.route.settings.hide_header {
+        fields.remove(name);
+    }
     let mut text = String::with_capacity(64);
     // Writing to memory does not fail.
     let _ = write!(text, "{handling}");
@@ -162,8 +164,8 @@ fn unsatisfiable(response: &mut Response<Body>, source: &Source) {
 }
 
 /// RFC 9110 section 15.4.5: what describes a body is left out, since there is none.
-fn not_modified(response: &mut Response<Body>) {
-    *response.status_mut() = StatusCode::NOT_MODIFIED;
+fn without_body(response: &mut Response<Body>, status: StatusCode) {
+    *response.status_mut() = status;
     for name in &OF_A_BODY {
         response.headers_mut().remove(name);
     }
@@ -182,7 +184,7 @@ fn insert_length(fields: &mut HeaderMap, length: Option<u64>) {
 }
 
 impl Source {
-    fn length(&self) -> Option<u64> {
+    pub(super) fn length(&self) -> Option<u64> {
         match self {
             Self::Rest(store::Body::Memory(bytes)) => Some(bytes.len() as u64),
             Self::Rest(store::Body::Disk(body)) => Some(body.len()),

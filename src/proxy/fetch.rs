@@ -2,36 +2,38 @@
 //!
 //! It runs as a task of its own: it ends when the response is stored, whoever still wants it.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use tokio::sync::oneshot;
 
 use super::call::OwnedCall;
+use super::deliver::Source;
 use super::error::{self, Error};
+use super::invalidate::invalidate;
 use super::outgoing;
 use super::route::Cache;
-use super::serve::any_is_true;
-use crate::body::{self, Body};
+use super::tee::{names, not_to_be_stored, pump};
+use crate::body::Body;
 use crate::cache::fill::{Fill, Writer};
 use crate::cache::follow::Follower;
 use crate::cache::lock::{Outcome, Permit};
 use crate::cache::lookup::{Found, Key};
 use crate::observe::exchange::UpstreamFacts;
 use crate::semantics::date::Timestamp;
+use crate::semantics::demand::Demand;
+use crate::semantics::fields;
 use crate::semantics::freshness::Times;
 use crate::semantics::key::KeyHash;
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::stale::{self, Failure};
 use crate::semantics::status::CacheStatus;
-use crate::semantics::storable::{Asked, Storable, storable};
+use crate::semantics::storable::{Asked, Storable, storable, withheld};
 use crate::semantics::stored::Stored;
-use crate::semantics::{fields, validation, vary};
+use crate::semantics::validation::{self, Head};
 use crate::upstream;
 
 /// A fetch that is about to begin.
@@ -76,6 +78,8 @@ pub(super) enum Fetched {
         /// Keeps the fill from finding that nobody follows it.
         first: Follower,
         status: u16,
+        /// Fields that are not stored, for the request that began it.
+        withheld: Box<HeaderMap>,
     },
     /// The stored response is good again.
     Freshened(Found),
@@ -162,6 +166,13 @@ impl Fetch {
             let fetched = self.failed(Error::Upstream(failure));
             return tell(report, fetched, upstream);
         }
+        if method == Method::HEAD
+            && let Some(fetched) = self.head(response.status(), response.headers(), times).await
+        {
+            return tell(report, fetched, upstream);
+        }
+        // A method that the operator caches may be unsafe all the same.
+        invalidate(&self.call, response.status(), response.headers(), Some(self.key.hash)).await;
         match self.storable(&response, times) {
             Storable::No(reason) => {
                 let fetched = self.pass(response, reason).await;
@@ -173,12 +184,9 @@ impl Fetch {
 
     fn make_conditional(&mut self) -> bool {
         let rules = &self.cache.settings.rules;
-        match &self.stale {
-            Some(found) if rules.revalidate => {
-                validation::make_conditional(&found.stored, self.request.headers_mut())
-            }
-            _ => false,
-        }
+        self.stale.as_ref().is_some_and(|found| {
+            validation::make_conditional(&found.stored, rules, self.request.headers_mut())
+        })
     }
 
     fn failed(&self, error: Error) -> Fetched {
@@ -199,21 +207,16 @@ impl Fetch {
             })
     }
 
-    fn asked(&self) -> Asked {
-        let view = self.call.view();
-        Asked { authorized: view.request.headers.contains_key(header::AUTHORIZATION) }
+    fn asked(&self) -> Asked<'_> {
+        self.call.view().asked()
     }
 
     fn storable(&self, response: &Response<Body>, times: Times) -> Storable {
         if let Some(reason) = self.dont_store {
             return Storable::No(reason);
         }
-        if any_is_true(&self.call.view(), &self.cache.settings.no_cache) {
-            return Storable::No(Reason::NoCacheRule);
-        }
-        let length = response.body().size_hint().exact();
-        if length.is_some_and(|length| length > self.cache.zone.store.body_bytes_max()) {
-            return Storable::No(Reason::TooLarge);
+        if let Some(reason) = not_to_be_stored(&self.call.view(), &self.cache, response) {
+            return Storable::No(reason);
         }
         let rules = &self.cache.settings.rules;
         storable(self.asked(), response.status(), response.headers(), rules, times)
@@ -224,6 +227,10 @@ impl Fetch {
         let Some(found) = &self.stale else {
             return self.failed(Error::Upstream(Failure::InvalidHeader));
         };
+        if self.dont_store == Some(Reason::RequestNoStore) {
+            self.permit.settle(Outcome::Alone);
+            return Fetched::Freshened(found.clone());
+        }
         let rules = &self.cache.settings.rules;
         match validation::freshen(&found.stored, not_modified, self.asked(), rules, times) {
             Storable::Yes(stored) => {
@@ -245,9 +252,27 @@ impl Fetch {
         }
     }
 
+    /// What an answer to `HEAD` does to the response to `GET` that is stored (RFC 9111 section
+    /// 4.3.5): freshens it, or shows that it is out of date.
+    async fn head(&self, status: StatusCode, fields: &HeaderMap, times: Times) -> Option<Fetched> {
+        let found = self.stale.as_ref().filter(|_| self.cache.settings.rules.update_from_head)?;
+        let length = Source::Rest(found.body.clone()).length()?;
+        match validation::head(&found.stored, length, status, fields) {
+            Head::Same => Some(self.not_modified(fields, times).await),
+            Head::Other => {
+                self.cache.zone.store.remove(found.at).await;
+                None
+            }
+            Head::Nothing => None,
+        }
+    }
+
     /// Passes a response on that is not stored. What it replaces must not be found any more.
     async fn pass(&self, response: Response<Body>, reason: Reason) -> Fetched {
-        self.cache.zone.mark_hit_for_miss(self.at);
+        // That one client wants nothing stored says nothing about the key.
+        if self.dont_store != Some(Reason::RequestNoStore) {
+            self.cache.zone.mark_hit_for_miss(self.at);
+        }
         self.permit.settle(Outcome::Alone);
         if let Some(found) = &self.stale
             && response.status().is_success()
@@ -267,15 +292,14 @@ impl Fetch {
     ) {
         let zone = Arc::clone(&self.cache.zone);
         let rules = &self.cache.settings.rules;
-        let shareable = reuse::decide(&stored, rules, stored.received) == Reuse::Fresh;
-        let names = if rules.ignore.vary {
-            Vec::new()
-        } else {
-            vary::names(&stored.fields).unwrap_or_default()
-        };
+        let shareable =
+            reuse::decide(&stored, rules, &Demand::NONE, stored.received) == Reuse::Fresh;
         let view = self.call.view();
-        let at = zone.place(&self.key, names, &view.request.headers, &mut self.permit).await;
+        let at = zone
+            .place(&self.key, names(&stored, rules), &view.request.headers, &mut self.permit)
+            .await;
         let status = stored.status.as_u16();
+        let withheld = Box::new(withheld(response.headers(), rules));
         let mut body = response.into_body();
         let length = body.size_hint().exact();
         let mut writer = Writer::begin(&zone, self.permit, &self.key.text, at, stored, length);
@@ -288,7 +312,7 @@ impl Fetch {
             writer.permit().settle(Outcome::Alone);
         }
         let first = fill.follow(0..u64::MAX);
-        tell(report, Fetched::Stream { fill, first, status }, upstream);
+        tell(report, Fetched::Stream { fill, first, status, withheld }, upstream);
         match pump(&mut body, &mut writer).await {
             Ok(bytes) => {
                 if writer.complete().await {
@@ -302,22 +326,6 @@ impl Fetch {
             }
         }
     }
-}
-
-async fn pump(body: &mut Body, writer: &mut Writer) -> Result<u64, String> {
-    let mut bytes = 0;
-    while let Some(chunk) = next_chunk(body).await {
-        let chunk = chunk.map_err(|error| error.to_string())?;
-        bytes += chunk.len() as u64;
-        writer.append(chunk).await.map_err(|_| "nobody wanted the rest".to_owned())?;
-    }
-    Ok(bytes)
-}
-
-/// The next bytes of a body; trailers are not stored and end it.
-async fn next_chunk(body: &mut Body) -> Option<Result<Bytes, body::Error>> {
-    let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
-    frame.map(|frame| frame.into_data().ok()).transpose()
 }
 
 /// Makes a response to a request with this method ready to be stored or passed on.

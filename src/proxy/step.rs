@@ -12,6 +12,7 @@ use super::route::Cache;
 use super::serve::{hit, is_fresh};
 use crate::cache::lock::{Outcome, Permit, Turn};
 use crate::cache::lookup::{Found, Key, Lookup};
+use crate::semantics::demand::Demand;
 use crate::semantics::key::KeyHash;
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
@@ -36,17 +37,24 @@ impl Step<'_> {
     pub(super) async fn take(self) -> Result<Taken, Error> {
         let view = self.call.view();
         let zone = &self.cache.zone;
+        let demand = view.demand(self.cache);
         if let Lookup::Found(found) = &self.lookup {
-            match reuse::decide(&found.stored, &self.cache.settings.rules, view.now) {
+            match reuse::decide(&found.stored, &self.cache.settings.rules, &demand, view.now) {
                 Reuse::Fresh => return Ok(answered(hit(&view, self.cache, found.clone()))),
                 Reuse::StaleWhileRevalidate => {
                     return Ok(answered(self.updating(found.clone())));
                 }
+                Reuse::MaxStale => return Ok(answered(self.max_stale(found.clone()))),
                 Reuse::Validate => {}
             }
         }
+        if demand.only_if_cached {
+            return Err(Error::OnlyIfCached);
+        }
         let at = self.at();
-        if !self.cache.settings.lock || zone.is_hit_for_miss(at) {
+        // Without a lock, who may be served meanwhile still has to know that somebody validates.
+        let joins = self.cache.settings.lock || self.servable_while_updating().is_some();
+        if !joins || demand.no_store || zone.is_hit_for_miss(at) {
             let permit = zone.fetch_beside(self.key.hash);
             return self.fetch(permit, None).await.map(answered);
         }
@@ -134,11 +142,13 @@ impl Step<'_> {
     ) -> Result<Answer, Error> {
         let view = self.call.view();
         let answer = match report.fetched {
-            Fetched::Stream { fill, first, status: code } => {
+            Fetched::Stream { fill, first, status: code, withheld } => {
                 let handling = Handling { forwarded_status: Some(code), stored: true, ..handling };
                 let stored = Arc::clone(&fill.stored);
                 let served = Served { stored, source: Source::Fill(fill), status, handling };
-                let answer = deliver::stored(&view, self.cache, served);
+                let mut answer = deliver::stored(&view, self.cache, served);
+                // What is not stored is for the client that asked.
+                answer.response.headers_mut().extend(*withheld);
                 // Held until there was somebody else to follow the fill.
                 drop(first);
                 answer
@@ -195,6 +205,12 @@ impl Step<'_> {
         self.serve(found, CacheStatus::Updating, handling)
     }
 
+    /// Serves stale, since the request takes that.
+    fn max_stale(&self, found: Found) -> Answer {
+        let handling = Handling { forwarded: None, reason: Reason::MaxStale, ..self.handling() };
+        self.serve(found, CacheStatus::Stale, handling)
+    }
+
     fn serve(&self, found: Found, status: CacheStatus, handling: Handling) -> Answer {
         let ttl_s = ttl_s(&found, self.call);
         let served = Served {
@@ -224,6 +240,9 @@ impl Step<'_> {
     pub(super) fn not_to_be_stored(&self) -> Option<Reason> {
         let view = self.call.view();
         let settings = &self.cache.settings;
+        if view.demand(self.cache).no_store {
+            return Some(Reason::RequestNoStore);
+        }
         if view.request.method == Method::HEAD && !settings.convert_head {
             return Some(Reason::Method);
         }
@@ -236,9 +255,15 @@ impl Step<'_> {
 
     fn servable_while_updating(&self) -> Option<&Found> {
         let Lookup::Found(found) = &self.lookup else { return None };
-        let allowed = self.cache.settings.rules.use_stale.updating;
-        let forbidden = found.stored.must_revalidate || found.stored.no_cache;
-        (allowed && !forbidden).then_some(found)
+        let (view, rules) = (self.call.view(), &self.cache.settings.rules);
+        let demand = view.demand(self.cache);
+        reuse::may_serve_while_updating(&found.stored, rules, &demand, view.now).then_some(found)
+    }
+
+    /// Whether only the request asks for more than what is stored.
+    fn is_fresh_by_itself(&self, found: &Found) -> bool {
+        let (rules, now) = (&self.cache.settings.rules, self.call.view().now);
+        reuse::decide(&found.stored, rules, &Demand::NONE, now) == Reuse::Fresh
     }
 
     fn at(&self) -> KeyHash {
@@ -252,6 +277,7 @@ impl Step<'_> {
     /// nginx's word for an answer that had to be fetched.
     fn fetched_status(&self) -> CacheStatus {
         match &self.lookup {
+            Lookup::Found(found) if self.is_fresh_by_itself(found) => CacheStatus::Bypass,
             Lookup::Found(_) => CacheStatus::Expired,
             Lookup::Absent { .. } | Lookup::AskDisk => CacheStatus::Miss,
         }
@@ -261,6 +287,9 @@ impl Step<'_> {
     fn handling(&self) -> Handling {
         let (forwarded, reason) = match &self.lookup {
             Lookup::Found(found) if found.stored.no_cache => (Forwarded::Stale, Reason::NoCache),
+            Lookup::Found(found) if self.is_fresh_by_itself(found) => {
+                (Forwarded::Request, Reason::RequestDirective)
+            }
             Lookup::Found(_) => (Forwarded::Stale, Reason::Expired),
             Lookup::Absent { other_variant: true, .. } => {
                 (Forwarded::VaryMiss, Reason::OtherVariant)

@@ -35,6 +35,8 @@ reasons! {
     Updating = "updating",
     /// Served stale because the origin failed.
     OriginFailed = "origin-failed",
+    /// Served stale because the request takes it (`max-stale`).
+    MaxStale = "max-stale",
 
     /// Fetched and stored: nothing was stored under the key.
     Absent = "absent",
@@ -44,6 +46,9 @@ reasons! {
     Expired = "expired",
     /// Fetched and stored: the entry asks to be validated every time.
     NoCache = "no-cache",
+    /// Fetched and stored: the entry is fresh, but the request asks for more (`no-cache`,
+    /// `max-age`, `min-fresh`).
+    RequestDirective = "request-directive",
     /// Another request was fetching it already, and this one got what that one fetched.
     Collapsed = "collapsed",
 
@@ -55,6 +60,9 @@ reasons! {
     BypassRule = "bypass-rule",
     /// The request carries a body, which the key does not cover.
     RequestBody = "request-body",
+    /// What is stored does not meet the request's `If-Match` or `If-Unmodified-Since`: that is for
+    /// the origin to say.
+    Precondition = "precondition",
     /// Waited for another request's fetch as long as `lock_timeout` allows.
     LockTimeout = "lock-timeout",
 
@@ -62,10 +70,16 @@ reasons! {
     MinUses = "min-uses",
     /// Not stored: a `no_cache` rule matched.
     NoCacheRule = "no-cache-rule",
+    /// Not stored: the request says `no-store`.
+    RequestNoStore = "request-no-store",
     /// Not stored: `Cache-Control: no-store`.
     NoStore = "no-store",
     /// Not stored: `Cache-Control: private`.
     Private = "private",
+    /// Not stored: `must-understand`, with a status that is none of RFC 9110's.
+    NotUnderstood = "not-understood",
+    /// Not stored: a number in `Cache-Control` is none, as nginx reads it.
+    Malformed = "malformed",
     /// Not stored: it sets a cookie.
     SetCookie = "set-cookie",
     /// Not stored: the request was authorised, and the response does not say that it is for all.
@@ -90,6 +104,8 @@ reasons! {
     /// Not stored: no valid answer came.
     UpstreamFailed = "upstream-failed",
 
+    /// Answered here: the request takes nothing but what is stored (`only-if-cached`).
+    OnlyIfCached = "only-if-cached",
     /// Answered here: the request was refused.
     Refused = "refused",
     /// Answered here: a purge.

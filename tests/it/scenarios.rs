@@ -266,7 +266,9 @@ fn read_step(line: &str) -> Result<Step, String> {
         "origin" | "origin*" => {
             let path = words.next("a path")?;
             let status = words.number("a status")?;
-            let mut reply = Reply::status(status, &words.body()?);
+            let body = words.body()?;
+            let mut reply =
+                if status == 0 { Reply::hang_up() } else { Reply::status(status, &body) };
             for (name, value) in &fields {
                 reply = reply.header(name, value);
             }

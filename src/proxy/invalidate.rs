@@ -1,0 +1,46 @@
+//! What is out of date after an unsafe method was carried out. (RFC 9111 section 4.4, RFC 9875)
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, StatusCode, Uri};
+
+use super::call::{Call, OwnedCall};
+use super::route;
+use crate::semantics::invalidation::{invalidates, locations};
+use crate::semantics::key::KeyHash;
+
+/// Removes what is stored for the request's target, and for those of the same origin that
+/// `Location` and `Content-Location` of its answer name. What rests at `own` stays: it is where
+/// this very answer is being stored.
+pub(super) async fn invalidate(
+    call: &OwnedCall,
+    status: StatusCode,
+    fields: &HeaderMap,
+    own: Option<KeyHash>,
+) {
+    let view = call.view();
+    let Some(cache) = &view.route.cache else { return };
+    if !invalidates(&view.request.method, status, &cache.settings.rules) {
+        return;
+    }
+    remove(&view, own).await;
+    for target in locations(fields, &view.target()) {
+        remove_other(&view, target, own).await;
+    }
+}
+
+async fn remove(call: &Call<'_>, own: Option<KeyHash>) {
+    let Some(cache) = &call.route.cache else { return };
+    for key in call.keys_for_reading(cache).iter().filter(|key| Some(key.hash) != own) {
+        let purged = cache.zone.purge(key).await;
+        tracing::debug!(purged, uri = call.request_uri(), "invalidated");
+    }
+}
+
+/// The same for another target of the site, which may lie in another route.
+async fn remove_other(call: &Call<'_>, target: PathAndQuery, own: Option<KeyHash>) {
+    let mut request = call.request.clone();
+    request.uri = Uri::from(target);
+    let Some(path) = route::normalized(request.uri.path()) else { return };
+    let Some(route) = call.site.find(&path) else { return };
+    remove(&Call { request: &request, path: &path, route, ..*call }, own).await;
+}
