@@ -149,8 +149,11 @@ class Bench:
             fail(f"the origin did not start:\n{self.log('origin')}")
         return Origin(int(line), kind)
 
-    def larder(self, binary, origin_port, memory, workers=None, cpu=None, name="larder"):
-        """Starts Larder in front of the origin with one zone in memory: process, port, admin port."""
+    def larder(self, binary, origin_port, memory, workers=None, cpu=None, name="larder", cache=""):
+        """Starts Larder in front of the origin with one zone in memory: process, port, admin port.
+
+        `cache` are more lines of the route's cache table.
+        """
         port, admin = free_port(), free_port()
         config = self.dir / f"{name}.toml"
         config.write_text(
@@ -158,7 +161,8 @@ class Bench:
             + f'[zone.bench]\nmemory = "{memory}"\n'
             + f'[[site]]\nlisten = "127.0.0.1:{port}"\n'
             + f'[[site.route]]\npath = "/"\nproxy = "http://127.0.0.1:{origin_port}"\n'
-            + 'cache = { zone = "bench" }\n'
+            + 'status_header = "X-Cache-Status"\n'
+            + f'[site.route.cache]\nzone = "bench"\n{cache}'
             + f'[admin]\nlisten = "127.0.0.1:{admin}"\n')
         args = [binary, "serve", "-c", str(config)]
         if cpu is not None:

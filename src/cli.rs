@@ -25,6 +25,8 @@ pub enum Command {
     Stats(Stats),
     /// Remove a URL from a running server.
     Purge(Purge),
+    /// Say what a running server would do with a request, and why.
+    Explain(Explain),
 }
 
 /// How to serve.
@@ -110,6 +112,25 @@ pub struct Purge {
     pub admin: AdminAddress,
 }
 
+/// What to explain.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Explain {
+    /// The URL as clients ask for it, with scheme and host
+    pub url: String,
+    /// A request field, as often as needed
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = field)]
+    pub headers: Vec<(String, String)>,
+    /// The method [default: GET]
+    #[arg(short = 'X', long, value_name = "METHOD")]
+    pub method: Option<String>,
+    /// The server's operator listener: a loopback address or `unix:PATH`
+    #[arg(long, value_name = "ADDR", default_value = ADMIN_DEFAULT, value_parser = admin)]
+    pub admin: AdminAddress,
+    /// Print the JSON document of `/v1/explain` instead
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// The command of this process. On a usage error, and for `--help` and `--version`, prints and
 /// ends the process: with 2, or with 0.
 pub fn parse() -> Command {
@@ -140,6 +161,7 @@ pub fn parse_from(
         Some(WrittenCommand::Demo(demo)) => Command::Demo(demo),
         Some(WrittenCommand::Stats(stats)) => Command::Stats(stats),
         Some(WrittenCommand::Purge(purge)) => Command::Purge(purge),
+        Some(WrittenCommand::Explain(explain)) => Command::Explain(explain),
     })
 }
 
@@ -188,6 +210,9 @@ enum WrittenCommand {
     /// Remove what a running server has stored for a URL
     #[command(after_help = PURGE_EXAMPLES)]
     Purge(Purge),
+    /// Say what a running server would do with a request, and why
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(Explain),
 }
 
 #[derive(Args)]
@@ -281,6 +306,12 @@ fn origin(text: &str) -> Result<Uri, String> {
     Ok(uri)
 }
 
+/// `Name: value`, as curl takes it.
+fn field(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("expected `Name: value`")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
 fn admin_or_none(text: &str) -> Result<AdminChoice, String> {
     Ok(AdminChoice(if text == "none" { None } else { Some(admin(text)?) }))
 }
@@ -341,6 +372,13 @@ const PURGE_EXAMPLES: &str = "\
 Examples:
   larder purge http://127.0.0.1:8080/api/products
   larder purge 'https://www.example.com/search?q=jam' --admin unix:/run/larder.sock";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  larder explain http://127.0.0.1:8080/api/products
+  larder explain http://127.0.0.1:8080/api/greeting -H 'Accept-Language: fr'
+  larder explain http://127.0.0.1:8080/api/orders --method POST
+  larder explain http://127.0.0.1:8080/api/products --json | jq .now";
 
 #[cfg(test)]
 mod tests {
@@ -420,6 +458,8 @@ mod tests {
             "serve --to http://a --admin unix:",
             "stats --admin none",
             "purge",
+            "explain",
+            "explain http://a/ -H nothing",
         ] {
             let error = parse(arguments).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{arguments}: {error}");

@@ -86,8 +86,9 @@ fn guide_for(
     if let Some(admin) = admin {
         let option = admin_option(admin);
         text.push_str(&format!(
-            "\x20 # what happened so far, and forget it in another way\n\
+            "\x20 # what happened so far, why one is not stored, and forget it in another way\n\
              \x20 {program} stats{option}\n\
+             \x20 {program} explain{option} http://{proxy}/api/session\n\
              \x20 {program} purge{option} http://{proxy}/api/products\n\n"
         ));
     }
@@ -174,6 +175,16 @@ impl Api {
             }
             "/api/session" => Answer::new(300, "max-age=60", json!({ "session": "new" }))
                 .with(SET_COOKIE, "session=1234; HttpOnly"),
+            "/api/ticker" => Answer::new(200, "no-store", json!({ "jam": 417 })),
+            "/api/weather" => {
+                let mut answer = Answer::new(300, "no-store", json!({ "sky": "blue" }));
+                answer.fields.remove(CACHE_CONTROL);
+                answer
+            }
+            "/api/stock" => stock(request.headers()),
+            "/api/offers" => {
+                Answer::new(300, "max-age=60", json!({ "jam": "-10 %" })).with(VARY, "*")
+            }
             "/api/search" => search(request.uri().query().unwrap_or("")),
             path => match path.strip_prefix("/api/products/").and_then(|id| id.parse().ok()) {
                 Some(id) => product(id, request.headers()),
@@ -239,6 +250,13 @@ fn product(id: usize, fields: &HeaderMap) -> Answer {
     answer
 }
 
+/// Must be validated every time; a client that has it already is told so, which is quicker.
+fn stock(fields: &HeaderMap) -> Answer {
+    let known = fields.get(IF_NONE_MATCH).is_some_and(|tag| tag == "\"stock-1\"");
+    let answer = Answer::new(400, "no-cache", json!({ "jars": 12 })).with(ETAG, "\"stock-1\"");
+    if known { Answer { delay_ms: 100, ..answer.status(StatusCode::NOT_MODIFIED) } } else { answer }
+}
+
 fn greeting(fields: &HeaderMap) -> Answer {
     let asked = fields.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let text = match asked.get(..2) {
@@ -275,7 +293,7 @@ fn index() -> String {
     format!("<!doctype html>\n<title>A slow API</title>\n<h1>A slow API</h1>\n<ul>\n{items}</ul>\n")
 }
 
-const ENDPOINTS: [(&str, &str); 8] = [
+const ENDPOINTS: [(&str, &str); 12] = [
     ("/api/products", "500 ms, fresh for 30 s"),
     ("/api/products/1", "600 ms, fresh for 5 s, then a quick 304"),
     ("/api/greeting", "300 ms, one for each Accept-Language"),
@@ -284,6 +302,10 @@ const ENDPOINTS: [(&str, &str); 8] = [
     ("/api/search?q=jam", "500 ms, one for each query; try &max-age=60"),
     ("/api/me", "400 ms, private: never stored"),
     ("/api/session", "300 ms, sets a cookie: not stored"),
+    ("/api/ticker", "200 ms, no-store: never stored"),
+    ("/api/weather", "300 ms, says nothing of caching: not stored"),
+    ("/api/stock", "400 ms, no-cache: validated before every use"),
+    ("/api/offers", "300 ms, Vary: * matches no later request"),
 ];
 const PRODUCTS: [&str; 5] = ["Strawberry jam", "Plum jam", "Pickled onions", "Honey", "Chutney"];
 /// Where the commands look when they are not told.
@@ -335,6 +357,9 @@ mod tests {
                 ("/api/greeting",                  200, "vary: Accept-Language"),
                 ("/api/greeting",                  200, "cache-control: max-age=60"),
                 ("/api/news",                      200, "cache-control: max-age=3, stale-while-revalidate=30"),
+                ("/api/ticker",                    200, "cache-control: no-store"),
+                ("/api/stock",                     200, "cache-control: no-cache"),
+                ("/api/offers",                    200, "vary: *"),
                 ("/api/session",                   200, "set-cookie: session=1234; HttpOnly"),
                 ("/api/search?q=jam",              200, "cache-control: max-age=10"),
                 ("/api/search?q=jam&max-age=7",    200, "cache-control: max-age=7"),

@@ -5,6 +5,7 @@
 pub mod server;
 pub mod routes;
 pub mod stats;
+pub mod explain;
 pub mod client;
 
 use std::fmt;
@@ -31,6 +32,16 @@ pub trait Source: Send + Sync + 'static {
     ///
     /// Nothing was removed, or not all.
     fn purge(&self, url: &Uri) -> impl Future<Output = Result<u64, PurgeError>> + Send;
+
+    /// Says what `request`, which has a `Host`, would get now and why; does nothing else.
+    ///
+    /// # Errors
+    ///
+    /// The request is none that is served here, and why.
+    fn explain(
+        &self,
+        request: &http::request::Parts,
+    ) -> impl Future<Output = Result<explain::Explanation, String>> + Send;
 }
 
 /// Why a purge was not carried out.

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::admin::explain::Question;
 use crate::admin::{PurgeError, Source};
 use crate::body::{self, Body};
 
@@ -34,8 +35,9 @@ pub async fn answer<S: Source>(
         "/readyz" if get => ready(source),
         "/v1/stats" if get => reply(StatusCode::OK, &source.stats()),
         "/v1/purge" if request.method() == Method::POST => purge(source, request).await,
+        "/v1/explain" if request.method() == Method::POST => explain(source, request).await,
         "/healthz" | "/readyz" | "/v1/stats" => other_method("GET, HEAD"),
-        "/v1/purge" => other_method("POST"),
+        "/v1/purge" | "/v1/explain" => other_method("POST"),
         _ => problem(StatusCode::NOT_FOUND, "no such resource"),
     }
 }
@@ -72,17 +74,49 @@ pub struct Problem {
     pub error: String,
 }
 
-async fn purge<S: Source>(source: &S, request: Request<Incoming>) -> Response<Body> {
+/// The document that a command sends.
+///
+/// # Errors
+/// The answer to what is none.
+async fn document(request: Request<Incoming>) -> Result<Vec<u8>, Response<Body>> {
     if request.headers().contains_key(ORIGIN) {
-        return problem(StatusCode::FORBIDDEN, "requests of web pages are refused");
+        return Err(problem(StatusCode::FORBIDDEN, "requests of web pages are refused"));
     }
     let body = Body::incoming(request.into_body(), BODY_READ_TIMEOUT, Some(BODY_BYTES_MAX));
-    let text = match read_to_end(body).await {
-        Ok(text) => text,
-        Err(error @ body::Error::TooLarge(_)) => {
-            return problem(StatusCode::PAYLOAD_TOO_LARGE, &format!("body is {error}"));
+    read_to_end(body).await.map_err(|error| match error {
+        body::Error::TooLarge(_) => {
+            problem(StatusCode::PAYLOAD_TOO_LARGE, &format!("body is {error}"))
         }
-        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
+        _ => problem(StatusCode::BAD_REQUEST, &error.to_string()),
+    })
+}
+
+async fn explain<S: Source>(source: &S, request: Request<Incoming>) -> Response<Body> {
+    let text = match document(request).await {
+        Ok(text) => text,
+        Err(refusal) => return refusal,
+    };
+    let question: Question = match serde_json::from_slice(&text) {
+        Ok(question) => question,
+        Err(error) => {
+            let problem_text = format!("expected `{{\"url\": \"http://host/path\"}}`: {error}");
+            return problem(StatusCode::BAD_REQUEST, &problem_text);
+        }
+    };
+    let request = match question.request() {
+        Ok(request) => request,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error),
+    };
+    match source.explain(&request).await {
+        Ok(explanation) => reply(StatusCode::OK, &explanation),
+        Err(error) => problem(StatusCode::BAD_REQUEST, &error),
+    }
+}
+
+async fn purge<S: Source>(source: &S, request: Request<Incoming>) -> Response<Body> {
+    let text = match document(request).await {
+        Ok(text) => text,
+        Err(refusal) => return refusal,
     };
     let url = match purge_url(&text) {
         Ok(url) => url,

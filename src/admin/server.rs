@@ -220,7 +220,10 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
 
+    use http::request::Parts;
+
     use crate::admin::client::{self, Error};
+    use crate::admin::explain::Explanation;
     use crate::admin::{PurgeError, stats};
 
     struct Fake {
@@ -244,6 +247,10 @@ mod tests {
                 "/failed" => Err(PurgeError::Failed("no disk".to_owned())),
                 _ => Ok(0),
             }
+        }
+
+        async fn explain(&self, request: &Parts) -> Result<Explanation, String> {
+            Err(format!("no site for {}", request.uri))
         }
     }
 

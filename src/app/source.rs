@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use http::Uri;
+use http::request::Parts;
 
+use super::explain;
+use crate::admin::explain::Explanation;
 use crate::admin::stats::{self, Stats};
 use crate::admin::{PurgeError, Source};
 use crate::cache::Zone;
@@ -73,6 +76,10 @@ impl Source for OperatorView {
 
     async fn purge(&self, url: &Uri) -> Result<u64, PurgeError> {
         self.worker.purge_url(url).await.map_err(PurgeError::Refused)
+    }
+
+    async fn explain(&self, request: &Parts) -> Result<Explanation, String> {
+        self.worker.explain(request).await.map(explain::document)
     }
 }
 

@@ -2,8 +2,8 @@
 //! (nginx: proxy_cache_lock, without its polling)
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -59,32 +59,44 @@ pub struct Permit {
 
 /// The right to wait for somebody else's fetch.
 pub struct Waiter {
+    begun: Instant,
     outcome: watch::Receiver<Option<Outcome>>,
 }
 
 struct Flight {
     /// The key under which it was asked for, for purges.
     primary: KeyHash,
+    /// The key under which it will be stored, if that is another one.
+    stored_under: OnceLock<KeyHash>,
+    begun: Instant,
     outcome: watch::Sender<Option<Outcome>>,
     /// Set by a purge: what comes of this fetch must not be stored.
     purged: Mutex<bool>,
 }
 
 impl Flights {
-    /// Joins the fetch for `at`, or begins one.
-    pub fn join(self: &Arc<Self>, primary: KeyHash, at: KeyHash) -> Turn {
+    /// Joins the fetch for `at`, or begins one: where there is none, or where the one there is has
+    /// brought nothing for as long as `age_max`. The older one goes on for those who wait for it.
+    pub fn join(
+        self: &Arc<Self>,
+        primary: KeyHash,
+        at: KeyHash,
+        now: Instant,
+        age_max: Duration,
+    ) -> Turn {
         let mut flying = self.flying();
-        if let Some(flight) = flying.by_place.get(&at) {
-            return Turn::Wait(Waiter { outcome: flight.outcome.subscribe() });
+        if let Some(flight) = flying.by_place.get(&at).filter(|f| !f.is_over_age(now, age_max)) {
+            let (begun, outcome) = (flight.begun, flight.outcome.subscribe());
+            return Turn::Wait(Waiter { begun, outcome });
         }
-        let flight = Flight::new(primary);
+        let flight = Flight::new(primary, now);
         flying.by_place.insert(at, Arc::clone(&flight));
         Turn::Fetch(Permit { flights: Arc::clone(self), flight, places: vec![at] })
     }
 
     /// A permit that nobody waits for, for a fetch beside others.
-    pub fn beside(self: &Arc<Self>, primary: KeyHash) -> Permit {
-        let flight = Flight::new(primary);
+    pub fn beside(self: &Arc<Self>, primary: KeyHash, now: Instant) -> Permit {
+        let flight = Flight::new(primary, now);
         self.flying().beside.push(Arc::clone(&flight));
         Permit { flights: Arc::clone(self), flight, places: Vec::new() }
     }
@@ -94,7 +106,7 @@ impl Flights {
     pub fn purge(&self, primary: KeyHash) {
         let mut forgotten = Vec::new();
         let mut forget = |flight: &Arc<Flight>| {
-            let keep = flight.primary != primary;
+            let keep = flight.primary != primary && flight.stored_under.get() != Some(&primary);
             if !keep {
                 forgotten.push(Arc::clone(flight));
             }
@@ -115,9 +127,14 @@ impl Flights {
 }
 
 impl Flight {
-    fn new(primary: KeyHash) -> Arc<Self> {
+    fn new(primary: KeyHash, begun: Instant) -> Arc<Self> {
         let (outcome, purged) = (watch::Sender::new(None), Mutex::new(false));
-        Arc::new(Self { primary, outcome, purged })
+        Arc::new(Self { primary, stored_under: OnceLock::new(), begun, outcome, purged })
+    }
+
+    fn is_over_age(&self, now: Instant, age_max: Duration) -> bool {
+        let waits = self.outcome.borrow().is_none();
+        waits && now.saturating_duration_since(self.begun) >= age_max
     }
 }
 
@@ -128,6 +145,13 @@ impl Permit {
             self.flights.flying().by_place.entry(at).or_insert_with(|| Arc::clone(&self.flight));
             self.places.push(at);
         }
+    }
+
+    /// Answers to purges of this key as well: the response will be stored under it.
+    pub fn stored_under(&mut self, primary: KeyHash) {
+        // A fetch stores one response, so this is said once.
+        let _ = self.flight.stored_under.set(primary);
+        self.also_at(primary);
     }
 
     /// Tells everybody who waits, and everybody who comes before this is dropped.
@@ -166,6 +190,11 @@ impl Drop for Permit {
 }
 
 impl Waiter {
+    /// How long it is until the fetch has taken `age_max`; zero when it has.
+    pub fn over_age_in(&self, now: Instant, age_max: Duration) -> Duration {
+        age_max.saturating_sub(now.saturating_duration_since(self.begun))
+    }
+
     /// How the fetch turned out; `None` when that took longer than `timeout`.
     pub async fn outcome(mut self, timeout: Duration) -> Option<Outcome> {
         let settled = self.outcome.wait_for(Option::is_some);
@@ -189,6 +218,15 @@ mod tests {
 
     const KEY: KeyHash = KeyHash(1);
 
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    fn join(flights: &Arc<Flights>) -> Turn {
+        flights.join(KEY, KEY, now(), Duration::MAX)
+    }
+
     fn fetch(turn: Turn) -> Permit {
         match turn {
             Turn::Fetch(permit) => permit,
@@ -206,21 +244,21 @@ mod tests {
     #[tokio::test]
     async fn one_fetches_and_the_others_are_told() {
         let flights = Arc::new(Flights::default());
-        let permit = fetch(flights.join(KEY, KEY));
-        let waiter = wait(flights.join(KEY, KEY));
+        let permit = fetch(join(&flights));
+        let waiter = wait(join(&flights));
         permit.settle(Outcome::Alone);
         assert!(matches!(waiter.outcome(Duration::MAX).await, Some(Outcome::Alone)));
-        let late = wait(flights.join(KEY, KEY));
+        let late = wait(join(&flights));
         assert!(matches!(late.outcome(Duration::MAX).await, Some(Outcome::Alone)));
         drop(permit);
-        fetch(flights.join(KEY, KEY));
+        fetch(join(&flights));
     }
 
     #[tokio::test]
     async fn dropping_a_permit_lets_the_next_try() {
         let flights = Arc::new(Flights::default());
-        let permit = fetch(flights.join(KEY, KEY));
-        let waiter = wait(flights.join(KEY, KEY));
+        let permit = fetch(join(&flights));
+        let waiter = wait(join(&flights));
         drop(permit);
         assert!(matches!(waiter.outcome(Duration::MAX).await, Some(Outcome::Abandoned)));
     }
@@ -228,16 +266,16 @@ mod tests {
     #[tokio::test]
     async fn waiting_ends_in_time() {
         let flights = Arc::new(Flights::default());
-        let _permit = fetch(flights.join(KEY, KEY));
-        let waiter = wait(flights.join(KEY, KEY));
+        let _permit = fetch(join(&flights));
+        let waiter = wait(join(&flights));
         assert!(waiter.outcome(Duration::from_millis(1)).await.is_none());
     }
 
     #[test]
     fn a_purge_reaches_a_fetch_beside_others() {
         let flights = Arc::new(Flights::default());
-        let beside = flights.beside(KEY);
-        let other = flights.beside(KeyHash(9));
+        let beside = flights.beside(KEY, now());
+        let other = flights.beside(KeyHash(9), now());
         flights.purge(KEY);
         assert!(beside.unless_purged(|| ()).is_none());
         assert!(other.unless_purged(|| ()).is_some());
@@ -246,13 +284,32 @@ mod tests {
     #[test]
     fn a_purge_forgets_what_is_under_way() {
         let flights = Arc::new(Flights::default());
-        let mut old = fetch(flights.join(KEY, KEY));
+        let mut old = fetch(join(&flights));
         old.also_at(KeyHash(2));
         flights.purge(KEY);
         assert!(old.unless_purged(|| ()).is_none());
-        let new = fetch(flights.join(KEY, KEY));
+        let new = fetch(join(&flights));
         drop(old);
         assert!(new.unless_purged(|| ()).is_some());
-        wait(flights.join(KEY, KEY));
+        wait(join(&flights));
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_brings_nothing_for_too_long_is_overtaken_once() {
+        let flights = Arc::new(Flights::default());
+        let (age_max, start) = (Duration::from_secs(5), now());
+        let join_at = |second| flights.join(KEY, KEY, start + Duration::from_secs(second), age_max);
+        let slow = fetch(join_at(0));
+        let waiter = wait(join_at(4));
+        assert_eq!(waiter.over_age_in(start + Duration::from_secs(4), age_max).as_secs(), 1);
+        let second = fetch(join_at(5));
+        let later = wait(join_at(6));
+        slow.settle(Outcome::Alone);
+        assert!(matches!(waiter.outcome(Duration::MAX).await, Some(Outcome::Alone)));
+        drop(slow);
+        assert!(later.outcome(Duration::from_millis(1)).await.is_none(), "it waits for the second");
+        second.settle(Outcome::Alone);
+        // What has brought its answer is not too old, however long that streams.
+        wait(join_at(60));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::Zone;
+use super::queries::Rule;
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::selecting::Comparison;
@@ -21,6 +22,11 @@ pub struct Key {
     pub hash: KeyHash,
     /// How requests for it are told apart where its responses vary.
     pub comparison: Comparison,
+    /// It stands for other queries than the one that was sent too, on the word of a response:
+    /// what is found must say the same.
+    pub rule: Option<Arc<Rule>>,
+    /// It is one client's own: nobody else has it.
+    pub partitioned: bool,
 }
 
 /// A stored response that matches a request.
@@ -56,7 +62,13 @@ impl Key {
     /// The key with this text.
     pub fn new(text: Vec<u8>) -> Self {
         let hash = KeyHash::of(&text);
-        Self { text, hash, comparison: Comparison::default() }
+        let comparison = Comparison::default();
+        Self { text, hash, comparison, rule: None, partitioned: false }
+    }
+
+    /// Whether a response that rests under this key may answer a request that has it.
+    pub fn admits(&self, stored: &Stored) -> bool {
+        self.rule.as_ref().is_none_or(|rule| rule.is_said_by(&stored.fields))
     }
 }
 
@@ -67,12 +79,12 @@ impl Zone {
             return self.unknown(key.hash, false);
         };
         let variants = match &entry.content {
-            Content::Response(..) => return found(entry, key.hash),
+            Content::Response(..) => return found(entry, key.hash, key),
             Content::Variants(variants) => variants,
         };
         let at = variants.hash_for(&key.text, request, key.comparison);
         match self.store.get_memory_at(at, now) {
-            Some(entry) => found(entry, at),
+            Some(entry) => found(entry, at, key),
             None => self.unknown(at, true),
         }
     }
@@ -82,16 +94,18 @@ impl Zone {
         let Some(entry) = self.get(key.hash, &key.text).await else {
             return Lookup::Absent { at: key.hash, other_variant: false };
         };
-        let Content::Variants(variants) = &entry.content else { return found(entry, key.hash) };
+        let Content::Variants(variants) = &entry.content else {
+            return found(entry, key.hash, key);
+        };
         let at = variants.hash_for(&key.text, request, key.comparison);
         match self.get(at, &key.text).await {
-            Some(entry) => found(entry, at),
+            Some(entry) => found(entry, at, key),
             None => Lookup::Absent { at, other_variant: true },
         }
     }
 
     /// The list of variants under a key, if its responses vary.
-    pub(super) async fn variants(&self, key: &Key) -> Option<Arc<Variants>> {
+    pub async fn variants(&self, key: &Key) -> Option<Arc<Variants>> {
         match &self.get(key.hash, &key.text).await?.content {
             Content::Variants(variants) => Some(Arc::clone(variants)),
             Content::Response(..) => None,
@@ -115,12 +129,14 @@ impl Zone {
     }
 }
 
-fn found(entry: Arc<Entry>, at: KeyHash) -> Lookup {
+fn found(entry: Arc<Entry>, at: KeyHash, key: &Key) -> Lookup {
     match &entry.content {
-        Content::Response(stored, body) => {
+        Content::Response(stored, body) if key.admits(stored) => {
             let (stored, body) = (Arc::clone(stored), body.clone());
             Lookup::Found(Found { entry, stored, body, at })
         }
+        // Stored for its own query only.
+        Content::Response(..) => Lookup::Absent { at, other_variant: false },
         // A list where a variant should rest: damaged, so as good as absent.
         Content::Variants(_) => Lookup::Absent { at, other_variant: true },
     }

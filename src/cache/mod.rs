@@ -2,6 +2,7 @@
 //! whoever holds it fetches and writes into a fill.
 
 pub mod lookup;
+pub mod queries;
 pub mod lock;
 pub mod fill;
 pub mod follow;
@@ -15,11 +16,14 @@ use std::time::Duration;
 use moka::sync::Cache;
 
 use lock::{Flights, Permit, Turn};
+use queries::Queries;
 
 use crate::clock::Clock;
 use crate::config;
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
+use crate::semantics::reason::Reason;
+use crate::semantics::stale::Failure;
 use crate::store::tiered::Tiered;
 
 /// A named cache with its limits and tiers (nginx: proxy_cache_path). Shared by all workers.
@@ -30,14 +34,33 @@ pub struct Zone {
     pub store: Arc<Tiered>,
     /// Whether the configuration gives it a folder.
     pub on_disk: bool,
+    /// What responses said of queries that get the same answer.
+    pub queries: Queries,
     clock: Clock,
     flights: Arc<Flights>,
     /// One response's place is worked out at a time, per part of the keys.
     placing: Vec<tokio::sync::Mutex<()>>,
     /// Keys whose last answer could not be shared, and until when nobody waits for them.
     hit_for_miss: Cache<u128, Timestamp>,
+    /// Entries whose last validation failed, how, and until when the origin is not asked again.
+    held_down: Cache<u128, (Failure, Timestamp)>,
+    /// Why the last answers for these places were not stored, for whoever wants to know.
+    refusals: Cache<u128, Arc<Refusal>>,
     /// How often keys were asked for that are not stored yet.
     uses: Cache<u128, Arc<AtomicU32>>,
+}
+
+/// An answer that was not stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// When it came.
+    pub at: Timestamp,
+    /// Its status.
+    pub status: u16,
+    /// Why not.
+    pub reason: Reason,
+    /// The response field that said so, `Cache-Control: no-store`, if one did.
+    pub said: Option<String>,
 }
 
 impl Zone {
@@ -47,10 +70,13 @@ impl Zone {
             name: config.name.clone(),
             store: Tiered::open(config, clock.clone()),
             on_disk: config.path.is_some(),
+            queries: Queries::new(),
             clock,
             flights: Arc::default(),
             placing: (0..PLACING_STRIPES).map(|_| tokio::sync::Mutex::new(())).collect(),
             hit_for_miss: Cache::new(HIT_FOR_MISS_MAX),
+            held_down: Cache::new(HELD_DOWN_MAX),
+            refusals: Cache::new(REFUSALS_MAX),
             uses: Cache::builder()
                 .max_capacity(USES_MAX)
                 .time_to_idle(config.inactive.max(Duration::from_secs(1)))
@@ -59,13 +85,14 @@ impl Zone {
     }
 
     /// Joins the fetch for what would rest at `at` under a key, or begins one.
-    pub fn join(&self, primary: KeyHash, at: KeyHash) -> Turn {
-        self.flights.join(primary, at)
+    /// One that has brought nothing for `lock_age` is overtaken by one more.
+    pub fn join(&self, primary: KeyHash, at: KeyHash, lock_age: Duration) -> Turn {
+        self.flights.join(primary, at, self.clock.instant(), lock_age)
     }
 
     /// A permit to fetch beside everybody else.
     pub fn fetch_beside(&self, primary: KeyHash) -> Permit {
-        self.flights.beside(primary)
+        self.flights.beside(primary, self.clock.instant())
     }
 
     /// Counts a request for a key that is not stored; how many there were, this one included
@@ -91,9 +118,37 @@ impl Zone {
             .is_some_and(|until| now < until && until.since(now) <= HIT_FOR_MISS_FOR)
     }
 
+    /// Remembers that the origin failed when it was asked about the entry at `at`: for the time
+    /// `hold_down` a stale entry stands in without asking again.
+    pub fn hold_down(&self, at: KeyHash, failure: Failure, hold_down: Duration) {
+        if !hold_down.is_zero() {
+            let until = Timestamp::from(self.clock.now()).plus(hold_down);
+            self.held_down.insert(at.0, (failure, until));
+        }
+    }
+
+    /// How the origin failed a moment ago, if it is not to be asked about this entry just yet.
+    pub fn held_down(&self, at: KeyHash, hold_down: Duration) -> Option<Failure> {
+        let now = Timestamp::from(self.clock.now());
+        let (failure, until) = self.held_down.get(&at.0)?;
+        // A clock that stepped back must not keep the mark for longer than it was meant.
+        (now < until && until.since(now) <= hold_down).then_some(failure)
+    }
+
+    /// Remembers why an answer for this place was not stored.
+    pub fn note_refusal(&self, at: KeyHash, refusal: Refusal) {
+        self.refusals.insert(at.0, Arc::new(refusal));
+    }
+
+    /// Why the last answer for this place was not stored, if it was not.
+    pub fn refusal(&self, at: KeyHash) -> Option<Arc<Refusal>> {
+        self.refusals.get(&at.0)
+    }
+
     /// Lets requests wait for each other again: the answer for this key can be shared after all.
     pub fn unmark_hit_for_miss(&self, at: KeyHash) {
         self.hit_for_miss.invalidate(&at.0);
+        self.refusals.invalidate(&at.0);
     }
 }
 
@@ -101,5 +156,7 @@ impl Zone {
 /// becomes storable.
 const HIT_FOR_MISS_FOR: Duration = Duration::from_secs(2);
 const HIT_FOR_MISS_MAX: u64 = 65_536;
+const HELD_DOWN_MAX: u64 = 65_536;
+const REFUSALS_MAX: u64 = 16_384;
 const USES_MAX: u64 = 262_144;
 const PLACING_STRIPES: usize = 64;

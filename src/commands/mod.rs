@@ -4,6 +4,7 @@ pub mod serve;
 pub mod check;
 pub mod demo;
 pub mod purge;
+pub mod explain;
 pub mod stats;
 
 use std::fmt::Display;
@@ -22,6 +23,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Demo(demo) => demo::run(&demo),
         Command::Stats(stats) => stats::run(&stats),
         Command::Purge(purge) => purge::run(&purge),
+        Command::Explain(explain) => explain::run(&explain),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if let Some(problem) = failure.problem {

@@ -51,6 +51,11 @@ impl Report {
         folder.map_or_else(|| PathBuf::from(path), |folder| folder.join(path))
     }
 
+    /// The name of the file that `span` is in.
+    pub(crate) fn file(&self, span: Span) -> &str {
+        &self.sources[span.file].name
+    }
+
     /// The line that `span` begins in, counted from 1.
     pub(crate) fn line(&self, span: Span) -> usize {
         let text = &self.sources[span.file].text;

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
+use http::header;
 use http::request::Parts;
-use http::{Method, header};
 
 use super::route::{Cache, Route, Site};
 use super::{Connection, Worker};
 use crate::cache::lookup::Key;
+use crate::interim::Sink;
 use crate::semantics::date::Timestamp;
 use crate::semantics::demand::Demand;
 use crate::semantics::invalidation::Target;
-use crate::semantics::selecting::Comparison;
 use crate::semantics::storable::Asked;
 
 /// A request as the steps see it. Borrowed, so that a hit copies nothing.
@@ -40,10 +40,12 @@ pub(super) struct OwnedCall {
     path: String,
     connection: Connection,
     now: Timestamp,
+    /// Where interim responses go; `None` if the client does not understand them.
+    pub(super) interim: Option<Sink>,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn to_owned(self) -> OwnedCall {
+    pub(super) fn to_owned(self, interim: Option<Sink>) -> OwnedCall {
         OwnedCall {
             worker: Arc::clone(self.worker),
             site: Arc::clone(self.site),
@@ -53,14 +55,8 @@ impl<'a> Call<'a> {
             path: self.path.to_owned(),
             connection: self.connection,
             now: self.now,
+            interim,
         }
-    }
-
-    /// The key of this request in the route's cache.
-    pub(super) fn key(&self, cache: &Cache) -> Key {
-        let mut text = Vec::with_capacity(KEY_CAPACITY);
-        cache.settings.key.write(self, &mut text);
-        Key { comparison: Comparison::of(&cache.settings.rules), ..Key::new(text) }
     }
 
     /// What this request asks of what is stored.
@@ -68,25 +64,10 @@ impl<'a> Call<'a> {
         Demand::of(&self.request.headers, &cache.settings.rules)
     }
 
-    /// What the rules about storing ask of this request.
-    pub(super) fn asked(&self) -> Asked<'a> {
+    /// What the rules about storing ask of this request, whose key this is.
+    pub(super) fn asked(&self, key: &Key) -> Asked<'a> {
         let authorized = self.request.headers.contains_key(header::AUTHORIZATION);
-        Asked { authorized, host: self.host }
-    }
-
-    /// The keys under which answers to reading this request's target are stored: one, or one for
-    /// each method where the key holds the method.
-    pub(super) fn keys_for_reading(&self, cache: &Cache) -> Vec<Key> {
-        let mut request = self.request.clone();
-        let mut keys: Vec<Key> = Vec::with_capacity(2);
-        for method in [Method::GET, Method::HEAD] {
-            request.method = method;
-            let key = Call { request: &request, ..*self }.key(cache);
-            if keys.iter().all(|known| known.hash != key.hash) {
-                keys.push(key);
-            }
-        }
-        keys
+        Asked { authorized, partitioned: key.partitioned, host: self.host }
     }
 
     /// What references in an answer are resolved against.
@@ -121,6 +102,3 @@ impl OwnedCall {
         }
     }
 }
-
-/// Most keys fit without growing.
-const KEY_CAPACITY: usize = 192;

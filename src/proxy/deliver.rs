@@ -10,6 +10,7 @@ use super::call::Call;
 use super::route::Cache;
 use crate::body::Body;
 use crate::cache::fill::Fill;
+use crate::config;
 use crate::observe::exchange::UpstreamFacts;
 use crate::semantics::precondition::{self, Met};
 use crate::semantics::range;
@@ -51,6 +52,15 @@ impl Answer {
         cache: Option<CacheStatus>,
     ) -> Self {
         Self { response, cache, reason, zone: None, upstream: None }
+    }
+
+    /// The same, with the field that tells the status word where the route wants one.
+    pub(super) fn told(mut self, route: &config::Route) -> Self {
+        if let (Some(name), Some(status)) = (&route.status_header, self.cache) {
+            let word = HeaderValue::from_static(status.word());
+            self.response.headers_mut().insert(name.clone(), word);
+        }
+        self
     }
 
     /// The same, with what was asked of an upstream for it.
@@ -98,7 +108,7 @@ pub(super) fn passed(
         *response.body_mut() = Body::empty();
         insert_length(response.headers_mut(), length);
     }
-    let zone = call.route.cache.as_ref().map(|cache| cache.zone_number);
+    let zone = call.cache().ok().map(|cache| cache.zone_number);
     finish(call, response, handling, status, zone)
 }
 
@@ -110,7 +120,7 @@ fn finish(
     zone: Option<usize>,
 ) -> Answer {
     let fields = response.headers_mut();
-    // nginx, too, hides when it sends: what is stored keeps what validation needs.
+    // As nginx does, when it is sent: what was stored before a field was hidden must not tell it.
     for name in &call.route.settings.hide_header {
         fields.remove(name);
     }
@@ -120,10 +130,8 @@ fn finish(
     if let Ok(value) = HeaderValue::try_from(text) {
         fields.append(CACHE_STATUS, value);
     }
-    if let (Some(name), Some(status)) = (&call.route.settings.status_header, cache) {
-        fields.insert(name.clone(), HeaderValue::from_static(status.word()));
-    }
-    Answer { response, cache, reason: handling.reason, zone, upstream: None }
+    let answer = Answer { response, cache, reason: handling.reason, zone, upstream: None };
+    answer.told(&call.route.settings)
 }
 
 fn wanted(call: &Call<'_>, stored: &Stored, source: &Source) -> range::Wanted {

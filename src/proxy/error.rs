@@ -80,16 +80,24 @@ impl Error {
             Self::OnlyIfCached => (Reason::OnlyIfCached, Some(CacheStatus::Miss)),
             _ => (Reason::Refused, None),
         };
-        let handling = match self {
-            Self::Upstream(_) => Some(Handling::forwarded(Forwarded::UriMiss, reason).to_string()),
-            // Neither a hit nor forwarded.
-            Self::OnlyIfCached => Some(format!("larder; detail={reason}")),
-            _ => None,
+        let handled = match self {
+            Self::Upstream(_) => Handling::forwarded(Forwarded::UriMiss, reason).to_string(),
+            _ => own_handling(reason),
         };
-        if let Some(value) = handling.and_then(|text| HeaderValue::try_from(text).ok()) {
-            response.headers_mut().insert(CACHE_STATUS, value);
-        }
+        tell_handling(&mut response, handled);
         Answer::own(response, reason, cache)
+    }
+}
+
+/// `Cache-Status` of an answer that is neither a hit nor forwarded (RFC 9211 section 2).
+pub(super) fn own_handling(reason: Reason) -> String {
+    format!("larder; detail={reason}")
+}
+
+/// Adds `Cache-Status`.
+pub(super) fn tell_handling(response: &mut Response<Body>, handled: String) {
+    if let Ok(value) = HeaderValue::try_from(handled) {
+        response.headers_mut().insert(CACHE_STATUS, value);
     }
 }
 

@@ -5,28 +5,31 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use tokio::sync::oneshot;
 
 use super::call::OwnedCall;
 use super::deliver::Source;
 use super::error::{self, Error};
+use super::incoming::clean;
 use super::invalidate::invalidate;
 use super::outgoing;
 use super::route::Cache;
 use super::tee::{names, not_to_be_stored, pump};
 use crate::body::Body;
+use crate::cache::Refusal;
 use crate::cache::fill::{Fill, Writer};
 use crate::cache::follow::Follower;
 use crate::cache::lock::{Outcome, Permit};
 use crate::cache::lookup::{Found, Key};
 use crate::observe::exchange::UpstreamFacts;
+use crate::semantics::advice;
 use crate::semantics::date::Timestamp;
 use crate::semantics::demand::Demand;
-use crate::semantics::fields;
 use crate::semantics::freshness::Times;
 use crate::semantics::key::KeyHash;
+use crate::semantics::no_vary_search::says_the_same;
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::stale::{self, Failure};
@@ -109,7 +112,8 @@ impl Fetch {
     }
 
     /// Fetches; ready when it is known what comes. The rest goes on behind.
-    pub(super) async fn run(self) -> Report {
+    pub(super) async fn run(mut self) -> Report {
+        outgoing::hear_interim(&mut self.request, self.call.interim.as_ref());
         let (report, reported) = oneshot::channel();
         tokio::spawn(self.fetch(report));
         reported.await.unwrap_or_else(|_| {
@@ -118,7 +122,7 @@ impl Fetch {
         })
     }
 
-    /// Fetches for nobody in particular.
+    /// Fetches for nobody in particular, so that nobody gets the interim responses.
     pub(super) fn run_behind(self) {
         let view = self.call.view();
         view.worker.shard.count_background_fetch(self.cache.zone_number);
@@ -191,11 +195,22 @@ impl Fetch {
 
     fn failed(&self, error: Error) -> Fetched {
         let outcome = match &error {
-            Error::Upstream(failure) => Outcome::Failed(*failure),
+            Error::Upstream(failure) => {
+                self.hold_down(*failure);
+                Outcome::Failed(*failure)
+            }
             _ => Outcome::Abandoned,
         };
         self.permit.settle(outcome);
         Fetched::Failed(error)
+    }
+
+    /// Leaves the origin alone for a moment, as far as a stale response may stand in.
+    fn hold_down(&self, failure: Failure) {
+        if let Some(found) = &self.stale {
+            let hold_down = self.cache.settings.hold_down;
+            self.cache.zone.hold_down(found.at, failure, hold_down);
+        }
     }
 
     fn stale_stands_in_for(&self, status: StatusCode) -> bool {
@@ -208,7 +223,7 @@ impl Fetch {
     }
 
     fn asked(&self) -> Asked<'_> {
-        self.call.view().asked()
+        self.call.view().asked(&self.key)
     }
 
     fn storable(&self, response: &Response<Body>, times: Times) -> Storable {
@@ -233,7 +248,7 @@ impl Fetch {
         }
         let rules = &self.cache.settings.rules;
         match validation::freshen(&found.stored, not_modified, self.asked(), rules, times) {
-            Storable::Yes(stored) => {
+            Storable::Yes(stored) if says_the_same(&found.stored.fields, &stored.fields) => {
                 let freshen =
                     || self.cache.zone.store.freshen(found.at, &found.entry, *stored.clone());
                 let fresh = match self.permit.unless_purged(freshen) {
@@ -243,8 +258,8 @@ impl Fetch {
                 self.permit.settle(Outcome::Freshened(fresh.clone()));
                 Fetched::Freshened(fresh)
             }
-            Storable::No(_) => {
-                // Good for this answer, but not to be kept any longer.
+            _ => {
+                // Good for this answer, but not to be kept any longer, or not under this key.
                 self.cache.zone.store.remove(found.at).await;
                 self.permit.settle(Outcome::Alone);
                 Fetched::Freshened(found.clone())
@@ -272,6 +287,10 @@ impl Fetch {
         // That one client wants nothing stored says nothing about the key.
         if self.dont_store != Some(Reason::RequestNoStore) {
             self.cache.zone.mark_hit_for_miss(self.at);
+            self.note_refusal(&response, reason);
+        }
+        if response.status().is_server_error() {
+            self.hold_down(Failure::Status(response.status().as_u16()));
         }
         self.permit.settle(Outcome::Alone);
         if let Some(found) = &self.stale
@@ -281,6 +300,17 @@ impl Fetch {
             self.cache.zone.store.remove(found.at).await;
         }
         Fetched::Pass(Box::new(response), reason)
+    }
+
+    fn note_refusal(&self, response: &Response<Body>, reason: Reason) {
+        let said = advice::field_of(reason).and_then(|name| {
+            let value = response.headers().get(&name)?.as_bytes();
+            let value = String::from_utf8_lossy(&value[..value.len().min(SAID_BYTES_MAX)]);
+            Some(format!("{name}: {value}"))
+        });
+        let at = Timestamp::from(self.call.view().worker.proxy.clock.now());
+        let refusal = Refusal { at, status: response.status().as_u16(), reason, said };
+        self.cache.zone.note_refusal(self.at, refusal);
     }
 
     async fn store(
@@ -295,9 +325,12 @@ impl Fetch {
         let shareable =
             reuse::decide(&stored, rules, &Demand::NONE, stored.received) == Reuse::Fresh;
         let view = self.call.view();
-        let at = zone
-            .place(&self.key, names(&stored, rules), &view.request.headers, &mut self.permit)
-            .await;
+        if let Some(key) = view.key_to_store(&self.cache, &self.key, &stored.fields) {
+            self.permit.stored_under(key.hash);
+            self.key = key;
+        }
+        let names = names(&stored, rules);
+        let at = zone.place(&self.key, names, &view.request.headers, &mut self.permit).await;
         let status = stored.status.as_u16();
         let withheld = Box::new(withheld(response.headers(), rules));
         let mut body = response.into_body();
@@ -328,23 +361,6 @@ impl Fetch {
     }
 }
 
-/// Makes a response to a request with this method ready to be stored or passed on.
-pub(super) fn clean(response: &mut Response<Body>, method: &Method) {
-    let version = response.version();
-    let fields = response.headers_mut();
-    // After HEAD the length frames nothing; it is what the client asked for.
-    let length = (*method == Method::HEAD).then(|| fields.get(header::CONTENT_LENGTH).cloned());
-    // An origin that names a field which is not its to remove keeps the field, not the privilege.
-    if fields::remove_hop_by_hop(fields).is_err() {
-        fields.remove(header::CONNECTION);
-        let _ = fields::remove_hop_by_hop(fields);
-    }
-    if let Some(length) = length.flatten() {
-        fields.insert(header::CONTENT_LENGTH, length);
-    }
-    fields::add_via(fields, version);
-}
-
 /// What is known of an upstream at the moment.
 pub(super) fn facts(
     peer: Option<&Arc<str>>,
@@ -359,3 +375,6 @@ fn tell(report: oneshot::Sender<Report>, fetched: Fetched, upstream: Option<Upst
     // The client may have gone; what was fetched is stored all the same.
     let _ = report.send(Report { fetched, upstream });
 }
+
+/// Of a response field that is remembered for `explain`.
+const SAID_BYTES_MAX: usize = 200;

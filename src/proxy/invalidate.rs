@@ -4,7 +4,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, StatusCode, Uri};
 
 use super::call::{Call, OwnedCall};
-use super::route;
+use super::route::{self, Cache};
 use crate::semantics::invalidation::{invalidates, locations};
 use crate::semantics::key::KeyHash;
 
@@ -18,8 +18,12 @@ pub(super) async fn invalidate(
     own: Option<KeyHash>,
 ) {
     let view = call.view();
-    let Some(cache) = &view.route.cache else { return };
-    if !invalidates(&view.request.method, status, &cache.settings.rules) {
+    if view.request.method.is_safe() {
+        return;
+    }
+    let is_obeyed =
+        |cache: &Cache| invalidates(&view.request.method, status, &cache.settings.rules);
+    if !view.route.caching.all().iter().any(|cache| is_obeyed(cache)) {
         return;
     }
     remove(&view, own).await;
@@ -28,11 +32,13 @@ pub(super) async fn invalidate(
     }
 }
 
+/// In every zone that may have it: this request may name another than those for reading.
 async fn remove(call: &Call<'_>, own: Option<KeyHash>) {
-    let Some(cache) = &call.route.cache else { return };
-    for key in call.keys_for_reading(cache).iter().filter(|key| Some(key.hash) != own) {
-        let purged = cache.zone.purge(key).await;
-        tracing::debug!(purged, uri = call.request_uri(), "invalidated");
+    for cache in call.route.caching.all() {
+        for key in call.keys_for_reading(cache).iter().filter(|key| Some(key.hash) != own) {
+            let purged = cache.zone.purge(key).await;
+            tracing::debug!(purged, uri = call.request_uri(), "invalidated");
+        }
     }
 }
 

@@ -15,10 +15,14 @@
 //! ```
 
 pub mod route;
+pub mod zone;
+pub mod key;
+pub mod explain;
 mod admit;
 mod call;
 mod facts;
 mod outgoing;
+mod incoming;
 mod purge;
 mod serve;
 mod step;
@@ -40,9 +44,11 @@ use crate::body::Body;
 use crate::cache;
 use crate::clock::Clock;
 use crate::config::Limits;
+use crate::interim::Gap;
 use crate::observe::access;
 use crate::observe::metrics::Shard;
 use crate::semantics::date::Timestamp;
+use crate::semantics::fields;
 use crate::upstream;
 use call::Call;
 use deliver::Answer;
@@ -75,6 +81,15 @@ pub struct Worker {
     pub access: Option<Arc<access::Writer>>,
 }
 
+/// Who sent a request.
+#[derive(Clone, Copy)]
+pub struct Client<'a> {
+    /// How it came.
+    pub connection: Connection,
+    /// Where interim responses go, until the response is there.
+    pub gap: &'a Gap,
+}
+
 /// The two ends of the connection a request came by.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
@@ -90,13 +105,13 @@ impl Worker {
     pub async fn handle(
         self: &Arc<Self>,
         hosts: &Hosts,
-        connection: Connection,
+        client: Client<'_>,
         request: Request<Incoming>,
     ) -> Response<Body> {
         let started = self.proxy.clock.instant();
         let (request, body) = request.into_parts();
-        let seen = self.access.is_some().then(|| record::seen(&request, connection));
-        let answer = match self.answer(hosts, connection, request, body).await {
+        let seen = self.access.is_some().then(|| record::seen(&request, client.connection));
+        let answer = match self.answer(hosts, client, request, body).await {
             Ok(answer) => answer,
             Err(error) => error.answer(Timestamp::from(self.proxy.clock.now())),
         };
@@ -111,13 +126,25 @@ impl Worker {
         purge::purge_url(self, url).await
     }
 
+    /// Says what a request would get now, and why, without sending or storing anything.
+    ///
+    /// # Errors
+    /// Why there is nothing to explain, in words for the operator.
+    pub async fn explain(
+        self: &Arc<Self>,
+        request: &http::request::Parts,
+    ) -> Result<explain::Explanation, String> {
+        explain::explain(self, request).await
+    }
+
     async fn answer(
         self: &Arc<Self>,
         hosts: &Hosts,
-        connection: Connection,
-        request: http::request::Parts,
+        client: Client<'_>,
+        mut request: http::request::Parts,
         body: Incoming,
     ) -> Result<Answer, Error> {
+        fields::remove_named(&mut request.headers).map_err(|_| Error::BadRequest("connection"))?;
         let host = admit::admit(&request, &self.proxy.limits)?;
         let site = hosts.find(&host).ok_or(Error::Misdirected)?;
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
@@ -130,24 +157,30 @@ impl Worker {
             request: &request,
             host: &host,
             path: &path,
-            connection,
+            connection: client.connection,
             now,
         };
-        if request.method.as_str() == "PURGE" {
+        let answer = Self::routed(call, client.gap, body).await;
+        // An answer of our own on a route that tells how it came about tells it as well.
+        Ok(answer.unwrap_or_else(|error| error.answer(now).told(&route.settings)))
+    }
+
+    async fn routed(call: Call<'_>, gap: &Gap, body: Incoming) -> Result<Answer, Error> {
+        if call.request.method.as_str() == "PURGE" {
             return purge::purge(&call).await;
         }
         let body = admit::body(&call, body)?;
         let cache = match serve::cacheable(&call, &body) {
             Ok(cache) => cache,
             Err(why) => {
-                let call = call.to_owned();
+                let call = call.to_owned(gap.sink());
                 return Box::pin(pass::pass(Arc::new(call), body, why)).await;
             }
         };
         match serve::from_memory(&call, cache) {
             Ok(answer) => Ok(answer),
             Err(missed) => {
-                let call = Arc::new(call.to_owned());
+                let call = Arc::new(call.to_owned(gap.sink()));
                 Box::pin(serve::fetch_or_wait(call, missed)).await
             }
         }

@@ -10,7 +10,7 @@ use super::error::{self, Error};
 use super::invalidate::invalidate;
 use super::route::Cache;
 use super::serve::Uncached;
-use super::{fetch, outgoing, tee};
+use super::{fetch, incoming, outgoing, tee};
 use crate::body::Body;
 use crate::cache::lock::Permit;
 use crate::cache::lookup::Key;
@@ -24,7 +24,8 @@ use crate::upstream;
 /// Sends a request on and its response back, as they are.
 pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Result<Answer, Error> {
     let view = call.view();
-    let request = outgoing::with_body(outgoing::request(&view)?, body);
+    let mut request = outgoing::with_body(outgoing::request(&view)?, body);
+    outgoing::hear_interim(&mut request, call.interim.as_ref());
     let clock = &view.worker.proxy.clock;
     let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));
     let for_get = ForGet::of(&call);
@@ -38,7 +39,7 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
         }
     };
     let mut response = reply.response;
-    fetch::clean(&mut response, &view.request.method);
+    incoming::clean(&mut response, &view.request.method);
     let code = Some(response.status().as_u16());
     let mut handling =
         Handling { forwarded_status: code, ..Handling::forwarded(why.forwarded, why.reason) };
@@ -65,7 +66,7 @@ struct ForGet {
 impl ForGet {
     fn of(call: &Arc<OwnedCall>) -> Option<Self> {
         let view = call.view();
-        let cache = view.route.cache.as_ref()?;
+        let cache = view.cache().ok()?;
         if view.request.method != Method::POST || !cache.settings.rules.store_post {
             return None;
         }
@@ -83,7 +84,7 @@ impl ForGet {
     async fn store(self, response: Response<Body>, times: Times) -> (Response<Body>, bool) {
         let (view, rules) = (self.call.view(), &self.cache.settings.rules);
         let (status, fields) = (response.status(), response.headers());
-        let stored = match storable(view.asked(), status, fields, rules, times) {
+        let stored = match storable(view.asked(&self.key), status, fields, rules, times) {
             Storable::Yes(stored) if stored.lifetime_from.is_explicit() => *stored,
             Storable::Yes(_) | Storable::No(_) => return (response, false),
         };

@@ -36,8 +36,9 @@ pub(super) struct Missed {
 /// The route's cache, if this request may be answered from it.
 pub(super) fn cacheable<'a>(call: &Call<'a>, body: &Body) -> Result<&'a Arc<Cache>, Uncached> {
     let uncached = |forwarded, reason, status| Err(Uncached { forwarded, reason, status });
-    let Some(cache) = &call.route.cache else {
-        return uncached(Forwarded::Bypass, Reason::CacheOff, None);
+    let cache = match call.cache() {
+        Ok(cache) => cache,
+        Err(why) => return uncached(Forwarded::Bypass, why, None),
     };
     if !cache.settings.methods.contains(&call.request.method) {
         return uncached(Forwarded::Method, Reason::Method, None);
@@ -74,7 +75,9 @@ pub(super) async fn fetch_or_wait(
         }
         return bypass(call, cache, key).await;
     };
-    for _ in 0..TURNS_MAX {
+    let begun = call.view().worker.proxy.clock.instant();
+    let mut turns = 0;
+    while turns < TURNS_MAX {
         if matches!(lookup, Lookup::AskDisk) {
             lookup = cache.zone.lookup(&key, &call.view().request.headers).await;
         }
@@ -82,17 +85,20 @@ pub(super) async fn fetch_or_wait(
         if is_for_the_origin(&call, &cache, found) {
             return pass::pass(call, Body::empty(), PRECONDITION).await;
         }
-        let step = Step { call: &call, cache: &cache, key: &key, lookup };
+        let step = Step { call: &call, cache: &cache, key: &key, lookup, begun };
         match step.take().await? {
             Taken::Answered(answer) => return Ok(*answer),
             // Somebody else's fetch ended: look again, there may be something now.
-            Taken::LookAgain => lookup = Lookup::AskDisk,
+            Taken::LookAgain => turns += 1,
+            // Bounded by the time that it may wait.
+            Taken::OverAge => {}
         }
+        lookup = Lookup::AskDisk;
     }
     // Others went away again and again while we waited for them.
     let at = key.hash;
     let permit = cache.zone.fetch_beside(key.hash);
-    let step = Step { call: &call, cache: &cache, key: &key, lookup: absent(at) };
+    let step = Step { call: &call, cache: &cache, key: &key, lookup: absent(at), begun };
     step.fetch(permit, None).await
 }
 
@@ -110,7 +116,8 @@ fn is_for_the_origin(call: &OwnedCall, cache: &Cache, found: Option<&Found>) -> 
 /// A rule said not to look: fetch beside everybody else, and store what comes.
 async fn bypass(call: Arc<OwnedCall>, cache: Arc<Cache>, key: Key) -> Result<Answer, Error> {
     let permit = cache.zone.fetch_beside(key.hash);
-    let step = Step { call: &call, cache: &cache, key: &key, lookup: absent(key.hash) };
+    let begun = call.view().worker.proxy.clock.instant();
+    let step = Step { call: &call, cache: &cache, key: &key, lookup: absent(key.hash), begun };
     let fetch = step.begin(permit, step.not_to_be_stored(), CacheStatus::Bypass)?;
     let report = fetch.run().await;
     let handling = Handling::forwarded(Forwarded::Bypass, Reason::BypassRule);

@@ -1,10 +1,11 @@
 //! One turn of a request that is not answered yet: serve, wait, or fetch.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{Method, StatusCode};
 
-use super::call::OwnedCall;
+use super::call::{Call, OwnedCall};
 use super::deliver::{self, Answer, Served, Source};
 use super::error::Error;
 use super::fetch::{Fetch, Fetched, Report, Wish};
@@ -25,12 +26,51 @@ pub(super) struct Step<'a> {
     pub(super) cache: &'a Arc<Cache>,
     pub(super) key: &'a Key,
     pub(super) lookup: Lookup,
+    /// Since when it has been waiting for others, if it had to.
+    pub(super) begun: Instant,
 }
 
 /// What came of it.
 pub(super) enum Taken {
     Answered(Box<Answer>),
     LookAgain,
+    /// Somebody else's fetch takes longer than `lock_age`: look again, one may overtake it.
+    OverAge,
+}
+
+/// What is to be done with a request for what a lookup found.
+pub(super) enum Plan<'a> {
+    /// Serve it.
+    Hit(&'a Found),
+    /// Serve it stale, and have it validated behind the answer.
+    Updating(&'a Found),
+    /// Serve it stale: the origin failed a moment ago.
+    HeldDown(&'a Found),
+    /// Serve it stale: the request takes that.
+    MaxStale(&'a Found),
+    /// Ask the origin, or wait for somebody who does.
+    Ask,
+}
+
+/// Decides; changes nothing, so that `explain` can ask as well.
+pub(super) fn plan<'a>(call: &Call<'_>, cache: &Cache, lookup: &'a Lookup) -> Plan<'a> {
+    let Lookup::Found(found) = lookup else { return Plan::Ask };
+    let settings = &cache.settings;
+    let failed = || cache.zone.held_down(found.at, settings.hold_down);
+    match reuse::decide(&found.stored, &settings.rules, &call.demand(cache), call.now) {
+        Reuse::Fresh => Plan::Hit(found),
+        Reuse::MaxStale => Plan::MaxStale(found),
+        Reuse::StaleWhileRevalidate if failed().is_some() => Plan::HeldDown(found),
+        Reuse::StaleWhileRevalidate => Plan::Updating(found),
+        Reuse::Validate => match failed() {
+            Some(failure)
+                if stale::may_stand_in(&found.stored, &settings.rules, failure, call.now) =>
+            {
+                Plan::HeldDown(found)
+            }
+            _ => Plan::Ask,
+        },
+    }
 }
 
 impl Step<'_> {
@@ -38,27 +78,25 @@ impl Step<'_> {
         let view = self.call.view();
         let zone = &self.cache.zone;
         let demand = view.demand(self.cache);
-        if let Lookup::Found(found) = &self.lookup {
-            match reuse::decide(&found.stored, &self.cache.settings.rules, &demand, view.now) {
-                Reuse::Fresh => return Ok(answered(hit(&view, self.cache, found.clone()))),
-                Reuse::StaleWhileRevalidate => {
-                    return Ok(answered(self.updating(found.clone())));
-                }
-                Reuse::MaxStale => return Ok(answered(self.max_stale(found.clone()))),
-                Reuse::Validate => {}
-            }
+        match plan(&view, self.cache, &self.lookup) {
+            Plan::Hit(found) => return Ok(answered(hit(&view, self.cache, found.clone()))),
+            Plan::Updating(found) => return Ok(answered(self.updating(found.clone()))),
+            Plan::HeldDown(found) => return Ok(answered(self.held_down(found.clone()))),
+            Plan::MaxStale(found) => return Ok(answered(self.max_stale(found.clone()))),
+            Plan::Ask => {}
         }
         if demand.only_if_cached {
             return Err(Error::OnlyIfCached);
         }
         let at = self.at();
-        // Without a lock, who may be served meanwhile still has to know that somebody validates.
-        let joins = self.cache.settings.lock || self.servable_while_updating().is_some();
-        if !joins || demand.no_store || zone.is_hit_for_miss(at) {
+        let (settings, updating) = (&self.cache.settings, self.servable_while_updating().is_some());
+        // Without a lock it still counts who fetches, where others need not wait for it.
+        let joins = (settings.lock || updating) && !demand.no_store;
+        if !joins || zone.is_hit_for_miss(at) {
             let permit = zone.fetch_beside(self.key.hash);
             return self.fetch(permit, None).await.map(answered);
         }
-        match zone.join(self.key.hash, at) {
+        match zone.join(self.key.hash, at, settings.lock_age) {
             Turn::Fetch(permit) => {
                 // Between our look and our turn somebody else's fetch may have ended.
                 if let Lookup::Found(found) = zone.lookup(self.key, &view.request.headers).await
@@ -72,8 +110,14 @@ impl Step<'_> {
                 if let Some(found) = self.servable_while_updating() {
                     return Ok(answered(self.updating(found.clone())));
                 }
-                let outcome = waiter.outcome(self.cache.settings.lock_timeout).await;
-                self.waited(at, outcome).await
+                let now = view.worker.proxy.clock.instant();
+                let waited = now.saturating_duration_since(self.begun);
+                let left = settings.lock_timeout.saturating_sub(waited);
+                let over_age_in = waiter.over_age_in(now, settings.lock_age);
+                match waiter.outcome(left.min(over_age_in)).await {
+                    None if over_age_in < left => Ok(Taken::OverAge),
+                    outcome => self.waited(at, outcome).await,
+                }
             }
         }
     }
@@ -82,7 +126,7 @@ impl Step<'_> {
     async fn waited(self, at: KeyHash, outcome: Option<Outcome>) -> Result<Taken, Error> {
         let zone = &self.cache.zone;
         match outcome {
-            Some(Outcome::Stream(fill)) if fill.at == at => {
+            Some(Outcome::Stream(fill)) if fill.at == at && self.key.admits(&fill.stored) => {
                 let served = Served {
                     stored: Arc::clone(&fill.stored),
                     source: Source::Fill(Arc::clone(&fill)),
@@ -96,7 +140,7 @@ impl Step<'_> {
                 };
                 Ok(answered(deliver::stored(&self.call.view(), self.cache, served)))
             }
-            Some(Outcome::Freshened(found)) if found.at == at => {
+            Some(Outcome::Freshened(found)) if found.at == at && self.key.admits(&found.stored) => {
                 let handling = Handling {
                     collapsed: true,
                     forwarded_status: Some(StatusCode::NOT_MODIFIED.as_u16()),
@@ -192,17 +236,25 @@ impl Step<'_> {
         }
     }
 
-    /// Serves stale at once; validates behind the answer unless somebody does already.
+    fn held_down(&self, found: Found) -> Answer {
+        let handling = Handling { forwarded: None, reason: Reason::HeldDown, ..self.handling() };
+        self.serve(found, CacheStatus::Stale, handling)
+    }
+
+    /// Serves stale at once; validates behind the answer unless somebody does already. nginx says
+    /// STALE to the request that has it validated, UPDATING to the others.
     fn updating(&self, found: Found) -> Answer {
-        if let Turn::Fetch(permit) = self.cache.zone.join(self.key.hash, found.at) {
-            let dont_store = self.not_to_be_stored();
-            match self.begin(permit, dont_store, CacheStatus::Expired) {
-                Ok(fetch) => fetch.run_behind(),
-                Err(error) => tracing::debug!(?error, "cannot validate behind an answer"),
-            }
-        }
+        let settings = &self.cache.settings;
         let handling = Handling { forwarded: None, reason: Reason::Updating, ..self.handling() };
-        self.serve(found, CacheStatus::Updating, handling)
+        let Turn::Fetch(permit) = self.cache.zone.join(self.key.hash, found.at, settings.lock_age)
+        else {
+            return self.serve(found, CacheStatus::Updating, handling);
+        };
+        match self.begin(permit, self.not_to_be_stored(), CacheStatus::Expired) {
+            Ok(fetch) => fetch.run_behind(),
+            Err(error) => tracing::debug!(?error, "cannot validate behind an answer"),
+        }
+        self.serve(found, CacheStatus::Stale, handling)
     }
 
     /// Serves stale, since the request takes that.
@@ -260,12 +312,6 @@ impl Step<'_> {
         reuse::may_serve_while_updating(&found.stored, rules, &demand, view.now).then_some(found)
     }
 
-    /// Whether only the request asks for more than what is stored.
-    fn is_fresh_by_itself(&self, found: &Found) -> bool {
-        let (rules, now) = (&self.cache.settings.rules, self.call.view().now);
-        reuse::decide(&found.stored, rules, &Demand::NONE, now) == Reuse::Fresh
-    }
-
     fn at(&self) -> KeyHash {
         match &self.lookup {
             Lookup::Found(found) => found.at,
@@ -274,30 +320,41 @@ impl Step<'_> {
         }
     }
 
-    /// nginx's word for an answer that had to be fetched.
     fn fetched_status(&self) -> CacheStatus {
-        match &self.lookup {
-            Lookup::Found(found) if self.is_fresh_by_itself(found) => CacheStatus::Bypass,
-            Lookup::Found(_) => CacheStatus::Expired,
-            Lookup::Absent { .. } | Lookup::AskDisk => CacheStatus::Miss,
-        }
+        fetched_status(&self.call.view(), self.cache, &self.lookup)
     }
 
-    /// Why there is something to fetch.
     fn handling(&self) -> Handling {
-        let (forwarded, reason) = match &self.lookup {
-            Lookup::Found(found) if found.stored.no_cache => (Forwarded::Stale, Reason::NoCache),
-            Lookup::Found(found) if self.is_fresh_by_itself(found) => {
-                (Forwarded::Request, Reason::RequestDirective)
-            }
-            Lookup::Found(_) => (Forwarded::Stale, Reason::Expired),
-            Lookup::Absent { other_variant: true, .. } => {
-                (Forwarded::VaryMiss, Reason::OtherVariant)
-            }
-            Lookup::Absent { .. } | Lookup::AskDisk => (Forwarded::UriMiss, Reason::Absent),
-        };
-        Handling::forwarded(forwarded, reason)
+        why_asked(&self.call.view(), self.cache, &self.lookup)
     }
+}
+
+/// Why there is something to ask the origin for.
+pub(super) fn why_asked(call: &Call<'_>, cache: &Cache, lookup: &Lookup) -> Handling {
+    let (forwarded, reason) = match lookup {
+        Lookup::Found(found) if found.stored.no_cache => (Forwarded::Stale, Reason::NoCache),
+        Lookup::Found(found) if is_fresh_by_itself(call, cache, found) => {
+            (Forwarded::Request, Reason::RequestDirective)
+        }
+        Lookup::Found(_) => (Forwarded::Stale, Reason::Expired),
+        Lookup::Absent { other_variant: true, .. } => (Forwarded::VaryMiss, Reason::OtherVariant),
+        Lookup::Absent { .. } | Lookup::AskDisk => (Forwarded::UriMiss, Reason::Absent),
+    };
+    Handling::forwarded(forwarded, reason)
+}
+
+/// nginx's word for an answer that has to be fetched.
+pub(super) fn fetched_status(call: &Call<'_>, cache: &Cache, lookup: &Lookup) -> CacheStatus {
+    match lookup {
+        Lookup::Found(found) if is_fresh_by_itself(call, cache, found) => CacheStatus::Bypass,
+        Lookup::Found(_) => CacheStatus::Expired,
+        Lookup::Absent { .. } | Lookup::AskDisk => CacheStatus::Miss,
+    }
+}
+
+/// Whether only the request asks for more than what is stored.
+fn is_fresh_by_itself(call: &Call<'_>, cache: &Cache, found: &Found) -> bool {
+    reuse::decide(&found.stored, &cache.settings.rules, &Demand::NONE, call.now) == Reuse::Fresh
 }
 
 fn answered(answer: Answer) -> Taken {

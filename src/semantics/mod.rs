@@ -5,6 +5,9 @@
 
 pub mod rules;
 pub mod key;
+pub mod query;
+pub mod no_vary_search;
+pub mod secret;
 pub mod stored;
 pub mod variants;
 pub mod storable;
@@ -27,3 +30,4 @@ pub mod precondition;
 pub mod range;
 pub mod status;
 pub mod reason;
+pub mod advice;

@@ -37,6 +37,9 @@ reasons! {
     OriginFailed = "origin-failed",
     /// Served stale because the request takes it (`max-stale`).
     MaxStale = "max-stale",
+    /// Served stale because the origin failed a moment ago and is left alone until `hold_down` is
+    /// over.
+    HeldDown = "held-down",
 
     /// Fetched and stored: nothing was stored under the key.
     Absent = "absent",
@@ -52,8 +55,10 @@ reasons! {
     /// Another request was fetching it already, and this one got what that one fetched.
     Collapsed = "collapsed",
 
-    /// The route has no cache.
+    /// The route has no cache, or none for this request.
     CacheOff = "cache-off",
+    /// The request names a zone that there is not.
+    UnknownZone = "unknown-zone",
     /// The method is none that the route caches.
     Method = "method",
     /// A `bypass` rule matched.

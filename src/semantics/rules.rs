@@ -6,9 +6,11 @@ use std::time::Duration;
 use http::HeaderName;
 
 /// The rules of one route. Plain values, made once when the configuration is loaded: what the
-/// operator set, and what `Semantics` stands for. Nothing else asks which semantics was chosen.
+/// operator set, and what `Semantics` stands for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
+    /// What the rest was made from; only shown, no rule asks for it.
+    pub semantics: Semantics,
     /// How `Cache-Control` of responses is read.
     pub cache_control: CacheControlReading,
     /// `Age`, `Date` and the time an answer took count for its age, and `Age` is sent
@@ -36,6 +38,8 @@ pub struct Rules {
     /// The origin's `stale-while-revalidate` lets stale be served at once by itself, without
     /// `background_update`.
     pub stale_while_revalidate_alone: bool,
+    /// Responses may say which parts of the query they do not depend on.
+    pub no_vary_search: bool,
     /// Unsafe methods that were carried out invalidate (RFC 9111 section 4.4).
     pub invalidate: bool,
     /// The answer to a `POST` is stored for `GET` if it says that it is that resource's
@@ -207,6 +211,7 @@ impl Rules {
     /// RFC 9111 as a shared cache.
     pub fn rfc9111() -> Self {
         Self {
+            semantics: Semantics::Rfc9111,
             cache_control: CacheControlReading::Directives,
             count_age: true,
             whole_seconds: false,
@@ -218,6 +223,7 @@ impl Rules {
             update_fields: true,
             stale_if_error_on_status: true,
             stale_while_revalidate_alone: true,
+            no_vary_search: true,
             invalidate: true,
             store_post: true,
             update_from_head: true,
@@ -238,6 +244,7 @@ impl Rules {
     /// nginx's proxy_cache, as its source reads.
     pub fn nginx() -> Self {
         Self {
+            semantics: Semantics::Nginx,
             cache_control: CacheControlReading::Substrings,
             count_age: false,
             whole_seconds: true,
@@ -249,6 +256,7 @@ impl Rules {
             update_fields: false,
             stale_if_error_on_status: false,
             stale_while_revalidate_alone: false,
+            no_vary_search: false,
             invalidate: false,
             store_post: false,
             update_from_head: false,

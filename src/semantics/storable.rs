@@ -30,6 +30,8 @@ pub struct Asked<'a> {
     pub authorized: bool,
     /// Whose resource it was for, in lower case: `Cache-Groups` are the host's own.
     pub host: &'a str,
+    /// Its key is that of one client, so that nobody else gets what is stored under it.
+    pub partitioned: bool,
 }
 
 /// Decides whether a response to a GET may be stored, and works out all that a later hit has to
@@ -99,13 +101,13 @@ fn forbidden(
     if cache_control.malformed {
         return Some(Reason::Malformed);
     }
-    if cache_control.private {
+    if cache_control.private && !asked.partitioned {
         return Some(Reason::Private);
     }
     // RFC 9111 section 3.5.
     let for_all =
         cache_control.public || cache_control.must_revalidate || cache_control.s_maxage.is_some();
-    if rules.authorization_forbids && asked.authorized && !for_all {
+    if rules.authorization_forbids && asked.authorized && !for_all && !asked.partitioned {
         return Some(Reason::Authorization);
     }
     let sets_cookie = fields.contains_key(header::SET_COOKIE)
@@ -181,6 +183,7 @@ fn as_stored(
 ) -> HeaderMap {
     let kept = |name: &HeaderName| {
         *name != header::CONTENT_LENGTH
+            && !OF_A_PROXY.contains(name)
             && (*name != header::AGE || !rules.count_age)
             && !cache_control.without.contains(name)
     };
@@ -211,6 +214,13 @@ fn compact(fields: &HeaderMap, keep: impl Fn(&HeaderName) -> bool) -> HeaderMap 
     }
     compact
 }
+
+/// Between a client and the proxy it chose; not for whoever asks next (RFC 9111 section 3.1).
+const OF_A_PROXY: [HeaderName; 3] = [
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
+    header::PROXY_AUTHORIZATION,
+];
 
 /// The final statuses of RFC 9110 section 15, which `must-understand` asks about.
 const UNDERSTOOD: [u16; 42] = [

@@ -28,12 +28,26 @@ fn framing(headers: &HeaderMap) -> Option<&'static str> {
     if length.is_some_and(|value| !value.as_bytes().iter().all(u8::is_ascii_digit)) {
         return Some("Content-Length that is no number");
     }
-    let chunked = encoding.is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    if !chunked || encodings.next().is_some() {
-        return Some("Transfer-Encoding other than chunked");
+    if encodings.next().is_some() {
+        return Some("more than one Transfer-Encoding");
     }
-    None
+    match encoding.map(|value| value.as_bytes()) {
+        Some(coding) if !coding.eq_ignore_ascii_case(b"chunked") && !is_unknown(coding) => {
+            Some("Transfer-Encoding other than chunked")
+        }
+        _ => None,
+    }
 }
+
+/// One coding that nobody knows: the body runs to the end of the connection (RFC 9112 section 6.3),
+/// and is what it is. A coding that is known would have to be undone before the body means
+/// anything, and we never ask for one.
+fn is_unknown(coding: &[u8]) -> bool {
+    let is_token = !coding.is_empty() && coding.iter().all(u8::is_ascii_alphanumeric);
+    is_token && !KNOWN.iter().any(|known| coding.eq_ignore_ascii_case(known))
+}
+
+const KNOWN: [&[u8]; 4] = [b"gzip", b"deflate", b"compress", b"identity"];
 
 #[cfg(test)]
 mod tests {
@@ -49,6 +63,9 @@ mod tests {
         check(200, "content-length: 5\ncontent-length: 5",             true,  "twice");
         check(200, "content-length: 5, 5",                             true,  "twice in one");
         check(200, "transfer-encoding: gzip, chunked",                 true,  "not ours to decode");
+        check(200, "transfer-encoding: arizqhypgxofwne",               false, "nobody knows it");
+        check(200, "transfer-encoding: gzip",                          true,  "not ours to decode");
+        check(200, "transfer-encoding: xchunked;a",                    true,  "no token");
         check(200, "transfer-encoding: identity",                      true,  "not chunked");
         check(200, "transfer-encoding: chunked\ntransfer-encoding: chunked", true, "twice");
         check(101, "upgrade: websocket",                               true,  "nobody asked");

@@ -82,6 +82,7 @@ async fn what_is_not_there_is_told_in_json() {
         ("DELETE", "/healthz", "GET, HEAD"),
         ("PUT", "/readyz", "GET, HEAD"),
         ("GET", "/v1/purge", "POST"),
+        ("GET", "/v1/explain", "POST"),
     ] {
         let refused = ask(&proxy, method, path).await;
         assert_eq!((refused.status, refused.header("allow").as_str()), (405, allowed), "{path}");

@@ -110,6 +110,44 @@ async fn waiting_for_another_fetch_ends_at_the_lock_timeout() {
 }
 
 #[tokio::test]
+async fn a_fetch_that_takes_longer_than_the_lock_age_is_overtaken_by_one_more() {
+    let origin = Origin::start().await;
+    let (gate, second_gate) = (Gate::closed(), Gate::closed());
+    origin.next("/a", ok("slow").header("cache-control", "max-age=10").behind(&gate));
+    origin.on("/a", ok("second").header("cache-control", "max-age=10").behind(&second_gate));
+    let proxy = Proxy::cached_with("lock_age = \"100ms\"", &origin).await;
+    let first = proxy.spawn_get();
+    eventually("the origin is asked", async || origin.seen("/a") == 1).await;
+    let others: Vec<_> = (0..10).map(|_| proxy.spawn_get()).collect();
+    eventually("one overtakes", async || origin.seen("/a") == 2).await;
+    second_gate.open();
+    for other in others {
+        assert_eq!(other.await.unwrap().text(), "second");
+    }
+    gate.open();
+    assert_eq!(first.await.unwrap().text(), "slow");
+    assert!(origin.seen("/a") <= 3, "one more at each age, not all of them");
+}
+
+#[tokio::test]
+async fn a_hundred_who_find_it_expired_ask_the_origin_once() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.next("/a", ok("one").header("cache-control", "max-age=10"));
+    origin.on("/a", ok("two").header("cache-control", "max-age=10").behind(&gate));
+    let proxy = Proxy::cached(&origin).await;
+    proxy.get("/a").await;
+    proxy.advance_s(20);
+    let clients: Vec<_> = (0..100).map(|_| proxy.spawn_get()).collect();
+    eventually("the origin is asked", async || origin.seen("/a") == 2).await;
+    gate.open();
+    for client in clients {
+        assert_eq!(client.await.unwrap().text(), "two");
+    }
+    assert_eq!(origin.seen("/a"), 2);
+}
+
+#[tokio::test]
 async fn without_the_lock_everybody_fetches() {
     let origin = Origin::start().await;
     let gate = Gate::closed();

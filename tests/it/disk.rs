@@ -255,3 +255,20 @@ async fn a_small_disk_forgets_but_fails_no_request() {
     let large = proxy.get("/large").await;
     assert_eq!((large.detail().as_str(), large.body.len()), ("too-large", 2 << 20));
 }
+
+#[tokio::test]
+async fn a_head_longer_than_64_kib_is_stored_and_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = on_disk(folder.path(), "");
+    let origin = Origin::start().await;
+    let long = "x".repeat(70_000);
+    origin.on("/a", lasting("one").header("x-long", &long).header("x-short", "s"));
+    let proxy = Proxy::with(&config, &origin).await;
+    assert_eq!(proxy.get("/a").await.header("x-long").len(), 70_000);
+    stored(&proxy, "/a").await;
+    let proxy = restarted(proxy, &config, &origin).await;
+    let hit = proxy.get("/a").await;
+    assert_eq!((hit.line().as_str(), hit.header("x-short").as_str()), ("200 HIT one", "s"));
+    assert!(hit.header("x-long") == long);
+    assert_eq!(origin.seen("/a"), 1);
+}

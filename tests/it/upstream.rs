@@ -204,3 +204,16 @@ fn upstream(servers: &[(&str, &str)]) -> String {
         .collect();
     format!("[upstream.many]\nserver = [{}]\n", servers.join(", "))
 }
+
+#[tokio::test]
+async fn an_answer_of_our_own_tells_how_it_came_about() {
+    let origin = Origin::start().await;
+    origin.on("/down", Reply::hang_up());
+    let proxy = Proxy::cached(&origin).await;
+    let down = proxy.get("/down").await;
+    assert_eq!((down.status, down.cache().as_str()), (502, "MISS"));
+    assert_eq!(down.header("cache-status"), "larder; fwd=uri-miss; detail=upstream-failed");
+    let refused = proxy.send("TRACE", "/a", &[]).await;
+    assert_eq!((refused.status, refused.cache().as_str()), (405, "-"));
+    assert_eq!(refused.header("cache-status"), "larder; detail=refused");
+}

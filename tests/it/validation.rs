@@ -92,9 +92,13 @@ async fn stale_while_revalidate_answers_at_once_and_validates_behind() {
     let proxy = Proxy::cached(&origin).await;
     proxy.get("/a").await;
     proxy.advance_s(39);
-    for _ in 0..3 {
+    for word in ["STALE", "UPDATING", "UPDATING"] {
         let stale = proxy.get("/a").await;
-        assert_eq!(stale.line(), "200 UPDATING one");
+        assert_eq!(
+            stale.line(),
+            format!("200 {word} one"),
+            "nginx's words for the first and others"
+        );
         assert_eq!(stale.header("cache-status"), "larder; hit; ttl=-29; detail=updating");
     }
     gate.open();
@@ -118,7 +122,92 @@ async fn stale_stands_in_when_the_origin_fails_within_its_window() {
     assert!(stale.header("cache-status").contains("fwd-status=503; ttl=-10"));
     assert_eq!(proxy.line("/a").await, "200 STALE one");
     origin.on("/a", Reply::status(404, "gone"));
+    proxy.advance_s(2);
     assert_eq!(proxy.get("/a").await.status, 404, "that is an answer");
+}
+
+#[tokio::test]
+async fn a_failed_origin_is_left_alone_for_a_moment() {
+    let origin = Origin::start().await;
+    origin.next("/a", ok("one").header("cache-control", "max-age=10, stale-if-error=600"));
+    origin.on("/a", Reply::hang_up());
+    let proxy = Proxy::cached_with("hold_down = \"5s\"", &origin).await;
+    proxy.get("/a").await;
+    proxy.advance_s(20);
+    assert_eq!(proxy.get("/a").await.detail(), "origin-failed");
+    let asked = origin.seen("/a");
+    for _ in 0..20 {
+        let held = proxy.get("/a").await;
+        assert_eq!((held.line(), held.detail()), ("200 STALE one".into(), "held-down".into()));
+    }
+    assert_eq!(origin.seen("/a"), asked, "nobody asked again");
+    proxy.advance_s(5);
+    assert_eq!(proxy.get("/a").await.detail(), "origin-failed");
+    assert!(origin.seen("/a") > asked, "then one did");
+    origin.on("/a", ok("two").header("cache-control", "max-age=10"));
+    proxy.advance_s(5);
+    assert_eq!(proxy.line("/a").await, "200 EXPIRED two");
+}
+
+#[tokio::test]
+async fn a_failed_fetch_behind_an_answer_is_not_tried_again_at_once() {
+    let origin = Origin::start().await;
+    let swr = "max-age=10, stale-while-revalidate=600";
+    origin.next("/a", ok("one").header("cache-control", swr));
+    origin.on("/a", Reply::hang_up());
+    let proxy = Proxy::cached_with("hold_down = \"5s\"", &origin).await;
+    proxy.get("/a").await;
+    proxy.advance_s(20);
+    assert_eq!(proxy.get("/a").await.detail(), "updating");
+    eventually("it failed", async || proxy.get("/a").await.detail() == "held-down").await;
+    let asked = origin.seen("/a");
+    assert_eq!(proxy.line("/a").await, "200 STALE one");
+    assert_eq!(origin.seen("/a"), asked);
+}
+
+#[tokio::test]
+async fn an_error_behind_an_answer_counts_as_a_failure() {
+    let origin = Origin::start().await;
+    let swr = "max-age=10, stale-while-revalidate=600";
+    origin.next("/a", ok("one").header("cache-control", swr));
+    origin.on("/a", Reply::status(503, "busy"));
+    let proxy = Proxy::cached_with("hold_down = \"5s\"", &origin).await;
+    proxy.get("/a").await;
+    proxy.advance_s(20);
+    assert_eq!(proxy.get("/a").await.detail(), "updating");
+    eventually("it failed", async || proxy.get("/a").await.detail() == "held-down").await;
+    assert_eq!(origin.seen("/a"), 2, "nobody asked again");
+}
+
+#[tokio::test]
+async fn without_hold_down_every_request_asks_again() {
+    let origin = Origin::start().await;
+    origin.next("/a", ok("one").header("cache-control", "max-age=10, stale-if-error=600"));
+    origin.on("/a", Reply::status(503, "busy"));
+    let proxy = Proxy::cached_with("hold_down = 0", &origin).await;
+    proxy.get("/a").await;
+    proxy.advance_s(20);
+    for asked in 2..5 {
+        assert_eq!(proxy.get("/a").await.detail(), "origin-failed");
+        assert_eq!(origin.seen("/a"), asked);
+    }
+}
+
+#[tokio::test]
+async fn use_stale_updating_works_without_the_lock() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.next("/a", ok("one").header("cache-control", "max-age=10"));
+    origin.on("/a", ok("two").header("cache-control", "max-age=10").behind(&gate));
+    let proxy = Proxy::cached_with("lock = false\nuse_stale = [\"updating\"]", &origin).await;
+    proxy.get("/a").await;
+    proxy.advance_s(20);
+    let first = proxy.spawn_get();
+    eventually("the origin is asked", async || origin.seen("/a") == 2).await;
+    assert_eq!(proxy.line("/a").await, "200 UPDATING one");
+    gate.open();
+    assert_eq!(first.await.unwrap().line(), "200 EXPIRED two");
+    assert_eq!(origin.seen("/a"), 2);
 }
 
 #[tokio::test]

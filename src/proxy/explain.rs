@@ -1,0 +1,186 @@
+//! What would happen to a request now, and why. Asks the same decisions as a live request and does
+//! nothing: no fetch, no count, no mark.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use super::call::Call;
+use super::route::Cache;
+use super::serve::{self, Uncached};
+use super::step::{self, Plan};
+use super::{Connection, Worker, admit, route};
+use crate::body::Body;
+use crate::cache::Refusal;
+use crate::cache::lookup::{Found, Key, Lookup};
+use crate::config::PathMatch;
+use crate::semantics::date::Timestamp;
+use crate::semantics::key::KeyHash;
+use crate::semantics::reason::Reason;
+use crate::semantics::rules::Semantics;
+use crate::semantics::status::CacheStatus;
+use crate::semantics::stored::Stored;
+use crate::semantics::variants::Variants;
+
+/// What is known of a request and its key.
+pub struct Explanation {
+    /// The site that answers: its first name, empty for all hosts.
+    pub site: String,
+    /// The route's path as configured.
+    pub route: String,
+    /// Where the route is configured.
+    pub file: String,
+    /// The line there; 0 where there is no file.
+    pub line: usize,
+    /// What it forwards to.
+    pub upstream: String,
+    /// When it was asked.
+    pub asked: Timestamp,
+    /// What is in the cache, where the request may be answered from one.
+    pub cached: Option<Cached>,
+    /// What would happen now.
+    pub now: Outcome,
+}
+
+/// What a cache knows of a key.
+pub struct Cached {
+    /// The zone's name.
+    pub zone: String,
+    /// Whose rules the route follows.
+    pub semantics: Semantics,
+    /// The key; what is secret in it is hashed.
+    pub key: String,
+    /// Where the response to this request rests, or would.
+    pub at: KeyHash,
+    /// The list of variants, if responses under the key vary.
+    pub variants: Option<Arc<Variants>>,
+    /// What is stored for this request.
+    pub stored: Option<At>,
+    /// Why the last answer was not stored, if it was not.
+    pub refusal: Option<Arc<Refusal>>,
+    /// Nobody waits for others under this key just now: the last answer could not be shared.
+    pub hit_for_miss: bool,
+}
+
+/// A stored response and where it is.
+pub struct At {
+    /// As the rules read it.
+    pub stored: Arc<Stored>,
+    /// In memory; else on disk.
+    pub in_memory: bool,
+    /// Bytes of its body.
+    pub body_bytes: u64,
+}
+
+/// What would happen now.
+pub struct Outcome {
+    /// nginx's word; `None` where the cache has nothing to do with it.
+    pub status: Option<CacheStatus>,
+    /// The origin would be asked before there is an answer.
+    pub asks_origin: bool,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Explains what a request for `request` would get.
+///
+/// # Errors
+/// Why there is nothing to explain, in words for the operator.
+pub(super) async fn explain(worker: &Arc<Worker>, request: &Parts) -> Result<Explanation, String> {
+    let host = admit::admit(request, &worker.proxy.limits)
+        .map_err(|error| format!("such a request is refused with {}", error.status()))?;
+    let site = worker.proxy.hosts.find(&host);
+    let site = site.ok_or_else(|| format!("no site for `{host}`: 421"))?;
+    let path = route::normalized(request.uri.path()).ok_or("the path leaves the root: 400")?;
+    let route = site.find(&path).ok_or_else(|| format!("no route for `{path}`: 404"))?;
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
+    let call = Call {
+        worker,
+        site,
+        route,
+        request,
+        host: &host,
+        path: &path,
+        connection: Connection { remote: nobody, local: nobody },
+        now: Timestamp::from(worker.proxy.clock.now()),
+    };
+    let (cached, now) = match serve::cacheable(&call, &Body::empty()) {
+        Err(Uncached { reason, status, .. }) => {
+            (None, Outcome { status, asks_origin: true, reason })
+        }
+        Ok(cache) => {
+            let (cached, now) = in_cache(&call, cache).await;
+            (Some(cached), now)
+        }
+    };
+    Ok(Explanation {
+        site: site.name.clone(),
+        route: match &route.settings.path {
+            PathMatch::Exact(path) => format!("= {path}"),
+            PathMatch::Prefix(path) => path.clone(),
+        },
+        file: route.settings.file.clone(),
+        line: route.settings.line,
+        upstream: route.settings.proxy.upstream.clone(),
+        asked: call.now,
+        cached,
+        now,
+    })
+}
+
+async fn in_cache(call: &Call<'_>, cache: &Cache) -> (Cached, Outcome) {
+    let zone = &cache.zone;
+    let key = call.key(cache);
+    let lookup = zone.lookup(&key, &call.request.headers).await;
+    let now = outcome(call, cache, &lookup);
+    let at = match &lookup {
+        Lookup::Found(found) => found.at,
+        Lookup::Absent { at, .. } => *at,
+        Lookup::AskDisk => key.hash,
+    };
+    let cached = Cached {
+        zone: zone.name.clone(),
+        semantics: cache.settings.rules.semantics,
+        key: shown(&key),
+        at,
+        variants: zone.variants(&key).await,
+        stored: if let Lookup::Found(found) = &lookup { Some(At::of(found)) } else { None },
+        refusal: zone.refusal(at),
+        hit_for_miss: zone.is_hit_for_miss(at),
+    };
+    (cached, now)
+}
+
+fn outcome(call: &Call<'_>, cache: &Cache, lookup: &Lookup) -> Outcome {
+    let served = |status, reason| Outcome { status: Some(status), asks_origin: false, reason };
+    let asked = |status, reason| Outcome { status: Some(status), asks_origin: true, reason };
+    if serve::any_is_true(call, &cache.settings.bypass) {
+        return asked(CacheStatus::Bypass, Reason::BypassRule);
+    }
+    match step::plan(call, cache, lookup) {
+        Plan::Hit(_) => served(CacheStatus::Hit, Reason::Fresh),
+        Plan::Updating(_) => served(CacheStatus::Stale, Reason::Updating),
+        Plan::HeldDown(_) => served(CacheStatus::Stale, Reason::HeldDown),
+        Plan::MaxStale(_) => served(CacheStatus::Stale, Reason::MaxStale),
+        Plan::Ask => {
+            let status = step::fetched_status(call, cache, lookup);
+            asked(status, step::why_asked(call, cache, lookup).reason)
+        }
+    }
+}
+
+impl At {
+    fn of(found: &Found) -> Self {
+        let (in_memory, body_bytes) = match &found.body {
+            crate::store::Body::Memory(bytes) => (true, bytes.len() as u64),
+            crate::store::Body::Disk(body) => (false, body.len()),
+        };
+        Self { stored: Arc::clone(&found.stored), in_memory, body_bytes }
+    }
+}
+
+/// A key as text; clients choose it, so what is no text in it is shown as what it is.
+fn shown(key: &Key) -> String {
+    key.text.escape_ascii().to_string()
+}
