@@ -7,9 +7,10 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::call::Call;
+use super::extent::Extent;
+use super::plan::{self, Plan};
 use super::route::Cache;
 use super::serve::{self, Uncached};
-use super::step::{self, Plan};
 use super::{Connection, Worker, admit, route};
 use crate::body::Body;
 use crate::cache::Refusal;
@@ -133,7 +134,9 @@ async fn in_cache(call: &Call<'_>, cache: &Cache) -> (Cached, Outcome) {
     let zone = &cache.zone;
     let key = call.key(cache);
     let lookup = zone.lookup(&key, &call.request.headers).await;
-    let now = outcome(call, cache, &lookup);
+    let stored = if let Lookup::Found(found) = &lookup { Some(At::of(found)) } else { None };
+    let (lookup, extent) = plan::what_to_ask_for(call, cache, lookup);
+    let now = outcome(call, cache, &lookup, &extent);
     let at = match &lookup {
         Lookup::Found(found) => found.at,
         Lookup::Absent { at, .. } => *at,
@@ -145,27 +148,27 @@ async fn in_cache(call: &Call<'_>, cache: &Cache) -> (Cached, Outcome) {
         key: shown(&key),
         at,
         variants: zone.variants(&key).await,
-        stored: if let Lookup::Found(found) = &lookup { Some(At::of(found)) } else { None },
+        stored,
         refusal: zone.refusal(at),
         hit_for_miss: zone.is_hit_for_miss(at),
     };
     (cached, now)
 }
 
-fn outcome(call: &Call<'_>, cache: &Cache, lookup: &Lookup) -> Outcome {
+fn outcome(call: &Call<'_>, cache: &Cache, lookup: &Lookup, extent: &Extent) -> Outcome {
     let served = |status, reason| Outcome { status: Some(status), asks_origin: false, reason };
     let asked = |status, reason| Outcome { status: Some(status), asks_origin: true, reason };
     if serve::any_is_true(call, &cache.settings.bypass) {
         return asked(CacheStatus::Bypass, Reason::BypassRule);
     }
-    match step::plan(call, cache, lookup) {
+    match plan::plan(call, cache, lookup) {
         Plan::Hit(_) => served(CacheStatus::Hit, Reason::Fresh),
         Plan::Updating(_) => served(CacheStatus::Stale, Reason::Updating),
         Plan::HeldDown(_) => served(CacheStatus::Stale, Reason::HeldDown),
         Plan::MaxStale(_) => served(CacheStatus::Stale, Reason::MaxStale),
         Plan::Ask => {
-            let status = step::fetched_status(call, cache, lookup);
-            asked(status, step::why_asked(call, cache, lookup).reason)
+            let status = plan::fetched_status(call, cache, lookup);
+            asked(status, plan::why_asked(call, cache, lookup, extent).reason)
         }
     }
 }

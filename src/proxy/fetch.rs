@@ -3,7 +3,6 @@
 //! It runs as a task of its own: it ends when the response is stored, whoever still wants it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
@@ -12,11 +11,11 @@ use tokio::sync::oneshot;
 use super::call::OwnedCall;
 use super::deliver::Source;
 use super::error::{self, Error};
-use super::incoming::clean;
+use super::extent::{self, Extent};
 use super::invalidate::invalidate;
-use super::outgoing;
 use super::route::Cache;
-use super::tee::{names, not_to_be_stored, pump};
+use super::tee::{names, not_to_be_stored};
+use super::{incoming, outgoing};
 use crate::body::Body;
 use crate::cache::Refusal;
 use crate::cache::fill::{Fill, Writer};
@@ -34,10 +33,9 @@ use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::stale::{self, Failure};
 use crate::semantics::status::CacheStatus;
-use crate::semantics::storable::{Asked, Storable, storable, withheld};
+use crate::semantics::storable::{Asked, Storable, withheld};
 use crate::semantics::stored::Stored;
 use crate::semantics::validation::{self, Head};
-use crate::upstream;
 
 /// A fetch that is about to begin.
 pub(super) struct Fetch {
@@ -52,6 +50,8 @@ pub(super) struct Fetch {
     dont_store: Option<Reason>,
     /// The word for the answer that this fetch is for.
     status: CacheStatus,
+    /// How much is asked for.
+    extent: Extent,
     request: Request<()>,
 }
 
@@ -65,6 +65,8 @@ pub(super) struct Wish {
     pub(super) dont_store: Option<Reason>,
     /// The word for the answer that comes of it.
     pub(super) status: CacheStatus,
+    /// How much is asked for.
+    pub(super) extent: Extent,
 }
 
 /// What came of a fetch.
@@ -107,8 +109,8 @@ impl Fetch {
         let mut request = outgoing::request(&call.view())?;
         outgoing::ask_for_all(&mut request, cache.settings.convert_head);
         let (call, cache, key) = (Arc::clone(call), Arc::clone(cache), key.clone());
-        let Wish { at, stale, dont_store, status } = wish;
-        Ok(Self { call, cache, key, permit, at, stale, dont_store, status, request })
+        let Wish { at, stale, dont_store, status, extent } = wish;
+        Ok(Self { call, cache, key, permit, at, stale, dont_store, status, extent, request })
     }
 
     /// Fetches; ready when it is known what comes. The rest goes on behind.
@@ -131,24 +133,15 @@ impl Fetch {
     }
 
     async fn fetch(mut self, report: oneshot::Sender<Report>) {
-        let (worker, route) = {
-            let view = self.call.view();
-            (Arc::clone(view.worker), Arc::clone(view.route))
-        };
+        let worker = Arc::clone(self.call.view().worker);
         let clock = &worker.proxy.clock;
         let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));
         let validating = self.make_conditional();
         let request = std::mem::replace(&mut self.request, Request::new(()));
         let method = request.method().clone();
-        let sent = upstream::send(
-            &route.group,
-            &worker.pools[route.group_number],
-            outgoing::with_body(request, Body::empty()),
-            &route.settings.timeout,
-        )
-        .await;
+        let sent = self.extent.send(&self.call, request).await;
         let times = Times { requested, received: Timestamp::from(clock.now()) };
-        let facts = |peer: Option<&Arc<str>>| facts(peer, clock.instant(), begun);
+        let facts = |peer: Option<&Arc<str>>| incoming::facts(peer, clock.instant(), begun);
         let reply = match sent {
             Ok(reply) => reply,
             Err(failure) => {
@@ -160,7 +153,7 @@ impl Fetch {
         };
         let upstream = facts(Some(&reply.peer));
         let mut response = reply.response;
-        clean(&mut response, &method);
+        incoming::clean(&mut response, &method);
         if validating && response.status() == StatusCode::NOT_MODIFIED {
             let fetched = self.not_modified(response.headers(), times).await;
             return tell(report, fetched, upstream);
@@ -178,6 +171,12 @@ impl Fetch {
         // A method that the operator caches may be unsafe all the same.
         invalidate(&self.call, response.status(), response.headers(), Some(self.key.hash)).await;
         match self.storable(&response, times) {
+            Storable::Yes(stored)
+                if extent::is_less(&self.call, &self.cache, &self.key, &stored).await =>
+            {
+                let fetched = self.pass(response, Reason::Partial).await;
+                tell(report, fetched, upstream);
+            }
             Storable::No(reason) => {
                 let fetched = self.pass(response, reason).await;
                 tell(report, fetched, upstream);
@@ -234,7 +233,7 @@ impl Fetch {
             return Storable::No(reason);
         }
         let rules = &self.cache.settings.rules;
-        storable(self.asked(), response.status(), response.headers(), rules, times)
+        self.extent.storable(self.asked(), response, rules, times)
     }
 
     /// The origin says that what is stored is still good.
@@ -284,13 +283,12 @@ impl Fetch {
 
     /// Passes a response on that is not stored. What it replaces must not be found any more.
     async fn pass(&self, response: Response<Body>, reason: Reason) -> Fetched {
-        // That one client wants nothing stored says nothing about the key.
-        if self.dont_store != Some(Reason::RequestNoStore) {
-            self.cache.zone.mark_hit_for_miss(self.at);
-            self.note_refusal(&response, reason);
-        }
+        self.note_refusal(&response, reason);
         if response.status().is_server_error() {
             self.hold_down(Failure::Status(response.status().as_u16()));
+        }
+        if self.extent.is_shared() {
+            self.cache.zone.mark_hit_for_miss(self.at);
         }
         self.permit.settle(Outcome::Alone);
         if let Some(found) = &self.stale
@@ -322,10 +320,15 @@ impl Fetch {
     ) {
         let zone = Arc::clone(&self.cache.zone);
         let rules = &self.cache.settings.rules;
-        let shareable =
-            reuse::decide(&stored, rules, &Demand::NONE, stored.received) == Reuse::Fresh;
+        let is_slice = matches!(self.extent, Extent::Slice(_));
+        let shareable = reuse::decide(&stored, rules, &Demand::NONE, stored.received)
+            == Reuse::Fresh
+            && (stored.part.is_none() || is_slice);
         let view = self.call.view();
-        if let Some(key) = view.key_to_store(&self.cache, &self.key, &stored.fields) {
+        self.key = self.extent.key(&stored, &self.key).clone();
+        if !self.extent.is_slice()
+            && let Some(key) = view.key_to_store(&self.cache, &self.key, &stored.fields)
+        {
             self.permit.stored_under(key.hash);
             self.key = key;
         }
@@ -341,14 +344,20 @@ impl Fetch {
             zone.unmark_hit_for_miss(self.at);
             writer.permit().settle(Outcome::Stream(Arc::clone(&fill)));
         } else {
-            zone.mark_hit_for_miss(self.at);
+            if self.extent.is_shared() {
+                zone.mark_hit_for_miss(self.at);
+            }
             writer.permit().settle(Outcome::Alone);
         }
         let first = fill.follow(0..u64::MAX);
-        tell(report, Fetched::Stream { fill, first, status, withheld }, upstream);
-        match pump(&mut body, &mut writer).await {
+        let following = Fetched::Stream { fill: Arc::clone(&fill), first, status, withheld };
+        tell(report, following, upstream);
+        match incoming::pump(&mut body, &mut writer).await {
             Ok(bytes) => {
-                if writer.complete().await {
+                let stored = &fill.stored;
+                if extent::is_less(&self.call, &self.cache, &self.key, stored).await {
+                    writer.discard();
+                } else if writer.complete().await {
                     let number = self.cache.zone_number;
                     view.worker.shard.count_stored(number, self.status, bytes);
                 }
@@ -359,16 +368,6 @@ impl Fetch {
             }
         }
     }
-}
-
-/// What is known of an upstream at the moment.
-pub(super) fn facts(
-    peer: Option<&Arc<str>>,
-    now: Instant,
-    begun: Instant,
-) -> Option<UpstreamFacts> {
-    let peer = Arc::clone(peer?);
-    Some(UpstreamFacts { peer, time: now.saturating_duration_since(begun) })
 }
 
 fn tell(report: oneshot::Sender<Report>, fetched: Fetched, upstream: Option<UpstreamFacts>) {

@@ -22,15 +22,20 @@ mod admit;
 mod call;
 mod facts;
 mod outgoing;
-mod incoming;
 mod purge;
 mod serve;
+mod plan;
 mod step;
 mod fetch;
+mod incoming;
 mod tee;
 mod pass;
 mod invalidate;
 mod deliver;
+mod partial;
+mod extent;
+mod slice;
+mod stitch;
 mod error;
 mod record;
 
@@ -177,6 +182,10 @@ impl Worker {
                 return Box::pin(pass::pass(Arc::new(call), body, why)).await;
             }
         };
+        if let Some(bytes) = slice::bytes(&call, cache) {
+            let call = Arc::new(call.to_owned(gap.sink()));
+            return Box::pin(slice::serve(call, Arc::clone(cache), bytes)).await;
+        }
         match serve::from_memory(&call, cache) {
             Ok(answer) => Ok(answer),
             Err(missed) => {

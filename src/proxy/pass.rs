@@ -10,7 +10,7 @@ use super::error::{self, Error};
 use super::invalidate::invalidate;
 use super::route::Cache;
 use super::serve::Uncached;
-use super::{fetch, incoming, outgoing, tee};
+use super::{incoming, outgoing, tee};
 use crate::body::Body;
 use crate::cache::lock::Permit;
 use crate::cache::lookup::Key;
@@ -43,7 +43,7 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     let code = Some(response.status().as_u16());
     let mut handling =
         Handling { forwarded_status: code, ..Handling::forwarded(why.forwarded, why.reason) };
-    let facts = fetch::facts(Some(&reply.peer), clock.instant(), begun);
+    let facts = incoming::facts(Some(&reply.peer), clock.instant(), begun);
     let times = Times { requested, received: Timestamp::from(clock.now()) };
     let for_get =
         for_get.filter(|for_get| for_get.is_answered(response.status(), response.headers()));

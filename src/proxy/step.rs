@@ -8,7 +8,10 @@ use http::{Method, StatusCode};
 use super::call::{Call, OwnedCall};
 use super::deliver::{self, Answer, Served, Source};
 use super::error::Error;
+use super::extent::Extent;
 use super::fetch::{Fetch, Fetched, Report, Wish};
+use super::partial;
+use super::plan::{self, Plan, plan, what_to_ask_for, why_asked};
 use super::route::Cache;
 use super::serve::{hit, is_fresh};
 use crate::cache::lock::{Outcome, Permit, Turn};
@@ -28,6 +31,8 @@ pub(super) struct Step<'a> {
     pub(super) lookup: Lookup,
     /// Since when it has been waiting for others, if it had to.
     pub(super) begun: Instant,
+    /// How much is fetched, where something is.
+    pub(super) extent: Extent,
 }
 
 /// What came of it.
@@ -38,43 +43,12 @@ pub(super) enum Taken {
     OverAge,
 }
 
-/// What is to be done with a request for what a lookup found.
-pub(super) enum Plan<'a> {
-    /// Serve it.
-    Hit(&'a Found),
-    /// Serve it stale, and have it validated behind the answer.
-    Updating(&'a Found),
-    /// Serve it stale: the origin failed a moment ago.
-    HeldDown(&'a Found),
-    /// Serve it stale: the request takes that.
-    MaxStale(&'a Found),
-    /// Ask the origin, or wait for somebody who does.
-    Ask,
-}
-
-/// Decides; changes nothing, so that `explain` can ask as well.
-pub(super) fn plan<'a>(call: &Call<'_>, cache: &Cache, lookup: &'a Lookup) -> Plan<'a> {
-    let Lookup::Found(found) = lookup else { return Plan::Ask };
-    let settings = &cache.settings;
-    let failed = || cache.zone.held_down(found.at, settings.hold_down);
-    match reuse::decide(&found.stored, &settings.rules, &call.demand(cache), call.now) {
-        Reuse::Fresh => Plan::Hit(found),
-        Reuse::MaxStale => Plan::MaxStale(found),
-        Reuse::StaleWhileRevalidate if failed().is_some() => Plan::HeldDown(found),
-        Reuse::StaleWhileRevalidate => Plan::Updating(found),
-        Reuse::Validate => match failed() {
-            Some(failure)
-                if stale::may_stand_in(&found.stored, &settings.rules, failure, call.now) =>
-            {
-                Plan::HeldDown(found)
-            }
-            _ => Plan::Ask,
-        },
-    }
-}
-
 impl Step<'_> {
-    pub(super) async fn take(self) -> Result<Taken, Error> {
+    pub(super) async fn take(mut self) -> Result<Taken, Error> {
+        if !self.extent.is_slice() {
+            (self.lookup, self.extent) =
+                what_to_ask_for(&self.call.view(), self.cache, self.lookup);
+        }
         let view = self.call.view();
         let zone = &self.cache.zone;
         let demand = view.demand(self.cache);
@@ -87,6 +61,10 @@ impl Step<'_> {
         }
         if demand.only_if_cached {
             return Err(Error::OnlyIfCached);
+        }
+        if matches!(self.extent, Extent::AsAsked) {
+            let permit = zone.fetch_beside(self.key.hash);
+            return self.fetch(permit, None).await.map(answered);
         }
         let at = self.at();
         let (settings, updating) = (&self.cache.settings, self.servable_while_updating().is_some());
@@ -101,6 +79,7 @@ impl Step<'_> {
                 // Between our look and our turn somebody else's fetch may have ended.
                 if let Lookup::Found(found) = zone.lookup(self.key, &view.request.headers).await
                     && is_fresh(&view, self.cache, &found)
+                    && self.is_enough(&found)
                 {
                     return Ok(answered(hit(&view, self.cache, found)));
                 }
@@ -126,7 +105,9 @@ impl Step<'_> {
     async fn waited(self, at: KeyHash, outcome: Option<Outcome>) -> Result<Taken, Error> {
         let zone = &self.cache.zone;
         match outcome {
-            Some(Outcome::Stream(fill)) if fill.at == at && self.key.admits(&fill.stored) => {
+            Some(Outcome::Stream(fill))
+                if (fill.at == at && self.key.admits(&fill.stored)) || self.extent.takes(&fill) =>
+            {
                 let served = Served {
                     stored: Arc::clone(&fill.stored),
                     source: Source::Fill(Arc::clone(&fill)),
@@ -140,7 +121,9 @@ impl Step<'_> {
                 };
                 Ok(answered(deliver::stored(&self.call.view(), self.cache, served)))
             }
-            Some(Outcome::Freshened(found)) if found.at == at && self.key.admits(&found.stored) => {
+            Some(Outcome::Freshened(found))
+                if found.at == at && self.key.admits(&found.stored) && self.is_enough(&found) =>
+            {
                 let handling = Handling {
                     collapsed: true,
                     forwarded_status: Some(StatusCode::NOT_MODIFIED.as_u16()),
@@ -281,10 +264,12 @@ impl Step<'_> {
         status: CacheStatus,
     ) -> Result<Fetch, Error> {
         let stale = match &self.lookup {
-            Lookup::Found(found) => Some(found.clone()),
-            Lookup::Absent { .. } | Lookup::AskDisk => None,
+            // Its validators would be for the whole.
+            Lookup::Found(found) if self.extent.is_shared() => Some(found.clone()),
+            _ => None,
         };
-        let wish = Wish { at: self.at(), stale, dont_store, status };
+        let extent = self.extent.clone();
+        let wish = Wish { at: self.at(), stale, dont_store, status, extent };
         Fetch::new(self.call, self.cache, self.key, permit, wish)
     }
 
@@ -305,6 +290,10 @@ impl Step<'_> {
         few.then_some(Reason::MinUses)
     }
 
+    fn is_enough(&self, found: &Found) -> bool {
+        matches!(self.extent, Extent::Slice(_)) || partial::is_enough(&self.call.view(), found)
+    }
+
     fn servable_while_updating(&self) -> Option<&Found> {
         let Lookup::Found(found) = &self.lookup else { return None };
         let (view, rules) = (self.call.view(), &self.cache.settings.rules);
@@ -321,40 +310,12 @@ impl Step<'_> {
     }
 
     fn fetched_status(&self) -> CacheStatus {
-        fetched_status(&self.call.view(), self.cache, &self.lookup)
+        plan::fetched_status(&self.call.view(), self.cache, &self.lookup)
     }
 
     fn handling(&self) -> Handling {
-        why_asked(&self.call.view(), self.cache, &self.lookup)
+        why_asked(&self.call.view(), self.cache, &self.lookup, &self.extent)
     }
-}
-
-/// Why there is something to ask the origin for.
-pub(super) fn why_asked(call: &Call<'_>, cache: &Cache, lookup: &Lookup) -> Handling {
-    let (forwarded, reason) = match lookup {
-        Lookup::Found(found) if found.stored.no_cache => (Forwarded::Stale, Reason::NoCache),
-        Lookup::Found(found) if is_fresh_by_itself(call, cache, found) => {
-            (Forwarded::Request, Reason::RequestDirective)
-        }
-        Lookup::Found(_) => (Forwarded::Stale, Reason::Expired),
-        Lookup::Absent { other_variant: true, .. } => (Forwarded::VaryMiss, Reason::OtherVariant),
-        Lookup::Absent { .. } | Lookup::AskDisk => (Forwarded::UriMiss, Reason::Absent),
-    };
-    Handling::forwarded(forwarded, reason)
-}
-
-/// nginx's word for an answer that has to be fetched.
-pub(super) fn fetched_status(call: &Call<'_>, cache: &Cache, lookup: &Lookup) -> CacheStatus {
-    match lookup {
-        Lookup::Found(found) if is_fresh_by_itself(call, cache, found) => CacheStatus::Bypass,
-        Lookup::Found(_) => CacheStatus::Expired,
-        Lookup::Absent { .. } | Lookup::AskDisk => CacheStatus::Miss,
-    }
-}
-
-/// Whether only the request asks for more than what is stored.
-fn is_fresh_by_itself(call: &Call<'_>, cache: &Cache, found: &Found) -> bool {
-    reuse::decide(&found.stored, &cache.settings.rules, &Demand::NONE, call.now) == Reuse::Fresh
 }
 
 fn answered(answer: Answer) -> Taken {

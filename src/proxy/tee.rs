@@ -1,16 +1,15 @@
 //! A response on its way into a fill.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderName, Response};
 use http_body::Body as HttpBody;
 
 use super::call::{Call, OwnedCall};
+use super::incoming;
 use super::route::Cache;
 use super::serve::any_is_true;
-use crate::body::{self, Body};
+use crate::body::Body;
 use crate::cache::fill::Writer;
 use crate::cache::lock::Outcome;
 use crate::cache::lookup::Key;
@@ -39,7 +38,7 @@ pub(super) async fn store_beside(
     let follower = writer.fill().follow(0..u64::MAX);
     let (shard, number) = (Arc::clone(&view.worker.shard), cache.zone_number);
     tokio::spawn(async move {
-        match pump(&mut body, &mut writer).await {
+        match incoming::pump(&mut body, &mut writer).await {
             Ok(bytes) => {
                 if writer.complete().await {
                     shard.count_stored(number, CacheStatus::Miss, bytes);
@@ -71,21 +70,4 @@ pub(super) fn names(stored: &Stored, rules: &Rules) -> Vec<HeaderName> {
         return Vec::new();
     }
     vary::names(&stored.fields, rules.vary).unwrap_or_default()
-}
-
-/// Writes a body into a fill, to its end; how long it was.
-pub(super) async fn pump(body: &mut Body, writer: &mut Writer) -> Result<u64, String> {
-    let mut bytes = 0;
-    while let Some(chunk) = next_chunk(body).await {
-        let chunk = chunk.map_err(|error| error.to_string())?;
-        bytes += chunk.len() as u64;
-        writer.append(chunk).await.map_err(|_| "nobody wanted the rest".to_owned())?;
-    }
-    Ok(bytes)
-}
-
-/// The next bytes of a body; trailers are not stored and end it.
-async fn next_chunk(body: &mut Body) -> Option<Result<Bytes, body::Error>> {
-    let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
-    frame.map(|frame| frame.into_data().ok()).transpose()
 }

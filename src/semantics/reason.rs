@@ -52,6 +52,8 @@ reasons! {
     /// Fetched and stored: the entry is fresh, but the request asks for more (`no-cache`,
     /// `max-age`, `min-fresh`).
     RequestDirective = "request-directive",
+    /// Fetched and stored: only a part was stored, and not the one that was asked for.
+    Incomplete = "incomplete",
     /// Another request was fetching it already, and this one got what that one fetched.
     Collapsed = "collapsed",
 
@@ -68,6 +70,8 @@ reasons! {
     /// What is stored does not meet the request's `If-Match` or `If-Unmodified-Since`: that is for
     /// the origin to say.
     Precondition = "precondition",
+    /// Passed on: the range begins at or behind `max_range_offset`.
+    RangeOffset = "range-offset",
     /// Waited for another request's fetch as long as `lock_timeout` allows.
     LockTimeout = "lock-timeout",
 
@@ -99,7 +103,7 @@ reasons! {
     XAccelExpires = "x-accel-expires",
     /// Not stored: it was stale when it came, and it has no validator.
     StaleOnArrival = "stale-on-arrival",
-    /// Not stored: a part of something.
+    /// Not stored: a part of something, and none that can be kept.
     Partial = "partial",
     /// Not stored: an answer to a failed precondition or with a status that says nothing of the
     /// resource.

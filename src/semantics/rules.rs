@@ -49,6 +49,9 @@ pub struct Rules {
     pub update_from_head: bool,
     /// How conditions of requests are answered from what is stored.
     pub preconditions: Preconditions,
+    /// A 206 that was not asked for as a slice is stored as the part that it is (RFC 9111 section
+    /// 3.3).
+    pub store_parts: bool,
     /// A range is answered from what is stored only if that says `Accept-Ranges: bytes`.
     pub ranges_need_accept_ranges: bool,
     /// Lifetimes for answers that bring none of their own, in the order they are written; the
@@ -228,6 +231,7 @@ impl Rules {
             store_post: true,
             update_from_head: true,
             preconditions: Preconditions::Forward,
+            store_parts: true,
             ranges_need_accept_ranges: false,
             valid: Vec::new(),
             heuristic: None,
@@ -261,6 +265,7 @@ impl Rules {
             store_post: false,
             update_from_head: false,
             preconditions: Preconditions::Answer,
+            store_parts: false,
             ranges_need_accept_ranges: true,
             ignore: IgnoredFields { surrogate_control: true, ..IgnoredFields::default() },
             targeted: Vec::new(),

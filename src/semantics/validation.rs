@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::freshness::Times;
 use super::rules::{Rules, Validators};
-use super::storable::{Asked, Storable, storable};
+use super::storable::{Asked, Storable, storable, storable_part};
 use super::stored::Stored;
 
 /// Makes a request conditional on what is stored, byte for byte as the origin wrote it
@@ -55,7 +55,20 @@ pub fn freshen(
             fields.append(name, value.clone());
         }
     }
-    storable(asked, stored.status, &fields, rules, times)
+    still_storable(stored, &fields, asked, rules, times)
+}
+
+fn still_storable(
+    stored: &Stored,
+    fields: &HeaderMap,
+    asked: Asked<'_>,
+    rules: &Rules,
+    times: Times,
+) -> Storable {
+    match stored.part {
+        None => storable(asked, stored.status, fields, rules, times),
+        Some(part) => storable_part(asked, fields, rules, times, part),
+    }
 }
 
 /// nginx: the lifetime that the 304 gives, else the one that the stored fields give, counted from
@@ -68,13 +81,13 @@ fn freshen_lifetime(
     times: Times,
 ) -> Storable {
     let by_304 = Rules { valid: Vec::new(), ..rules.clone() };
-    let found = match storable(asked, stored.status, not_modified, &by_304, times) {
+    let found = match still_storable(stored, not_modified, asked, &by_304, times) {
         Storable::Yes(found) => Storable::Yes(found),
-        Storable::No(_) => storable(asked, stored.status, &stored.fields, rules, times),
+        Storable::No(_) => still_storable(stored, &stored.fields, asked, rules, times),
     };
-    let (fields, tags, part) = (stored.fields.clone(), stored.tags.clone(), stored.part);
+    let (fields, tags) = (stored.fields.clone(), stored.tags.clone());
     Storable::Yes(Box::new(match found {
-        Storable::Yes(found) => Stored { fields, tags, part, ..*found },
+        Storable::Yes(found) => Stored { fields, tags, ..*found },
         Storable::No(_) => stored.clone(),
     }))
 }

@@ -15,6 +15,8 @@ mod vary;
 mod collapse;
 mod validation;
 mod partial;
+mod ranges;
+mod slices;
 mod purge;
 mod explain;
 mod directives;
