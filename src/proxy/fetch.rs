@@ -53,6 +53,8 @@ pub(super) struct Fetch {
     /// How much is asked for.
     extent: Extent,
     request: Request<()>,
+    /// The zone's last purge before this began: later ones count for what comes of it.
+    generation: u64,
 }
 
 /// What is known before a fetch begins.
@@ -109,8 +111,21 @@ impl Fetch {
         let mut request = outgoing::request(&call.view())?;
         outgoing::ask_for_all(&mut request, cache.settings.convert_head);
         let (call, cache, key) = (Arc::clone(call), Arc::clone(cache), key.clone());
+        let generation = cache.zone.generation();
         let Wish { at, stale, dont_store, status, extent } = wish;
-        Ok(Self { call, cache, key, permit, at, stale, dont_store, status, extent, request })
+        Ok(Self {
+            call,
+            cache,
+            key,
+            permit,
+            at,
+            stale,
+            dont_store,
+            status,
+            extent,
+            request,
+            generation,
+        })
     }
 
     /// Fetches; ready when it is known what comes. The rest goes on behind.
@@ -181,7 +196,10 @@ impl Fetch {
                 let fetched = self.pass(response, reason).await;
                 tell(report, fetched, upstream);
             }
-            Storable::Yes(stored) => self.store(*stored, response, report, upstream).await,
+            Storable::Yes(stored) => {
+                let stored = Stored { generation: self.generation, ..*stored };
+                self.store(stored, response, report, upstream).await;
+            }
         }
     }
 
@@ -248,10 +266,13 @@ impl Fetch {
         let rules = &self.cache.settings.rules;
         match validation::freshen(&found.stored, not_modified, self.asked(), rules, times) {
             Storable::Yes(stored) if says_the_same(&found.stored.fields, &stored.fields) => {
-                let freshen =
-                    || self.cache.zone.store.freshen(found.at, &found.entry, *stored.clone());
-                let fresh = match self.permit.unless_purged(freshen) {
-                    Some(entry) => Found { entry, stored: Arc::new(*stored), ..found.clone() },
+                let (zone, stored) =
+                    (&self.cache.zone, Stored { generation: self.generation, ..*stored });
+                let may_store = zone.may_store(&self.key.text, &stored);
+                let freshen = || zone.store.freshen(found.at, &found.entry, stored.clone());
+                let entry = self.permit.unless_purged(|| may_store.then(freshen)).flatten();
+                let fresh = match entry {
+                    Some(entry) => Found { entry, stored: Arc::new(stored), ..found.clone() },
                     None => found.clone(),
                 };
                 self.permit.settle(Outcome::Freshened(fresh.clone()));
@@ -273,11 +294,11 @@ impl Fetch {
         let length = Source::Rest(found.body.clone()).length()?;
         match validation::head(&found.stored, length, status, fields) {
             Head::Same => Some(self.not_modified(fields, times).await),
+            Head::Nothing => None,
             Head::Other => {
                 self.cache.zone.store.remove(found.at).await;
                 None
             }
-            Head::Nothing => None,
         }
     }
 

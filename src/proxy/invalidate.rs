@@ -5,11 +5,12 @@ use http::{HeaderMap, StatusCode, Uri};
 
 use super::call::{Call, OwnedCall};
 use super::route::{self, Cache};
-use crate::semantics::invalidation::{invalidates, locations};
+use crate::cache::log::Scope;
+use crate::semantics::invalidation::{groups, invalidates, locations};
 use crate::semantics::key::KeyHash;
 
-/// Removes what is stored for the request's target, and for those of the same origin that
-/// `Location` and `Content-Location` of its answer name. What rests at `own` stays: it is where
+/// Removes what is stored for the request's target, for those of the same origin that `Location`
+/// and `Content-Location` of its answer name, and for the groups it says are out of date. What rests at `own` stays: it is where
 /// this very answer is being stored.
 pub(super) async fn invalidate(
     call: &OwnedCall,
@@ -25,6 +26,12 @@ pub(super) async fn invalidate(
         |cache: &Cache| invalidates(&view.request.method, status, &cache.settings.rules);
     if !view.route.caching.all().iter().any(|cache| is_obeyed(cache)) {
         return;
+    }
+    let groups: Vec<_> = groups(fields, view.host).into_iter().map(Scope::Tag).collect();
+    if !groups.is_empty() {
+        for cache in view.route.caching.all() {
+            cache.zone.invalidate(&groups, false).await;
+        }
     }
     remove(&view, own).await;
     for target in locations(fields, &view.target()) {

@@ -19,6 +19,7 @@ use crate::semantics::freshness::Times;
 use crate::semantics::invalidation::post_answers_get;
 use crate::semantics::status::Handling;
 use crate::semantics::storable::{Storable, storable};
+use crate::semantics::stored::Stored;
 use crate::upstream;
 
 /// Sends a request on and its response back, as they are.
@@ -59,8 +60,10 @@ struct ForGet {
     call: Arc<OwnedCall>,
     cache: Arc<Cache>,
     key: Key,
-    /// Tells of a purge while the origin was asked.
+    /// Tells of a purge of the key while the origin was asked.
     before: Permit,
+    /// What was purged since then counts for the answer.
+    generation: u64,
 }
 
 impl ForGet {
@@ -72,7 +75,8 @@ impl ForGet {
         }
         let key = view.keys_for_reading(cache).into_iter().next()?;
         let before = cache.zone.fetch_beside(key.hash);
-        Some(Self { call: Arc::clone(call), cache: Arc::clone(cache), key, before })
+        let generation = cache.zone.generation();
+        Some(Self { call: Arc::clone(call), cache: Arc::clone(cache), key, before, generation })
     }
 
     fn is_answered(&self, status: StatusCode, fields: &HeaderMap) -> bool {
@@ -85,7 +89,9 @@ impl ForGet {
         let (view, rules) = (self.call.view(), &self.cache.settings.rules);
         let (status, fields) = (response.status(), response.headers());
         let stored = match storable(view.asked(&self.key), status, fields, rules, times) {
-            Storable::Yes(stored) if stored.lifetime_from.is_explicit() => *stored,
+            Storable::Yes(stored) if stored.lifetime_from.is_explicit() => {
+                Stored { generation: self.generation, ..*stored }
+            }
             Storable::Yes(_) | Storable::No(_) => return (response, false),
         };
         if tee::not_to_be_stored(&view, &self.cache, &response).is_some() {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use http::{Method, StatusCode};
 
-use super::call::{Call, OwnedCall};
+use super::call::OwnedCall;
 use super::deliver::{self, Answer, Served, Source};
 use super::error::Error;
 use super::extent::Extent;
@@ -16,12 +16,11 @@ use super::route::Cache;
 use super::serve::{hit, is_fresh};
 use crate::cache::lock::{Outcome, Permit, Turn};
 use crate::cache::lookup::{Found, Key, Lookup};
-use crate::semantics::demand::Demand;
 use crate::semantics::key::KeyHash;
 use crate::semantics::reason::Reason;
-use crate::semantics::reuse::{self, Reuse};
+use crate::semantics::reuse;
 use crate::semantics::stale::{self, Failure};
-use crate::semantics::status::{CacheStatus, Forwarded, Handling};
+use crate::semantics::status::{CacheStatus, Handling};
 
 /// One turn of a request that is not answered yet.
 pub(super) struct Step<'a> {

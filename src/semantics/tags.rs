@@ -34,8 +34,7 @@ pub fn of(fields: &HeaderMap, host: &str) -> Box<[u64]> {
         return Box::default();
     }
     let groups = structured::strings(fields, &CACHE_GROUPS);
-    let mut hashes: Vec<u64> = texts(fields)
-        .map(hash_of_tag)
+    let mut hashes: Vec<u64> = named(fields)
         .chain(groups.iter().map(|name| group(host, name)))
         .take(TAGS_MAX + 1)
         .collect();
@@ -61,6 +60,11 @@ pub fn group(host: &str, name: &str) -> u64 {
 /// tags than were kept. Both sides are as `of`, `of_text` and `group` give them.
 pub fn carries(tags: &[u64], tag: u64) -> bool {
     tags.last() == Some(&ANY) || tags.binary_search(&tag).is_ok()
+}
+
+/// The tags that the fields of a message name, hashed: those of a response, or of a `PURGE`.
+pub fn named(fields: &HeaderMap) -> impl Iterator<Item = u64> {
+    texts(fields).map(hash_of_tag)
 }
 
 fn texts(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {

@@ -18,6 +18,7 @@ mod partial;
 mod ranges;
 mod slices;
 mod purge;
+mod invalidation;
 mod explain;
 mod directives;
 mod disk;

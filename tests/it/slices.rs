@@ -329,7 +329,7 @@ async fn stale_slices_are_served_and_validated_behind_the_answer() {
     proxy.get("/a").await;
     proxy.advance_s(101);
     let stale = proxy.get("/a").await;
-    assert_eq!((stale.cache(), stale.body == bytes_of(1)), ("UPDATING".into(), true));
+    assert_eq!((stale.cache(), stale.body == bytes_of(1)), ("STALE".into(), true));
     eventually("all are asked about", async || origin.seen("/a") == 6).await;
     eventually("all are fresh", async || proxy.get("/a").await.cache() == "HIT").await;
     assert_eq!(origin.seen("/a"), 6);
