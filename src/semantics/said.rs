@@ -177,6 +177,20 @@ mod tests {
         assert_eq!(words.join(" "), expected, "{response}");
     }
 
+    #[test]
+    fn thousands_of_members_are_read_and_not_kept() {
+        let many = |member: &str| HeaderValue::from_str(&[member; 4000].join(",")).unwrap();
+        for member in ["", "max-age=1", "private=\"a, b\"", "\"", "x=(a b);c"] {
+            for name in ["cache-control", "cdn-cache-control", "surrogate-control"] {
+                let name = HeaderName::from_static(name);
+                let fields = HeaderMap::from_iter([(name, many(member))]);
+                for rules in [Rules::rfc9111(), Rules::nginx()] {
+                    assert!(said(&fields, &rules).without.len() <= 32, "{member}");
+                }
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn never_panics(bytes in proptest::collection::vec(0x20u8..=0xff, 0..80)) {
