@@ -4,6 +4,8 @@
 //! hyper forgives a bare line feed and drops a `Content-Length` beside a `Transfer-Encoding`
 //! before anybody can see it. Others read such a head differently, so it is refused here.
 
+use std::io::BufRead;
+
 /// Follows the bytes of a connection while it reads heads.
 #[derive(Debug, Default)]
 pub(super) struct HeadScan {
@@ -32,21 +34,31 @@ impl HeadScan {
     /// head begins.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) {
         while !self.in_body && !bytes.is_empty() {
-            let end = bytes.iter().position(|byte| *byte == b'\n');
-            let part = &bytes[..end.unwrap_or(bytes.len())];
-            self.keep(part);
-            let Some(end) = end else { return };
-            self.end_line();
-            bytes = &bytes[end + 1..];
+            let before = bytes;
+            // The standard library's way to the C library's memchr: nearly all of a head is skipped.
+            let Ok(taken) = bytes.skip_until(b'\n') else { return };
+            match before[..taken].split_last() {
+                Some((b'\n', part)) => {
+                    self.keep(part);
+                    self.end_line();
+                }
+                _ => self.keep(&before[..taken]),
+            }
         }
     }
 
     fn keep(&mut self, part: &[u8]) {
-        let room = &mut self.line[self.line_length.min(LINE_KEPT)..];
-        for (kept, byte) in room.iter_mut().zip(part) {
-            *kept = byte.to_ascii_lowercase();
-        }
+        let start = self.line_length.min(LINE_KEPT);
         self.line_length += part.len();
+        if let (0, Some(first)) = (start, part.first()) {
+            self.line[0] = first.to_ascii_lowercase();
+        }
+        // The first letter of the two fields; of other lines nothing else is looked at.
+        if matches!(self.line[0], b'c' | b't') {
+            for (kept, byte) in self.line[start..].iter_mut().zip(part) {
+                *kept = byte.to_ascii_lowercase();
+            }
+        }
         if let Some(last) = part.last() {
             self.last = *last;
         }
