@@ -281,12 +281,10 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use crate::clock::Clock;
     use crate::observe::exchange::UpstreamFacts;
 
     fn exchange(status: u16, cache: Option<CacheStatus>, reason: Reason) -> Exchange {
-        let started = Clock::Real.instant();
-        Exchange { started, request: None, status, cache, reason, zone: Some(1), upstream: None }
+        Exchange { request: None, status, cache, reason, zone: Some(1), upstream: None }
     }
 
     fn fetched(mut exchange: Exchange) -> Exchange {
