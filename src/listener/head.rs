@@ -4,7 +4,7 @@
 //! hyper forgives a bare line feed and drops a `Content-Length` beside a `Transfer-Encoding`
 //! before anybody can see it. Others read such a head differently, so it is refused here.
 
-use std::io::BufRead;
+use memchr::memchr_iter;
 
 /// Follows the bytes of a connection while it reads heads.
 #[derive(Debug, Default)]
@@ -16,6 +16,10 @@ pub(super) struct HeadScan {
     lengths: u8,
     codings: u8,
     in_body: bool,
+    /// The current head has a line that is not empty.
+    has_line: bool,
+    /// What came last ends a head.
+    is_complete: bool,
     ambiguous: bool,
 }
 
@@ -25,6 +29,11 @@ impl HeadScan {
         self.ambiguous
     }
 
+    /// Whether the last bytes were the end of a head.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
     /// The next bytes begin a head.
     pub(super) fn at_head(&mut self) {
         *self = Self { ambiguous: self.ambiguous, ..Self::default() };
@@ -32,26 +41,29 @@ impl HeadScan {
 
     /// Looks at bytes that arrived. What follows a head with a body is left alone until the next
     /// head begins.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) {
-        while !self.in_body && !bytes.is_empty() {
-            let before = bytes;
-            // The standard library's way to the C library's memchr: nearly all of a head is skipped.
-            let Ok(taken) = bytes.skip_until(b'\n') else { return };
-            match before[..taken].split_last() {
-                Some((b'\n', part)) => {
-                    self.keep(part);
-                    self.end_line();
-                }
-                _ => self.keep(&before[..taken]),
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        self.is_complete = false;
+        let mut start = 0;
+        for end in memchr_iter(b'\n', bytes) {
+            if self.in_body {
+                return;
             }
+            self.keep(&bytes[start..end]);
+            self.end_line();
+            start = end + 1;
+        }
+        if !self.in_body {
+            self.keep(&bytes[start..]);
         }
     }
 
     fn keep(&mut self, part: &[u8]) {
+        let Some(last) = part.last() else { return };
+        (self.last, self.is_complete) = (*last, false);
         let start = self.line_length.min(LINE_KEPT);
         self.line_length += part.len();
-        if let (0, Some(first)) = (start, part.first()) {
-            self.line[0] = first.to_ascii_lowercase();
+        if start == 0 {
+            self.line[0] = part[0].to_ascii_lowercase();
         }
         // The first letter of the two fields; of other lines nothing else is looked at.
         if matches!(self.line[0], b'c' | b't') {
@@ -59,18 +71,24 @@ impl HeadScan {
                 *kept = byte.to_ascii_lowercase();
             }
         }
-        if let Some(last) = part.last() {
-            self.last = *last;
-        }
     }
 
     fn end_line(&mut self) {
         self.ambiguous |= self.last != b'\r';
         let line = &self.line[..self.line_length.min(LINE_KEPT)];
-        self.lengths = self.lengths.saturating_add(u8::from(line.starts_with(b"content-length:")));
-        self.codings =
-            self.codings.saturating_add(u8::from(line.starts_with(b"transfer-encoding:")));
-        if self.line_length <= 1 {
+        match line.first() {
+            Some(b'c') if line.starts_with(b"content-length:") => {
+                self.lengths = self.lengths.saturating_add(1);
+            }
+            Some(b't') if line.starts_with(b"transfer-encoding:") => {
+                self.codings = self.codings.saturating_add(1);
+            }
+            _ => {}
+        }
+        if self.line_length > 1 {
+            self.has_line = true;
+        } else {
+            self.is_complete = std::mem::take(&mut self.has_line);
             self.ambiguous |= self.lengths + self.codings > 1;
             self.in_body = self.lengths + self.codings > 0;
             (self.lengths, self.codings) = (0, 0);
@@ -100,6 +118,25 @@ mod tests {
               true, "in a pipelined head");
         check("GET / HTTP/1.1\r\nX: content-length: 1\r\nContent-Length: 0\r\n\r\n", false, "in a value");
         check("GET / HTTP/1.1\r\nContent-Length-X: 1\r\nContent-Length: 0\r\n\r\n", false, "longer name");
+    }
+
+    #[rustfmt::skip]
+    #[test]
+    fn tells_where_a_head_ends() {
+        complete(&["GET / HTTP/1.1\r\nHost: a\r\n\r\n"],               true,  "all of it");
+        complete(&["GET / HTTP/1.1\r\nHost: a\r\n", "\r\n"],            true,  "at last");
+        complete(&["POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\na"],  true,  "and some of a body");
+        complete(&["GET / HTTP/1.1\r\nHost: a\r\n\r"],                 false, "all but a byte");
+        complete(&["GET / HTTP/1.1\r\n\r\nGET / HT"],                   false, "the next has begun");
+        complete(&["\r\n"],                                             false, "nothing but a line end");
+        complete(&["GET / HTTP/1.1\r\n\r\n", ""],                       false, "the end of all");
+    }
+
+    #[track_caller]
+    fn complete(parts: &[&str], expected: bool, why: &str) {
+        let mut scan = HeadScan::default();
+        parts.iter().for_each(|part| scan.feed(part.as_bytes()));
+        assert_eq!(scan.is_complete(), expected, "{why}");
     }
 
     #[track_caller]
