@@ -96,13 +96,14 @@ fn host(request: &Parts) -> Result<Cow<'_, str>, Error> {
 
 /// The host without its port, in lower case, without the dot that ends a full domain name.
 fn bare_host(authority: &str) -> Option<Cow<'_, str>> {
+    let plain = authority.bytes().take_while(|byte| IS_PLAIN[usize::from(*byte)]).count();
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let end = rest.find(']')?;
             (&authority[..end + 2], &rest[end + 1..])
         }
         None => {
-            let colon = authority.bytes().position(|byte| byte == b':');
+            let colon = authority[plain..].find(':').map(|colon| plain + colon);
             authority.split_at(colon.unwrap_or(authority.len()))
         }
     };
@@ -112,7 +113,7 @@ fn bare_host(authority: &str) -> Option<Cow<'_, str>> {
     } else if !port.is_empty() {
         return None;
     }
-    if host.bytes().all(|byte| IS_PLAIN[usize::from(byte)]) {
+    if host.len() == plain {
         return Some(Cow::Borrowed(host.strip_suffix('.').unwrap_or(host)));
     }
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);

@@ -58,10 +58,7 @@ impl Answer {
 
     /// The same, with the field that tells the status word where the route wants one.
     pub(super) fn told(mut self, route: &config::Route) -> Self {
-        if let (Some(name), Some(status)) = (&route.status_header, self.cache) {
-            let word = HeaderValue::from_static(status.word());
-            self.response.headers_mut().insert(name.clone(), word);
-        }
+        tell(self.response.headers_mut(), route, self.cache);
         self
     }
 
@@ -77,7 +74,7 @@ pub(super) fn stored(call: &Call<'_>, cache: &Cache, served: Served) -> Answer {
     let Served { stored, names, source, status, handling } = served;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = stored.status;
-    *response.headers_mut() = stored.fields.clone();
+    *response.headers_mut() = with_room(&stored.fields);
     let age_s = stored.age(call.now).as_secs();
     let rules = &cache.settings.rules;
     // A response that was just fetched has an age only if it came with one.
@@ -114,6 +111,20 @@ pub(super) fn passed(
     finish(call, response, handling, status, zone)
 }
 
+/// A copy with room for what is added to it; a clone has none and would be moved at once.
+fn with_room(stored: &HeaderMap) -> HeaderMap {
+    let mut fields = HeaderMap::with_capacity((stored.len() + ADDED).max(REQUEST_FIELDS));
+    for (name, value) in stored {
+        fields.append(name.clone(), value.clone());
+    }
+    fields
+}
+
+/// `Age`, `Cache-Status`, the status word, and one of a part.
+const ADDED: usize = 4;
+/// As many as a browser sends: hyper reads the next request into the map of this response.
+const REQUEST_FIELDS: usize = 12;
+
 /// As nginx does, when it is sent: what was stored before a field was hidden must not tell it.
 /// `names` are those that what is sent came with.
 fn hide(call: &Call<'_>, response: &mut Response<Body>, names: Names) {
@@ -135,8 +146,14 @@ fn finish(
     if let Some(value) = handling.value() {
         fields.append(CACHE_STATUS, value);
     }
-    let answer = Answer { response, cache, reason: handling.reason, zone, upstream: None };
-    answer.told(&call.route.settings)
+    tell(fields, &call.route.settings, cache);
+    Answer { response, cache, reason: handling.reason, zone, upstream: None }
+}
+
+fn tell(fields: &mut HeaderMap, route: &config::Route, cache: Option<CacheStatus>) {
+    if let (Some(name), Some(status)) = (&route.status_header, cache) {
+        fields.insert(name.clone(), HeaderValue::from_static(status.word()));
+    }
 }
 
 /// RFC 9110 section 15.4.5: what describes a body is left out, since there is none.
