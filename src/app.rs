@@ -24,10 +24,11 @@ use crate::body::Body;
 use crate::cache::Zone;
 use crate::clock::Clock;
 use crate::config::{AdminAddress, Config, Limits};
+use crate::interim::Gap;
 use crate::listener::{self, Drain};
 use crate::observe::access::{AccessLog, Writer};
 use crate::proxy::route::Hosts;
-use crate::proxy::{Connection, Worker};
+use crate::proxy::{Client, Connection, Worker};
 use build::{Entrance, Parts};
 use source::OperatorView;
 
@@ -206,9 +207,10 @@ impl listener::Handler for Entry {
         &self,
         request: Request<Incoming>,
         peer: &Arc<listener::Peer>,
+        gap: &Gap,
     ) -> Response<Body> {
         let connection = Connection { remote: peer.remote, local: peer.local };
-        self.worker.handle(&self.hosts, connection, request).await
+        self.worker.handle(&self.hosts, Client { connection, gap }, request).await
     }
 
     fn connected(&self) -> impl Send + 'static {

@@ -27,5 +27,6 @@ pub mod admin;
 pub mod observe;
 pub mod config;
 pub mod body;
+pub mod interim;
 pub mod clock;
 pub mod demo;

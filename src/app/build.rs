@@ -11,7 +11,9 @@ use crate::config::{self, Config};
 use crate::listener::bind;
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::Metrics;
+use crate::proxy::key::Keying;
 use crate::proxy::route::{Cache, Hosts, Route, Site};
+use crate::proxy::zone::Caching;
 use crate::proxy::{Proxy, Worker};
 use crate::upstream::{Group, Pool};
 
@@ -118,20 +120,35 @@ impl RouteParts<'_> {
             self.config.upstreams.iter().map(|upstream| &upstream.name),
             &settings.proxy.upstream,
         )?;
-        let cache = settings.cache.as_ref().map(|cache| self.cache(cache)).transpose()?;
+        let caching = settings.cache.as_ref().map(|cache| self.caching(cache)).transpose()?;
         Ok(Arc::new(Route {
             settings: settings.clone(),
             group: Arc::clone(&self.groups[group_number]),
             group_number,
-            cache,
+            caching: caching.unwrap_or_default(),
         }))
     }
 
-    fn cache(&self, settings: &config::Cache) -> Result<Arc<Cache>, StartError> {
-        let names = self.config.zones.iter().map(|zone| &zone.name);
-        let zone_number = named(names, &settings.zone)?;
-        let zone = Arc::clone(&self.zones[zone_number]);
-        Ok(Arc::new(Cache { settings: settings.clone(), zone, zone_number }))
+    fn caching(&self, settings: &config::Cache) -> Result<Caching, StartError> {
+        let zones = self.config.zones.iter();
+        if let Some(name) = settings.zone.literal() {
+            let number = named(zones.map(|zone| &zone.name), name)?;
+            return Ok(Caching::always(self.cache(settings, number)));
+        }
+        let possible = zones.enumerate().filter(|(_, zone)| settings.zone.can_give(&zone.name));
+        let caches = possible.map(|(number, _)| self.cache(settings, number)).collect();
+        Ok(Caching::by_request(settings.zone.clone(), caches))
+    }
+
+    fn cache(&self, settings: &config::Cache, zone_number: usize) -> Arc<Cache> {
+        let cache = Cache {
+            settings: settings.clone(),
+            keying: Keying::new(settings),
+            zone: Arc::clone(&self.zones[zone_number]),
+            zone_number,
+        };
+        cache.prepare();
+        Arc::new(cache)
     }
 }
 

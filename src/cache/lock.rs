@@ -2,7 +2,7 @@
 //! (nginx: proxy_cache_lock, without its polling)
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -66,6 +66,8 @@ pub struct Waiter {
 struct Flight {
     /// The key under which it was asked for, for purges.
     primary: KeyHash,
+    /// The key under which it will be stored, if that is another one.
+    stored_under: OnceLock<KeyHash>,
     begun: Instant,
     outcome: watch::Sender<Option<Outcome>>,
     /// Set by a purge: what comes of this fetch must not be stored.
@@ -104,7 +106,7 @@ impl Flights {
     pub fn purge(&self, primary: KeyHash) {
         let mut forgotten = Vec::new();
         let mut forget = |flight: &Arc<Flight>| {
-            let keep = flight.primary != primary;
+            let keep = flight.primary != primary && flight.stored_under.get() != Some(&primary);
             if !keep {
                 forgotten.push(Arc::clone(flight));
             }
@@ -127,7 +129,7 @@ impl Flights {
 impl Flight {
     fn new(primary: KeyHash, begun: Instant) -> Arc<Self> {
         let (outcome, purged) = (watch::Sender::new(None), Mutex::new(false));
-        Arc::new(Self { primary, begun, outcome, purged })
+        Arc::new(Self { primary, stored_under: OnceLock::new(), begun, outcome, purged })
     }
 
     fn is_over_age(&self, now: Instant, age_max: Duration) -> bool {
@@ -143,6 +145,13 @@ impl Permit {
             self.flights.flying().by_place.entry(at).or_insert_with(|| Arc::clone(&self.flight));
             self.places.push(at);
         }
+    }
+
+    /// Answers to purges of this key as well: the response will be stored under it.
+    pub fn stored_under(&mut self, primary: KeyHash) {
+        // A fetch stores one response, so this is said once.
+        let _ = self.flight.stored_under.set(primary);
+        self.also_at(primary);
     }
 
     /// Tells everybody who waits, and everybody who comes before this is dropped.

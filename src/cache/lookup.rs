@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::Zone;
+use super::queries::Rule;
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
@@ -18,6 +19,11 @@ pub struct Key {
     pub text: Vec<u8>,
     /// Its hash: where the key's response rests, or the list of its variants.
     pub hash: KeyHash,
+    /// It stands for other queries than the one that was sent too, on the word of a response:
+    /// what is found must say the same.
+    pub rule: Option<Arc<Rule>>,
+    /// It is one client's own: nobody else has it.
+    pub partitioned: bool,
 }
 
 /// A stored response that matches a request.
@@ -53,7 +59,12 @@ impl Key {
     /// The key with this text.
     pub fn new(text: Vec<u8>) -> Self {
         let hash = KeyHash::of(&text);
-        Self { text, hash }
+        Self { text, hash, rule: None, partitioned: false }
+    }
+
+    /// Whether a response that rests under this key may answer a request that has it.
+    pub fn admits(&self, stored: &Stored) -> bool {
+        self.rule.as_ref().is_none_or(|rule| rule.is_said_by(&stored.fields))
     }
 }
 
@@ -64,12 +75,12 @@ impl Zone {
             return self.unknown(key.hash, false);
         };
         let variants = match &entry.content {
-            Content::Response(..) => return found(entry, key.hash),
+            Content::Response(..) => return found(entry, key.hash, key),
             Content::Variants(variants) => variants,
         };
         let at = variants.hash_for(&key.text, request);
         match self.store.get_memory_at(at, now) {
-            Some(entry) => found(entry, at),
+            Some(entry) => found(entry, at, key),
             None => self.unknown(at, true),
         }
     }
@@ -79,10 +90,12 @@ impl Zone {
         let Some(entry) = self.get(key.hash, &key.text).await else {
             return Lookup::Absent { at: key.hash, other_variant: false };
         };
-        let Content::Variants(variants) = &entry.content else { return found(entry, key.hash) };
+        let Content::Variants(variants) = &entry.content else {
+            return found(entry, key.hash, key);
+        };
         let at = variants.hash_for(&key.text, request);
         match self.get(at, &key.text).await {
-            Some(entry) => found(entry, at),
+            Some(entry) => found(entry, at, key),
             None => Lookup::Absent { at, other_variant: true },
         }
     }
@@ -112,12 +125,14 @@ impl Zone {
     }
 }
 
-fn found(entry: Arc<Entry>, at: KeyHash) -> Lookup {
+fn found(entry: Arc<Entry>, at: KeyHash, key: &Key) -> Lookup {
     match &entry.content {
-        Content::Response(stored, body) => {
+        Content::Response(stored, body) if key.admits(stored) => {
             let (stored, body) = (Arc::clone(stored), body.clone());
             Lookup::Found(Found { entry, stored, body, at })
         }
+        // Stored for its own query only.
+        Content::Response(..) => Lookup::Absent { at, other_variant: false },
         // A list where a variant should rest: damaged, so as good as absent.
         Content::Variants(_) => Lookup::Absent { at, other_variant: true },
     }

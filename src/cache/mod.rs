@@ -2,6 +2,7 @@
 //! whoever holds it fetches and writes into a fill.
 
 pub mod lookup;
+pub mod queries;
 pub mod lock;
 pub mod fill;
 pub mod follow;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 
 use lock::{Flights, Permit, Turn};
+use queries::Queries;
 
 use crate::clock::Clock;
 use crate::config;
@@ -32,6 +34,8 @@ pub struct Zone {
     pub store: Arc<Tiered>,
     /// Whether the configuration gives it a folder.
     pub on_disk: bool,
+    /// What responses said of queries that get the same answer.
+    pub queries: Queries,
     clock: Clock,
     flights: Arc<Flights>,
     /// One response's place is worked out at a time, per part of the keys.
@@ -66,6 +70,7 @@ impl Zone {
             name: config.name.clone(),
             store: Tiered::open(config, clock.clone()),
             on_disk: config.path.is_some(),
+            queries: Queries::new(),
             clock,
             flights: Arc::default(),
             placing: (0..PLACING_STRIPES).map(|_| tokio::sync::Mutex::new(())).collect(),

@@ -14,6 +14,7 @@ use super::template::Template;
 use super::tree::{Node, Value};
 use super::words::{
     Balance, Failure, IgnoredField, Levels, LogLevel, RequestDirectives, StatusHeader, ValidTable,
+    ZoneName,
 };
 use super::{AccessFormat, PathMatch};
 use crate::semantics::rules::Semantics;
@@ -163,7 +164,7 @@ table! {
     /// `[site.route.cache]`
     Cache() {
         semantics: Semantics,
-        zone: String,
+        zone: ZoneName,
         key: Template,
         query: Query,
         partition: List<Template>,

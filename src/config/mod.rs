@@ -26,6 +26,7 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 
+use crate::semantics::query::Selection;
 use crate::semantics::rules::Rules;
 use template::Template;
 
@@ -267,12 +268,12 @@ pub struct Timeouts {
 /// How a route caches (nginx: proxy_cache_*).
 #[derive(Clone, Debug)]
 pub struct Cache {
-    /// The zone's name.
-    pub zone: String,
+    /// Gives the zone's name; nearly always the name itself. Empty or `off` does not cache.
+    pub zone: Template,
     /// What a stored response is found by.
     pub key: Template,
-    /// What becomes of the query before it is part of the key.
-    pub query: Query,
+    /// What of the query is part of the key.
+    pub query: Selection,
     /// Who asks: entries are shared only among requests with the same values.
     pub partition: Vec<Template>,
     /// Methods that are answered from the cache; always holds GET and HEAD.
@@ -305,17 +306,6 @@ pub struct Cache {
     pub slice: Option<u64>,
     /// What may be stored and reused, and for how long.
     pub rules: Rules,
-}
-
-/// What becomes of a query before it is part of the key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Query {
-    /// Parameters are put in order.
-    pub sort: bool,
-    /// These are left out; `*` at the end stands for anything.
-    pub drop: Vec<String>,
-    /// If there are any, all others are left out.
-    pub keep: Vec<String>,
 }
 
 /// Where the operator's listener is.

@@ -7,6 +7,8 @@ mod upstream;
 mod site;
 mod route;
 mod cache;
+mod query;
+mod leaks;
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -27,6 +29,7 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
         zones: zone::zones(file.zone.as_ref(), report),
         upstreams: upstream::upstreams(file.upstream.as_ref(), report),
         used: BTreeSet::new(),
+        hostless: Vec::new(),
     };
     let defaults = file.defaults.as_ref().map(|at| at.value.clone()).unwrap_or_default();
     let sites = site::sites(file.site.as_ref(), &defaults, &mut scope, report);
@@ -51,6 +54,8 @@ struct Scope {
     upstreams: Vec<Upstream>,
     /// Zones and upstreams that a route names, as `zone api`.
     used: BTreeSet<String>,
+    /// Keys that are the same for all hosts.
+    hostless: Vec<leaks::Hostless>,
 }
 
 impl Scope {
@@ -59,18 +64,25 @@ impl Scope {
         let Some(name) = settings.cache.as_ref().and_then(|cache| cache.value.zone.as_ref()) else {
             return;
         };
-        self.used.insert(format!("zone {}", name.value));
-        let known = self.zones.iter().any(|zone| zone.name == name.value);
-        if known || name.value == "off" {
-            return;
+        let template = &name.value.0;
+        let possible = self.zones.iter().filter(|zone| template.can_give(&zone.name));
+        let possible: Vec<_> = possible.map(|zone| format!("zone {}", zone.name)).collect();
+        if !possible.is_empty() || template.literal() == Some("off") {
+            return self.used.extend(possible);
         }
-        let problem = Problem::new(format!("there is no zone `{}`", name.value));
         let names: Vec<&str> = self.zones.iter().map(|zone| zone.name.as_str()).collect();
-        let problem = match nearest(&name.value, names.iter().copied()) {
-            None if names.is_empty() => {
-                problem.help(format!("declare it with a table `[zone.{}]`", name.value))
+        let problem = match template.literal() {
+            None => Problem::new("there is no zone that this could name")
+                .help("declare one with a table `[zone.NAME]`"),
+            Some(name) => {
+                let problem = Problem::new(format!("there is no zone `{name}`"));
+                match nearest(name, names.iter().copied()) {
+                    None if names.is_empty() => {
+                        problem.help(format!("declare it with a table `[zone.{name}]`"))
+                    }
+                    _ => problem.choices(name, &names),
+                }
             }
-            _ => problem.choices(&name.value, &names),
         };
         report.error(name.span, problem);
     }

@@ -92,7 +92,7 @@ mod tests {
         assert!(site.names.is_empty() && site.default);
         assert_eq!(site.routes[0].set_header.len(), 4);
         assert_eq!(site.routes[0].status_header.as_ref().unwrap(), "x-cache-status");
-        assert_eq!(site.routes[0].cache.as_ref().unwrap().zone, "default");
+        assert_eq!(site.routes[0].cache.as_ref().unwrap().zone.literal(), Some("default"));
         assert_eq!(site.routes[0].purge.as_ref().unwrap().len(), 2);
         assert_eq!(simple("http://h:1", listen, None, None).unwrap().zones[0].path, None);
     }

@@ -83,6 +83,23 @@ pub enum Variable {
     Status,
 }
 
+impl Variable {
+    /// Whether its value lets whoever reads it act as the client: it is written into keys as a
+    /// hash only.
+    pub fn is_secret(&self) -> bool {
+        match self {
+            Self::Http(name) => SECRET_FIELDS.contains(&name.as_str()),
+            Self::Cookie(_) | Self::RemoteUser => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it stands for the query, or for a text with the query in it.
+    pub fn has_query(&self) -> bool {
+        matches!(self, Self::RequestUri | Self::Request | Self::Args | Self::IsArgs)
+    }
+}
+
 /// Whoever knows the facts of a request.
 pub trait Facts {
     /// Appends the value of `variable` to `out`; nothing where there is none.
@@ -117,6 +134,38 @@ impl Template {
                 Part::Variable(variable) => facts.write(variable, out),
             }
         }
+    }
+
+    /// The text, if it is the same for all requests.
+    pub fn literal(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [] => Some(""),
+            [Part::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether a request could give this text, as far as its beginning and its end say.
+    pub fn can_give(&self, text: &str) -> bool {
+        let literal = |part: Option<&Part>| match part {
+            Some(Part::Literal(text)) => text.clone(),
+            _ => String::new(),
+        };
+        match self.literal() {
+            Some(literal) => literal == text,
+            None => {
+                let rest = text.strip_prefix(literal(self.parts.first()).as_str());
+                rest.is_some_and(|rest| rest.ends_with(&literal(self.parts.last())))
+            }
+        }
+    }
+
+    /// The variables in it.
+    pub fn variables(&self) -> impl Iterator<Item = &Variable> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Variable(variable) => Some(variable),
+            Part::Literal(_) => None,
+        })
     }
 
     /// Whether the text is neither empty nor `0`: how nginx reads a predicate.
@@ -200,6 +249,19 @@ fn unknown(name: &str, reason: Option<&str>) -> Problem {
 
 const KINDS_HELP: &str = "fields of the request are `$http_NAME`, its parameters `$arg_NAME`, its cookies `$cookie_NAME`";
 
+/// Fields that say who the client is, and prove it.
+const SECRET_FIELDS: [&str; 9] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "x-api-key",
+    "x-auth-token",
+    "x-access-token",
+    "x-csrf-token",
+    "api-key",
+    "apikey",
+];
+
 /// Every variable that has one name; some have two.
 const VARIABLES: [(&str, Variable); 26] = [
     ("scheme", Variable::Scheme),
@@ -271,6 +333,40 @@ mod tests {
                 Err(problem) => format!("{} at {:?}", problem.reason, problem.at.unwrap()),
             };
             assert_eq!(shown, expected, "{text}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_text_can_come_of_a_template_or_not() {
+        check("api",           "api",       true);
+        check("api",           "apis",      false);
+        check("api-$arg_tier", "api-gold",  true);
+        check("api-$arg_tier", "api-",      true);
+        check("api-$arg_tier", "web",       false);
+        check("$host-x",       "a-x",       true);
+        check("$host-x",       "a-y",       false);
+        check("ab${host}ba",   "aba",       false);
+        check("$host",         "anything",  true);
+
+        #[track_caller]
+        fn check(template: &str, text: &str, expected: bool) {
+            assert_eq!(Template::compile(template).unwrap().can_give(text), expected, "{template}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_is_secret_is_known_by_its_name() {
+        check("$http_authorization $http_cookie $http_x_api_key $HTTP_X_Auth_Token", true);
+        check("$http_proxy_authorization $cookie_theme $remote_user", true);
+        check("$host $request_uri $args $http_accept_language $arg_token $remote_addr", false);
+
+        #[track_caller]
+        fn check(text: &str, expected: bool) {
+            for variable in Template::compile(text).unwrap().variables() {
+                assert_eq!(variable.is_secret(), expected, "{variable:?}");
+            }
         }
     }
 

@@ -83,6 +83,96 @@ fn what_is_probably_not_meant_is_a_warning() {
 }
 
 #[test]
+#[rustfmt::skip]
+fn the_known_ways_to_give_one_client_what_is_anothers_are_warned_of() {
+    //    lines of the route's cache table                               warnings
+    check("",                                                            &[]);
+    check("ignore_headers = 'Set-Cookie'",                               &["answers that set a cookie will be stored"]);
+    check("ignore_headers = 'Set-Cookie'\nhide_header = 'set-cookie'",  &[]);
+    check("ignore_headers = 'Cache-Control'",                            &["`private` and `no-store` answers will be stored"]);
+    check("ignore_headers = 'Cache-Control'\nno_cache = '$cookie_s'",   &[]);
+    check("ignore_headers = 'Cache-Control'\nbypass = '$arg_fresh'",    &["`private` and `no-store` answers will be stored"]);
+    check("ignore_headers = ['Vary', 'Expires']",                        &["all clients will get the same variant"]);
+    check("ignore_headers = 'Vary'\nkey = '$host$request_uri$http_accept_language'", &[]);
+    check("key = '$host'",                                               &["all paths of this route share entries"]);
+    check("key = '$host$uri'",                                           &["all queries of a path share entries"]);
+    check("key = '$host$uri$is_args'",                                   &["all queries of a path share entries"]);
+    check("key = '$host$uri$is_args$args'",                              &[]);
+    check("key = '$host$uri $arg_page'",                                 &[]);
+    check("key = '$scheme$request_uri'",                                 &[]);
+    check("methods = ['GET', 'POST']",                                   &["answers to `POST` and `GET` share entries"]);
+    check("methods = 'POST'\nkey = '$request_method$host$request_uri'", &[]);
+    check("semantics = 'nginx'",                                         &["answers to authorised requests will be stored for all"]);
+    check("semantics = 'nginx'\nbypass = '$http_authorization'",        &["answers to authorised requests will be stored for all", "what is fetched because of this is stored for all"]);
+    check("semantics = 'nginx'\nno_cache = '$http_authorization'",      &[]);
+    check("semantics = 'nginx'\npartition = '$http_authorization'",     &[]);
+    check("bypass = '$http_authorization'",                              &[]);
+    check("bypass = '$http_cache_control'",                              &[]);
+    check("bypass = '$cookie_s'",                                        &["what is fetched because of this is stored for all"]);
+    check("bypass = '$cookie_s'\nno_cache = '$cookie_t'",               &["what is fetched because of this is stored for all"]);
+    check("bypass = '$cookie_s'\nno_cache = '$cookie_s'",               &[]);
+    check("bypass = '$cookie_s'\nno_cache = '$http_cookie'",            &[]);
+    check("bypass = '$cookie_s'\nkey = '$host$request_uri$cookie_s'",   &[]);
+    check("partition = ['$arg_tier', '$http_accept_language']",          &["nothing in `partition` says who the client is"]);
+    check("partition = ['$http_x_user', '$http_accept_language']",       &[]);
+    check("partition = '$remote_user'",                                  &["who sends a user's name gets that user's answers"]);
+    check("partition = ['$remote_user', '$http_authorization']",         &[]);
+    check("query.sort = true",                                           &[]);
+    check("query.sort = true\nkey = '$host$uri$arg_id'",                &["has no effect: there is no query in `key`"]);
+
+    #[track_caller]
+    fn check(lines: &str, expected: &[&str]) {
+        assert_eq!(warnings(&format!("[zone.z]\n{ROUTE}[site.route.cache]\nzone = 'z'\n{lines}\n")), expected, "{lines}");
+    }
+}
+
+#[test]
+#[rustfmt::skip]
+fn hosts_that_share_entries_are_warned_of() {
+    const ONE: &str = "the hosts of this site share entries: the key has no `$host`";
+    const TWO: &str = "sites share entries: they share the zone, and the key has no host";
+    //    key of both        names of the first  Host upstream  proxies       warnings
+    check("$host$uri$args",  "'a', '*.a'",       "$host",       ["u", "u"],   &[]);
+    check("$request_uri",    "'a'",              "$proxy_host", ["u", "v"],   &[TWO, TWO]);
+    check("$request_uri",    "'a'",              "$proxy_host", ["u", "u"],   &[]);
+    check("$request_uri",    "'a'",              "$host",       ["u", "u"],   &[TWO, TWO]);
+    check("$proxy_host$request_uri", "'a'",      "$proxy_host", ["u", "v"],   &[]);
+    check("$proxy_host$request_uri", "'a'",      "$host",       ["u", "v"],   &[]);
+    check("$proxy_host$request_uri", "'a'",      "$host",       ["u", "u"],   &[TWO, TWO]);
+    check("$proxy_host$request_uri", "'a', 'c'", "$http_host",  ["u", "v"],   &[ONE]);
+    check("$proxy_host$request_uri", "'a', 'c'", "$proxy_host", ["u", "v"],   &[]);
+    check("$server_name$request_uri", "'a'",     "$host",       ["u", "u"],   &[]);
+    check("$server_name$request_uri", "'*.a'",   "$host",       ["u", "u"],   &[ONE]);
+
+    #[track_caller]
+    fn check(key: &str, names: &str, host: &str, proxies: [&str; 2], expected: &[&str]) {
+        let site = |names: &str, proxy: &str| format!(
+            "[[site]]\nname = [{names}]\n[[site.route]]\npath = '/'\nproxy = 'http://{proxy}:1'\n\
+             set_header = {{ Host = '{host}' }}\ncache = {{ zone = 'z', key = '{key}' }}\n",
+        );
+        let text = format!("[zone.z]\n{}{}", site(names, proxies[0]), site("'b'", proxies[1]));
+        assert_eq!(warnings(&text), expected, "{key} {names} {host}");
+    }
+}
+
+#[test]
+fn a_zone_may_be_named_by_the_request() {
+    let text = |zone: &str| {
+        format!("[zone.api-a]\n[zone.api-b]\n[zone.web]\n{ROUTE}cache.zone = '{zone}'\n")
+    };
+    assert_eq!(warnings(&text("api-$arg_tier")), ["no route uses zone `web`"]);
+    assert_eq!(warnings(&text("$http_x_zone")), [""; 0]);
+    let faults = parse(&text("app-$arg_tier"), "").unwrap_err().to_string();
+    assert!(faults.contains("there is no zone that this could name"), "{faults}");
+}
+
+#[track_caller]
+fn warnings(text: &str) -> Vec<String> {
+    let loaded = parse(text, "t.toml").unwrap_or_else(|faults| panic!("{faults}"));
+    loaded.warnings.into_iter().map(|fault| fault.reason).collect()
+}
+
+#[test]
 fn settings_are_inherited_key_by_key() {
     let config = config(
         "[zone.api]\n[defaults]\ntimeout = { connect = 1, read = 2 }\nmax_body = \"2m\"\n\

@@ -64,6 +64,10 @@ pub(crate) struct StatusHeader(pub Option<HeaderName>);
 #[derive(Clone, Debug)]
 pub(crate) struct Statuses(pub Vec<RangeInclusive<u16>>);
 
+/// The name of a zone, or what gives it.
+#[derive(Clone, Debug)]
+pub(crate) struct ZoneName(pub Template);
+
 /// The table of `valid`, or one duration for the statuses nginx means then.
 #[derive(Clone, Debug)]
 pub(crate) struct ValidTable(pub Vec<(At<Statuses>, At<Duration>)>);
@@ -182,6 +186,16 @@ impl FromText for PathMatch {
 impl FromText for Template {
     fn from_text(text: &str) -> Result<Self, Problem> {
         Self::compile(text)
+    }
+}
+
+impl FromText for ZoneName {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        if text.is_empty() {
+            Err(Problem::new("is empty"))
+        } else {
+            Template::compile(text).map(Self)
+        }
     }
 }
 

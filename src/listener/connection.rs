@@ -26,6 +26,7 @@ use super::{Handler, Peer};
 use crate::body::{Body, Error};
 use crate::clock::Clock;
 use crate::config::Limits;
+use crate::interim::{Gap, Queue};
 
 /// Serves one client until it goes, its time is up, or the drain ends it. Nothing that happens here
 /// reaches beyond this connection, panics included.
@@ -37,7 +38,8 @@ pub(super) async fn serve<H: Handler>(
     drain: Drain,
 ) {
     let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
-    let io = TokioIo::new(Wired::new(stream, watch.clone()));
+    let interim = Arc::new(Queue::default());
+    let io = TokioIo::new(Wired::new(stream, watch.clone(), interim.clone()));
     let client = peer.remote;
     let _connected = handler.connected();
     let seen = watch.clone();
@@ -45,8 +47,12 @@ pub(super) async fn serve<H: Handler>(
         let ambiguous = seen.is_ambiguous();
         let busy = seen.request(!request.body().is_end_stream());
         let (handler, peer) = (handler.clone(), peer.clone());
+        let gap = Gap::new(interim.clone(), request.version());
         async move {
-            let response = if ambiguous { refused() } else { handler.handle(request, &peer).await };
+            let response =
+                if ambiguous { refused() } else { handler.handle(request, &peer, &gap).await };
+            // hyper must not have the response before that.
+            gap.finish().await;
             Ok::<_, Infallible>(response.map(|body| Answer { body, _busy: busy }))
         }
     });

@@ -24,6 +24,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::body::Body;
+use crate::interim::Gap;
 
 pub use accept::accept;
 pub use bind::bind;
@@ -32,11 +33,13 @@ pub use drain::Drain;
 /// Answers requests. hyper has made sure of their syntax, and of nothing else.
 pub trait Handler: Send + Sync + 'static {
     /// The response to `request`. Dropped before its end when the client goes away. A body that
-    /// fails closes the connection without an end, so that the client notices.
+    /// fails closes the connection without an end, so that the client notices. Until then the `gap`
+    /// takes interim responses.
     fn handle(
         &self,
         request: Request<Incoming>,
         peer: &Arc<Peer>,
+        gap: &Gap,
     ) -> impl Future<Output = Response<Body>> + Send;
 
     /// A client has connected; what this gives is dropped when the connection ends.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -21,6 +21,7 @@ use crate::config::Limits;
 
 const SHORT: Duration = Duration::from_millis(120);
 const LONG: Duration = Duration::from_secs(20);
+const EARLY_BYTES: usize = 32 << 20;
 
 pub(super) fn limits() -> Limits {
     Limits {
@@ -35,8 +36,10 @@ pub(super) fn limits() -> Limits {
     }
 }
 
-/// `/slow` waits until it is told, `/panic` panics, `/echo` upgrades, `/big` has no end of bytes, `/drip` takes its
-/// time over a body; anything else is answered with its path, and with what `HeaderMap` shows.
+/// `/slow` waits until it is told, `/hint` the same after a 103, `/early` answers before it has read
+/// and with a head larger than anybody takes at once, `/panic` panics, `/echo` upgrades, `/big` has
+/// no end of bytes, `/drip` takes its time over a body; anything else is answered with its path, and
+/// with what `HeaderMap` shows.
 #[derive(Default)]
 struct Paths {
     go: Notify,
@@ -46,13 +49,23 @@ struct Paths {
 impl Handler for Paths {
     fn connected(&self) -> impl Send + 'static {}
 
-    async fn handle(&self, request: Request<Incoming>, _: &Arc<Peer>) -> Response<Body> {
+    async fn handle(&self, request: Request<Incoming>, _: &Arc<Peer>, gap: &Gap) -> Response<Body> {
         self.entered.notify_one();
         let path = request.uri().path().to_owned();
         let body = match path.as_str() {
             "/slow" => {
                 self.go.notified().await;
                 Body::full("slow")
+            }
+            "/hint" => {
+                gap.sink().unwrap().send(StatusCode::EARLY_HINTS, request.headers());
+                self.go.notified().await;
+                Body::full("hinted")
+            }
+            "/early" => {
+                tokio::spawn(read(request.into_body()));
+                let large = "e".repeat(EARLY_BYTES);
+                return Response::builder().header("early", large).body(Body::empty()).unwrap();
             }
             "/panic" => panic!("as asked"),
             "/big" => Body::stream(Endless),
@@ -207,6 +220,44 @@ async fn a_connection_carries_many_requests_also_at_once() {
     for _ in 0..20 {
         assert!(client.until("/b").await.starts_with("HTTP/1.1 200"));
     }
+}
+
+const HINT: &str = "GET /hint HTTP/1.1\r\nhost: h\r\n\r\n";
+const HINTED: &str = "HTTP/1.1 103 Early Hints\r\nhost: h\r\n\r\n";
+
+#[tokio::test]
+async fn an_interim_response_is_written_while_the_handler_works() {
+    let server = Server::new(limits());
+    let mut client = server.client().await;
+    for _ in 0..2 {
+        client.send(HINT).await;
+        assert_eq!(client.until("\r\n\r\n").await, HINTED);
+        server.handler.go.notify_one();
+        let answer = client.until("hinted").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    }
+}
+
+/// hyper calls the handler while a head without a body still waits to be written.
+#[tokio::test]
+async fn an_interim_response_is_never_in_the_midst_of_the_response_before() {
+    let server = Server::new(limits());
+    let mut client = server.client().await;
+    client.send("POST /early HTTP/1.1\r\nhost: h\r\ncontent-length: 1\r\n\r\n").await;
+    server.handler.entered.notified().await;
+    // Time for the answer to fill all that is between us.
+    tokio::time::sleep(SHORT).await;
+    client.send(&format!("x{HINT}")).await;
+    timeout(LONG, server.handler.entered.notified()).await.expect("the second is begun");
+    let mut head = vec![0; EARLY_BYTES];
+    timeout(LONG, client.0.read_exact(&mut head)).await.unwrap().unwrap();
+    head.extend_from_slice(client.until("\r\n\r\n").await.as_bytes());
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head:.80}");
+    assert!(head.contains(&"e".repeat(EARLY_BYTES)) && !head.contains(" 103 "), "all in one piece");
+    assert_eq!(client.until("\r\n\r\n").await, HINTED);
+    server.handler.go.notify_one();
+    assert!(client.until("hinted").await.starts_with("HTTP/1.1 200 OK\r\n"));
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The socket under hyper, which tells the watch what goes over it.
+//! The socket under hyper: tells the watch what goes over it, and puts interim responses between
+//! what hyper writes.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -6,21 +7,38 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::watch::Watch;
+use crate::interim::Queue;
 
 /// A client's socket as hyper sees it.
 pub(super) struct Wired {
     pub(super) stream: TcpStream,
     watch: Arc<Watch>,
     shut: bool,
+    interim: Arc<Queue>,
+    /// What is left of an interim response that is being written; nothing else goes out before.
+    begun: Bytes,
 }
 
 impl Wired {
-    pub(super) fn new(stream: TcpStream, watch: Arc<Watch>) -> Self {
-        Self { stream, watch, shut: false }
+    pub(super) fn new(stream: TcpStream, watch: Arc<Watch>, interim: Arc<Queue>) -> Self {
+        Self { stream, watch, shut: false, interim, begun: Bytes::new() }
+    }
+
+    fn finish_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.begun.is_empty() {
+            let written = Pin::new(&mut self.stream).poll_write(cx, &self.begun);
+            self.watch.wrote(&written);
+            match ready!(written)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                bytes => self.begun.advance(bytes),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -62,6 +80,7 @@ impl AsyncWrite for Wired {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.finish_interim(cx))?;
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.watch.wrote(&written);
         written
@@ -72,6 +91,7 @@ impl AsyncWrite for Wired {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.finish_interim(cx))?;
         let mut space = [MaybeUninit::uninit(); GATHERED_BYTES];
         let mut gathered = ReadBuf::uninit(&mut space);
         let written = if gather(slices, &mut gathered) {
@@ -87,7 +107,14 @@ impl AsyncWrite for Wired {
         self.stream.is_write_vectored()
     }
 
+    /// hyper flushes only when we have taken all that it holds, so what we write here ourselves is
+    /// in nothing's midst.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.finish_interim(cx))?;
+        while let Some(head) = self.interim.next(cx.waker()) {
+            self.begun = head;
+            ready!(self.finish_interim(cx))?;
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use http::Method;
 use http::request::Parts;
 
-use super::route::{Cache, Route, Site};
+use super::route::{Route, Site};
 use super::{Connection, Worker};
-use crate::cache::lookup::Key;
+use crate::interim::Sink;
 use crate::semantics::date::Timestamp;
 
 /// A request as the steps see it. Borrowed, so that a hit copies nothing.
@@ -36,10 +35,12 @@ pub(super) struct OwnedCall {
     path: String,
     connection: Connection,
     now: Timestamp,
+    /// Where interim responses go; `None` if the client does not understand them.
+    pub(super) interim: Option<Sink>,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn to_owned(self) -> OwnedCall {
+    pub(super) fn to_owned(self, interim: Option<Sink>) -> OwnedCall {
         OwnedCall {
             worker: Arc::clone(self.worker),
             site: Arc::clone(self.site),
@@ -49,29 +50,8 @@ impl<'a> Call<'a> {
             path: self.path.to_owned(),
             connection: self.connection,
             now: self.now,
+            interim,
         }
-    }
-
-    /// The key of this request in the route's cache.
-    pub(super) fn key(&self, cache: &Cache) -> Key {
-        let mut text = Vec::with_capacity(KEY_CAPACITY);
-        cache.settings.key.write(self, &mut text);
-        Key::new(text)
-    }
-
-    /// The keys under which answers to reading this request's target are stored: one, or one for
-    /// each method where the key holds the method.
-    pub(super) fn keys_for_reading(&self, cache: &Cache) -> Vec<Key> {
-        let mut request = self.request.clone();
-        let mut keys: Vec<Key> = Vec::with_capacity(2);
-        for method in [Method::GET, Method::HEAD] {
-            request.method = method;
-            let key = Call { request: &request, ..*self }.key(cache);
-            if keys.iter().all(|known| known.hash != key.hash) {
-                keys.push(key);
-            }
-        }
-        keys
     }
 
     /// Path and query as they were sent.
@@ -95,6 +75,3 @@ impl OwnedCall {
         }
     }
 }
-
-/// Most keys fit without growing.
-const KEY_CAPACITY: usize = 192;

@@ -100,17 +100,13 @@ pub(super) fn passed(
     handling: Handling,
     status: Option<CacheStatus>,
 ) -> Answer {
-    let fields = response.headers_mut();
-    for name in &call.route.settings.hide_header {
-        fields.remove(name);
-    }
     if call.request.method == Method::HEAD && !response.body().is_empty() {
         // It was asked for as GET; the client gets the head and the length.
         let length = http_body::Body::size_hint(response.body()).exact();
         *response.body_mut() = Body::empty();
         insert_length(response.headers_mut(), length);
     }
-    let zone = call.route.cache.as_ref().map(|cache| cache.zone_number);
+    let zone = call.cache().ok().map(|cache| cache.zone_number);
     finish(call, response, handling, status, zone)
 }
 
@@ -122,6 +118,10 @@ fn finish(
     zone: Option<usize>,
 ) -> Answer {
     let fields = response.headers_mut();
+    // As nginx does, when it is sent: what was stored before a field was hidden must not tell it.
+    for name in &call.route.settings.hide_header {
+        fields.remove(name);
+    }
     let mut text = String::with_capacity(64);
     // Writing to memory does not fail.
     let _ = write!(text, "{handling}");

@@ -26,6 +26,7 @@ use crate::observe::exchange::UpstreamFacts;
 use crate::semantics::date::Timestamp;
 use crate::semantics::freshness::Times;
 use crate::semantics::key::KeyHash;
+use crate::semantics::no_vary_search::says_the_same;
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::stale::{self, Failure};
@@ -106,7 +107,8 @@ impl Fetch {
     }
 
     /// Fetches; ready when it is known what comes. The rest goes on behind.
-    pub(super) async fn run(self) -> Report {
+    pub(super) async fn run(mut self) -> Report {
+        outgoing::hear_interim(&mut self.request, self.call.interim.as_ref());
         let (report, reported) = oneshot::channel();
         tokio::spawn(self.fetch(report));
         reported.await.unwrap_or_else(|_| {
@@ -115,7 +117,7 @@ impl Fetch {
         })
     }
 
-    /// Fetches for nobody in particular.
+    /// Fetches for nobody in particular, so that nobody gets the interim responses.
     pub(super) fn run_behind(self) {
         let view = self.call.view();
         view.worker.shard.count_background_fetch(self.cache.zone_number);
@@ -213,7 +215,8 @@ impl Fetch {
 
     fn asked(&self) -> Asked {
         let view = self.call.view();
-        Asked { authorized: view.request.headers.contains_key(header::AUTHORIZATION) }
+        let authorized = view.request.headers.contains_key(header::AUTHORIZATION);
+        Asked { authorized, partitioned: self.key.partitioned }
     }
 
     fn storable(&self, response: &Response<Body>, times: Times) -> Storable {
@@ -238,7 +241,7 @@ impl Fetch {
         };
         let rules = &self.cache.settings.rules;
         match validation::freshen(&found.stored, not_modified, self.asked(), rules, times) {
-            Storable::Yes(stored) => {
+            Storable::Yes(stored) if says_the_same(&found.stored.fields, &stored.fields) => {
                 let freshen =
                     || self.cache.zone.store.freshen(found.at, &found.entry, *stored.clone());
                 let fresh = match self.permit.unless_purged(freshen) {
@@ -248,8 +251,8 @@ impl Fetch {
                 self.permit.settle(Outcome::Freshened(fresh.clone()));
                 Fetched::Freshened(fresh)
             }
-            Storable::No(_) => {
-                // Good for this answer, but not to be kept any longer.
+            _ => {
+                // Good for this answer, but not to be kept any longer, or not under this key.
                 self.cache.zone.store.remove(found.at).await;
                 self.permit.settle(Outcome::Alone);
                 Fetched::Freshened(found.clone())
@@ -301,6 +304,10 @@ impl Fetch {
             vary::names(&stored.fields).unwrap_or_default()
         };
         let view = self.call.view();
+        if let Some(key) = view.key_to_store(&self.cache, &self.key, &stored.fields) {
+            self.permit.stored_under(key.hash);
+            self.key = key;
+        }
         let at = zone.place(&self.key, names, &view.request.headers, &mut self.permit).await;
         let status = stored.status.as_u16();
         let mut body = response.into_body();
@@ -353,15 +360,20 @@ pub(super) fn clean(response: &mut Response<Body>, method: &Method) {
     let fields = response.headers_mut();
     // After HEAD the length frames nothing; it is what the client asked for.
     let length = (*method == Method::HEAD).then(|| fields.get(header::CONTENT_LENGTH).cloned());
-    // An origin that names a field which is not its to remove keeps the field, not the privilege.
-    if fields::remove_hop_by_hop(fields).is_err() {
-        fields.remove(header::CONNECTION);
-        let _ = fields::remove_hop_by_hop(fields);
-    }
+    remove_hop_by_hop(fields);
     if let Some(length) = length.flatten() {
         fields.insert(header::CONTENT_LENGTH, length);
     }
     fields::add_via(fields, version);
+}
+
+/// Removes what concerns the connection to an origin. An origin that names a field which is not its
+/// to remove keeps the field, not the privilege.
+pub(super) fn remove_hop_by_hop(fields: &mut HeaderMap) {
+    if fields::remove_hop_by_hop(fields).is_err() {
+        fields.remove(header::CONNECTION);
+        let _ = fields::remove_hop_by_hop(fields);
+    }
 }
 
 /// What is known of an upstream at the moment.

@@ -15,6 +15,8 @@
 //! ```
 
 pub mod route;
+pub mod zone;
+pub mod key;
 pub mod explain;
 mod admit;
 mod call;
@@ -39,9 +41,11 @@ use crate::body::Body;
 use crate::cache;
 use crate::clock::Clock;
 use crate::config::Limits;
+use crate::interim::Gap;
 use crate::observe::access;
 use crate::observe::metrics::Shard;
 use crate::semantics::date::Timestamp;
+use crate::semantics::fields;
 use crate::upstream;
 use call::Call;
 use deliver::Answer;
@@ -74,6 +78,15 @@ pub struct Worker {
     pub access: Option<Arc<access::Writer>>,
 }
 
+/// Who sent a request.
+#[derive(Clone, Copy)]
+pub struct Client<'a> {
+    /// How it came.
+    pub connection: Connection,
+    /// Where interim responses go, until the response is there.
+    pub gap: &'a Gap,
+}
+
 /// The two ends of the connection a request came by.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
@@ -89,13 +102,13 @@ impl Worker {
     pub async fn handle(
         self: &Arc<Self>,
         hosts: &Hosts,
-        connection: Connection,
+        client: Client<'_>,
         request: Request<Incoming>,
     ) -> Response<Body> {
         let started = self.proxy.clock.instant();
         let (request, body) = request.into_parts();
-        let seen = self.access.is_some().then(|| record::seen(&request, connection));
-        let answer = match self.answer(hosts, connection, request, body).await {
+        let seen = self.access.is_some().then(|| record::seen(&request, client.connection));
+        let answer = match self.answer(hosts, client, request, body).await {
             Ok(answer) => answer,
             Err(error) => error.answer(Timestamp::from(self.proxy.clock.now())),
         };
@@ -124,10 +137,11 @@ impl Worker {
     async fn answer(
         self: &Arc<Self>,
         hosts: &Hosts,
-        connection: Connection,
-        request: http::request::Parts,
+        client: Client<'_>,
+        mut request: http::request::Parts,
         body: Incoming,
     ) -> Result<Answer, Error> {
+        fields::remove_named(&mut request.headers).map_err(|_| Error::BadRequest("connection"))?;
         let host = admit::admit(&request, &self.proxy.limits)?;
         let site = hosts.find(&host).ok_or(Error::Misdirected)?;
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
@@ -140,15 +154,15 @@ impl Worker {
             request: &request,
             host: &host,
             path: &path,
-            connection,
+            connection: client.connection,
             now,
         };
-        let answer = Self::routed(call, body).await;
+        let answer = Self::routed(call, client.gap, body).await;
         // An answer of our own on a route that tells how it came about tells it as well.
         Ok(answer.unwrap_or_else(|error| error.answer(now).told(&route.settings)))
     }
 
-    async fn routed(call: Call<'_>, body: Incoming) -> Result<Answer, Error> {
+    async fn routed(call: Call<'_>, gap: &Gap, body: Incoming) -> Result<Answer, Error> {
         if call.request.method.as_str() == "PURGE" {
             return purge::purge(&call).await;
         }
@@ -156,14 +170,14 @@ impl Worker {
         let cache = match serve::cacheable(&call, &body) {
             Ok(cache) => cache,
             Err(why) => {
-                let call = call.to_owned();
+                let call = call.to_owned(gap.sink());
                 return Box::pin(pass::pass(Arc::new(call), body, why)).await;
             }
         };
         match serve::from_memory(&call, cache) {
             Ok(answer) => Ok(answer),
             Err(missed) => {
-                let call = Arc::new(call.to_owned());
+                let call = Arc::new(call.to_owned(gap.sink()));
                 Box::pin(serve::fetch_or_wait(call, missed)).await
             }
         }

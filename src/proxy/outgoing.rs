@@ -2,13 +2,16 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use hyper::ext::on_informational;
 
 use super::call::Call;
 use super::error::Error;
+use super::fetch;
 use crate::body::Body;
 use crate::config::PathMatch;
 use crate::config::template::Template;
+use crate::interim::Sink;
 use crate::semantics::fields;
 
 /// Builds the request for the route's upstream, without a body.
@@ -40,6 +43,20 @@ pub(super) fn ask_for_all(request: &mut Request<()>, convert_head: bool) {
     for name in &CONDITIONAL {
         request.headers_mut().remove(name);
     }
+}
+
+/// Sends the interim responses to this request on to the client that it is for. They are in no
+/// response, and so in none that is stored.
+pub(super) fn hear_interim<B>(request: &mut Request<B>, client: Option<&Sink>) {
+    let Some(client) = client.cloned() else { return };
+    on_informational(request, move |interim| {
+        // The connection to the client says itself that a body may come.
+        if interim.status() != StatusCode::CONTINUE {
+            let mut fields = interim.headers().clone();
+            fetch::remove_hop_by_hop(&mut fields);
+            client.send(interim.status(), &fields);
+        }
+    });
 }
 
 /// The same request with a body, ready to be sent.

@@ -17,7 +17,8 @@ use crate::upstream;
 /// Sends a request on and its response back, as they are.
 pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Result<Answer, Error> {
     let view = call.view();
-    let request = outgoing::with_body(outgoing::request(&view)?, body);
+    let mut request = outgoing::with_body(outgoing::request(&view)?, body);
+    outgoing::hear_interim(&mut request, call.interim.as_ref());
     let clock = &view.worker.proxy.clock;
     let begun = clock.instant();
     let pool = &view.worker.pools[view.route.group_number];
@@ -42,12 +43,14 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
 /// After an unsafe method was carried out, what is stored for its target may be out of date.
 async fn invalidate(call: &OwnedCall, status: StatusCode) {
     let view = call.view();
-    let Some(cache) = &view.route.cache else { return };
     if !invalidates(&view.request.method, status) {
         return;
     }
-    for key in view.keys_for_reading(cache) {
-        let purged = cache.zone.purge(&key).await;
-        tracing::debug!(purged, method = %view.request.method, "invalidated");
+    // In every zone that may have it: this request may name another than those for reading.
+    for cache in view.route.caching.all() {
+        for key in view.keys_for_reading(cache) {
+            let purged = cache.zone.purge(&key).await;
+            tracing::debug!(purged, method = %view.request.method, "invalidated");
+        }
     }
 }

@@ -20,7 +20,8 @@ use crate::semantics::reason::Reason;
 /// # Errors
 /// 405 where the route does not purge, 403 for a client that may not.
 pub(super) async fn purge(call: &Call<'_>) -> Result<Answer, Error> {
-    let (Some(cache), Some(allowed)) = (&call.route.cache, &call.route.settings.purge) else {
+    let caches = call.route.caching.all();
+    let Some(allowed) = call.route.settings.purge.as_ref().filter(|_| !caches.is_empty()) else {
         return Err(Error::MethodNotAllowed);
     };
     let client = call.connection.remote.ip().to_canonical();
@@ -28,7 +29,7 @@ pub(super) async fn purge(call: &Call<'_>) -> Result<Answer, Error> {
         tracing::warn!(%client, "purge refused: not an allowed address");
         return Err(Error::Forbidden);
     }
-    let purged = remove(call, cache).await;
+    let purged = remove(call, caches).await;
     tracing::info!(%client, purged, uri = call.request_uri(), "purge");
     Ok(Answer::own(told(purged, call), Reason::Purge, None))
 }
@@ -47,8 +48,10 @@ pub(super) async fn purge_url(worker: &Arc<Worker>, url: &Uri) -> Result<u64, St
     let site = worker.proxy.hosts.find(&host).ok_or_else(|| format!("no site for `{host}`"))?;
     let path = route::normalized(request.uri.path()).ok_or("not a path")?;
     let route = site.find(&path).ok_or_else(|| format!("no route for `{path}`"))?;
-    let cache =
-        route.cache.as_ref().ok_or_else(|| format!("the route of `{path}` has no cache"))?;
+    let caches = route.caching.all();
+    if caches.is_empty() {
+        return Err(format!("the route of `{path}` has no cache"));
+    }
     let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
     let call = Call {
         worker,
@@ -60,13 +63,16 @@ pub(super) async fn purge_url(worker: &Arc<Worker>, url: &Uri) -> Result<u64, St
         connection: Connection { remote: nobody, local: nobody },
         now: Timestamp::from(worker.proxy.clock.now()),
     };
-    Ok(remove(&call, cache).await)
+    Ok(remove(&call, caches).await)
 }
 
-async fn remove(call: &Call<'_>, cache: &Cache) -> u64 {
+/// From every zone that may have it.
+async fn remove(call: &Call<'_>, caches: &[Arc<Cache>]) -> u64 {
     let mut purged = 0;
-    for key in call.keys_for_reading(cache) {
-        purged += cache.zone.purge(&key).await;
+    for cache in caches {
+        for key in call.keys_for_reading(cache) {
+            purged += cache.zone.purge(&key).await;
+        }
     }
     purged
 }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::key::Keying;
+use super::zone::Caching;
 use crate::cache::Zone;
 use crate::config::{self, HostName, PathMatch};
 use crate::upstream::Group;
@@ -36,13 +38,15 @@ pub struct Route {
     /// The number of that group among the proxy's groups.
     pub group_number: usize,
     /// How it caches, if it does.
-    pub cache: Option<Arc<Cache>>,
+    pub caching: Caching,
 }
 
-/// How a route caches.
+/// How a route caches in one zone.
 pub struct Cache {
     /// As configured.
     pub settings: config::Cache,
+    /// How keys are made.
+    pub keying: Keying,
     /// Where.
     pub zone: Arc<Zone>,
     /// The number of that zone among the proxy's zones.

@@ -33,8 +33,9 @@ pub(super) struct Missed {
 /// The route's cache, if this request may be answered from it.
 pub(super) fn cacheable<'a>(call: &Call<'a>, body: &Body) -> Result<&'a Arc<Cache>, Uncached> {
     let uncached = |forwarded, reason, status| Err(Uncached { forwarded, reason, status });
-    let Some(cache) = &call.route.cache else {
-        return uncached(Forwarded::Bypass, Reason::CacheOff, None);
+    let cache = match call.cache() {
+        Ok(cache) => cache,
+        Err(why) => return uncached(Forwarded::Bypass, why, None),
     };
     if !cache.settings.methods.contains(&call.request.method) {
         return uncached(Forwarded::Method, Reason::Method, None);

@@ -116,7 +116,7 @@ impl Step<'_> {
     async fn waited(self, at: KeyHash, outcome: Option<Outcome>) -> Result<Taken, Error> {
         let zone = &self.cache.zone;
         match outcome {
-            Some(Outcome::Stream(fill)) if fill.at == at => {
+            Some(Outcome::Stream(fill)) if fill.at == at && self.key.admits(&fill.stored) => {
                 let served = Served {
                     stored: Arc::clone(&fill.stored),
                     source: Source::Fill(Arc::clone(&fill)),
@@ -130,7 +130,7 @@ impl Step<'_> {
                 };
                 Ok(answered(deliver::stored(&self.call.view(), self.cache, served)))
             }
-            Some(Outcome::Freshened(found)) if found.at == at => {
+            Some(Outcome::Freshened(found)) if found.at == at && self.key.admits(&found.stored) => {
                 let handling = Handling {
                     collapsed: true,
                     forwarded_status: Some(StatusCode::NOT_MODIFIED.as_u16()),

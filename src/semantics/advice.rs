@@ -70,7 +70,13 @@ fn fetched(reason: Reason) -> Option<Words> {
             "the stored response asks to be validated before every use",
             "let the origin send max-age instead of no-cache",
         ),
-        Reason::CacheOff => ("the route has no cache", "give the route `cache.zone`"),
+        Reason::CacheOff => {
+            ("the route has no cache, or none for this request", "give the route `cache.zone`")
+        }
+        Reason::UnknownZone => (
+            "`zone` gave the name of no zone for this request",
+            "declare the zone, or change what the request sends",
+        ),
         Reason::Method => ("the route does not cache this method", "add it to `methods`"),
         Reason::BypassRule => {
             ("a `bypass` rule matches the request", "change the rule, or what the request sends")

@@ -23,6 +23,23 @@ pub fn remove_hop_by_hop(fields: &mut HeaderMap) -> Result<(), ProtectedField> {
     Ok(())
 }
 
+/// Removes the fields that `Connection` names, and nothing else, before anything is decided by them:
+/// what is not passed on must not select a variant or be part of a key.
+///
+/// # Errors
+/// As `remove_hop_by_hop`.
+pub fn remove_named(fields: &mut HeaderMap) -> Result<(), ProtectedField> {
+    if fields.contains_key(header::CONNECTION) {
+        for name in named_by_connection(fields)? {
+            // These say how the connection goes on, which is still to be asked.
+            if !HOP_BY_HOP.contains(&name) {
+                fields.remove(name);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// `Connection` names a field that is not its to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProtectedField(pub HeaderName);

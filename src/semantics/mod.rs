@@ -5,6 +5,9 @@
 
 pub mod rules;
 pub mod key;
+pub mod query;
+pub mod no_vary_search;
+pub mod secret;
 pub mod stored;
 pub mod variants;
 pub mod storable;

@@ -50,8 +50,10 @@ reasons! {
     /// Another request was fetching it already, and this one got what that one fetched.
     Collapsed = "collapsed",
 
-    /// The route has no cache.
+    /// The route has no cache, or none for this request.
     CacheOff = "cache-off",
+    /// The request names a zone that there is not.
+    UnknownZone = "unknown-zone",
     /// The method is none that the route caches.
     Method = "method",
     /// A `bypass` rule matched.

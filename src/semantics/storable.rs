@@ -29,6 +29,8 @@ pub enum Storable {
 pub struct Asked {
     /// It carried `Authorization`.
     pub authorized: bool,
+    /// Its key is that of one client, so that nobody else gets what is stored under it.
+    pub partitioned: bool,
 }
 
 /// Decides whether a response to a GET may be stored, and works out all that a later hit has to
@@ -89,13 +91,13 @@ fn forbidden(
     if cache_control.no_store {
         return Some(Reason::NoStore);
     }
-    if cache_control.private {
+    if cache_control.private && !asked.partitioned {
         return Some(Reason::Private);
     }
     // RFC 9111 section 3.5.
     let for_all =
         cache_control.public || cache_control.must_revalidate || cache_control.s_maxage.is_some();
-    if asked.authorized && !for_all {
+    if asked.authorized && !for_all && !asked.partitioned {
         return Some(Reason::Authorization);
     }
     if fields.contains_key(header::SET_COOKIE) && !rules.ignore.set_cookie {

@@ -3,6 +3,7 @@
 pub mod memory;
 pub mod tiered;
 pub mod disk;
+mod secret;
 
 use std::sync::Arc;
 

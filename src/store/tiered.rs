@@ -4,9 +4,9 @@
 //! fails no request: every fault of the disk is a miss, a counter and a log line.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -15,11 +15,12 @@ use tracing::warn;
 use super::disk::Disk;
 use super::disk::write::Spool;
 use super::memory::{Memory, now_s};
-use super::{Body, Content, Entry};
+use super::{Body, Content, Entry, secret};
 use crate::clock::Clock;
 use crate::config;
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
+use crate::semantics::secret::Secret;
 use crate::semantics::stored::Stored;
 
 /// The store of one zone. Shared by all threads; dropping it stops its own threads and forgets
@@ -34,6 +35,10 @@ pub struct Tiered {
     put_dropped: AtomicU64,
     stop: Arc<Stop>,
     threads: Vec<JoinHandle<()>>,
+    name: String,
+    /// The folder, if it can be used.
+    folder: Option<PathBuf>,
+    secret: OnceLock<Secret>,
 }
 
 /// What a zone holds, and what went wrong.
@@ -87,6 +92,7 @@ impl Tiered {
                 (None, Some(error.to_string()))
             }
         };
+        let folder = zone.path.clone().filter(|_| disk.is_some());
         let stop = Arc::<Stop>::default();
         let keeper = Keeper {
             memory: Arc::clone(&memory),
@@ -109,6 +115,26 @@ impl Tiered {
             put_dropped: AtomicU64::new(0),
             stop,
             threads: threads.into_iter().flatten().collect(),
+            name: zone.name.clone(),
+            folder,
+            secret: OnceLock::new(),
+        })
+    }
+
+    /// What secrets in keys are hashed with: the same as long as what is stored under them lasts.
+    /// Reads or writes a file when it is called for the first time.
+    pub fn secret(&self) -> &Secret {
+        self.secret.get_or_init(|| {
+            // Without a folder, what is stored does not outlive the process anyway.
+            let Some(folder) = &self.folder else { return secret::of_this_process() };
+            secret::kept_in(folder).unwrap_or_else(|error| {
+                let (zone, path) = (&self.name, folder.display());
+                warn!(
+                    zone, %path, %error,
+                    "cannot keep the secret, what is stored under keys with it is lost at the next start"
+                );
+                secret::of_this_process()
+            })
         })
     }
 

@@ -168,7 +168,7 @@ impl Case {
     fn ours(&self) -> Option<larder::semantics::stored::Stored> {
         let times = Times { requested: at(0), received: at(0) };
         let status = StatusCode::from_u16(self.status).unwrap();
-        let asked = Asked { authorized: self.authorized };
+        let asked = Asked { authorized: self.authorized, partitioned: false };
         match storable(asked, status, &self.fields(), &Rules::default(), times) {
             Storable::Yes(stored) => Some(*stored),
             Storable::No(_) => None,

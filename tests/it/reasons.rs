@@ -26,6 +26,10 @@ lock_timeout = "50ms"
 [[site.route]]
 path = "/uncached/"
 proxy = "http://ORIGIN"
+[[site.route]]
+path = "/named/"
+proxy = "http://ORIGIN"
+cache.zone = "$arg_zone"
 "#;
 
 #[tokio::test]
@@ -54,6 +58,7 @@ async fn given_here() -> BTreeSet<String> {
     proxy.get("/a").await;
     proxy.get("/a").await;
     proxy.get("/uncached/a").await;
+    proxy.get("/named/a?zone=nowhere").await;
     proxy.get("/down").await;
     proxy.get("/large").await;
     proxy.send("PURGE", "/a", &[]).await;
@@ -93,6 +98,7 @@ async fn given_here() -> BTreeSet<String> {
         "refused",
         "request-body",
         "too-large",
+        "unknown-zone",
         "upstream-failed",
     ];
     let mut found = BTreeSet::new();

@@ -6,12 +6,25 @@ use std::path::{Path, PathBuf};
 use larder::semantics::reason::Reason;
 
 /// Which rooms a room may name, besides itself. What is not listed may name all.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("cli", &["config", "admin"]),
     ("commands", &["cli", "admin", "config", "app", "demo", "clock"]),
-    ("listener", &["config", "body", "clock"]),
+    ("listener", &["config", "body", "interim", "clock"]),
     ("admin", &["cache", "upstream", "observe", "config", "body", "semantics"]),
-    ("proxy", &["cache", "upstream", "semantics", "observe", "config", "body", "clock", "store"]),
+    (
+        "proxy",
+        &[
+            "cache",
+            "upstream",
+            "semantics",
+            "observe",
+            "config",
+            "body",
+            "interim",
+            "clock",
+            "store",
+        ],
+    ),
     ("cache", &["store", "semantics", "config", "body", "clock"]),
     ("store", &["semantics", "config", "body", "clock"]),
     ("upstream", &["semantics", "config", "body", "clock"]),
@@ -20,6 +33,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("config", &["semantics"]),
     ("semantics", &[]),
     ("body", &[]),
+    ("interim", &[]),
     ("clock", &[]),
 ];
 

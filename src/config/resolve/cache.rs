@@ -6,24 +6,25 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 
-use super::{Report, duration, flag, number};
+use super::{Report, duration, flag, number, query};
+use crate::config::Cache;
 use crate::config::fault::Problem;
 use crate::config::file;
 use crate::config::read::{At, List, OrOff, Size};
 use crate::config::template::Template;
 use crate::config::words::{Failure, IgnoredField, RequestDirectives, Statuses, ValidTable};
-use crate::config::{Cache, Query};
 use crate::semantics::rules::{Heuristic, IgnoredFields, Rules, UseStale, Valid};
 
 /// How a route caches; `None` without a zone or with `off`.
 pub(super) fn cache(table: Option<&At<file::Cache>>, report: &mut Report) -> Option<Cache> {
     let table = &table?.value;
-    let zone = table.zone.as_ref().filter(|zone| zone.value != "off")?;
-    let ignore = ignored(table.ignore_headers.as_ref(), report);
+    let zone = table.zone.as_ref().filter(|zone| zone.value.0.literal() != Some("off"))?;
+    let ignore = ignored(table.ignore_headers.as_ref());
+    let key = table.key.as_ref().map_or_else(default_key, |key| key.value.clone());
     Some(Cache {
-        zone: zone.value.clone(),
-        key: table.key.as_ref().map_or_else(default_key, |key| key.value.clone()),
-        query: query(table.query.as_ref()),
+        zone: zone.value.0.clone(),
+        query: query::selection(table.query.as_ref(), &key, report),
+        key,
         partition: templates(table.partition.as_ref()),
         methods: methods(table.methods.as_ref()),
         convert_head: flag(table.convert_head.as_ref(), true),
@@ -104,18 +105,6 @@ fn slice(value: Option<&At<OrOff<Size>>>, report: &mut Report) -> Option<u64> {
     Some(bytes)
 }
 
-fn query(table: Option<&At<file::Query>>) -> Query {
-    let Some(table) = table.map(|table| &table.value) else { return Query::default() };
-    let names = |list: Option<&At<List<String>>>| -> Vec<String> {
-        list.iter().flat_map(|list| list.value.values()).cloned().collect()
-    };
-    Query {
-        sort: flag(table.sort.as_ref(), false),
-        drop: names(table.drop.as_ref()),
-        keep: names(table.keep.as_ref()),
-    }
-}
-
 fn targeted(list: Option<&At<List<HeaderName>>>) -> Vec<HeaderName> {
     match list {
         Some(list) => list.value.values().cloned().collect(),
@@ -169,23 +158,15 @@ fn warn_of_taken(statuses: &At<Statuses>, taken: &mut BTreeSet<u16>, report: &mu
     }
 }
 
-fn ignored(list: Option<&At<List<IgnoredField>>>, report: &mut Report) -> IgnoredFields {
+fn ignored(list: Option<&At<List<IgnoredField>>>) -> IgnoredFields {
     let mut ignored = IgnoredFields::default();
-    for field in list.iter().flat_map(|list| &list.value.items) {
-        match field.value {
+    for field in list.iter().flat_map(|list| list.value.values()) {
+        match field {
             IgnoredField::CacheControl => ignored.cache_control = true,
             IgnoredField::Expires => ignored.expires = true,
             IgnoredField::XAccelExpires => ignored.x_accel_expires = true,
             IgnoredField::Vary => ignored.vary = true,
-            IgnoredField::SetCookie => {
-                ignored.set_cookie = true;
-                let problem = Problem::new("answers that set a cookie will be stored");
-                report.warn(
-                    field.span,
-                    problem
-                        .help("make sure that no cookie of this route is a secret of one client"),
-                );
-            }
+            IgnoredField::SetCookie => ignored.set_cookie = true,
         }
     }
     ignored

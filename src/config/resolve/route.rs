@@ -3,7 +3,7 @@
 use http::HeaderName;
 use http::header::HOST;
 
-use super::{Report, Scope, cache, size, timeout, upstream};
+use super::{Report, Scope, cache, leaks, size, timeout, upstream};
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, Settings};
@@ -43,7 +43,7 @@ pub(super) fn route(
     let purge = cache.is_some().then(|| cache::purge(settings.cache.as_ref())).flatten();
     let set_header = set_header(settings.set_header.as_ref(), report);
     let proxy = item.value.proxy.as_ref().map(|proxy| proxy_pass(proxy, scope, report));
-    Some(Route {
+    let route = Route {
         path: item.value.path.as_ref()?.value.clone(),
         file: report.file(item.span).to_owned(),
         line: report.line(item.span),
@@ -59,7 +59,12 @@ pub(super) fn route(
         hide_header: cache::hidden(settings.cache.as_ref()),
         cache,
         purge,
-    })
+    };
+    if let Some(table) = &settings.cache {
+        leaks::warn_of_route(&table.value, &route, report);
+        scope.hostless.extend(leaks::hostless(&table.value, &route));
+    }
+    Some(route)
 }
 
 fn merged<T: Table + Clone>(own: Option<&At<T>>, outer: Option<&At<T>>) -> Option<At<T>> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::{Report, Scope, flag, route};
+use super::{Report, Scope, flag, leaks, route};
 use crate::config::fault::Problem;
 use crate::config::file::{self, Settings};
 use crate::config::read::{At, List};
@@ -25,10 +25,16 @@ pub(super) fn sites(
     }
     let mut claims = Claims::default();
     let mut sites = Vec::new();
-    for item in items {
+    for (number, item) in items.iter().enumerate() {
         claims.add(&item.value, item.span, report);
-        sites.push(site(&item.value, defaults, scope, report));
+        let first = scope.hostless.len();
+        let site = site(&item.value, defaults, scope, report);
+        for key in &mut scope.hostless[first..] {
+            (key.site, key.several_hosts) = (number, !matches!(*site.names, [HostName::Exact(_)]));
+        }
+        sites.push(site);
     }
+    leaks::warn_of_hostless(&scope.hostless, report);
     claims.settle_nameless(items, &mut sites, report);
     sites
 }

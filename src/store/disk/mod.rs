@@ -37,6 +37,8 @@ use crate::semantics::key::KeyHash;
 /// The disk tier of one zone.
 pub(super) struct Disk {
     root: PathBuf,
+    /// Where files are written that are not in their place yet; `None` is beside it.
+    temp_folder: Option<PathBuf>,
     levels: Vec<u8>,
     clock: Clock,
     memory: Arc<Memory>,
@@ -82,6 +84,7 @@ impl Disk {
             .map_err(|error| at(&lock_path, &format_args!("in use by another server: {error}")))?;
         Ok(Arc::new(Self {
             root: path.to_owned(),
+            temp_folder: zone.use_temp_path.then(|| path.join(TEMP_NAME)),
             levels: zone.levels.clone(),
             clock: clock.clone(),
             memory: Arc::clone(memory),
@@ -264,7 +267,15 @@ impl Disk {
     /// Puts a finished temporary file in its place. Under the file's lock.
     fn put_in_place(&self, hash: KeyHash, temp: &Path, file_bytes: u64) -> io::Result<()> {
         let path = self.path(hash);
-        fs::rename(temp, &path).map_err(|error| at(&path, &error))?;
+        let renamed = fs::rename(temp, &path).or_else(|error| {
+            // Its folder may be missing: the file comes from another one.
+            if error.kind() != io::ErrorKind::NotFound || self.temp_folder.is_none() {
+                return Err(error);
+            }
+            create_folder(path.parent().unwrap_or(&self.root))?;
+            fs::rename(temp, &path)
+        });
+        renamed.map_err(|error| at(&path, &error))?;
         let blocks = u32::try_from(file_bytes.div_ceil(BLOCK_BYTES)).unwrap_or(u32::MAX >> 1);
         if let Some(older) = self.index.insert(hash, blocks, now_s(&self.clock)) {
             self.space.release(u64::from(older) * BLOCK_BYTES);
@@ -290,12 +301,15 @@ impl Disk {
         path
     }
 
-    /// A new file beside the final one.
+    /// A new file beside the final one, or in the folder for such files.
     fn create_temp(&self, hash: KeyHash) -> io::Result<(File, PathBuf)> {
         let number = self.temp_next.fetch_add(1, Ordering::Relaxed);
         let path = self.path(hash);
         let name = format!("{hash}.{}{number:010}.tmp", self.temp_prefix);
-        let temp = path.with_file_name(name);
+        let temp = match &self.temp_folder {
+            Some(folder) => folder.join(name),
+            None => path.with_file_name(name),
+        };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
         let file = options.open(&temp).or_else(|error| {
@@ -342,6 +356,8 @@ fn block_bytes(bytes: u64) -> u64 {
 
 const BLOCK_BYTES: u64 = 4096;
 const LOCK_NAME: &str = ".larder.lock";
+/// In the zone's own folder, so that a rename out of it never has to copy.
+const TEMP_NAME: &str = ".temp";
 const QUARANTINE_NAME: &str = ".quarantine";
 const QUARANTINE_FILES_MAX: u64 = 100;
 const FILE_LOCKS: usize = 256;

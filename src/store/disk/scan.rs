@@ -8,9 +8,10 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use super::{BLOCK_BYTES, Disk, LOCK_NAME, QUARANTINE_NAME, is_missing};
+use super::{BLOCK_BYTES, Disk, LOCK_NAME, QUARANTINE_NAME, TEMP_NAME, is_missing};
 use crate::semantics::key::KeyHash;
 use crate::store::memory::now_s;
+use crate::store::secret;
 
 impl Disk {
     /// Fills the index, calling `pause` every hundred files until it says stop (`false`). The
@@ -66,13 +67,30 @@ impl Disk {
                 let blocks = u32::try_from(blocks).unwrap_or(u32::MAX >> 1);
                 self.index.insert(hash, blocks, now_s(&self.clock));
             }
+        } else if name == TEMP_NAME {
+            self.sweep(&entry.path());
         } else if is_temp(name) {
-            let ours = format!(".{}", self.temp_prefix);
-            if !name[32..].starts_with(&ours) {
-                let _ = fs::remove_file(entry.path());
-            }
-        } else if name != LOCK_NAME && name != QUARANTINE_NAME {
+            self.remove_orphan(&entry.path(), name);
+        } else if !OWN_NAMES.contains(&name) {
             self.unknown.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Removes what an earlier run was writing, whether this one uses the folder or not.
+    fn sweep(&self, temp_folder: &Path) {
+        for entry in fs::read_dir(temp_folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            match name.to_str().filter(|name| is_temp(name)) {
+                Some(name) => self.remove_orphan(&entry.path(), name),
+                None => drop(self.unknown.fetch_add(1, Ordering::Relaxed)),
+            }
+        }
+    }
+
+    fn remove_orphan(&self, path: &Path, name: &str) {
+        let ours = format!(".{}", self.temp_prefix);
+        if !name[32..].starts_with(&ours) {
+            let _ = fs::remove_file(path);
         }
     }
 }
@@ -85,4 +103,5 @@ fn is_temp(name: &str) -> bool {
     all_digits && KeyHash::from_hex(hash).is_some()
 }
 
+const OWN_NAMES: [&str; 4] = [LOCK_NAME, QUARANTINE_NAME, secret::NAME, secret::TEMP_NAME];
 const FILES_AT_ONCE: u64 = 100;

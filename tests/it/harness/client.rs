@@ -13,18 +13,21 @@ pub struct Response {
     pub body: Vec<u8>,
     /// The body came to its proper end: all of its length, or its last chunk.
     pub complete: bool,
+    /// What came before it: 100 to 199.
+    pub interim: Vec<Interim>,
+}
+
+/// A response before the one that counts.
+#[derive(Clone, Debug)]
+pub struct Interim {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
 }
 
 impl Response {
     /// All values of a field, joined; `-` where there is none.
     pub fn header(&self, name: &str) -> String {
-        let values: Vec<_> = self
-            .headers
-            .iter()
-            .filter(|(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
-            .collect();
-        if values.is_empty() { "-".to_owned() } else { values.join(", ") }
+        joined(&self.headers, name)
     }
 
     /// `X-Cache-Status`.
@@ -53,12 +56,38 @@ impl Response {
     }
 }
 
+impl Interim {
+    /// All values of a field, joined; `-` where there is none.
+    pub fn header(&self, name: &str) -> String {
+        joined(&self.headers, name)
+    }
+}
+
+fn joined(headers: &[(String, String)], name: &str) -> String {
+    let values: Vec<_> = headers
+        .iter()
+        .filter(|(field, _)| field.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.as_str())
+        .collect();
+    if values.is_empty() { "-".to_owned() } else { values.join(", ") }
+}
+
 /// Sends one request on a connection of its own and reads the whole response.
 pub async fn request(
     to: SocketAddr,
     method: &str,
     target: &str,
     headers: &[(&str, &str)],
+) -> Response {
+    request_with_body(to, (method, target), headers, None).await
+}
+
+/// The same with a body.
+pub async fn request_with_body(
+    to: SocketAddr,
+    (method, target): (&str, &str),
+    headers: &[(&str, &str)],
+    body: Option<&str>,
 ) -> Response {
     let mut text = format!("{method} {target} HTTP/1.1\r\n");
     if headers.iter().all(|(name, _)| !name.eq_ignore_ascii_case("host")) {
@@ -67,7 +96,11 @@ pub async fn request(
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
+    if let Some(body) = body {
+        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
     text.push_str("Connection: close\r\n\r\n");
+    text.push_str(body.unwrap_or_default());
     exchange_raw(to, text.as_bytes()).await
 }
 
@@ -97,9 +130,14 @@ pub fn parse(received: &[u8], is_head: bool) -> Response {
             (field.name.to_ascii_lowercase(), String::from_utf8_lossy(field.value).into_owned())
         })
         .collect();
-    let mut response =
-        Response { status: head.code.unwrap_or(0), headers, body: Vec::new(), complete: true };
+    let status = head.code.unwrap_or(0);
     let rest = &received[length..];
+    if (100..200).contains(&status) && status != 101 {
+        let mut response = parse(rest, is_head);
+        response.interim.insert(0, Interim { status, headers });
+        return response;
+    }
+    let mut response = Response { status, headers, complete: true, ..Response::default() };
     let no_body = is_head || response.status == 304 || response.status == 204;
     if no_body {
         response.body = rest.to_vec();

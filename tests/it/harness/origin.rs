@@ -39,6 +39,8 @@ pub struct Gate(Arc<Semaphore>);
 /// What the origin answers.
 #[derive(Clone)]
 pub struct Reply {
+    /// Whole heads of 100 to 199 that are sent before.
+    interim: Vec<u8>,
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
@@ -58,6 +60,7 @@ pub fn ok(body: &str) -> Reply {
 impl Reply {
     pub fn status(status: u16, body: &str) -> Self {
         Self {
+            interim: Vec::new(),
             status,
             headers: Vec::new(),
             body: body.as_bytes().to_vec(),
@@ -114,13 +117,21 @@ impl Reply {
         self
     }
 
+    /// Sends an interim response before anything else, also before a gate; after those named
+    /// already.
+    pub fn after(mut self, status: u16, fields: &[(&str, &str)]) -> Self {
+        let fields = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        let head = format!("HTTP/1.1 {status} Scripted\r\n{}\r\n", fields.collect::<String>());
+        self.interim.extend_from_slice(head.as_bytes());
+        self
+    }
+
     fn head(&self) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        let framed =
-            self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let framed = self.has("content-length") || self.has("transfer-encoding");
         if self.chunked {
             head.push_str("Transfer-Encoding: chunked\r\n");
         } else if !framed && self.status != 304 && self.status != 204 {
@@ -128,6 +139,10 @@ impl Reply {
         }
         head.push_str("\r\n");
         head.into_bytes()
+    }
+
+    fn has(&self, field: &str) -> bool {
+        self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(field))
     }
 }
 
@@ -228,6 +243,9 @@ impl Seen {
 
 /// Whether the connection can be used again.
 async fn answer(stream: &mut TcpStream, reply: &Reply, is_head: bool) -> bool {
+    if stream.write_all(&reply.interim).await.is_err() {
+        return false;
+    }
     if let Some(gate) = &reply.gate {
         gate.pass().await;
     }
@@ -266,7 +284,8 @@ async fn answer(stream: &mut TcpStream, reply: &Reply, is_head: bool) -> bool {
             return false;
         }
     }
-    if reply.cut_after.is_some() {
+    // A coding that says nothing of the end ends with the connection.
+    if reply.cut_after.is_some() || reply.has("transfer-encoding") {
         return false;
     }
     !chunked || stream.write_all(b"0\r\n\r\n").await.is_ok()

@@ -18,6 +18,9 @@ pub struct Proxy {
     running: Option<Running>,
 }
 
+/// Where the clock stands until a test moves it: Mon, 21 Sep 2026 14:13:20 GMT.
+pub const STARTS_AT_S: u64 = 1_790_000_000;
+
 /// One route for all paths, cached in memory, with the status word shown.
 pub const CACHED: &str = r#"
 [zone.test]
@@ -46,7 +49,7 @@ impl Proxy {
 
     /// A proxy configured like this; `ORIGIN` stands for the origin's address.
     pub async fn with(config: &str, origin: &Origin) -> Self {
-        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000));
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(STARTS_AT_S));
         Self::with_clock(config, origin, clock).await
     }
 
@@ -71,6 +74,16 @@ impl Proxy {
 
     pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Response {
         client::request(self.address, method, target, headers).await
+    }
+
+    /// Method and target, fields, and a body if there is one.
+    pub async fn send_with_body(
+        &self,
+        line: (&str, &str),
+        headers: &[(&str, &str)],
+        body: Option<&str>,
+    ) -> Response {
+        client::request_with_body(self.address, line, headers, body).await
     }
 
     /// Sends a document to the operator's listener; the status and the answer.
