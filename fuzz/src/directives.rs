@@ -107,7 +107,8 @@ fn lifetimes_do_not_overflow(status: StatusCode, fields: &HeaderMap, rules: &Rul
 
 fn what_is_stored_is_sound(message: &Message<'_>, status: StatusCode, rules: &Rules, times: Times) {
     let fields = cleaned(message.fields.clone());
-    let asked = Asked { authorized: message.has("authorized") };
+    let asked =
+        Asked { authorized: message.has("authorized"), partitioned: message.has("partitioned") };
     let Storable::Yes(stored) = storable(asked, status, &fields, rules, times) else { return };
     let is_stored = |name: &HeaderName| stored.fields.contains_key(name);
     assert!(!CONNECTION_ONLY.iter().any(is_stored), "{:?}", stored.fields);

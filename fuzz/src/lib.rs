@@ -7,6 +7,7 @@ pub mod directives;
 pub mod dates;
 pub mod ranges;
 pub mod vary;
+pub mod structured;
 pub mod stored_heads;
 pub mod keys;
 pub mod heads;
@@ -16,11 +17,12 @@ mod message;
 pub type Check = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder in `corpus/`.
-pub const TARGETS: [(&str, Check); 7] = [
+pub const TARGETS: [(&str, Check); 8] = [
     ("directives", directives::check),
     ("dates", dates::check),
     ("ranges", ranges::check),
     ("vary", vary::check),
+    ("structured", structured::check),
     ("stored_heads", stored_heads::check),
     ("keys", keys::check),
     ("heads", heads::check),
