@@ -147,6 +147,11 @@ impl Writer {
         self.commit().await
     }
 
+    /// The body is complete, but is not to be stored after all: followers have all they need.
+    pub fn discard(self) {
+        self.fill.end(Ok(()));
+    }
+
     /// The body broke off: nothing is stored.
     pub fn fail(self, why: String) {
         self.fill.end(Err(why));

@@ -7,6 +7,7 @@ pub mod lock;
 pub mod fill;
 pub mod follow;
 pub mod place;
+pub mod slices;
 pub mod purge;
 
 use std::sync::Arc;

@@ -22,8 +22,7 @@ impl Zone {
         request: &HeaderMap,
         permit: &mut Permit,
     ) -> KeyHash {
-        let stripe = (key.hash.0 % self.placing.len() as u128) as usize;
-        let _one_at_a_time = self.placing[stripe].lock().await;
+        let _one_at_a_time = self.placing_of(key).lock().await;
         let known = self.variants(key).await;
         if known.is_none() && names.is_empty() {
             return key.hash;
@@ -50,6 +49,11 @@ impl Zone {
             permit.unless_purged(|| self.store.put(key.hash, Arc::new(entry)));
         }
         at
+    }
+
+    /// Held while the list under a key is worked out.
+    pub(super) fn placing_of(&self, key: &Key) -> &tokio::sync::Mutex<()> {
+        &self.placing[(key.hash.0 % self.placing.len() as u128) as usize]
     }
 
     async fn remove_all(&self, places: &[KeyHash]) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::request::Parts;
+use http::{HeaderValue, Method, header};
 
 use super::route::{Route, Site};
 use super::{Connection, Worker};
@@ -61,6 +62,24 @@ impl<'a> Call<'a> {
 }
 
 impl OwnedCall {
+    /// A request of our own for a slice of what this one asks for, made at `now`: for this range,
+    /// and without the client's conditions but for those on the head.
+    pub(super) fn for_slice(&self, now: Timestamp, range: Option<HeaderValue>) -> Self {
+        // The client of the whole hears what is sent ahead of the whole, not of each slice.
+        let mut owned = self.view().to_owned(None);
+        owned.now = now;
+        owned.request.method = Method::GET;
+        let fields = &mut owned.request.headers;
+        fields.remove(header::IF_RANGE);
+        fields.remove(header::RANGE);
+        if let Some(range) = range {
+            fields.remove(header::IF_NONE_MATCH);
+            fields.remove(header::IF_MODIFIED_SINCE);
+            fields.insert(header::RANGE, range);
+        }
+        owned
+    }
+
     /// The view that the steps work with.
     pub(super) fn view(&self) -> Call<'_> {
         Call {

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use super::call::Call;
+use super::partial;
 use super::route::Cache;
 use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::config;
 use crate::observe::exchange::UpstreamFacts;
+use crate::semantics::precondition;
 use crate::semantics::reason::Reason;
 use crate::semantics::status::{CacheStatus, Handling};
 use crate::semantics::stored::Stored;
-use crate::semantics::{precondition, range};
 use crate::store;
 
 /// A response for the client, and what is recorded of it.
@@ -84,11 +85,7 @@ pub(super) fn stored(call: &Call<'_>, cache: &Cache, served: Served) -> Answer {
     if precondition::not_modified(request, &stored) {
         not_modified(&mut response);
     } else {
-        match wanted(call, &stored, &source) {
-            range::Wanted::Whole => whole(call, &mut response, source),
-            range::Wanted::Part(part) => partial(&mut response, &source, part),
-            range::Wanted::Unsatisfiable => unsatisfiable(&mut response, &source),
-        }
+        partial::as_wanted(call, cache, &mut response, (&stored, &source));
     }
     finish(call, response, handling, Some(status), Some(cache.zone_number))
 }
@@ -106,6 +103,7 @@ pub(super) fn passed(
         *response.body_mut() = Body::empty();
         insert_length(response.headers_mut(), length);
     }
+    partial::cut_if_forced(call, &mut response);
     let zone = call.cache().ok().map(|cache| cache.zone_number);
     finish(call, response, handling, status, zone)
 }
@@ -132,43 +130,6 @@ fn finish(
     answer.told(&call.route.settings)
 }
 
-fn wanted(call: &Call<'_>, stored: &Stored, source: &Source) -> range::Wanted {
-    let request = &call.request.headers;
-    match (request.get(header::RANGE), source.length()) {
-        (Some(value), Some(length))
-            if call.request.method == Method::GET
-                && stored.status == StatusCode::OK
-                && precondition::if_range_holds(request, stored) =>
-        {
-            range::wanted(value.as_bytes(), length)
-        }
-        _ => range::Wanted::Whole,
-    }
-}
-
-fn whole(call: &Call<'_>, response: &mut Response<Body>, source: Source) {
-    let length = source.length();
-    if call.request.method == Method::HEAD {
-        insert_length(response.headers_mut(), length);
-    } else {
-        *response.body_mut() = source.body(0..length.unwrap_or(u64::MAX));
-    }
-}
-
-fn partial(response: &mut Response<Body>, source: &Source, part: Range<u64>) {
-    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    let length = source.length().unwrap_or(0);
-    let content = format!("bytes {}-{}/{length}", part.start, part.end - 1);
-    insert_content_range(response.headers_mut(), content);
-    *response.body_mut() = source.body(part);
-}
-
-fn unsatisfiable(response: &mut Response<Body>, source: &Source) {
-    *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
-    let content = format!("bytes */{}", source.length().unwrap_or(0));
-    insert_content_range(response.headers_mut(), content);
-}
-
 /// RFC 9110 section 15.4.5: what describes a body is left out, since there is none.
 fn not_modified(response: &mut Response<Body>) {
     *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -177,20 +138,14 @@ fn not_modified(response: &mut Response<Body>) {
     }
 }
 
-fn insert_content_range(fields: &mut HeaderMap, content: String) {
-    if let Ok(content) = HeaderValue::try_from(content) {
-        fields.insert(header::CONTENT_RANGE, content);
-    }
-}
-
-fn insert_length(fields: &mut HeaderMap, length: Option<u64>) {
+pub(super) fn insert_length(fields: &mut HeaderMap, length: Option<u64>) {
     if let Some(length) = length {
         fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 
 impl Source {
-    fn length(&self) -> Option<u64> {
+    pub(super) fn length(&self) -> Option<u64> {
         match self {
             Self::Rest(store::Body::Memory(bytes)) => Some(bytes.len() as u64),
             Self::Rest(store::Body::Disk(body)) => Some(body.len()),
@@ -199,7 +154,7 @@ impl Source {
     }
 
     /// The bytes of a range that lies within the length, where that is known.
-    fn body(&self, part: Range<u64>) -> Body {
+    pub(super) fn body(&self, part: Range<u64>) -> Body {
         match self {
             Self::Rest(store::Body::Memory(bytes)) => {
                 Body::full(bytes.slice(part.start as usize..part.end as usize))

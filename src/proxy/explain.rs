@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::call::Call;
+use super::extent::Extent;
 use super::route::Cache;
 use super::serve::{self, Uncached};
 use super::step::{self, Plan};
@@ -133,7 +134,9 @@ async fn in_cache(call: &Call<'_>, cache: &Cache) -> (Cached, Outcome) {
     let zone = &cache.zone;
     let key = call.key(cache);
     let lookup = zone.lookup(&key, &call.request.headers).await;
-    let now = outcome(call, cache, &lookup);
+    let stored = if let Lookup::Found(found) = &lookup { Some(At::of(found)) } else { None };
+    let (lookup, extent) = step::what_to_ask_for(call, cache, lookup);
+    let now = outcome(call, cache, &lookup, &extent);
     let at = match &lookup {
         Lookup::Found(found) => found.at,
         Lookup::Absent { at, .. } => *at,
@@ -145,14 +148,14 @@ async fn in_cache(call: &Call<'_>, cache: &Cache) -> (Cached, Outcome) {
         key: shown(&key),
         at,
         variants: zone.variants(&key).await,
-        stored: if let Lookup::Found(found) = &lookup { Some(At::of(found)) } else { None },
+        stored,
         refusal: zone.refusal(at),
         hit_for_miss: zone.is_hit_for_miss(at),
     };
     (cached, now)
 }
 
-fn outcome(call: &Call<'_>, cache: &Cache, lookup: &Lookup) -> Outcome {
+fn outcome(call: &Call<'_>, cache: &Cache, lookup: &Lookup, extent: &Extent) -> Outcome {
     let served = |status, reason| Outcome { status: Some(status), asks_origin: false, reason };
     let asked = |status, reason| Outcome { status: Some(status), asks_origin: true, reason };
     if serve::any_is_true(call, &cache.settings.bypass) {
@@ -165,7 +168,7 @@ fn outcome(call: &Call<'_>, cache: &Cache, lookup: &Lookup) -> Outcome {
         Plan::Ask => {
             let found = matches!(lookup, Lookup::Found(_));
             let status = if found { CacheStatus::Expired } else { CacheStatus::Miss };
-            asked(status, step::why_asked(lookup).reason)
+            asked(status, step::why_asked(lookup, extent).reason)
         }
     }
 }

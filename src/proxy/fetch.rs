@@ -2,21 +2,19 @@
 //!
 //! It runs as a task of its own: it ends when the response is stored, whoever still wants it.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use tokio::sync::oneshot;
 
 use super::call::OwnedCall;
 use super::error::{self, Error};
-use super::outgoing;
+use super::extent::{self, Extent};
 use super::route::Cache;
 use super::serve::any_is_true;
-use crate::body::{self, Body};
+use super::{incoming, outgoing};
+use crate::body::Body;
 use crate::cache::Refusal;
 use crate::cache::fill::{Fill, Writer};
 use crate::cache::follow::Follower;
@@ -31,10 +29,9 @@ use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::stale::{self, Failure};
 use crate::semantics::status::CacheStatus;
-use crate::semantics::storable::{Asked, Storable, storable};
+use crate::semantics::storable::{Asked, Storable};
 use crate::semantics::stored::Stored;
-use crate::semantics::{advice, fields, validation, vary};
-use crate::upstream;
+use crate::semantics::{advice, validation, vary};
 
 /// A fetch that is about to begin.
 pub(super) struct Fetch {
@@ -49,6 +46,8 @@ pub(super) struct Fetch {
     dont_store: Option<Reason>,
     /// The word for the answer that this fetch is for.
     status: CacheStatus,
+    /// How much is asked for.
+    extent: Extent,
     request: Request<()>,
 }
 
@@ -62,6 +61,8 @@ pub(super) struct Wish {
     pub(super) dont_store: Option<Reason>,
     /// The word for the answer that comes of it.
     pub(super) status: CacheStatus,
+    /// How much is asked for.
+    pub(super) extent: Extent,
 }
 
 /// What came of a fetch.
@@ -102,8 +103,8 @@ impl Fetch {
         let mut request = outgoing::request(&call.view())?;
         outgoing::ask_for_all(&mut request, cache.settings.convert_head);
         let (call, cache, key) = (Arc::clone(call), Arc::clone(cache), key.clone());
-        let Wish { at, stale, dont_store, status } = wish;
-        Ok(Self { call, cache, key, permit, at, stale, dont_store, status, request })
+        let Wish { at, stale, dont_store, status, extent } = wish;
+        Ok(Self { call, cache, key, permit, at, stale, dont_store, status, extent, request })
     }
 
     /// Fetches; ready when it is known what comes. The rest goes on behind.
@@ -126,24 +127,15 @@ impl Fetch {
     }
 
     async fn fetch(mut self, report: oneshot::Sender<Report>) {
-        let (worker, route) = {
-            let view = self.call.view();
-            (Arc::clone(view.worker), Arc::clone(view.route))
-        };
+        let worker = Arc::clone(self.call.view().worker);
         let clock = &worker.proxy.clock;
         let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));
         let validating = self.make_conditional();
         let request = std::mem::replace(&mut self.request, Request::new(()));
         let method = request.method().clone();
-        let sent = upstream::send(
-            &route.group,
-            &worker.pools[route.group_number],
-            outgoing::with_body(request, Body::empty()),
-            &route.settings.timeout,
-        )
-        .await;
+        let sent = self.extent.send(&self.call, request).await;
         let times = Times { requested, received: Timestamp::from(clock.now()) };
-        let facts = |peer: Option<&Arc<str>>| facts(peer, clock.instant(), begun);
+        let facts = |peer: Option<&Arc<str>>| incoming::facts(peer, clock.instant(), begun);
         let reply = match sent {
             Ok(reply) => reply,
             Err(failure) => {
@@ -155,7 +147,7 @@ impl Fetch {
         };
         let upstream = facts(Some(&reply.peer));
         let mut response = reply.response;
-        clean(&mut response, &method);
+        incoming::clean(&mut response, &method);
         if validating && response.status() == StatusCode::NOT_MODIFIED {
             let fetched = self.not_modified(response.headers(), times).await;
             return tell(report, fetched, upstream);
@@ -166,6 +158,12 @@ impl Fetch {
             return tell(report, fetched, upstream);
         }
         match self.storable(&response, times) {
+            Storable::Yes(stored)
+                if extent::is_less(&self.call, &self.cache, &self.key, &stored).await =>
+            {
+                let fetched = self.pass(response, Reason::Partial).await;
+                tell(report, fetched, upstream);
+            }
             Storable::No(reason) => {
                 let fetched = self.pass(response, reason).await;
                 tell(report, fetched, upstream);
@@ -231,7 +229,7 @@ impl Fetch {
             return Storable::No(Reason::TooLarge);
         }
         let rules = &self.cache.settings.rules;
-        storable(self.asked(), response.status(), response.headers(), rules, times)
+        self.extent.storable(self.asked(), response, rules, times)
     }
 
     /// The origin says that what is stored is still good.
@@ -262,10 +260,12 @@ impl Fetch {
 
     /// Passes a response on that is not stored. What it replaces must not be found any more.
     async fn pass(&self, response: Response<Body>, reason: Reason) -> Fetched {
-        self.cache.zone.mark_hit_for_miss(self.at);
         self.note_refusal(&response, reason);
         if response.status().is_server_error() {
             self.hold_down(Failure::Status(response.status().as_u16()));
+        }
+        if self.extent.is_shared() {
+            self.cache.zone.mark_hit_for_miss(self.at);
         }
         self.permit.settle(Outcome::Alone);
         if let Some(found) = &self.stale
@@ -297,14 +297,19 @@ impl Fetch {
     ) {
         let zone = Arc::clone(&self.cache.zone);
         let rules = &self.cache.settings.rules;
-        let shareable = reuse::decide(&stored, rules, stored.received) == Reuse::Fresh;
+        let is_slice = matches!(self.extent, Extent::Slice(_));
+        let shareable = reuse::decide(&stored, rules, stored.received) == Reuse::Fresh
+            && (stored.part.is_none() || is_slice);
         let names = if rules.ignore.vary {
             Vec::new()
         } else {
             vary::names(&stored.fields).unwrap_or_default()
         };
         let view = self.call.view();
-        if let Some(key) = view.key_to_store(&self.cache, &self.key, &stored.fields) {
+        self.key = self.extent.key(&stored, &self.key).clone();
+        if !self.extent.is_slice()
+            && let Some(key) = view.key_to_store(&self.cache, &self.key, &stored.fields)
+        {
             self.permit.stored_under(key.hash);
             self.key = key;
         }
@@ -318,14 +323,20 @@ impl Fetch {
             zone.unmark_hit_for_miss(self.at);
             writer.permit().settle(Outcome::Stream(Arc::clone(&fill)));
         } else {
-            zone.mark_hit_for_miss(self.at);
+            if self.extent.is_shared() {
+                zone.mark_hit_for_miss(self.at);
+            }
             writer.permit().settle(Outcome::Alone);
         }
         let first = fill.follow(0..u64::MAX);
-        tell(report, Fetched::Stream { fill, first, status }, upstream);
-        match pump(&mut body, &mut writer).await {
+        let following = Fetched::Stream { fill: Arc::clone(&fill), first, status };
+        tell(report, following, upstream);
+        match incoming::pump(&mut body, &mut writer).await {
             Ok(bytes) => {
-                if writer.complete().await {
+                let stored = &fill.stored;
+                if extent::is_less(&self.call, &self.cache, &self.key, stored).await {
+                    writer.discard();
+                } else if writer.complete().await {
                     let number = self.cache.zone_number;
                     view.worker.shard.count_stored(number, self.status, bytes);
                 }
@@ -336,54 +347,6 @@ impl Fetch {
             }
         }
     }
-}
-
-async fn pump(body: &mut Body, writer: &mut Writer) -> Result<u64, String> {
-    let mut bytes = 0;
-    while let Some(chunk) = next_chunk(body).await {
-        let chunk = chunk.map_err(|error| error.to_string())?;
-        bytes += chunk.len() as u64;
-        writer.append(chunk).await.map_err(|_| "nobody wanted the rest".to_owned())?;
-    }
-    Ok(bytes)
-}
-
-/// The next bytes of a body; trailers are not stored and end it.
-async fn next_chunk(body: &mut Body) -> Option<Result<Bytes, body::Error>> {
-    let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
-    frame.map(|frame| frame.into_data().ok()).transpose()
-}
-
-/// Makes a response to a request with this method ready to be stored or passed on.
-pub(super) fn clean(response: &mut Response<Body>, method: &Method) {
-    let version = response.version();
-    let fields = response.headers_mut();
-    // After HEAD the length frames nothing; it is what the client asked for.
-    let length = (*method == Method::HEAD).then(|| fields.get(header::CONTENT_LENGTH).cloned());
-    remove_hop_by_hop(fields);
-    if let Some(length) = length.flatten() {
-        fields.insert(header::CONTENT_LENGTH, length);
-    }
-    fields::add_via(fields, version);
-}
-
-/// Removes what concerns the connection to an origin. An origin that names a field which is not its
-/// to remove keeps the field, not the privilege.
-pub(super) fn remove_hop_by_hop(fields: &mut HeaderMap) {
-    if fields::remove_hop_by_hop(fields).is_err() {
-        fields.remove(header::CONNECTION);
-        let _ = fields::remove_hop_by_hop(fields);
-    }
-}
-
-/// What is known of an upstream at the moment.
-pub(super) fn facts(
-    peer: Option<&Arc<str>>,
-    now: Instant,
-    begun: Instant,
-) -> Option<UpstreamFacts> {
-    let peer = Arc::clone(peer?);
-    Some(UpstreamFacts { peer, time: now.saturating_duration_since(begun) })
 }
 
 fn tell(report: oneshot::Sender<Report>, fetched: Fetched, upstream: Option<UpstreamFacts>) {

@@ -26,8 +26,13 @@ mod purge;
 mod serve;
 mod step;
 mod fetch;
+mod incoming;
 mod pass;
 mod deliver;
+mod partial;
+mod extent;
+mod slice;
+mod stitch;
 mod error;
 mod record;
 
@@ -174,6 +179,10 @@ impl Worker {
                 return Box::pin(pass::pass(Arc::new(call), body, why)).await;
             }
         };
+        if let Some(bytes) = slice::bytes(&call, cache) {
+            let call = Arc::new(call.to_owned(gap.sink()));
+            return Box::pin(slice::serve(call, Arc::clone(cache), bytes)).await;
+        }
         match serve::from_memory(&call, cache) {
             Ok(answer) => Ok(answer),
             Err(missed) => {

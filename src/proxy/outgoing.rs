@@ -7,7 +7,7 @@ use hyper::ext::on_informational;
 
 use super::call::Call;
 use super::error::Error;
-use super::fetch;
+use super::incoming;
 use crate::body::Body;
 use crate::config::PathMatch;
 use crate::config::template::Template;
@@ -53,7 +53,7 @@ pub(super) fn hear_interim<B>(request: &mut Request<B>, client: Option<&Sink>) {
         // The connection to the client says itself that a body may come.
         if interim.status() != StatusCode::CONTINUE {
             let mut fields = interim.headers().clone();
-            fetch::remove_hop_by_hop(&mut fields);
+            incoming::remove_hop_by_hop(&mut fields);
             client.send(interim.status(), &fields);
         }
     });

@@ -8,7 +8,7 @@ use super::call::OwnedCall;
 use super::deliver::{self, Answer};
 use super::error::{self, Error};
 use super::serve::Uncached;
-use super::{fetch, outgoing};
+use super::{incoming, outgoing};
 use crate::body::Body;
 use crate::semantics::invalidation::invalidates;
 use crate::semantics::status::Handling;
@@ -31,12 +31,12 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
         }
     };
     let mut response = reply.response;
-    fetch::clean(&mut response, &view.request.method);
+    incoming::clean(&mut response, &view.request.method);
     invalidate(&call, response.status()).await;
     let code = Some(response.status().as_u16());
     let handling =
         Handling { forwarded_status: code, ..Handling::forwarded(why.forwarded, why.reason) };
-    let facts = fetch::facts(Some(&reply.peer), clock.instant(), begun);
+    let facts = incoming::facts(Some(&reply.peer), clock.instant(), begun);
     Ok(deliver::passed(&view, response, handling, why.status).after(facts))
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::call::{Call, OwnedCall};
 use super::deliver::{self, Answer, Served, Source};
 use super::error::Error;
+use super::extent::Extent;
+use super::partial;
 use super::route::Cache;
 use super::step::{Step, Taken};
 use crate::body::Body;
@@ -28,6 +30,8 @@ pub(super) struct Missed {
     key: Key,
     /// Nothing where a rule said not to look.
     lookup: Option<Lookup>,
+    /// How much is fetched, where something is.
+    extent: Extent,
 }
 
 /// The route's cache, if this request may be answered from it.
@@ -51,11 +55,27 @@ pub(super) fn cacheable<'a>(call: &Call<'a>, body: &Body) -> Result<&'a Arc<Cach
 pub(super) fn from_memory(call: &Call<'_>, cache: &Arc<Cache>) -> Result<Answer, Box<Missed>> {
     let key = call.key(cache);
     if any_is_true(call, &cache.settings.bypass) {
-        return Err(Box::new(Missed { cache: Arc::clone(cache), key, lookup: None }));
+        return Err(Box::new(Missed::new(cache, key, None)));
     }
     match cache.zone.lookup_in_memory(&key, &call.request.headers, call.now) {
-        Lookup::Found(found) if is_fresh(call, cache, &found) => Ok(hit(call, cache, found)),
-        lookup => Err(Box::new(Missed { cache: Arc::clone(cache), key, lookup: Some(lookup) })),
+        Lookup::Found(found)
+            if is_fresh(call, cache, &found) && partial::is_enough(call, &found) =>
+        {
+            Ok(hit(call, cache, found))
+        }
+        lookup => Err(Box::new(Missed::new(cache, key, Some(lookup)))),
+    }
+}
+
+impl Missed {
+    /// A request for everything; `lookup` is nothing where a rule said not to look.
+    pub(super) fn new(cache: &Arc<Cache>, key: Key, lookup: Option<Lookup>) -> Self {
+        Self { cache: Arc::clone(cache), key, lookup, extent: Extent::Whole }
+    }
+
+    /// The same for this much of it.
+    pub(super) fn asking_for(self, extent: Extent) -> Self {
+        Self { extent, ..self }
     }
 }
 
@@ -65,9 +85,9 @@ pub(super) async fn fetch_or_wait(
     call: Arc<OwnedCall>,
     missed: Box<Missed>,
 ) -> Result<Answer, Error> {
-    let Missed { cache, key, lookup } = *missed;
+    let Missed { cache, key, lookup, extent } = *missed;
     let Some(mut lookup) = lookup else {
-        return bypass(call, cache, key).await;
+        return bypass(call, cache, key, extent).await;
     };
     let begun = call.view().worker.proxy.clock.instant();
     let mut turns = 0;
@@ -75,7 +95,8 @@ pub(super) async fn fetch_or_wait(
         if matches!(lookup, Lookup::AskDisk) {
             lookup = cache.zone.lookup(&key, &call.view().request.headers).await;
         }
-        let step = Step { call: &call, cache: &cache, key: &key, lookup, begun };
+        let extent = extent.clone();
+        let step = Step { call: &call, cache: &cache, key: &key, lookup, begun, extent };
         match step.take().await? {
             Taken::Answered(answer) => return Ok(*answer),
             // Somebody else's fetch ended: look again, there may be something now.
@@ -88,15 +109,21 @@ pub(super) async fn fetch_or_wait(
     // Others went away again and again while we waited for them.
     let at = key.hash;
     let permit = cache.zone.fetch_beside(key.hash);
-    let step = Step { call: &call, cache: &cache, key: &key, lookup: absent(at), begun };
+    let step = Step { call: &call, cache: &cache, key: &key, lookup: absent(at), begun, extent };
     step.fetch(permit, None).await
 }
 
 /// A rule said not to look: fetch beside everybody else, and store what comes.
-async fn bypass(call: Arc<OwnedCall>, cache: Arc<Cache>, key: Key) -> Result<Answer, Error> {
+async fn bypass(
+    call: Arc<OwnedCall>,
+    cache: Arc<Cache>,
+    key: Key,
+    extent: Extent,
+) -> Result<Answer, Error> {
     let permit = cache.zone.fetch_beside(key.hash);
     let begun = call.view().worker.proxy.clock.instant();
-    let step = Step { call: &call, cache: &cache, key: &key, lookup: absent(key.hash), begun };
+    let lookup = absent(key.hash);
+    let step = Step { call: &call, cache: &cache, key: &key, lookup, begun, extent };
     let fetch = step.begin(permit, step.not_to_be_stored(), CacheStatus::Bypass)?;
     let report = fetch.run().await;
     let handling = Handling::forwarded(Forwarded::Bypass, Reason::BypassRule);

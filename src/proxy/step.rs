@@ -8,7 +8,9 @@ use http::{Method, StatusCode};
 use super::call::{Call, OwnedCall};
 use super::deliver::{self, Answer, Served, Source};
 use super::error::Error;
+use super::extent::Extent;
 use super::fetch::{Fetch, Fetched, Report, Wish};
+use super::partial;
 use super::route::Cache;
 use super::serve::{hit, is_fresh};
 use crate::cache::lock::{Outcome, Permit, Turn};
@@ -27,6 +29,8 @@ pub(super) struct Step<'a> {
     pub(super) lookup: Lookup,
     /// Since when it has been waiting for others, if it had to.
     pub(super) begun: Instant,
+    /// How much is fetched, where something is.
+    pub(super) extent: Extent,
 }
 
 /// What came of it.
@@ -70,7 +74,11 @@ pub(super) fn plan<'a>(call: &Call<'_>, cache: &Cache, lookup: &'a Lookup) -> Pl
 }
 
 impl Step<'_> {
-    pub(super) async fn take(self) -> Result<Taken, Error> {
+    pub(super) async fn take(mut self) -> Result<Taken, Error> {
+        if !self.extent.is_slice() {
+            (self.lookup, self.extent) =
+                what_to_ask_for(&self.call.view(), self.cache, self.lookup);
+        }
         let view = self.call.view();
         let zone = &self.cache.zone;
         match plan(&view, self.cache, &self.lookup) {
@@ -78,6 +86,10 @@ impl Step<'_> {
             Plan::Updating(found) => return Ok(answered(self.updating(found.clone()))),
             Plan::HeldDown(found) => return Ok(answered(self.held_down(found.clone()))),
             Plan::Ask => {}
+        }
+        if matches!(self.extent, Extent::AsAsked) {
+            let permit = zone.fetch_beside(self.key.hash);
+            return self.fetch(permit, None).await.map(answered);
         }
         let at = self.at();
         let (settings, updating) = (&self.cache.settings, self.servable_while_updating().is_some());
@@ -91,6 +103,7 @@ impl Step<'_> {
                 // Between our look and our turn somebody else's fetch may have ended.
                 if let Lookup::Found(found) = zone.lookup(self.key, &view.request.headers).await
                     && is_fresh(&view, self.cache, &found)
+                    && self.is_enough(&found)
                 {
                     return Ok(answered(hit(&view, self.cache, found)));
                 }
@@ -116,7 +129,9 @@ impl Step<'_> {
     async fn waited(self, at: KeyHash, outcome: Option<Outcome>) -> Result<Taken, Error> {
         let zone = &self.cache.zone;
         match outcome {
-            Some(Outcome::Stream(fill)) if fill.at == at && self.key.admits(&fill.stored) => {
+            Some(Outcome::Stream(fill))
+                if (fill.at == at && self.key.admits(&fill.stored)) || self.extent.takes(&fill) =>
+            {
                 let served = Served {
                     stored: Arc::clone(&fill.stored),
                     source: Source::Fill(Arc::clone(&fill)),
@@ -130,7 +145,9 @@ impl Step<'_> {
                 };
                 Ok(answered(deliver::stored(&self.call.view(), self.cache, served)))
             }
-            Some(Outcome::Freshened(found)) if found.at == at && self.key.admits(&found.stored) => {
+            Some(Outcome::Freshened(found))
+                if found.at == at && self.key.admits(&found.stored) && self.is_enough(&found) =>
+            {
                 let handling = Handling {
                     collapsed: true,
                     forwarded_status: Some(StatusCode::NOT_MODIFIED.as_u16()),
@@ -263,10 +280,12 @@ impl Step<'_> {
         status: CacheStatus,
     ) -> Result<Fetch, Error> {
         let stale = match &self.lookup {
-            Lookup::Found(found) => Some(found.clone()),
-            Lookup::Absent { .. } | Lookup::AskDisk => None,
+            // Its validators would be for the whole.
+            Lookup::Found(found) if self.extent.is_shared() => Some(found.clone()),
+            _ => None,
         };
-        let wish = Wish { at: self.at(), stale, dont_store, status };
+        let extent = self.extent.clone();
+        let wish = Wish { at: self.at(), stale, dont_store, status, extent };
         Fetch::new(self.call, self.cache, self.key, permit, wish)
     }
 
@@ -282,6 +301,10 @@ impl Step<'_> {
             && settings.min_uses > 1
             && self.cache.zone.count_use(self.at()) < settings.min_uses;
         few.then_some(Reason::MinUses)
+    }
+
+    fn is_enough(&self, found: &Found) -> bool {
+        matches!(self.extent, Extent::Slice(_)) || partial::is_enough(&self.call.view(), found)
     }
 
     fn servable_while_updating(&self) -> Option<&Found> {
@@ -308,13 +331,29 @@ impl Step<'_> {
     }
 
     fn handling(&self) -> Handling {
-        why_asked(&self.lookup)
+        why_asked(&self.lookup, &self.extent)
+    }
+}
+
+/// How much there is to fetch, where something is. A part that has not what is asked for is no
+/// answer; it may be the beginning of one.
+pub(super) fn what_to_ask_for(call: &Call<'_>, cache: &Cache, found: Lookup) -> (Lookup, Extent) {
+    match found {
+        Lookup::Found(found) if !partial::is_enough(call, &found) => {
+            let lookup = Lookup::Absent { at: found.at, other_variant: false };
+            let passes = Extent::passes(call, cache);
+            (lookup, if passes { Extent::AsAsked } else { Extent::completing(call, &found) })
+        }
+        lookup if Extent::passes(call, cache) => (lookup, Extent::AsAsked),
+        lookup => (lookup, Extent::Whole),
     }
 }
 
 /// Why there is something to ask the origin for.
-pub(super) fn why_asked(lookup: &Lookup) -> Handling {
+pub(super) fn why_asked(lookup: &Lookup, extent: &Extent) -> Handling {
     let (forwarded, reason) = match lookup {
+        _ if matches!(extent, Extent::AsAsked) => (Forwarded::Request, Reason::RangeOffset),
+        _ if matches!(extent, Extent::RestOf(_)) => (Forwarded::Partial, Reason::Incomplete),
         Lookup::Found(found) if found.stored.no_cache => (Forwarded::Stale, Reason::NoCache),
         Lookup::Found(_) => (Forwarded::Stale, Reason::Expired),
         Lookup::Absent { other_variant: true, .. } => (Forwarded::VaryMiss, Reason::OtherVariant),

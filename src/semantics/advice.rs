@@ -62,6 +62,11 @@ fn fetched(reason: Reason) -> Option<Words> {
             "what is stored under this key is for other values of the request fields that Vary names",
             "",
         ),
+        Reason::Incomplete => ("only a part is stored, and not the one that was asked for", ""),
+        Reason::RangeOffset => (
+            "the range begins at or behind `max_range_offset`, so it is passed on",
+            "raise `max_range_offset`, or fetch in pieces with `slice`",
+        ),
         Reason::Expired => (
             "the stored response is no longer fresh",
             "give it a longer lifetime, or let it be served stale: `use_stale = [\"updating\"]` with `background_update = true`",

@@ -159,7 +159,8 @@ fn age_value(fields: &HeaderMap) -> u64 {
 }
 
 /// Statuses that may be stored without being told how long (RFC 9110 section 15.1), less 206.
-pub const HEURISTIC_STATUSES: [u16; 11] = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];
+pub const HEURISTIC_STATUSES: [u16; 12] =
+    [200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501];
 
 #[cfg(test)]
 mod tests {

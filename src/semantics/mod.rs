@@ -22,6 +22,8 @@ pub mod date;
 pub mod fields;
 pub mod precondition;
 pub mod range;
+pub mod multipart;
+pub mod partial;
 pub mod status;
 pub mod reason;
 pub mod advice;

@@ -27,16 +27,18 @@ pub fn not_modified(request: &HeaderMap, stored: &Stored) -> bool {
     matches!((since, modified), (Some(since), Some(modified)) if modified <= since)
 }
 
-/// Whether a range may be given from what is stored: there is no `If-Range`, or it names exactly
-/// this representation (RFC 9110 section 13.1.5).
-pub fn if_range_holds(request: &HeaderMap, stored: &Stored) -> bool {
+/// Whether a range may be given of a response with these fields: there is no `If-Range`, or it
+/// names exactly this representation (RFC 9110 section 13.1.5).
+pub fn if_range_holds(request: &HeaderMap, response: &HeaderMap) -> bool {
     let Some(condition) = request.get(header::IF_RANGE) else { return true };
     let condition = condition.as_bytes().trim_ascii();
     if condition.ends_with(b"\"") {
         let strong = !condition.starts_with(b"W/");
-        return strong && stored.etag().is_some_and(|etag| etag.as_bytes() == condition);
+        let etag = response.get(header::ETAG);
+        return strong && etag.is_some_and(|etag| etag.as_bytes() == condition);
     }
-    stored.last_modified().is_some_and(|date| date.as_bytes() == condition)
+    let date = response.get(header::LAST_MODIFIED);
+    date.is_some_and(|date| date.as_bytes() == condition)
 }
 
 fn any_is_star(request: &HeaderMap) -> bool {
@@ -104,9 +106,8 @@ mod tests {
             ("if-range: Sun, 06 Nov 1994 08:49:37 GMT", "last-modified: Sun, 06 Nov 1994 08:49:37 GMT", true),
             ("if-range: Sun, 06 Nov 1994 08:49:38 GMT", "last-modified: Sun, 06 Nov 1994 08:49:37 GMT", false),
         ] {
-            let mut stored = stored(10);
-            stored.fields = fields(response);
-            assert_eq!(if_range_holds(&fields(condition), &stored), expected, "{condition}");
+            let found = if_range_holds(&fields(condition), &fields(response));
+            assert_eq!(found, expected, "{condition}");
         }
     }
 

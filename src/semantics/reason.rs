@@ -47,6 +47,8 @@ reasons! {
     Expired = "expired",
     /// Fetched and stored: the entry asks to be validated every time.
     NoCache = "no-cache",
+    /// Fetched and stored: only a part was stored, and not the one that was asked for.
+    Incomplete = "incomplete",
     /// Another request was fetching it already, and this one got what that one fetched.
     Collapsed = "collapsed",
 
@@ -60,6 +62,8 @@ reasons! {
     BypassRule = "bypass-rule",
     /// The request carries a body, which the key does not cover.
     RequestBody = "request-body",
+    /// Passed on: the range begins at or behind `max_range_offset`.
+    RangeOffset = "range-offset",
     /// Waited for another request's fetch as long as `lock_timeout` allows.
     LockTimeout = "lock-timeout",
 
@@ -85,7 +89,7 @@ reasons! {
     XAccelExpires = "x-accel-expires",
     /// Not stored: it was stale when it came, and it has no validator.
     StaleOnArrival = "stale-on-arrival",
-    /// Not stored: a part of something.
+    /// Not stored: a part of something, and none that can be kept.
     Partial = "partial",
     /// Not stored: an answer to a failed precondition or with a status that says nothing of the
     /// resource.

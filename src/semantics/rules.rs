@@ -24,6 +24,8 @@ pub struct Rules {
     pub request_directives: bool,
     /// Compare what `Vary` names by what it means instead of byte by byte (RFC 9111 section 4.1).
     pub normalize_vary: bool,
+    /// Answer ranges only from what came with `Accept-Ranges: bytes` (nginx).
+    pub ranges_need_accept_ranges: bool,
     /// When an entry that is no longer fresh may still be served.
     pub use_stale: UseStale,
     /// Ask the origin with validators for what is no longer fresh, instead of fetching it anew.
@@ -126,6 +128,7 @@ impl Default for Rules {
             targeted: Vec::new(),
             request_directives: false,
             normalize_vary: true,
+            ranges_need_accept_ranges: false,
             valid: Vec::new(),
             heuristic: None,
             ignore: IgnoredFields::default(),

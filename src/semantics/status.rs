@@ -71,6 +71,8 @@ pub enum Forwarded {
     VaryMiss,
     /// What was stored was stale.
     Stale,
+    /// Only a part was stored, and not the one that was asked for.
+    Partial,
 }
 
 impl Forwarded {
@@ -83,6 +85,7 @@ impl Forwarded {
             Self::UriMiss => "uri-miss",
             Self::VaryMiss => "vary-miss",
             Self::Stale => "stale",
+            Self::Partial => "partial",
         }
     }
 }

@@ -12,7 +12,7 @@ use super::freshness::{
 };
 use super::reason::Reason;
 use super::rules::Rules;
-use super::stored::{LifetimeFrom, Stored};
+use super::stored::{LifetimeFrom, Part, Stored};
 use super::vary;
 
 /// The answer.
@@ -36,6 +36,36 @@ pub struct Asked {
 /// Decides whether a response to a GET may be stored, and works out all that a later hit has to
 /// know. `fields` must already be without what concerns one connection only.
 pub fn storable(
+    asked: Asked,
+    status: StatusCode,
+    fields: &HeaderMap,
+    rules: &Rules,
+    times: Times,
+) -> Storable {
+    if status == StatusCode::PARTIAL_CONTENT {
+        return Storable::No(Reason::Partial);
+    }
+    of_any_status(asked, status, fields, rules, times)
+}
+
+/// The same for a 206 that is this part of a representation (RFC 9111 section 3.3).
+pub fn storable_part(
+    asked: Asked,
+    fields: &HeaderMap,
+    rules: &Rules,
+    times: Times,
+    part: Part,
+) -> Storable {
+    match of_any_status(asked, StatusCode::PARTIAL_CONTENT, fields, rules, times) {
+        Storable::Yes(mut stored) => {
+            stored.part = Some(part);
+            Storable::Yes(stored)
+        }
+        no => no,
+    }
+}
+
+fn of_any_status(
     asked: Asked,
     status: StatusCode,
     fields: &HeaderMap,
@@ -82,9 +112,6 @@ fn forbidden(
     cache_control: &CacheControl,
     rules: &Rules,
 ) -> Option<Reason> {
-    if status == StatusCode::PARTIAL_CONTENT {
-        return Some(Reason::Partial);
-    }
     if status.is_informational() || status == StatusCode::NOT_MODIFIED {
         return Some(Reason::Status);
     }

@@ -4,7 +4,7 @@ use http::{HeaderMap, header};
 
 use super::freshness::Times;
 use super::rules::Rules;
-use super::storable::{Asked, Storable, storable};
+use super::storable::{Asked, Storable, storable, storable_part};
 use super::stored::Stored;
 
 /// Makes a request conditional on what is stored, byte for byte as the origin wrote it
@@ -41,7 +41,10 @@ pub fn freshen(
             fields.append(name, value.clone());
         }
     }
-    storable(asked, stored.status, &fields, rules, times)
+    match stored.part {
+        None => storable(asked, stored.status, &fields, rules, times),
+        Some(part) => storable_part(asked, &fields, rules, times, part),
+    }
 }
 
 /// What describes the stored body rather than the response stays as it is.

@@ -60,6 +60,23 @@ async fn no_file_of_the_zone_holds_a_secret_and_a_restart_keeps_the_hits() {
 }
 
 #[tokio::test]
+async fn the_operator_is_told_the_key_without_what_is_secret_in_it() {
+    let origin = Origin::start().await;
+    origin.on("/a", ok("mine").header("cache-control", "private, max-age=100"));
+    let lines = "partition = [\"$http_authorization\"]\nkey = \"$request_uri $cookie_id\"";
+    let proxy = Proxy::cached_with(lines, &origin).await;
+    let headers = [("authorization", TOKEN), ("cookie", "id=cookiesecret")];
+    proxy.send("GET", "/a", &headers).await;
+    let asked = serde_json::json!({ "url": "http://example.com/a", "headers": headers });
+    let (_, told) = proxy.admin_post("/v1/explain", &asked.to_string()).await;
+    assert_eq!(told["now"]["status"], "HIT", "{told}");
+    let key = told["cache"]["key"].as_str().unwrap();
+    let (text, hash) = key.split_once(" partition=").unwrap();
+    assert_eq!((text.len(), hash.len()), ("/a ".len() + 32, 32), "{key}");
+    assert!(!key.contains("secret") && !key.contains("Bearer"), "{key}");
+}
+
+#[tokio::test]
 async fn a_secret_that_cannot_be_kept_costs_what_is_stored_and_no_request() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join(".larder.secret")).unwrap();

@@ -15,6 +15,7 @@ mod vary;
 mod collapse;
 mod validation;
 mod partial;
+mod ranges;
 mod purge;
 mod explain;
 mod directives;

@@ -123,7 +123,9 @@ async fn a_part_is_not_stored_as_the_whole() {
     origin.on("/a", part.header("cache-control", "max-age=9"));
     let proxy = Proxy::cached(&origin).await;
     let response = proxy.get("/a").await;
-    assert_eq!((response.status, response.detail()), (206, "partial".into()));
+    assert_eq!((response.status, response.detail()), (206, "absent".into()));
+    let again = proxy.get("/a").await;
+    assert_eq!((again.cache(), again.detail()), ("MISS".into(), "incomplete".into()));
 }
 
 #[tokio::test]

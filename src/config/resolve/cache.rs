@@ -13,7 +13,7 @@ use crate::config::file;
 use crate::config::read::{At, List, OrOff, Size};
 use crate::config::template::Template;
 use crate::config::words::{Failure, IgnoredField, RequestDirectives, Statuses, ValidTable};
-use crate::semantics::rules::{Heuristic, IgnoredFields, Rules, UseStale, Valid};
+use crate::semantics::rules::{Heuristic, IgnoredFields, Rules, Semantics, UseStale, Valid};
 
 /// How a route caches; `None` without a zone or with `off`.
 pub(super) fn cache(table: Option<&At<file::Cache>>, report: &mut Report) -> Option<Cache> {
@@ -48,6 +48,10 @@ pub(super) fn cache(table: Option<&At<file::Cache>>, report: &mut Report) -> Opt
             normalize_vary: flag(table.normalize_vary.as_ref(), true),
             valid: valid(table.valid.as_ref(), report),
             ignore,
+            ranges_need_accept_ranges: table
+                .semantics
+                .as_ref()
+                .is_some_and(|at| at.value == Semantics::Nginx),
             use_stale: use_stale(table.use_stale.as_ref(), report),
             heuristic: flag(table.heuristic.as_ref(), false).then_some(HEURISTIC),
             revalidate: flag(table.revalidate.as_ref(), true),

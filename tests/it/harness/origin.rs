@@ -47,6 +47,7 @@ pub struct Reply {
     chunked: bool,
     raw: Option<Vec<u8>>,
     hang_up: bool,
+    ranged: bool,
     cut_after: Option<usize>,
     gate: Option<Gate>,
     body_gate: Option<Gate>,
@@ -67,6 +68,7 @@ impl Reply {
             chunked: false,
             raw: None,
             hang_up: false,
+            ranged: false,
             cut_after: None,
             gate: None,
             body_gate: None,
@@ -97,6 +99,40 @@ impl Reply {
     pub fn chunked(mut self) -> Self {
         self.chunked = true;
         self
+    }
+
+    /// Answers a single range with that part, or with 416, and its own `etag` with 304.
+    pub fn ranged(mut self) -> Self {
+        self.ranged = true;
+        self
+    }
+
+    fn to(mut self, seen: &Seen) -> Self {
+        if !self.ranged {
+            return self;
+        }
+        let etag = self.headers.iter().find(|(name, _)| name == "etag").map(|(_, etag)| etag);
+        if etag.is_some_and(|etag| *etag == seen.header("if-none-match")) {
+            self.status = 304;
+            return self;
+        }
+        let asked = seen.header("range");
+        let Some((first, last)) =
+            asked.strip_prefix("bytes=").and_then(|range| range.split_once('-'))
+        else {
+            return self;
+        };
+        let length = self.body.len();
+        let first: usize = first.parse().expect("a first byte");
+        let end = last.parse::<usize>().map_or(length, |last| (last + 1).min(length));
+        if first >= length {
+            self.status = 416;
+            self.body = Vec::new();
+            return self.header("content-range", &format!("bytes */{length}"));
+        }
+        self.status = 206;
+        self.body = self.body[first..end].to_vec();
+        self.header("content-range", &format!("bytes {first}-{}/{length}", end - 1))
     }
 
     /// Closes the connection after so many bytes of the body.
@@ -209,7 +245,7 @@ impl Origin {
     async fn serve(&self, mut stream: TcpStream) {
         let mut buffer = Vec::new();
         while let Some(seen) = read_request(&mut stream, &mut buffer).await {
-            let reply = self.reply_to(seen.clone());
+            let reply = self.reply_to(seen.clone()).to(&seen);
             let is_head = seen.method == "HEAD";
             if !answer(&mut stream, &reply, is_head).await {
                 return;

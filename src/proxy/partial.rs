@@ -1,0 +1,197 @@
+//! How much of a stored response a client gets: all of it, one part, several. (RFC 9110 section 14)
+
+use std::ops::Range;
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+
+use super::call::Call;
+use super::deliver::{Source, insert_length};
+use super::route::Cache;
+use crate::body::Body;
+use crate::cache::lookup::Found;
+use crate::semantics::directives::members;
+use crate::semantics::multipart::Multipart;
+use crate::semantics::range::Wanted;
+use crate::semantics::stored::Stored;
+use crate::semantics::{partial, precondition, range};
+use crate::store;
+
+/// Gives the response its body, as far as the client wants it; the head says which part it is.
+pub(super) fn as_wanted(
+    call: &Call<'_>,
+    cache: &Cache,
+    response: &mut Response<Body>,
+    (stored, source): (&Stored, &Source),
+) {
+    match wanted(call, cache, stored, source) {
+        Wanted::Whole => whole(call, response, source),
+        Wanted::Part(part) => one(response, (stored, source), part),
+        Wanted::Several(parts) => several(response, (stored, source), &parts),
+        Wanted::Unsatisfiable => unsatisfiable(response, source),
+    }
+}
+
+/// Cuts the one range that the client wants out of a whole response that is passed on, where the
+/// operator forces ranges.
+pub(super) fn cut_if_forced(call: &Call<'_>, response: &mut Response<Body>) {
+    if call.cache().is_ok_and(|cache| cache.settings.force_ranges) {
+        cut_passed(call, response);
+    }
+}
+
+/// Cuts the one range that the client wants out of a whole response that is passed on. What comes
+/// is of use once only, so several ranges get the whole.
+pub(super) fn cut_passed(call: &Call<'_>, response: &mut Response<Body>) {
+    let Some(length) = http_body::Body::size_hint(response.body()).exact() else { return };
+    if response.status() == StatusCode::OK {
+        let wanted = wanted_of_whole(call, response.headers(), length);
+        cut(response, length, wanted);
+    }
+}
+
+/// What the client wants of a whole of this length, if it is still what its condition names.
+pub(super) fn wanted_of_whole(call: &Call<'_>, fields: &HeaderMap, length: u64) -> Wanted {
+    match asked(call) {
+        Some(value) if precondition::if_range_holds(&call.request.headers, fields) => {
+            range::wanted(value.as_bytes(), length)
+        }
+        _ => Wanted::Whole,
+    }
+}
+
+/// Makes a whole response of this length the range that is wanted of it.
+fn cut(response: &mut Response<Body>, length: u64, wanted: Wanted) {
+    match wanted {
+        Wanted::Whole | Wanted::Several(_) => {}
+        Wanted::Part(part) => {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let content = format!("bytes {}-{}/{length}", part.start, part.end - 1);
+            insert_content_range(response.headers_mut(), content);
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+            let whole = std::mem::take(response.body_mut());
+            *response.body_mut() = whole.cut(part);
+        }
+        Wanted::Unsatisfiable => {
+            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            insert_content_range(response.headers_mut(), format!("bytes */{length}"));
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+            *response.body_mut() = Body::empty();
+        }
+    }
+}
+
+/// Whether what was found has what the client asks for: the whole does, a stored part only for a
+/// range within it.
+pub(super) fn is_enough(call: &Call<'_>, found: &Found) -> bool {
+    found.stored.part.is_none()
+        || wanted_of_part(call, &found.stored, length(&found.body)).is_some()
+}
+
+/// Bytes of a body at rest.
+pub(super) fn length(body: &store::Body) -> u64 {
+    match body {
+        store::Body::Memory(bytes) => bytes.len() as u64,
+        store::Body::Disk(body) => body.len(),
+    }
+}
+
+fn wanted(call: &Call<'_>, cache: &Cache, stored: &Stored, source: &Source) -> Wanted {
+    let (Some(_), Some(length)) = (asked(call), source.length()) else { return Wanted::Whole };
+    if stored.part.is_some() {
+        // A part that was just fetched and is not what was asked for is passed on as it came.
+        return wanted_of_part(call, stored, length).map_or(Wanted::Whole, Wanted::Part);
+    }
+    if stored.status != StatusCode::OK || !may_cut(cache, &stored.fields) {
+        return Wanted::Whole;
+    }
+    match wanted_of_whole(call, &stored.fields, length) {
+        Wanted::Several(parts) if !can_give(source, &parts) => Wanted::Whole,
+        wanted => wanted,
+    }
+}
+
+/// The part of a stored part, counted from its own first byte.
+fn wanted_of_part(call: &Call<'_>, stored: &Stored, length: u64) -> Option<Range<u64>> {
+    let value = asked(call)?;
+    let holds = precondition::if_range_holds(&call.request.headers, &stored.fields);
+    holds.then(|| partial::within(value.as_bytes(), stored, length))?
+}
+
+/// The client's `Range`. Only a GET has one (RFC 9110 section 14.2), and only one line of it.
+pub(super) fn asked<'a>(call: &Call<'a>) -> Option<&'a HeaderValue> {
+    let value = call.request.headers.get(header::RANGE)?;
+    let lines = call.request.headers.get_all(header::RANGE).iter().count();
+    (call.request.method == Method::GET && lines == 1).then_some(value)
+}
+
+/// Whether the operator lets us cut what came with these fields.
+fn may_cut(cache: &Cache, fields: &HeaderMap) -> bool {
+    let settings = &cache.settings;
+    let bytes = |line: &HeaderValue| {
+        members(line.as_bytes()).any(|unit| unit.eq_ignore_ascii_case(b"bytes"))
+    };
+    !settings.rules.ranges_need_accept_ranges
+        || settings.force_ranges
+        || fields.get_all(header::ACCEPT_RANGES).iter().any(bytes)
+}
+
+/// What is on its way is held for its slowest follower: one that jumps back would have to wait for
+/// itself.
+fn can_give(source: &Source, parts: &[Range<u64>]) -> bool {
+    matches!(source, Source::Rest(_)) || parts.is_sorted_by_key(|part| part.start)
+}
+
+fn whole(call: &Call<'_>, response: &mut Response<Body>, source: &Source) {
+    let length = source.length();
+    if call.request.method == Method::HEAD {
+        insert_length(response.headers_mut(), length);
+    } else {
+        *response.body_mut() = source.body(0..length.unwrap_or(u64::MAX));
+    }
+}
+
+fn one(response: &mut Response<Body>, (stored, source): (&Stored, &Source), part: Range<u64>) {
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let (offset, total) = match stored.part {
+        None => (0, source.length()),
+        Some(place) => (place.first, place.total),
+    };
+    let (first, last) = (part.start + offset, part.end + offset - 1);
+    let total = total.map_or_else(|| "*".to_owned(), |total| total.to_string());
+    insert_content_range(response.headers_mut(), format!("bytes {first}-{last}/{total}"));
+    *response.body_mut() = source.body(part);
+}
+
+fn several(
+    response: &mut Response<Body>,
+    (stored, source): (&Stored, &Source),
+    ranges: &[Range<u64>],
+) {
+    let content_type = stored.fields.get(header::CONTENT_TYPE);
+    let boundary = fastrand::u128(..);
+    let total = source.length().unwrap_or(0);
+    let Some(multipart) = Multipart::new(ranges, total, content_type, boundary) else { return };
+    let mut parts = Vec::with_capacity(ranges.len() * 2 + 1);
+    for (head, range) in multipart.heads.into_iter().zip(ranges) {
+        parts.push(Body::full(head));
+        parts.push(source.body(range.clone()));
+    }
+    parts.push(Body::full(multipart.end));
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, multipart.content_type);
+    fields.remove(header::CONTENT_RANGE);
+    *response.body_mut() = Body::join(parts, multipart.length);
+}
+
+fn unsatisfiable(response: &mut Response<Body>, source: &Source) {
+    *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+    let content = format!("bytes */{}", source.length().unwrap_or(0));
+    insert_content_range(response.headers_mut(), content);
+}
+
+pub(super) fn insert_content_range(fields: &mut HeaderMap, content: String) {
+    if let Ok(content) = HeaderValue::try_from(content) {
+        fields.insert(header::CONTENT_RANGE, content);
+    }
+}
