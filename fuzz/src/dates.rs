@@ -25,7 +25,8 @@ pub fn check(data: &[u8]) {
         return;
     };
     assert!(is_of_a_form(text), "{}", text.escape_ascii());
-    assert_eq!(read.0 % 1000, 0, "whole seconds");
+    // The clock ends in the middle of a second.
+    assert!(read.0 % 1000 == 0 || read == Timestamp(u64::MAX), "{read:?}");
     let again = parse_http_date(http_date(read).to_string().as_bytes(), Timestamp(0));
     assert!(again == Some(read) || read > LAST, "{read:?} reads back as {again:?}");
     as_httpdate_reads_it(text, read);
