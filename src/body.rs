@@ -353,3 +353,52 @@ impl std::error::Error for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of a body, and whether it ended well.
+    async fn read(mut body: Body) -> (String, bool) {
+        let mut text = String::new();
+        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+        {
+            match frame {
+                Ok(frame) => {
+                    text.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap())
+                }
+                Err(_) => return (text, false),
+            }
+        }
+        (text, true)
+    }
+
+    fn parts() -> Vec<Body> {
+        ["ab", "", "cde", "f"].map(Body::full).into()
+    }
+
+    #[tokio::test]
+    async fn bodies_are_joined_and_must_be_as_long_as_they_are_said_to_be() {
+        let joined = Body::join(parts(), 6);
+        assert_eq!(joined.size_hint().exact(), Some(6));
+        assert_eq!(read(joined).await, ("abcdef".to_owned(), true));
+        assert_eq!(read(Body::join(parts(), 7)).await, ("abcdef".to_owned(), false));
+        assert_eq!(read(Body::join(parts(), 4)).await, ("ab".to_owned(), false));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_cut_and_must_reach_as_far() {
+        for (range, expected) in [
+            (0..6, ("abcdef", true)),
+            (1..4, ("bcd", true)),
+            (2..3, ("c", true)),
+            (5..6, ("f", true)),
+            (3..3, ("", true)),
+            (4..8, ("ef", false)),
+        ] {
+            let (text, complete) = expected;
+            let found = read(Body::join(parts(), 6).cut(range.clone())).await;
+            assert_eq!(found, (text.to_owned(), complete), "{range:?}");
+        }
+    }
+}

@@ -1,16 +1,22 @@
 //! Arguments -> command; does nothing itself.
 
+mod examples;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
+use clap::{ArgAction, ArgGroup, Args, CommandFactory as _, Parser, Subcommand};
 use http::Uri;
 use http::uri::Authority;
 
 use crate::config::{AdminAddress, units};
+use examples::{
+    CHECK_EXAMPLES, DEMO_EXAMPLES, EXAMPLES, EXPLAIN_EXAMPLES, PURGE_EXAMPLES, SERVE_EXAMPLES,
+    STATS_EXAMPLES,
+};
 
 /// What the operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +29,7 @@ pub enum Command {
     Demo(Demo),
     /// Show the counters of a running server.
     Stats(Stats),
-    /// Remove a URL from a running server.
+    /// Remove what a running server has stored.
     Purge(Purge),
     /// Say what a running server would do with a request, and why.
     Explain(Explain),
@@ -104,9 +110,28 @@ pub struct Stats {
 
 /// What to remove, and from which server.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[command(group(ArgGroup::new("what").required(true).args(["url", "prefix", "tags", "all"])))]
 pub struct Purge {
-    /// The URL as clients ask for it, with scheme and host
-    pub url: String,
+    /// The URL as clients ask for it, with scheme and host: all its variants
+    pub url: Option<String>,
+    /// Everything whose URL begins like this
+    #[arg(long, value_name = "URL")]
+    pub prefix: Option<String>,
+    /// Everything that carries this tag; may be given several times
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// Everything in the zone
+    #[arg(long)]
+    pub all: bool,
+    /// The zone for `--tag` and `--all`; needed only where there are several
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["url", "prefix"])]
+    pub zone: Option<String>,
+    /// Make it stale instead: it is validated, or served where stale responses are
+    #[arg(long)]
+    pub soft: bool,
+    /// Only list what would go
+    #[arg(long)]
+    pub dry_run: bool,
     /// The server's operator listener: a loopback address or `unix:PATH`
     #[arg(long, value_name = "ADDR", default_value = ADMIN_DEFAULT, value_parser = admin)]
     pub admin: AdminAddress,
@@ -207,7 +232,7 @@ enum WrittenCommand {
     /// Show what a running server did: hits, misses, sizes, peers
     #[command(after_help = STATS_EXAMPLES)]
     Stats(Stats),
-    /// Remove what a running server has stored for a URL
+    /// Remove what a running server has stored: a URL, a prefix, a tag, or all
     #[command(after_help = PURGE_EXAMPLES)]
     Purge(Purge),
     /// Say what a running server would do with a request, and why
@@ -335,51 +360,6 @@ const CONFIG_VARIABLE: &str = "LARDER_CONFIG";
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 const ADMIN_DEFAULT: &str = "127.0.0.1:9145";
 
-const EXAMPLES: &str = "\
-Examples:
-  larder demo                                 see it work
-  larder serve --to http://127.0.0.1:3000     put it in front of a server
-  larder serve -c /etc/larder/config.toml     as a configuration says
-  larder -t -c /etc/larder/config.toml        check a configuration (as nginx -t)
-
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 the server is not running";
-
-const SERVE_EXAMPLES: &str = "\
-Examples:
-  larder serve --to http://127.0.0.1:3000
-  larder serve --to http://127.0.0.1:3000 --listen 0.0.0.0:80 --cache-dir /var/cache/larder
-  larder serve --to http://127.0.0.1:3000 --valid 10m     for an API that says nothing of caching
-  larder serve --to http://127.0.0.1:3000 --cache-dir none --admin unix:/run/larder.sock
-  larder serve -c /etc/larder/config.toml";
-
-const CHECK_EXAMPLES: &str = "\
-Examples:
-  larder check -c /etc/larder/config.toml
-  larder check -q -c larder.toml && systemctl reload larder";
-
-const DEMO_EXAMPLES: &str = "\
-Examples:
-  larder demo
-  larder demo --listen 127.0.0.1:0 --admin none";
-
-const STATS_EXAMPLES: &str = "\
-Examples:
-  larder stats
-  larder stats --admin unix:/run/larder.sock
-  larder stats --json | jq .zones.main.hit_ratio";
-
-const PURGE_EXAMPLES: &str = "\
-Examples:
-  larder purge http://127.0.0.1:8080/api/products
-  larder purge 'https://www.example.com/search?q=jam' --admin unix:/run/larder.sock";
-
-const EXPLAIN_EXAMPLES: &str = "\
-Examples:
-  larder explain http://127.0.0.1:8080/api/products
-  larder explain http://127.0.0.1:8080/api/greeting -H 'Accept-Language: fr'
-  larder explain http://127.0.0.1:8080/api/orders --method POST
-  larder explain http://127.0.0.1:8080/api/products --json | jq .now";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -458,6 +438,10 @@ mod tests {
             "serve --to http://a --admin unix:",
             "stats --admin none",
             "purge",
+            "purge --soft",
+            "purge http://a/ --all",
+            "purge --prefix http://a/ --tag b",
+            "purge http://a/ --zone b",
             "explain",
             "explain http://a/ -H nothing",
         ] {

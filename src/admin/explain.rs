@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, Method, Request, header, request};
 use serde::{Deserialize, Serialize};
 
-use super::routes::check_url;
+use super::purge::check_url;
 
 /// What `/v1/explain` is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,8 +117,6 @@ pub struct NotStored {
     pub why: String,
     /// The response field that said so.
     pub said: Option<String>,
-    /// The smallest change that would let it be stored.
-    pub change: Option<String>,
 }
 
 /// What would happen now.

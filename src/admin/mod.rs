@@ -4,6 +4,7 @@
 
 pub mod server;
 pub mod routes;
+pub mod purge;
 pub mod stats;
 pub mod explain;
 pub mod client;
@@ -11,7 +12,7 @@ pub mod client;
 use std::fmt;
 use std::future::Future;
 
-use http::Uri;
+use crate::cache::purge::{Purged, Wanted};
 
 /// What the operator's listener asks of the process.
 pub trait Source: Send + Sync + 'static {
@@ -25,13 +26,12 @@ pub trait Source: Send + Sync + 'static {
     /// Why not, for example `draining`; sent to whoever asks.
     fn ready(&self) -> Result<(), String>;
 
-    /// Removes what is stored for `url`, which has a scheme and a host, and returns how many
-    /// responses that were: all variants, in all tiers.
+    /// Purges in all tiers, or says what would go.
     ///
     /// # Errors
     ///
-    /// Nothing was removed, or not all.
-    fn purge(&self, url: &Uri) -> impl Future<Output = Result<u64, PurgeError>> + Send;
+    /// Nothing was purged, or not all.
+    fn purge(&self, wanted: &Wanted) -> impl Future<Output = Result<Purged, PurgeError>> + Send;
 
     /// Says what `request`, which has a `Host`, would get now and why; does nothing else.
     ///
@@ -47,7 +47,7 @@ pub trait Source: Send + Sync + 'static {
 /// Why a purge was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PurgeError {
-    /// The URL is none that can be stored here, and why; the operator asks for another one.
+    /// It is nothing that can be stored here, and why; the operator asks for something else.
     Refused(String),
     /// The store failed; the operator may try again.
     Failed(String),

@@ -9,13 +9,14 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::admin::explain::Question;
+use crate::admin::purge::{Purge, Purged};
 use crate::admin::{PurgeError, Source};
 use crate::body::{self, Body};
 
@@ -50,21 +51,6 @@ fn ready<S: Source>(source: &S) -> Response<Body> {
             reply(StatusCode::SERVICE_UNAVAILABLE, &answer)
         }
     }
-}
-
-/// What `/v1/purge` is sent.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Purge {
-    /// Absolute, with the scheme and host that a client would use.
-    pub url: String,
-}
-
-/// What `/v1/purge` answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Purged {
-    /// Responses that were removed.
-    pub purged: u64,
 }
 
 /// The answer to what could not be done.
@@ -118,36 +104,18 @@ async fn purge<S: Source>(source: &S, request: Request<Incoming>) -> Response<Bo
         Ok(text) => text,
         Err(refusal) => return refusal,
     };
-    let url = match purge_url(&text) {
-        Ok(url) => url,
+    let wanted = match Purge::read(&text) {
+        Ok(wanted) => wanted,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error),
     };
-    match source.purge(&url).await {
-        Ok(0) => reply(StatusCode::NOT_FOUND, &Purged { purged: 0 }),
-        Ok(purged) => reply(StatusCode::OK, &Purged { purged }),
+    match source.purge(&wanted).await {
+        Ok(purged) if purged.responses == Some(0) => {
+            reply(StatusCode::NOT_FOUND, &Purged::from(purged))
+        }
+        Ok(purged) => reply(StatusCode::OK, &Purged::from(purged)),
         Err(PurgeError::Refused(error)) => problem(StatusCode::BAD_REQUEST, &error),
         Err(PurgeError::Failed(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),
     }
-}
-
-fn purge_url(text: &[u8]) -> Result<Uri, String> {
-    let Purge { url } = serde_json::from_slice(text)
-        .map_err(|error| format!("expected `{{\"url\": \"http://host/path\"}}`: {error}"))?;
-    check_url(&url)
-}
-
-/// Reads a URL that a stored response can have.
-///
-/// # Errors
-///
-/// What is wrong with it, for whoever wrote it.
-pub fn check_url(url: &str) -> Result<Uri, String> {
-    let uri: Uri = url.parse().map_err(|error| format!("`{url}` is no URL: {error}"))?;
-    let known = matches!(uri.scheme_str(), Some("http" | "https"));
-    if !known || uri.host().is_none_or(str::is_empty) {
-        return Err(format!("`{url}` is no absolute URL, such as `http://host/path`"));
-    }
-    Ok(uri)
 }
 
 /// Reads all bytes of `body`, which has its own limits.
@@ -219,24 +187,6 @@ mod tests {
         }
         for host in ["", "a.example", "localhost.a.example", "192.0.2.1:80", "127.0.0.1.nip.io"] {
             assert!(!is_local(host), "{host}");
-        }
-    }
-
-    #[test]
-    fn urls_are_absolute() {
-        for url in ["http://a.example/x?y", "https://a.example", "http://[::1]:80/"] {
-            assert!(check_url(url).is_ok(), "{url}");
-        }
-        for url in [
-            "",
-            "/x",
-            "a.example/x",
-            "a.example:80",
-            "ftp://a.example/",
-            "http:///x",
-            "http://a b/",
-        ] {
-            assert!(check_url(url).is_err(), "{url}");
         }
     }
 }

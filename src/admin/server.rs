@@ -216,7 +216,6 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    use http::Uri;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
 
@@ -225,6 +224,7 @@ mod tests {
     use crate::admin::client::{self, Error};
     use crate::admin::explain::Explanation;
     use crate::admin::{PurgeError, stats};
+    use crate::cache::purge::{Purged, Wanted, What};
 
     struct Fake {
         ready: Result<(), String>,
@@ -240,12 +240,15 @@ mod tests {
             self.ready.clone()
         }
 
-        async fn purge(&self, url: &Uri) -> Result<u64, PurgeError> {
+        async fn purge(&self, wanted: &Wanted) -> Result<Purged, PurgeError> {
+            let What::Url(url) = &wanted.what else { return Ok(Purged::default()) };
+            let purged =
+                |count| Purged { scope: "url", responses: Some(count), ..Purged::default() };
             match url.path() {
-                "/two" => Ok(2),
+                "/two" => Ok(purged(2)),
                 "/refused" => Err(PurgeError::Refused("no site".to_owned())),
                 "/failed" => Err(PurgeError::Failed("no disk".to_owned())),
-                _ => Ok(0),
+                _ => Ok(purged(0)),
             }
         }
 

@@ -108,6 +108,8 @@ pub struct Zone {
     pub upstream_requests_saved: u64,
     /// Exchanges by reason; those that are zero are left out.
     pub reasons: BTreeMap<String, u64>,
+    /// Purges since the start.
+    pub purges: Purges,
     /// The memory tier, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
@@ -138,6 +140,24 @@ pub struct Fetched {
     pub responses_written: u64,
     /// The bytes that were stored.
     pub bytes_written: u64,
+}
+
+/// Purges of a zone, by what they were about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Purges {
+    /// Of one URL, those for the sake of unsafe methods included.
+    pub url: u64,
+    /// Of all URLs that begin alike.
+    pub prefix: u64,
+    /// Of what carries a tag.
+    pub tag: u64,
+    /// Of the whole zone.
+    pub all: u64,
+    /// Times that there were too many to tell apart, and all from before the newer half was purged.
+    pub compacted: u64,
+    /// Those that did not reach the disk: a restart would have undone them.
+    pub not_durable: u64,
 }
 
 /// A zone's memory tier.
@@ -333,6 +353,7 @@ mod tests {
                 "expired": fetched, "bypass": fetched,
                 "hit_ratio": 0.75, "upstream_requests": 1, "upstream_requests_saved": 3,
                 "reasons": { "fresh": 3, "absent": 1 },
+                "purges": { "url": 0, "prefix": 0, "tag": 0, "all": 0, "compacted": 0, "not_durable": 0 },
                 "memory": { "entries": 1, "bytes": 12, "max_bytes": 64 },
             })
         );

@@ -10,17 +10,12 @@ use crate::semantics::stored::LifetimeFrom;
 /// The document.
 pub(super) fn document(facts: Facts) -> Explanation {
     let told = advice(facts.now.reason);
-    let not_stored = facts.cached.as_ref().and_then(|cached| cached.refusal.as_ref());
     let now = explain::Outcome {
         status: facts.now.status.map(|status| status.word().to_owned()),
         asks_origin: facts.now.asks_origin,
         reason: facts.now.reason.name().to_owned(),
         why: told.why.to_owned(),
-        // What kept the last answer out is the better thing to change.
-        change: match not_stored {
-            Some(_) => None,
-            None => told.change.map(ToOwned::to_owned),
-        },
+        change: told.change.map(ToOwned::to_owned),
     };
     let at = (facts.line > 0).then(|| format!("{}:{}", facts.file, facts.line));
     Explanation {
@@ -54,7 +49,6 @@ fn cache(cached: &Cached, asked: Timestamp) -> explain::Cache {
                 reason: refusal.reason.name().to_owned(),
                 why: told.why.to_owned(),
                 said: refusal.said.clone(),
-                change: told.change.map(ToOwned::to_owned),
             }
         }),
         hit_for_miss: cached.hit_for_miss,
@@ -73,7 +67,11 @@ fn stored(at: &At, asked: Timestamp) -> explain::Stored {
         received: http_date(stored.received).to_string(),
         age_s: stored.age(asked).as_secs(),
         lifetime_s: stored.lifetime.as_secs(),
-        lifetime_from: rule(stored.lifetime_from).to_owned(),
+        lifetime_from: if stored.no_cache && stored.lifetime.is_zero() {
+            "Cache-Control: no-cache".to_owned()
+        } else {
+            rule(stored.lifetime_from).to_owned()
+        },
         ttl_s: fresh_for.as_secs() as i64 - stale_for.as_secs() as i64,
         stale_while_revalidate_s: stored.stale_while_revalidate.as_secs(),
         stale_if_error_s: stored.stale_if_error.as_secs(),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use http::Uri;
 use http::request::Parts;
 
 use super::explain;
@@ -12,6 +11,7 @@ use crate::admin::explain::Explanation;
 use crate::admin::stats::{self, Stats};
 use crate::admin::{PurgeError, Source};
 use crate::cache::Zone;
+use crate::cache::purge::{Counted, Purged, Wanted};
 use crate::observe::access::LossCounter;
 use crate::observe::metrics::Metrics;
 use crate::proxy::Worker;
@@ -61,6 +61,7 @@ impl Source for OperatorView {
         }
         for (zone, counts) in proxy.zones.iter().zip(&snapshot.zones) {
             let mut counted = stats::Zone::counted(counts);
+            counted.purges = purges(zone.purges());
             add_usage(&mut counted, zone.store.usage(), zone.on_disk);
             stats.zones.insert(zone.name.clone(), counted);
         }
@@ -74,13 +75,22 @@ impl Source for OperatorView {
         if self.draining.load(Ordering::Relaxed) { Err("draining".to_owned()) } else { Ok(()) }
     }
 
-    async fn purge(&self, url: &Uri) -> Result<u64, PurgeError> {
-        self.worker.purge_url(url).await.map_err(PurgeError::Refused)
+    async fn purge(&self, wanted: &Wanted) -> Result<Purged, PurgeError> {
+        let purged = self.worker.purge(wanted).await.map_err(PurgeError::Refused)?;
+        if !wanted.dry_run {
+            tracing::info!(?wanted.what, scope = purged.scope, soft = purged.soft, "purge");
+        }
+        Ok(purged)
     }
 
     async fn explain(&self, request: &Parts) -> Result<Explanation, String> {
         self.worker.explain(request).await.map(explain::document)
     }
+}
+
+fn purges(counted: Counted) -> stats::Purges {
+    let Counted { url, prefix, tag, all, compacted, not_durable } = counted;
+    stats::Purges { url, prefix, tag, all, compacted, not_durable }
 }
 
 fn add_usage(zone: &mut stats::Zone, usage: Usage, on_disk: bool) {

@@ -160,8 +160,14 @@ impl Writer {
     fn rest_in_memory(&self) -> bool {
         let body = self.fill.exact_copy();
         let content = Content::Response(Arc::clone(&self.fill.stored), Body::Memory(body));
-        let entry = Arc::new(Entry { key: self.key.clone(), content });
-        self.permit.unless_purged(|| self.zone.store.put(self.fill.at, entry)).is_some()
+        let entry = Arc::new(Entry::new(self.key.clone(), content));
+        self.may_store()
+            && self.permit.unless_purged(|| self.zone.store.put(self.fill.at, entry)).is_some()
+    }
+
+    /// What was purged meanwhile must not take the place of what somebody fetched since.
+    fn may_store(&self) -> bool {
+        self.zone.may_store(&self.key, &self.fill.stored)
     }
 
     async fn leave_memory_if_too_large(&mut self) {
@@ -207,6 +213,9 @@ impl Writer {
         let Plan::Disk { spool, .. } = std::mem::replace(&mut self.plan, Plan::PassOn) else {
             return false;
         };
+        if !self.may_store() {
+            return false;
+        }
         let committed = tokio::task::spawn_blocking(move || {
             let stored = Stored::clone(&self.fill.stored);
             self.permit.unless_purged(|| spool.commit(stored))

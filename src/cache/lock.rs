@@ -2,6 +2,7 @@
 //! (nginx: proxy_cache_lock, without its polling)
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,9 @@ struct Flight {
     outcome: watch::Sender<Option<Outcome>>,
     /// Set by a purge: what comes of this fetch must not be stored.
     purged: Mutex<bool>,
+    /// Set by a purge that may be about it: nobody joins it any more. Changes under the lock of
+    /// the flights.
+    parted: AtomicBool,
 }
 
 impl Flights {
@@ -90,7 +94,11 @@ impl Flights {
             return Turn::Wait(Waiter { begun, outcome });
         }
         let flight = Flight::new(primary, now);
-        flying.by_place.insert(at, Arc::clone(&flight));
+        if let Some(older) = flying.by_place.insert(at, Arc::clone(&flight)) {
+            // A purge has to reach it all the same.
+            older.parted.store(true, Ordering::Relaxed);
+            flying.beside.push(older);
+        }
         Turn::Fetch(Permit { flights: Arc::clone(self), flight, places: vec![at] })
     }
 
@@ -108,6 +116,7 @@ impl Flights {
         let mut forget = |flight: &Arc<Flight>| {
             let keep = flight.primary != primary && flight.stored_under.get() != Some(&primary);
             if !keep {
+                flight.parted.store(true, Ordering::Relaxed);
                 forgotten.push(Arc::clone(flight));
             }
             keep
@@ -121,6 +130,18 @@ impl Flights {
         }
     }
 
+    /// Lets nobody join what is under way: who asks from now on fetches anew. Those who wait
+    /// already get what they wait for.
+    pub fn part(&self) {
+        let mut flying = self.flying();
+        let mut parted: Vec<_> = flying.by_place.drain().map(|(_, flight)| flight).collect();
+        // One flight may answer for several places.
+        parted.sort_unstable_by_key(Arc::as_ptr);
+        parted.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        parted.iter().for_each(|flight| flight.parted.store(true, Ordering::Relaxed));
+        flying.beside.append(&mut parted);
+    }
+
     fn flying(&self) -> MutexGuard<'_, Flying> {
         lock(&self.flying)
     }
@@ -129,7 +150,8 @@ impl Flights {
 impl Flight {
     fn new(primary: KeyHash, begun: Instant) -> Arc<Self> {
         let (outcome, purged) = (watch::Sender::new(None), Mutex::new(false));
-        Arc::new(Self { primary, stored_under: OnceLock::new(), begun, outcome, purged })
+        let (stored_under, parted) = (OnceLock::new(), AtomicBool::new(false));
+        Arc::new(Self { primary, stored_under, begun, outcome, purged, parted })
     }
 
     fn is_over_age(&self, now: Instant, age_max: Duration) -> bool {
@@ -142,8 +164,11 @@ impl Permit {
     /// Answers for `at` as well, now that it is known that the response will rest there.
     pub fn also_at(&mut self, at: KeyHash) {
         if !self.places.is_empty() && !self.places.contains(&at) {
-            self.flights.flying().by_place.entry(at).or_insert_with(|| Arc::clone(&self.flight));
-            self.places.push(at);
+            let mut flying = self.flights.flying();
+            if !self.flight.parted.load(Ordering::Relaxed) {
+                flying.by_place.entry(at).or_insert_with(|| Arc::clone(&self.flight));
+                self.places.push(at);
+            }
         }
     }
 
@@ -175,7 +200,7 @@ impl Drop for Permit {
                 flying.by_place.remove(at);
             }
         }
-        if self.places.is_empty() {
+        if self.places.is_empty() || self.flight.parted.load(Ordering::Relaxed) {
             flying.beside.retain(|flight| !Arc::ptr_eq(flight, &self.flight));
         }
         drop(flying);
@@ -279,6 +304,37 @@ mod tests {
         flights.purge(KEY);
         assert!(beside.unless_purged(|| ()).is_none());
         assert!(other.unless_purged(|| ()).is_some());
+    }
+
+    #[test]
+    fn a_purge_reaches_a_fetch_that_was_overtaken() {
+        let flights = Arc::new(Flights::default());
+        let older = fetch(join(&flights));
+        let newer = fetch(flights.join(KEY, KEY, now(), Duration::ZERO));
+        flights.purge(KEY);
+        assert!(older.unless_purged(|| ()).is_none());
+        assert!(newer.unless_purged(|| ()).is_none());
+        drop((older, newer));
+        assert!(flights.flying().beside.is_empty());
+    }
+
+    #[test]
+    fn who_comes_after_a_parting_fetches_anew_and_a_purge_reaches_both() {
+        let flights = Arc::new(Flights::default());
+        let mut old = fetch(flights.join(KEY, KEY, now(), Duration::MAX));
+        old.also_at(KeyHash(2));
+        flights.part();
+        old.also_at(KeyHash(3));
+        fetch(flights.join(KEY, KeyHash(3), now(), Duration::MAX));
+        let new = fetch(flights.join(KEY, KEY, now(), Duration::MAX));
+        fetch(flights.join(KEY, KeyHash(2), now(), Duration::MAX));
+        wait(flights.join(KEY, KEY, now(), Duration::MAX));
+        assert!(old.unless_purged(|| ()).is_some());
+        flights.purge(KEY);
+        assert!(old.unless_purged(|| ()).is_none());
+        assert!(new.unless_purged(|| ()).is_none());
+        drop(old);
+        assert!(flights.flying().beside.is_empty());
     }
 
     #[test]

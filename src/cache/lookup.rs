@@ -1,10 +1,12 @@
 //! Finding what is stored: by key, then by variant. (RFC 9111 sections 4 and 4.1)
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use http::HeaderMap;
 
 use super::Zone;
+use super::log::Verdict;
 use super::queries::Rule;
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
@@ -75,14 +77,16 @@ impl Zone {
             return self.unknown(key.hash, false);
         };
         let variants = match &entry.content {
-            Content::Response(..) => return found(entry, key.hash, key),
+            Content::Response(..) => {
+                let found = self.unless_purged(entry, key.hash, key);
+                return found.unwrap_or_else(|| self.unknown(key.hash, false));
+            }
             Content::Variants(variants) => variants,
         };
         let at = variants.hash_for(&key.text, request);
-        match self.store.get_memory_at(at, now) {
-            Some(entry) => found(entry, at, key),
-            None => self.unknown(at, true),
-        }
+        let found =
+            self.store.get_memory_at(at, now).and_then(|entry| self.unless_purged(entry, at, key));
+        found.unwrap_or_else(|| self.unknown(at, true))
     }
 
     /// Looks in both tiers. Never answers `AskDisk`.
@@ -91,13 +95,73 @@ impl Zone {
             return Lookup::Absent { at: key.hash, other_variant: false };
         };
         let Content::Variants(variants) = &entry.content else {
-            return found(entry, key.hash, key);
+            return self.found_or_removed(entry, key.hash, key).await;
         };
         let at = variants.hash_for(&key.text, request);
         match self.get(at, &key.text).await {
-            Some(entry) => found(entry, at, key),
+            Some(entry) => self.found_or_removed(entry, at, key).await,
             None => Lookup::Absent { at, other_variant: true },
         }
+    }
+
+    async fn found_or_removed(&self, entry: Arc<Entry>, at: KeyHash, key: &Key) -> Lookup {
+        if let Some(found) = self.unless_purged(entry, at, key) {
+            return found;
+        }
+        let log = Arc::clone(&self.log);
+        let doomed =
+            move |key: &[u8], stored: &Stored| log.judge(key, stored, 0).0 == Verdict::Gone;
+        self.store.remove_if(at, doomed).await;
+        Lookup::Absent { at, other_variant: at != key.hash }
+    }
+
+    /// What an entry says to a lookup, if it was not purged. Where nothing was purged since somebody
+    /// looked last, this is two numbers compared.
+    fn unless_purged(&self, entry: Arc<Entry>, at: KeyHash, key: &Key) -> Option<Lookup> {
+        let Content::Response(stored, _) = &entry.content else {
+            return Some(found(entry, at, key));
+        };
+        let last = self.log.last();
+        if stored.generation == last || entry.checked.load(Ordering::Relaxed) == last {
+            return Some(found(entry, at, key));
+        }
+        self.judged(&entry)
+            .map(|judged| {
+                if !Arc::ptr_eq(&judged, &entry) {
+                    self.store.exchange(at, &entry, Some(Arc::clone(&judged)));
+                }
+                found(judged, at, key)
+            })
+            .or_else(|| {
+                self.store.exchange(at, &entry, None);
+                None
+            })
+    }
+
+    /// What the log makes of an entry: the same, or one that is stale since it was purged, or none.
+    pub(super) fn judged(&self, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
+        let Content::Response(stored, body) = &entry.content else {
+            return Some(Arc::clone(entry));
+        };
+        let (verdict, checked) =
+            self.log.judge(&entry.key, stored, entry.checked.load(Ordering::Relaxed));
+        let judged = match verdict {
+            Verdict::Gone => return None,
+            Verdict::Valid => Arc::clone(entry),
+            Verdict::Stale(since) => {
+                let lifetime = stored.lifetime.min(stored.age(since));
+                let stored = Stored { lifetime, ..Stored::clone(stored) };
+                let content = Content::Response(Arc::new(stored), body.clone());
+                Arc::new(Entry::new(entry.key.clone(), content))
+            }
+        };
+        judged.checked.store(checked, Ordering::Relaxed);
+        Some(judged)
+    }
+
+    /// Whether nothing was purged of what is to be stored under a key since it was asked for.
+    pub fn may_store(&self, key: &[u8], stored: &Stored) -> bool {
+        stored.generation == self.log.last() || self.log.judge(key, stored, 0).0 == Verdict::Valid
     }
 
     /// The list of variants under a key, if its responses vary.
@@ -108,7 +172,7 @@ impl Zone {
         }
     }
 
-    async fn get(&self, at: KeyHash, key: &[u8]) -> Option<Arc<Entry>> {
+    pub(super) async fn get(&self, at: KeyHash, key: &[u8]) -> Option<Arc<Entry>> {
         match self.store.get_memory(at) {
             Some(entry) => Some(entry),
             None if self.store.may_be_on_disk(at) => self.store.get(at, key).await,

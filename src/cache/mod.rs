@@ -9,6 +9,9 @@ pub mod follow;
 pub mod place;
 pub mod slices;
 pub mod purge;
+pub mod log;
+pub mod journal;
+pub mod list;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,7 +19,10 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 
+use journal::Journal;
 use lock::{Flights, Permit, Turn};
+use log::{Log, Scope, Verdict};
+use purge::Counts;
 use queries::Queries;
 
 use crate::clock::Clock;
@@ -39,6 +45,11 @@ pub struct Zone {
     pub queries: Queries,
     clock: Clock,
     flights: Arc<Flights>,
+    /// What was purged.
+    log: Arc<Log>,
+    /// Where that outlasts a restart.
+    journal: Option<Arc<Journal>>,
+    purges: Counts,
     /// One response's place is worked out at a time, per part of the keys.
     placing: Vec<tokio::sync::Mutex<()>>,
     /// Keys whose last answer could not be shared, and until when nobody waits for them.
@@ -67,13 +78,22 @@ pub struct Refusal {
 impl Zone {
     /// Opens a zone. Never fails: one whose folder cannot be used says so and rests in memory.
     pub fn open(config: &config::Zone, clock: Clock) -> Arc<Self> {
+        let store = Tiered::open(config, clock.clone());
+        let (log, journal) = open_log(&config.name, &store, &clock);
+        let judge = Arc::clone(&log);
+        store.doom(Box::new(move |key, stored| {
+            stored.generation != judge.last() && judge.judge(key, stored, 0).0 == Verdict::Gone
+        }));
         Arc::new(Self {
             name: config.name.clone(),
-            store: Tiered::open(config, clock.clone()),
+            store,
             on_disk: config.path.is_some(),
             queries: Queries::new(),
             clock,
             flights: Arc::default(),
+            log,
+            journal,
+            purges: Counts::default(),
             placing: (0..PLACING_STRIPES).map(|_| tokio::sync::Mutex::new(())).collect(),
             hit_for_miss: Cache::new(HIT_FOR_MISS_MAX),
             held_down: Cache::new(HELD_DOWN_MAX),
@@ -151,6 +171,31 @@ impl Zone {
         self.hit_for_miss.invalidate(&at.0);
         self.refusals.invalidate(&at.0);
     }
+}
+
+/// The zone's invalidation log with what earlier servers purged in it.
+fn open_log(name: &str, store: &Tiered, clock: &Clock) -> (Arc<Log>, Option<Arc<Journal>>) {
+    let Some(folder) = store.folder() else {
+        return (Arc::new(Log::new(clock.clone(), Vec::new())), None);
+    };
+    let journal = Journal::new(folder);
+    let read = journal.read();
+    let log = Log::new(clock.clone(), read.records);
+    if let Some(damage) = read.damage {
+        tracing::warn!(
+            zone = name,
+            damage,
+            "the record of purges cannot be trusted, all that is stored counts as purged"
+        );
+        log.add(&[Scope::All], false);
+    }
+    if log.records().iter().any(|record| !record.soft) {
+        store.sweep();
+    }
+    if let Err(error) = journal.write(&log.records()) {
+        tracing::warn!(zone = name, %error, "cannot write the record of purges");
+    }
+    (Arc::new(log), Some(Arc::new(journal)))
 }
 
 /// Long enough to spare a busy uncacheable URL its queue, short enough not to notice when it

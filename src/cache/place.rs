@@ -42,10 +42,8 @@ impl Zone {
         if !variants.hashes.contains(&at) {
             let (variants, dropped) = variants.with(at);
             self.remove_all(dropped.as_slice()).await;
-            let entry = Entry {
-                key: Bytes::copy_from_slice(&key.text),
-                content: Content::Variants(Arc::new(variants)),
-            };
+            let content = Content::Variants(Arc::new(variants));
+            let entry = Entry::new(Bytes::copy_from_slice(&key.text), content);
             permit.unless_purged(|| self.store.put(key.hash, Arc::new(entry)));
         }
         at

@@ -28,7 +28,7 @@ impl Zone {
         let variants = Variants::new(Vec::new(), fastrand::u64(..));
         let nonce = variants.nonce;
         let content = Content::Variants(Arc::new(variants));
-        let entry = Entry { key: Bytes::copy_from_slice(&key.text), content };
+        let entry = Entry::new(Bytes::copy_from_slice(&key.text), content);
         self.store.put(key.hash, Arc::new(entry));
         (nonce, true)
     }

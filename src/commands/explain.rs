@@ -102,9 +102,6 @@ fn describe_not_stored(text: &mut String, not_stored: &NotStored) {
     if let Some(said) = &not_stored.said {
         line(text, "it said", said);
     }
-    if let Some(change) = &not_stored.change {
-        line(text, "to store it", change);
-    }
 }
 
 fn describe_outcome(text: &mut String, now: &Outcome) {
@@ -114,7 +111,7 @@ fn describe_outcome(text: &mut String, now: &Outcome) {
     } else {
         (GREEN, "served from the cache")
     };
-    let _ = writeln!(text, "{BOLD}{:<12}{BOLD:#}{style}{word}{style:#}: {what}", "now");
+    let _ = writeln!(text, "{BOLD}{:<14}{BOLD:#}{style}{word}{style:#}: {what}", "now");
     line(text, "because", &format!("{}  ({})", now.why, now.reason));
     if let Some(change) = &now.change {
         line(text, "to change it", change);
@@ -122,7 +119,7 @@ fn describe_outcome(text: &mut String, now: &Outcome) {
 }
 
 fn line(text: &mut String, label: &str, value: &str) {
-    let _ = writeln!(text, "{BOLD}{label:<12}{BOLD:#}{value}");
+    let _ = writeln!(text, "{BOLD}{label:<14}{BOLD:#}{value}");
 }
 
 const BOLD: Style = Style::new().bold();
@@ -171,15 +168,15 @@ mod tests {
         let explanation = Explanation { cache: Some(cache), now, ..Explanation::default() };
         let text = plain(&explanation);
         for expected in [
-            "request     GET http://a/x\n",
-            "zone        main, semantics rfc9111\n",
-            "stored      200, 5 bytes in memory, since Mon, 21 Sep 2026 14:13:20 GMT\n",
-            "age         70 s of 60 s: stale for 10 s\n",
-            "lifetime    from Cache-Control: max-age\n",
-            "stale       may be served 30 s longer when the origin fails\n",
-            "validator   ETag\n",
-            "now         EXPIRED: the origin is asked\n",
-            "because     it is stale  (expired)\n",
+            "request       GET http://a/x\n",
+            "zone          main, semantics rfc9111\n",
+            "stored        200, 5 bytes in memory, since Mon, 21 Sep 2026 14:13:20 GMT\n",
+            "age           70 s of 60 s: stale for 10 s\n",
+            "lifetime      from Cache-Control: max-age\n",
+            "stale         may be served 30 s longer when the origin fails\n",
+            "validator     ETag\n",
+            "now           EXPIRED: the origin is asked\n",
+            "because       it is stale  (expired)\n",
         ] {
             assert!(text.contains(expected), "{expected}\nin\n{text}");
         }

@@ -1,39 +1,104 @@
-//! `larder purge`: removes what a running server has stored for a URL.
+//! `larder purge`: removes what a running server has stored, or says what it would remove.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use http::StatusCode;
 
 use crate::admin::client;
-use crate::admin::routes::{self, Purged};
-use crate::cli::Purge;
+use crate::admin::purge::{KeyCount, Purge, Purged, WouldPurge};
+use crate::cli;
 use crate::commands::{self, Failure};
 
-/// Asks the server to forget the URL and prints what was removed. That nothing was stored is no
-/// failure: it is gone either way.
+/// Asks the server to forget and prints what was removed. That nothing was stored is no failure:
+/// it is gone either way.
 ///
 /// # Errors
 ///
 /// The server is not running, or refused.
-pub fn run(arguments: &Purge) -> Result<(), Failure> {
-    routes::check_url(&arguments.url).map_err(Failure::new)?;
-    let document = routes::Purge { url: arguments.url.clone() };
-    let document = serde_json::to_vec(&document).map_err(Failure::new)?;
-    let answer = commands::block_on(client::post(&arguments.admin, "/v1/purge", document))??;
-    let line = match (answer.status, serde_json::from_slice(&answer.body)) {
-        (StatusCode::OK | StatusCode::NOT_FOUND, Ok(purged)) => describe(purged, &arguments.url),
+pub fn run(arguments: &cli::Purge) -> Result<(), Failure> {
+    let document = document(arguments);
+    document.clone().wanted().map_err(Failure::new)?;
+    let text = serde_json::to_vec(&document).map_err(Failure::new)?;
+    let answer = commands::block_on(client::post(&arguments.admin, "/v1/purge", text))??;
+    let lines = match (answer.status, serde_json::from_slice(&answer.body)) {
+        (StatusCode::OK | StatusCode::NOT_FOUND, Ok(purged)) => describe(&purged, &document),
         _ => return Err(commands::refusal(&answer)),
     };
-    writeln!(anstream::stdout(), "{line}")?;
+    write!(anstream::stdout(), "{lines}")?;
     Ok(())
 }
 
-fn describe(Purged { purged }: Purged, url: &str) -> String {
-    match purged {
-        0 => format!("nothing was stored for {url}"),
-        1 => format!("purged 1 response for {url}"),
-        _ => format!("purged {purged} responses for {url}"),
+fn document(arguments: &cli::Purge) -> Purge {
+    // A `*` at the end of a path is how `PURGE` asks for a prefix.
+    let prefix = arguments.prefix.as_ref().map(|url| match url.strip_suffix('*') {
+        Some(start) if !url.contains('?') => start.to_owned(),
+        _ => url.clone(),
+    });
+    Purge {
+        url: arguments.url.clone(),
+        prefix,
+        tags: arguments.tags.clone(),
+        all: arguments.all,
+        zone: arguments.zone.clone(),
+        soft: arguments.soft,
+        dry_run: arguments.dry_run,
     }
+}
+
+fn describe(purged: &Purged, asked: &Purge) -> String {
+    let what = match (&asked.url, &asked.prefix) {
+        (Some(url), _) => url.clone(),
+        (None, Some(prefix)) => format!("everything below {prefix}*"),
+        (None, None) if asked.all => "everything".to_owned(),
+        (None, None) => format!("everything tagged {}", asked.tags.join(", ")),
+    };
+    let zones = match &purged.zones[..] {
+        [] => String::new(),
+        [zone] => format!(" in zone {zone}"),
+        zones => format!(" in zones {}", zones.join(", ")),
+    };
+    if let Some(would_purge) = &purged.would_purge {
+        return list(would_purge, &format!("{what}{zones}"));
+    }
+    let done = if purged.soft { "made stale" } else { "purged" };
+    let mut text = match purged.purged {
+        None => format!(
+            "{done}: {what}{zones}, from now on\n\
+             how many responses that were is not counted; `--dry-run` looks\n"
+        ),
+        Some(0) => format!("nothing was stored for {what}\n"),
+        Some(1) => format!("{done} 1 response for {what}\n"),
+        Some(purged) => format!("{done} {purged} responses for {what}\n"),
+    };
+    if purged.durable == Some(false) {
+        text.push_str("the disk failed: a restart of the server would undo this\n");
+    }
+    text
+}
+
+fn list(would_purge: &WouldPurge, what: &str) -> String {
+    let mut text = String::new();
+    for KeyCount { key, responses } in &would_purge.keys {
+        let _ = match responses {
+            1 => writeln!(text, "{key}"),
+            _ => writeln!(text, "{key}  ({responses} variants)"),
+        };
+    }
+    if would_purge.more > 0 {
+        let _ = writeln!(text, "and {} more", would_purge.more);
+    }
+    let at_least = if would_purge.truncated { "at least " } else { "" };
+    let _ = match would_purge.responses {
+        1 => writeln!(text, "{at_least}1 response would go for {what}; nothing was removed"),
+        many => {
+            writeln!(text, "{at_least}{many} responses would go for {what}; nothing was removed")
+        }
+    };
+    if would_purge.truncated {
+        text.push_str("the zone is too large, or was started too recently, to look at all of it\n");
+    }
+    text
 }
 
 #[cfg(test)]
@@ -45,8 +110,17 @@ mod tests {
 
     fn purge(url: &str) -> Failure {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let admin = AdminAddress::Tcp(free);
-        run(&Purge { url: url.to_owned(), admin }).unwrap_err()
+        let arguments = cli::Purge {
+            url: Some(url.to_owned()),
+            prefix: None,
+            tags: Vec::new(),
+            all: false,
+            zone: None,
+            soft: false,
+            dry_run: false,
+            admin: AdminAddress::Tcp(free),
+        };
+        run(&arguments).unwrap_err()
     }
 
     #[test]
@@ -64,10 +138,33 @@ mod tests {
         assert!(failure.problem.unwrap().contains("no absolute URL"));
     }
 
+    #[rustfmt::skip]
     #[test]
-    fn says_how_many() {
-        assert_eq!(describe(Purged { purged: 0 }, "u"), "nothing was stored for u");
-        assert_eq!(describe(Purged { purged: 1 }, "u"), "purged 1 response for u");
-        assert_eq!(describe(Purged { purged: 2 }, "u"), "purged 2 responses for u");
+    fn says_what_happened() {
+        let url = Purge { url: Some("u".to_owned()), ..Purge::default() };
+        let prefix = Purge { prefix: Some("u/".to_owned()), ..Purge::default() };
+        let tags = Purge { tags: vec!["a".to_owned(), "b".to_owned()], ..Purge::default() };
+        let all = Purge { all: true, ..Purge::default() };
+        let counts = "how many responses that were is not counted; `--dry-run` looks\n";
+        let keys = r#""keys":[{"key":"a","responses":1},{"key":"b","responses":3}]"#;
+        //    answer                                   asked    said
+        check(r#"{"purged":0}"#,                       &url,    "nothing was stored for u\n");
+        check(r#"{"purged":1}"#,                       &url,    "purged 1 response for u\n");
+        check(r#"{"purged":2}"#,                       &url,    "purged 2 responses for u\n");
+        check(r#"{"purged":2,"soft":true}"#,           &url,    "made stale 2 responses for u\n");
+        check(r#"{"purged":null,"zones":["z"]}"#,      &prefix, &format!("purged: everything below u/* in zone z, from now on\n{counts}"));
+        check(r#"{"purged":null,"zones":["z"]}"#,      &tags,   &format!("purged: everything tagged a, b in zone z, from now on\n{counts}"));
+        check(r#"{"soft":true,"zones":["y","z"]}"#,    &all,    &format!("made stale: everything in zones y, z, from now on\n{counts}"));
+        check(r#"{"purged":1,"durable":false}"#,       &url,    "purged 1 response for u\nthe disk failed: a restart of the server would undo this\n");
+        check(&format!(r#"{{"would_purge":{{"responses":4,{keys}}}}}"#), &all,
+              "a\nb  (3 variants)\n4 responses would go for everything; nothing was removed\n");
+        check(r#"{"would_purge":{"responses":9,"more":9,"truncated":true}}"#, &all,
+              "and 9 more\nat least 9 responses would go for everything; nothing was removed\n\
+               the zone is too large, or was started too recently, to look at all of it\n");
+    }
+
+    #[track_caller]
+    fn check(answer: &str, asked: &Purge, said: &str) {
+        assert_eq!(describe(&serde_json::from_str(answer).unwrap(), asked), said, "{answer}");
     }
 }

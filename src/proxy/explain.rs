@@ -136,12 +136,19 @@ async fn in_cache(call: &Call<'_>, cache: &Cache) -> (Cached, Outcome) {
     let lookup = zone.lookup(&key, &call.request.headers).await;
     let stored = if let Lookup::Found(found) = &lookup { Some(At::of(found)) } else { None };
     let (lookup, extent) = step::what_to_ask_for(call, cache, lookup);
-    let now = outcome(call, cache, &lookup, &extent);
+    let mut now = outcome(call, cache, &lookup, &extent);
     let at = match &lookup {
         Lookup::Found(found) => found.at,
         Lookup::Absent { at, .. } => *at,
         Lookup::AskDisk => key.hash,
     };
+    let refusal = zone.refusal(at);
+    if let (Lookup::Absent { .. }, Some(refusal)) = (&lookup, &refusal)
+        && now.status == Some(CacheStatus::Miss)
+    {
+        // Why the last answer was not stored explains more than that nothing is.
+        now.reason = refusal.reason;
+    }
     let cached = Cached {
         zone: zone.name.clone(),
         semantics: cache.settings.rules.semantics,
@@ -149,7 +156,7 @@ async fn in_cache(call: &Call<'_>, cache: &Cache) -> (Cached, Outcome) {
         at,
         variants: zone.variants(&key).await,
         stored,
-        refusal: zone.refusal(at),
+        refusal,
         hit_for_miss: zone.is_hit_for_miss(at),
     };
     (cached, now)

@@ -13,7 +13,7 @@ use super::error::{self, Error};
 use super::extent::{self, Extent};
 use super::route::Cache;
 use super::serve::any_is_true;
-use super::{incoming, outgoing};
+use super::{incoming, outgoing, tags};
 use crate::body::Body;
 use crate::cache::Refusal;
 use crate::cache::fill::{Fill, Writer};
@@ -49,6 +49,8 @@ pub(super) struct Fetch {
     /// How much is asked for.
     extent: Extent,
     request: Request<()>,
+    /// The zone's last purge before this began: later ones count for what comes of it.
+    generation: u64,
 }
 
 /// What is known before a fetch begins.
@@ -103,8 +105,21 @@ impl Fetch {
         let mut request = outgoing::request(&call.view())?;
         outgoing::ask_for_all(&mut request, cache.settings.convert_head);
         let (call, cache, key) = (Arc::clone(call), Arc::clone(cache), key.clone());
+        let generation = cache.zone.generation();
         let Wish { at, stale, dont_store, status, extent } = wish;
-        Ok(Self { call, cache, key, permit, at, stale, dont_store, status, extent, request })
+        Ok(Self {
+            call,
+            cache,
+            key,
+            permit,
+            at,
+            stale,
+            dont_store,
+            status,
+            extent,
+            request,
+            generation,
+        })
     }
 
     /// Fetches; ready when it is known what comes. The rest goes on behind.
@@ -168,7 +183,10 @@ impl Fetch {
                 let fetched = self.pass(response, reason).await;
                 tell(report, fetched, upstream);
             }
-            Storable::Yes(stored) => self.store(*stored, response, report, upstream).await,
+            Storable::Yes(stored) => {
+                let stored = self.dated(*stored);
+                self.store(stored, response, report, upstream).await;
+            }
         }
     }
 
@@ -240,10 +258,12 @@ impl Fetch {
         let rules = &self.cache.settings.rules;
         match validation::freshen(&found.stored, not_modified, self.asked(), rules, times) {
             Storable::Yes(stored) if says_the_same(&found.stored.fields, &stored.fields) => {
-                let freshen =
-                    || self.cache.zone.store.freshen(found.at, &found.entry, *stored.clone());
-                let fresh = match self.permit.unless_purged(freshen) {
-                    Some(entry) => Found { entry, stored: Arc::new(*stored), ..found.clone() },
+                let (zone, stored) = (&self.cache.zone, self.dated(*stored));
+                let may_store = zone.may_store(&self.key.text, &stored);
+                let freshen = || zone.store.freshen(found.at, &found.entry, stored.clone());
+                let entry = self.permit.unless_purged(|| may_store.then(freshen)).flatten();
+                let fresh = match entry {
+                    Some(entry) => Found { entry, stored: Arc::new(stored), ..found.clone() },
                     None => found.clone(),
                 };
                 self.permit.settle(Outcome::Freshened(fresh.clone()));
@@ -256,6 +276,12 @@ impl Fetch {
                 Fetched::Freshened(found.clone())
             }
         }
+    }
+
+    /// What is to be stored, with what it can be purged by.
+    fn dated(&self, stored: Stored) -> Stored {
+        let tags = tags::of(&stored.fields, self.call.view().host);
+        Stored { generation: self.generation, tags, ..stored }
     }
 
     /// Passes a response on that is not stored. What it replaces must not be found any more.

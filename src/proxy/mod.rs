@@ -23,6 +23,8 @@ mod call;
 mod facts;
 mod outgoing;
 mod purge;
+mod prefix;
+mod tags;
 mod serve;
 mod step;
 mod fetch;
@@ -44,6 +46,7 @@ use hyper::body::Incoming;
 
 use crate::body::Body;
 use crate::cache;
+use crate::cache::purge::{Purged, Wanted};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::interim::Gap;
@@ -120,12 +123,12 @@ impl Worker {
         record::at_end(self, started, seen, answer)
     }
 
-    /// Removes all variants of a URL, on the operator's word; how many there were.
+    /// Purges on the operator's word.
     ///
     /// # Errors
-    /// Why nothing can be removed, in words for the operator.
-    pub async fn purge_url(self: &Arc<Self>, url: &http::Uri) -> Result<u64, String> {
-        purge::purge_url(self, url).await
+    /// Why nothing can be purged, in words for the operator.
+    pub async fn purge(self: &Arc<Self>, wanted: &Wanted) -> Result<Purged, String> {
+        purge::on_word(self, wanted).await
     }
 
     /// Says what a request would get now, and why, without sending or storing anything.

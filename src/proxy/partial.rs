@@ -98,8 +98,10 @@ pub(super) fn length(body: &store::Body) -> u64 {
 fn wanted(call: &Call<'_>, cache: &Cache, stored: &Stored, source: &Source) -> Wanted {
     let (Some(_), Some(length)) = (asked(call), source.length()) else { return Wanted::Whole };
     if stored.part.is_some() {
-        // A part that was just fetched and is not what was asked for is passed on as it came.
-        return wanted_of_part(call, stored, length).map_or(Wanted::Whole, Wanted::Part);
+        // A part that was just fetched and is not what was asked for is passed on as it came, and
+        // so is all of one: an origin that promises more than it sends is taken at its word.
+        let part = wanted_of_part(call, stored, length).filter(|part| *part != (0..length));
+        return part.map_or(Wanted::Whole, Wanted::Part);
     }
     if stored.status != StatusCode::OK || !may_cut(cache, &stored.fields) {
         return Wanted::Whole;

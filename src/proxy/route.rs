@@ -113,6 +113,22 @@ impl Site {
         site
     }
 
+    /// The routes for which paths that begin with `prefix` may be: the one that it has itself, and
+    /// all below it. Normalised, or the beginning of a normalised path.
+    pub fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Arc<Route>> {
+        let longest = self.prefixes.iter().find(|(path, _)| prefix.starts_with(path.as_str()));
+        let below = self
+            .prefixes
+            .iter()
+            .filter(move |(path, _)| path.starts_with(prefix) && path.len() > prefix.len());
+        let exact = self.exact.iter().filter(move |(path, _)| path.starts_with(prefix));
+        longest
+            .map(|(_, route)| route)
+            .into_iter()
+            .chain(below.map(|(_, r)| r))
+            .chain(exact.map(|(_, r)| r))
+    }
+
     /// The route for a normalised path: the exact one, else the one with the longest prefix.
     pub fn find(&self, path: &str) -> Option<&Arc<Route>> {
         if let Some(route) = self.exact.get(path) {

@@ -28,6 +28,7 @@ use super::serve::{self, Missed};
 use super::stitch::{self, Stitched};
 use crate::body::Body;
 use crate::cache::lookup::{Key, Lookup};
+use crate::cache::purge::SLICE_MARK;
 use crate::semantics::date::Timestamp;
 use crate::semantics::partial::ContentRange;
 use crate::semantics::range::{self, Spec, Wanted};
@@ -239,7 +240,8 @@ impl Slice {
     /// No key that a template gives holds a zero byte, so that none is the same as a slice's.
     fn key(&self, nonce: u64) -> Key {
         let mut text = self.of.text.clone();
-        let range = format!("\0bytes={}-{} {nonce:016x}", self.first, self.last);
+        text.extend_from_slice(SLICE_MARK);
+        let range = format!("{}-{} {nonce:016x}", self.first, self.last);
         text.extend_from_slice(range.as_bytes());
         Key::new(text)
     }

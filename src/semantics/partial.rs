@@ -20,8 +20,16 @@ pub struct ContentRange {
 }
 
 impl ContentRange {
-    /// Reads the field of a response; `None` where there is none, or none that can be believed.
+    /// Reads the field of a response; `None` where there is none, or none that can be believed: a
+    /// body of several parts has none of its own (RFC 9110 section 14.4).
     pub fn of(fields: &HeaderMap) -> Option<Self> {
+        let several = |value: &HeaderValue| {
+            let kind = value.as_bytes().get(..MULTIPART.len());
+            kind.is_some_and(|kind| kind.eq_ignore_ascii_case(MULTIPART))
+        };
+        if fields.get(header::CONTENT_TYPE).is_some_and(several) {
+            return None;
+        }
         let mut lines = fields.get_all(header::CONTENT_RANGE).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
         let (unit, rest) = line.as_bytes().trim_ascii().split_at_checked(6)?;
@@ -142,6 +150,8 @@ fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
+const MULTIPART: &[u8] = b"multipart/byteranges";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +188,14 @@ mod tests {
         check("bytes 0-18446744073709551615/*", None);
         check("lines 4-9/10", None);
         check("", None);
+    }
+
+    #[test]
+    fn a_body_of_several_parts_has_no_place_of_its_own() {
+        let place = ("content-range", "bytes 4-9/10");
+        let kind = ("content-type", "Multipart/Byteranges; boundary=x");
+        assert_eq!(ContentRange::of(&fields(&[place, kind])), None);
+        assert!(ContentRange::of(&fields(&[place, ("content-type", "text/html")])).is_some());
     }
 
     #[track_caller]

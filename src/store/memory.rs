@@ -8,6 +8,7 @@ use std::mem::size_of;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use moka::ops::compute::Op;
 use moka::sync::Cache;
 
 use super::{Body, Content, Entry};
@@ -66,6 +67,26 @@ impl Memory {
     /// Removes an entry; whether there was one.
     pub fn remove(&self, hash: KeyHash) -> bool {
         self.cache.as_ref().is_some_and(|cache| cache.remove(&hash.0).is_some())
+    }
+
+    /// Puts `new` in the place of this very entry, or removes it; not if another is there by now.
+    pub fn exchange(&self, hash: KeyHash, old: &Arc<Entry>, new: Option<Arc<Entry>>) {
+        let Some(cache) = &self.cache else { return };
+        let now_s = now_s(&self.clock);
+        cache.entry(hash.0).and_compute_with(|there| match (there, new) {
+            (Some(there), new) if Arc::ptr_eq(&there.value().entry, old) => match new {
+                Some(entry) => Op::Put(Arc::new(Held { entry, used_s: AtomicU32::new(now_s) })),
+                None => Op::Remove,
+            },
+            _ => Op::Nop,
+        });
+    }
+
+    /// Calls `with` for every entry until it says stop (`false`); whether it never did. For a
+    /// thread that may take its time.
+    pub fn each(&self, with: &mut dyn FnMut(KeyHash, &Arc<Entry>) -> bool) -> bool {
+        let Some(cache) = &self.cache else { return true };
+        cache.iter().all(|(hash, held)| with(KeyHash(*hash), &held.entry))
     }
 
     /// When the entry was last asked for, in seconds; asking does not count.
@@ -165,7 +186,7 @@ mod tests {
         let stored = crate::store::tests::stored_with(http::HeaderMap::new());
         let body = Body::Memory(Bytes::from(vec![0; body_bytes]));
         let content = Content::Response(Arc::new(stored), body);
-        Arc::new(Entry { key: Bytes::from_static(b"key"), content })
+        Arc::new(Entry::new(Bytes::from_static(b"key"), content))
     }
 
     #[test]

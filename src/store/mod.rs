@@ -2,10 +2,12 @@
 
 pub mod memory;
 pub mod tiered;
+pub mod keeper;
 pub mod disk;
 mod secret;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 
@@ -13,15 +15,23 @@ use crate::semantics::stored::Stored;
 use crate::semantics::variants::Variants;
 
 /// What rests under one hash: shared by everybody who reads it, never changed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Entry {
     /// The whole key, compared when it is read from disk.
     pub key: Bytes,
     /// What it is.
     pub content: Content,
+    /// The last sequence of the zone's invalidation log that was found not to cover it; a note of
+    /// readers for each other.
+    pub checked: AtomicU64,
 }
 
 impl Entry {
+    /// An entry that nobody has looked at.
+    pub fn new(key: Bytes, content: Content) -> Self {
+        Self { key, content, checked: AtomicU64::new(0) }
+    }
+
     /// Bytes of its body that are in memory.
     fn body_bytes(&self) -> usize {
         match &self.content {

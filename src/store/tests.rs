@@ -69,7 +69,7 @@ fn response(body: impl Into<Bytes>) -> Arc<Entry> {
     fields.append("set-cookie", "a=1".parse().unwrap());
     fields.append("set-cookie", "b=2".parse().unwrap());
     let content = Content::Response(Arc::new(stored_with(fields)), Body::Memory(body.into()));
-    Arc::new(Entry { key: Bytes::from_static(KEY), content })
+    Arc::new(Entry::new(Bytes::from_static(KEY), content))
 }
 
 fn parts(entry: &Entry) -> (&Stored, Bytes) {
@@ -146,7 +146,7 @@ fn variants_are_found_after_a_restart() {
     let names = vec![HeaderName::from_static("accept"), HeaderName::from_static("x-own")];
     let variants = Variants { names, nonce: 7, hashes: vec![KeyHash(1), KeyHash(2)] };
     let content = Content::Variants(Arc::new(variants.clone()));
-    let zone = filled(folder.path(), &Arc::new(Entry { key: Bytes::from_static(KEY), content }));
+    let zone = filled(folder.path(), &Arc::new(Entry::new(Bytes::from_static(KEY), content)));
     let entry = run(open(&zone).get(hash(), KEY)).unwrap();
     assert!(matches!(&entry.content, Content::Variants(found) if **found == variants));
 }

@@ -6,15 +6,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use tracing::warn;
 
 use super::disk::Disk;
 use super::disk::write::Spool;
-use super::memory::{Memory, now_s};
+use super::keeper::{Doom, Doomed, Keeper, Stop};
+use super::memory::Memory;
 use super::{Body, Content, Entry, secret};
 use crate::clock::Clock;
 use crate::config;
@@ -34,6 +34,7 @@ pub struct Tiered {
     fault: Option<String>,
     put_dropped: AtomicU64,
     stop: Arc<Stop>,
+    doom: Arc<Doom>,
     threads: Vec<JoinHandle<()>>,
     name: String,
     /// The folder, if it can be used.
@@ -93,13 +94,14 @@ impl Tiered {
             }
         };
         let folder = zone.path.clone().filter(|_| disk.is_some());
-        let stop = Arc::<Stop>::default();
+        let (stop, doom) = (Arc::<Stop>::default(), Arc::<Doom>::default());
         let keeper = Keeper {
             memory: Arc::clone(&memory),
             disk: disk.clone(),
             inactive_s: u32::try_from(zone.inactive.as_secs()).unwrap_or(u32::MAX).max(1),
             clock,
             stop: Arc::clone(&stop),
+            doom: Arc::clone(&doom),
         };
         let mut threads = vec![spawn("larder-keeper", move || keeper.run())];
         for disk in disk.iter().flat_map(|disk| [Arc::clone(disk), Arc::clone(disk)]) {
@@ -114,6 +116,7 @@ impl Tiered {
             fault,
             put_dropped: AtomicU64::new(0),
             stop,
+            doom,
             threads: threads.into_iter().flatten().collect(),
             name: zone.name.clone(),
             folder,
@@ -203,7 +206,7 @@ impl Tiered {
     pub fn freshen(&self, hash: KeyHash, entry: &Arc<Entry>, stored: Stored) -> Arc<Entry> {
         let Content::Response(_, body) = &entry.content else { return Arc::clone(entry) };
         let content = Content::Response(Arc::new(stored), body.clone());
-        let new = Arc::new(Entry { key: entry.key.clone(), content });
+        let new = Arc::new(Entry::new(entry.key.clone(), content));
         let in_memory = matches!(body, Body::Memory(bytes) if bytes.len() as u64 <= self.memory_object_bytes_max);
         let to_memory = || {
             if in_memory {
@@ -230,6 +233,61 @@ impl Tiered {
         let job = tokio::task::spawn_blocking(move || disk.remove(&ticket));
         let on_disk = job.await.unwrap_or(false);
         there || was_waiting || on_disk
+    }
+
+    /// Puts `new` in the place of this very entry in memory, or removes it there; not if another
+    /// has taken its place.
+    pub fn exchange(&self, hash: KeyHash, old: &Arc<Entry>, new: Option<Arc<Entry>>) {
+        self.memory.exchange(hash, old, new);
+    }
+
+    /// Removes the file under a hash if `doomed` says so of the response in it, in one blocking
+    /// job. What is on its way to take its place is left alone.
+    pub async fn remove_if(
+        &self,
+        hash: KeyHash,
+        doomed: impl Fn(&[u8], &Stored) -> bool + Send + 'static,
+    ) {
+        let Some(disk) = self.disk.as_ref().filter(|disk| disk.may_have(hash)) else { return };
+        let disk = Arc::clone(disk);
+        let _ = tokio::task::spawn_blocking(move || disk.remove_if(hash, &doomed)).await;
+    }
+
+    /// Says what is to be removed behind; once, before the first `sweep`.
+    pub fn doom(&self, doomed: Doomed) {
+        let _ = self.doom.judge.set(doomed);
+    }
+
+    /// Asks for what is doomed to be removed from both tiers, at leisure.
+    pub fn sweep(&self) {
+        self.doom.wanted.store(true, Ordering::Release);
+    }
+
+    /// Calls `with` for every response until it says stop (`false`), those in memory first;
+    /// blocking. Whether it came to all of them.
+    pub fn each(&self, with: &mut dyn FnMut(KeyHash, &[u8], &Stored) -> bool) -> bool {
+        let complete = self.memory.each(&mut |hash, entry| match &entry.content {
+            Content::Response(stored, _) => with(hash, &entry.key, stored),
+            Content::Variants(_) => true,
+        });
+        let Some(disk) = &self.disk else { return complete };
+        let (mut cursor, mut hashes) = (complete.then_some((0, 0)), Vec::new());
+        while let Some(from) = cursor {
+            cursor = disk.some(from, &mut hashes);
+            for hash in hashes.drain(..) {
+                let in_memory = self.memory.used_s(hash).is_some();
+                let head = if in_memory { None } else { disk.response_head(hash) };
+                if head.is_some_and(|(key, stored)| !with(hash, &key, &stored)) {
+                    return false;
+                }
+            }
+        }
+        complete && disk.is_complete()
+    }
+
+    /// The folder of the disk tier, if that is in use.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
     }
 
     /// Bytes of the largest body this zone can take.
@@ -287,77 +345,6 @@ impl Drop for Tiered {
     }
 }
 
-/// The thread behind a zone: scans once, then removes what nobody asks for and makes room.
-struct Keeper {
-    memory: Arc<Memory>,
-    disk: Option<Arc<Disk>>,
-    inactive_s: u32,
-    clock: Clock,
-    stop: Arc<Stop>,
-}
-
-impl Keeper {
-    fn run(self) {
-        if let Some(disk) = &self.disk {
-            disk.scan(&|| !self.stop.wait(SCAN_PAUSE));
-        }
-        let tick = if matches!(self.clock, Clock::Real) { TICK } else { TICK_MANUAL };
-        let every_s = (self.inactive_s / 16).clamp(1, SWEEP_EVERY_S_MAX);
-        let mut swept_s = now_s(&self.clock);
-        while !self.stop.wait(tick) {
-            let now_s = now_s(&self.clock);
-            // A clock that stepped back starts the count anew.
-            if now_s < swept_s || now_s - swept_s >= every_s {
-                swept_s = now_s;
-                self.sweep(now_s.saturating_sub(self.inactive_s));
-            }
-            let Some(disk) = &self.disk else { continue };
-            while disk.reclaim_wanted() && !self.stop.wait(RECLAIM_PAUSE) {}
-        }
-    }
-
-    /// Removes what nobody asked for since `cutoff_s`. What is hot in memory is not asked for on
-    /// disk, so memory is asked first.
-    fn sweep(&self, cutoff_s: u32) {
-        let mut cursor = Some((0, 0));
-        let mut idle = Vec::new();
-        while let (Some(disk), Some(from)) = (&self.disk, cursor) {
-            cursor = disk.idle(from, cutoff_s, &mut idle);
-            for (count, hash) in idle.drain(..).enumerate() {
-                if count % FILES_AT_ONCE == FILES_AT_ONCE - 1 && self.stop.wait(RECLAIM_PAUSE) {
-                    return;
-                }
-                match self.memory.used_s(hash).filter(|used_s| *used_s > cutoff_s) {
-                    Some(used_s) => disk.touch(hash, used_s),
-                    None => disk.remove_idle(hash, cutoff_s),
-                }
-            }
-        }
-        self.memory.remove_idle(cutoff_s);
-    }
-}
-
-/// Tells threads to stop.
-#[derive(Default)]
-struct Stop {
-    set: Mutex<bool>,
-    wake: Condvar,
-}
-
-impl Stop {
-    fn set(&self) {
-        *self.set.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.wake.notify_all();
-    }
-
-    /// Waits so long, or until it is set; whether it is.
-    fn wait(&self, at_most: Duration) -> bool {
-        let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.wake.wait_timeout_while(set, at_most, |set| !*set);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-}
-
 /// Without its threads a zone forgets more than it should, but serves.
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
@@ -366,11 +353,3 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Option<JoinHandle<(
 
 /// Two slots and a tail of a usual head.
 const HEAD_ROOM_BYTES: u64 = 64 * 1024;
-/// After every hundred files: 100,000 files take half a second of pauses.
-const SCAN_PAUSE: Duration = Duration::from_micros(500);
-const TICK: Duration = Duration::from_secs(1);
-/// A manual clock moves at any time.
-const TICK_MANUAL: Duration = Duration::from_millis(20);
-const SWEEP_EVERY_S_MAX: u32 = 60;
-const RECLAIM_PAUSE: Duration = Duration::from_millis(2);
-const FILES_AT_ONCE: usize = 64;

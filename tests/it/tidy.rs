@@ -127,6 +127,61 @@ fn every_reason_is_in_the_manual() {
     assert_none(&missing);
 }
 
+#[test]
+fn every_directive_of_nginx_is_in_the_manual_with_a_test_that_exists() {
+    let manual = read("docs/manual/nginx.md");
+    let names: Vec<&str> = manual.split('`').skip(1).step_by(2).collect();
+    let tests = names.iter().filter_map(|name| name.split_once("::"));
+    let missing = tests
+        .filter(|(file, test)| {
+            let found =
+                sources("tests").into_iter().find(|it| it.name.ends_with(&format!("/{file}.rs")));
+            found.is_none_or(|it| !it.text.contains(&format!("fn {test}(")))
+        })
+        .map(|(file, test)| format!("{file}::{test}"));
+    let scenarios = names.iter().filter(|name| name.ends_with(".txt"));
+    let gone = scenarios.filter(|name| !root().join("tests/scenarios").join(name).exists());
+    let unnamed = DIRECTIVES.iter().filter(|directive| !manual.contains(*directive));
+    let all = missing.chain(gone.map(ToString::to_string)).chain(unnamed.map(ToString::to_string));
+    assert_none(&all.collect::<Vec<_>>());
+}
+
+/// Those of nginx that a route's cache has, and the parameters of `proxy_cache_path`.
+const DIRECTIVES: [&str; 32] = [
+    "`proxy_cache ZONE`",
+    "proxy_cache_key",
+    "proxy_cache_methods",
+    "proxy_cache_convert_head",
+    "proxy_cache_valid",
+    "proxy_cache_min_uses",
+    "proxy_cache_bypass",
+    "proxy_no_cache",
+    "proxy_cache_lock`",
+    "proxy_cache_lock_timeout",
+    "proxy_cache_lock_age",
+    "proxy_cache_use_stale error",
+    "... timeout",
+    "... invalid_header",
+    "http_500",
+    "... updating",
+    "proxy_cache_background_update",
+    "proxy_cache_revalidate",
+    "proxy_cache_max_range_offset",
+    "proxy_force_ranges",
+    "proxy_ignore_headers",
+    "proxy_hide_header",
+    "proxy_pass_header",
+    "proxy_cache_purge",
+    "`slice",
+    "`levels`",
+    "keys_zone",
+    "max_size",
+    "min_free",
+    "inactive",
+    "use_temp_path",
+    "`PATH`",
+];
+
 /// One Rust file.
 struct Source {
     /// As seen from the folder of the crate.

@@ -10,6 +10,7 @@ pub mod read;
 mod index;
 mod order;
 mod reclaim;
+mod walk;
 mod scan;
 mod faults;
 
@@ -355,6 +356,10 @@ fn block_bytes(bytes: u64) -> u64 {
 }
 
 const BLOCK_BYTES: u64 = 4096;
+/// The zone's invalidation log. It lies here, but is the business of `cache`.
+pub const JOURNAL_NAME: &str = ".larder.purges";
+/// The same while it is written anew.
+pub const JOURNAL_TEMP_NAME: &str = ".larder.purges.tmp";
 const LOCK_NAME: &str = ".larder.lock";
 /// In the zone's own folder, so that a rename out of it never has to copy.
 const TEMP_NAME: &str = ".temp";

@@ -241,7 +241,7 @@ impl Disk {
 }
 
 /// Opens a plain file; anything else at its path is damage.
-fn open(path: &Path) -> Result<(File, u64), Problem> {
+pub(super) fn open(path: &Path) -> Result<(File, u64), Problem> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
     let file = file.map_err(|error| match error.raw_os_error() {
@@ -309,7 +309,7 @@ fn entry(found: Found, body: impl FnOnce() -> Body) -> Entry {
         Meaning::Response(stored) => Content::Response(Arc::new(stored), body()),
         Meaning::Variants(variants) => Content::Variants(Arc::new(variants)),
     };
-    Entry { key: found.head.key, content }
+    Entry::new(found.head.key, content)
 }
 
 fn entry_body_bytes(entry: &Entry) -> u64 {

@@ -8,7 +8,10 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use super::{BLOCK_BYTES, Disk, LOCK_NAME, QUARANTINE_NAME, TEMP_NAME, is_missing};
+use super::{
+    BLOCK_BYTES, Disk, JOURNAL_NAME, JOURNAL_TEMP_NAME, LOCK_NAME, QUARANTINE_NAME, TEMP_NAME,
+    is_missing,
+};
 use crate::semantics::key::KeyHash;
 use crate::store::memory::now_s;
 use crate::store::secret;
@@ -103,5 +106,6 @@ fn is_temp(name: &str) -> bool {
     all_digits && KeyHash::from_hex(hash).is_some()
 }
 
-const OWN_NAMES: [&str; 4] = [LOCK_NAME, QUARANTINE_NAME, secret::NAME, secret::TEMP_NAME];
+const OWN_NAMES: [&str; 6] =
+    [LOCK_NAME, QUARANTINE_NAME, JOURNAL_NAME, JOURNAL_TEMP_NAME, secret::NAME, secret::TEMP_NAME];
 const FILES_AT_ONCE: u64 = 100;

@@ -115,7 +115,7 @@ impl Spool {
         disk.faults.wrote(placed)?;
         let body = StoredBody::new(&disk, hash, Arc::clone(&self.temp.file), footer, sums);
         let content = Content::Response(Arc::new(stored), Body::Disk(Arc::new(body)));
-        Ok(Arc::new(Entry { key: self.key.clone(), content }))
+        Ok(Arc::new(Entry::new(self.key.clone(), content)))
     }
 
     fn try_append(&mut self, chunks: &[Bytes]) -> io::Result<()> {

@@ -1,0 +1,49 @@
+//! What the help of each command ends with.
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  larder demo                                 see it work
+  larder serve --to http://127.0.0.1:3000     put it in front of a server
+  larder serve -c /etc/larder/config.toml     as a configuration says
+  larder -t -c /etc/larder/config.toml        check a configuration (as nginx -t)
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 the server is not running";
+
+pub(super) const SERVE_EXAMPLES: &str = "\
+Examples:
+  larder serve --to http://127.0.0.1:3000
+  larder serve --to http://127.0.0.1:3000 --listen 0.0.0.0:80 --cache-dir /var/cache/larder
+  larder serve --to http://127.0.0.1:3000 --valid 10m     for an API that says nothing of caching
+  larder serve --to http://127.0.0.1:3000 --cache-dir none --admin unix:/run/larder.sock
+  larder serve -c /etc/larder/config.toml";
+
+pub(super) const CHECK_EXAMPLES: &str = "\
+Examples:
+  larder check -c /etc/larder/config.toml
+  larder check -q -c larder.toml && systemctl reload larder";
+
+pub(super) const DEMO_EXAMPLES: &str = "\
+Examples:
+  larder demo
+  larder demo --listen 127.0.0.1:0 --admin none";
+
+pub(super) const STATS_EXAMPLES: &str = "\
+Examples:
+  larder stats
+  larder stats --admin unix:/run/larder.sock
+  larder stats --json | jq .zones.main.hit_ratio";
+
+pub(super) const PURGE_EXAMPLES: &str = "\
+Examples:
+  larder purge http://127.0.0.1:8080/api/products
+  larder purge --prefix http://127.0.0.1:8080/api/products/
+  larder purge --tag product-17 --tag prices --soft
+  larder purge --all --zone api --dry-run
+  larder purge 'https://www.example.com/search?q=jam' --admin unix:/run/larder.sock";
+
+pub(super) const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  larder explain http://127.0.0.1:8080/api/products
+  larder explain http://127.0.0.1:8080/api/greeting -H 'Accept-Language: fr'
+  larder explain http://127.0.0.1:8080/api/orders --method POST
+  larder explain http://127.0.0.1:8080/api/products --json | jq .now";

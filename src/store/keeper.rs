@@ -1,0 +1,182 @@
+//! The thread behind a zone: scans once, then removes what nobody asks for, what was purged, and
+//! what is in the way of something new. All of it at leisure.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::Content;
+use super::disk::Disk;
+use super::memory::{Memory, now_s};
+use crate::clock::Clock;
+use crate::semantics::key::KeyHash;
+use crate::semantics::stored::Stored;
+
+/// What the thread works with.
+pub(super) struct Keeper {
+    pub(super) memory: Arc<Memory>,
+    pub(super) disk: Option<Arc<Disk>>,
+    pub(super) inactive_s: u32,
+    pub(super) clock: Clock,
+    pub(super) stop: Arc<Stop>,
+    pub(super) doom: Arc<Doom>,
+}
+
+/// Says of a response under a key that it is never used again.
+pub type Doomed = Box<dyn Fn(&[u8], &Stored) -> bool + Send + Sync>;
+
+/// What is to be removed wherever it is.
+#[derive(Default)]
+pub(super) struct Doom {
+    /// Given once, by who knows.
+    pub(super) judge: OnceLock<Doomed>,
+    /// There is more to remove than before.
+    pub(super) wanted: AtomicBool,
+}
+
+/// How far the removal of what is doomed has come.
+#[derive(Default)]
+struct Sweep {
+    memory: Turn,
+    disk: Turn,
+    /// Where the walk through the files goes on, while there is one.
+    cursor: Option<(usize, usize)>,
+    next: Vec<KeyHash>,
+}
+
+/// One tier's turn: not more often than is good for everybody else.
+#[derive(Default)]
+struct Turn {
+    wanted: bool,
+    began_s: Option<u32>,
+}
+
+impl Keeper {
+    pub(super) fn run(self) {
+        if let Some(disk) = &self.disk {
+            disk.scan(&|| !self.stop.wait(SCAN_PAUSE));
+        }
+        let tick = if matches!(self.clock, Clock::Real) { TICK } else { TICK_MANUAL };
+        let every_s = (self.inactive_s / 16).clamp(1, SWEEP_EVERY_S_MAX);
+        let mut swept_s = now_s(&self.clock);
+        let mut doomed = Sweep::default();
+        while !self.stop.wait(tick) {
+            let now_s = now_s(&self.clock);
+            // A clock that stepped back starts the count anew.
+            if now_s < swept_s || now_s - swept_s >= every_s {
+                swept_s = now_s;
+                self.sweep(now_s.saturating_sub(self.inactive_s));
+            }
+            self.remove_doomed(&mut doomed, now_s);
+            let Some(disk) = &self.disk else { continue };
+            while disk.reclaim_wanted() && !self.stop.wait(RECLAIM_PAUSE) {}
+        }
+    }
+
+    /// Removes what nobody asked for since `cutoff_s`. What is hot in memory is not asked for on
+    /// disk, so memory is asked first.
+    fn sweep(&self, cutoff_s: u32) {
+        let mut cursor = Some((0, 0));
+        let mut idle = Vec::new();
+        while let (Some(disk), Some(from)) = (&self.disk, cursor) {
+            cursor = disk.idle(from, cutoff_s, &mut idle);
+            for (count, hash) in idle.drain(..).enumerate() {
+                if count % FILES_AT_ONCE == FILES_AT_ONCE - 1 && self.stop.wait(RECLAIM_PAUSE) {
+                    return;
+                }
+                match self.memory.used_s(hash).filter(|used_s| *used_s > cutoff_s) {
+                    Some(used_s) => disk.touch(hash, used_s),
+                    None => disk.remove_idle(hash, cutoff_s),
+                }
+            }
+        }
+        self.memory.remove_idle(cutoff_s);
+    }
+
+    /// Removes what is doomed: all of it from memory, and some files a time.
+    fn remove_doomed(&self, sweep: &mut Sweep, now_s: u32) {
+        let Some(judge) = self.doom.judge.get() else { return };
+        if self.doom.wanted.swap(false, Ordering::AcqRel) {
+            sweep.memory.wanted = true;
+            sweep.disk.wanted = true;
+        }
+        if sweep.memory.comes(now_s, DOOMED_MEMORY_EVERY_S) {
+            self.memory.each(&mut |hash, entry| {
+                if let Content::Response(stored, _) = &entry.content
+                    && judge(&entry.key, stored)
+                {
+                    self.memory.exchange(hash, entry, None);
+                }
+                true
+            });
+        }
+        let Some(disk) = self.disk.as_ref().filter(|disk| disk.is_complete()) else { return };
+        if sweep.cursor.is_none() && sweep.disk.comes(now_s, DOOMED_FILES_EVERY_S) {
+            sweep.cursor = Some((0, 0));
+        }
+        for _ in 0..DOOMED_ROUNDS {
+            let Some(from) = sweep.cursor else { return };
+            if sweep.next.is_empty() {
+                sweep.cursor = disk.some(from, &mut sweep.next);
+            }
+            let begun = self.clock.instant();
+            let rest = sweep.next.len().saturating_sub(FILES_AT_ONCE);
+            for hash in sweep.next.drain(rest..) {
+                disk.remove_if(hash, judge.as_ref());
+            }
+            // A quarter of what the disk can do at most.
+            let worked = self.clock.instant().duration_since(begun);
+            if self.stop.wait(RECLAIM_PAUSE.max(worked * 3)) {
+                return;
+            }
+        }
+    }
+}
+
+impl Turn {
+    /// Whether it is wanted and `every_s` have passed since it came last; then it has come.
+    fn comes(&mut self, now_s: u32, every_s: u32) -> bool {
+        let due = self.began_s.is_none_or(|began_s| now_s.abs_diff(began_s) >= every_s);
+        let comes = self.wanted && due;
+        if comes {
+            *self = Self { wanted: false, began_s: Some(now_s) };
+        }
+        comes
+    }
+}
+
+/// Tells threads to stop.
+#[derive(Default)]
+pub(super) struct Stop {
+    set: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Stop {
+    pub(super) fn set(&self) {
+        *self.set.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.wake.notify_all();
+    }
+
+    /// Waits so long, or until it is set; whether it is.
+    fn wait(&self, at_most: Duration) -> bool {
+        let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.wake.wait_timeout_while(set, at_most, |set| !*set);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// After every hundred files: 100,000 files take half a second of pauses.
+const SCAN_PAUSE: Duration = Duration::from_micros(500);
+const TICK: Duration = Duration::from_secs(1);
+/// A manual clock moves at any time.
+const TICK_MANUAL: Duration = Duration::from_millis(20);
+const SWEEP_EVERY_S_MAX: u32 = 60;
+const RECLAIM_PAUSE: Duration = Duration::from_millis(2);
+const FILES_AT_ONCE: usize = 64;
+/// Looking at a million entries takes some tenths of a second.
+const DOOMED_MEMORY_EVERY_S: u32 = 60;
+/// It reads the head of every file; what is asked for goes at once anyway.
+const DOOMED_FILES_EVERY_S: u32 = 600;
+/// In one tick, a thousand files.
+const DOOMED_ROUNDS: usize = 16;
