@@ -89,6 +89,8 @@ fn rule(from: LifetimeFrom) -> &'static str {
         LifetimeFrom::SMaxAge => "Cache-Control: s-maxage",
         LifetimeFrom::MaxAge => "Cache-Control: max-age",
         LifetimeFrom::Expires => "Expires",
+        LifetimeFrom::Targeted => "a targeted field",
+        LifetimeFrom::Surrogate => "Surrogate-Control",
         LifetimeFrom::Valid => "`valid` of the route",
         LifetimeFrom::Heuristic => "a tenth of the time since Last-Modified (`heuristic`)",
     }

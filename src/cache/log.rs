@@ -293,7 +293,9 @@ impl Side {
             };
         };
         if self.newest_key > floor {
-            meet(self.at(Scope::Key(KeyHash::of(key)), floor));
+            // A slice's key is the whole's, then a zero byte and which slice it is.
+            let whole = key.split(|byte| *byte == 0).next().unwrap_or(key);
+            meet(self.at(Scope::Key(KeyHash::of(whole)), floor));
         }
         if self.newest_tag > floor {
             if tags.last() == Some(&ANY_TAG) {

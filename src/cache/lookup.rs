@@ -10,6 +10,7 @@ use super::log::Verdict;
 use super::queries::Rule;
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
+use crate::semantics::selecting::Comparison;
 use crate::semantics::stored::Stored;
 use crate::semantics::variants::Variants;
 use crate::store::{Body, Content, Entry};
@@ -21,6 +22,8 @@ pub struct Key {
     pub text: Vec<u8>,
     /// Its hash: where the key's response rests, or the list of its variants.
     pub hash: KeyHash,
+    /// How requests for it are told apart where its responses vary.
+    pub comparison: Comparison,
     /// It stands for other queries than the one that was sent too, on the word of a response:
     /// what is found must say the same.
     pub rule: Option<Arc<Rule>>,
@@ -61,7 +64,8 @@ impl Key {
     /// The key with this text.
     pub fn new(text: Vec<u8>) -> Self {
         let hash = KeyHash::of(&text);
-        Self { text, hash, rule: None, partitioned: false }
+        let comparison = Comparison::default();
+        Self { text, hash, comparison, rule: None, partitioned: false }
     }
 
     /// Whether a response that rests under this key may answer a request that has it.
@@ -83,7 +87,7 @@ impl Zone {
             }
             Content::Variants(variants) => variants,
         };
-        let at = variants.hash_for(&key.text, request);
+        let at = variants.hash_for(&key.text, request, key.comparison);
         let found =
             self.store.get_memory_at(at, now).and_then(|entry| self.unless_purged(entry, at, key));
         found.unwrap_or_else(|| self.unknown(at, true))
@@ -97,7 +101,7 @@ impl Zone {
         let Content::Variants(variants) = &entry.content else {
             return self.found_or_removed(entry, key.hash, key).await;
         };
-        let at = variants.hash_for(&key.text, request);
+        let at = variants.hash_for(&key.text, request, key.comparison);
         match self.get(at, &key.text).await {
             Some(entry) => self.found_or_removed(entry, at, key).await,
             None => Lookup::Absent { at, other_variant: true },

@@ -37,7 +37,7 @@ impl Zone {
                 }
             },
         };
-        let at = variants.hash_for(&key.text, request);
+        let at = variants.hash_for(&key.text, request, key.comparison);
         permit.also_at(at);
         if !variants.hashes.contains(&at) {
             let (variants, dropped) = variants.with(at);

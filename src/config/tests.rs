@@ -214,6 +214,27 @@ fn the_smallest_file_has_nginxs_defaults() {
 }
 
 #[test]
+fn nginxs_semantics_bring_nginxs_defaults_and_give_way_to_what_is_written() {
+    let cache = |lines: &str| {
+        let text = format!(
+            "[zone.a]\nmemory = '1m'\n[[site]]\nlisten = '127.0.0.1:0'\n[[site.route]]\npath = '/'\n\
+             proxy = 'http://127.0.0.1:1'\n[site.route.cache]\nzone = 'a'\n{lines}"
+        );
+        let loaded =
+            super::load::parse(&text, "t.toml").unwrap_or_else(|faults| panic!("{faults}"));
+        loaded.config.sites[0].routes[0].cache.clone().unwrap()
+    };
+    let nginx = cache("semantics = 'nginx'");
+    assert_eq!(nginx.rules, crate::semantics::rules::Rules::nginx());
+    assert!(!nginx.lock);
+    let bent = cache("semantics = 'nginx'\nrevalidate = true\nlock = true\ntargeted = ['x-cc']");
+    assert!(bent.lock && bent.rules.revalidate && bent.rules.targeted.len() == 1);
+    let rfc = cache("");
+    assert_eq!(rfc.rules, crate::semantics::rules::Rules::rfc9111());
+    assert!(rfc.lock);
+}
+
+#[test]
 fn the_tutorials_cache_is_as_the_tutorial_says() {
     let path = folder("good").join("tutorial-2-cache.toml");
     let config = load(&path).unwrap().config;

@@ -39,6 +39,7 @@ pub(crate) enum IgnoredField {
     XAccelExpires,
     SetCookie,
     Vary,
+    SurrogateControl,
 }
 
 /// Whether requests may say how fresh an answer has to be.
@@ -275,12 +276,13 @@ const VALID_ALONE: [RangeInclusive<u16>; 3] = [200..=200, 301..=301, 302..=302];
 
 const LOG_LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-const IGNORED_FIELDS: [(&str, IgnoredField); 5] = [
+const IGNORED_FIELDS: [(&str, IgnoredField); 6] = [
     ("Cache-Control", IgnoredField::CacheControl),
     ("Expires", IgnoredField::Expires),
     ("X-Accel-Expires", IgnoredField::XAccelExpires),
     ("Set-Cookie", IgnoredField::SetCookie),
     ("Vary", IgnoredField::Vary),
+    ("Surrogate-Control", IgnoredField::SurrogateControl),
 ];
 
 const FAILURES: [(&str, Failure); 13] = [

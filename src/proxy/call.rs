@@ -5,10 +5,14 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderValue, Method, header};
 
-use super::route::{Route, Site};
+use super::route::{Cache, Route, Site};
 use super::{Connection, Worker};
+use crate::cache::lookup::Key;
 use crate::interim::Sink;
 use crate::semantics::date::Timestamp;
+use crate::semantics::demand::Demand;
+use crate::semantics::invalidation::Target;
+use crate::semantics::storable::Asked;
 
 /// A request as the steps see it. Borrowed, so that a hit copies nothing.
 #[derive(Clone, Copy)]
@@ -52,6 +56,28 @@ impl<'a> Call<'a> {
             connection: self.connection,
             now: self.now,
             interim,
+        }
+    }
+
+    /// What this request asks of what is stored.
+    pub(super) fn demand(&self, cache: &Cache) -> Demand {
+        Demand::of(&self.request.headers, &cache.settings.rules)
+    }
+
+    /// What the rules about storing ask of this request, whose key this is.
+    pub(super) fn asked(&self, key: &Key) -> Asked<'a> {
+        let authorized = self.request.headers.contains_key(header::AUTHORIZATION);
+        Asked { authorized, partitioned: key.partitioned, host: self.host }
+    }
+
+    /// What references in an answer are resolved against.
+    pub(super) fn target(&self) -> Target<'a> {
+        let field = self.request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let authority = self.request.uri.authority().map(|authority| authority.as_str());
+        Target {
+            scheme: "http",
+            authority: authority.or(field).unwrap_or(self.host),
+            path_and_query: self.request_uri(),
         }
     }
 

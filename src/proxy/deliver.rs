@@ -13,7 +13,7 @@ use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::config;
 use crate::observe::exchange::UpstreamFacts;
-use crate::semantics::precondition;
+use crate::semantics::precondition::{self, Met};
 use crate::semantics::reason::Reason;
 use crate::semantics::status::{CacheStatus, Handling};
 use crate::semantics::stored::Stored;
@@ -77,15 +77,16 @@ pub(super) fn stored(call: &Call<'_>, cache: &Cache, served: Served) -> Answer {
     *response.status_mut() = stored.status;
     *response.headers_mut() = stored.fields.clone();
     let age_s = stored.age(call.now).as_secs();
+    let rules = &cache.settings.rules;
     // A response that was just fetched has an age only if it came with one.
-    if handling.forwarded.is_none() || age_s > 0 {
+    if rules.count_age && (handling.forwarded.is_none() || age_s > 0) {
         response.headers_mut().insert(header::AGE, HeaderValue::from(age_s));
     }
     let request = &call.request.headers;
-    if precondition::not_modified(request, &stored) {
-        not_modified(&mut response);
-    } else {
-        partial::as_wanted(call, cache, &mut response, (&stored, &source));
+    match precondition::met(request, &stored, rules) {
+        Met::NotModified => without_body(&mut response, StatusCode::NOT_MODIFIED),
+        Met::Failed => without_body(&mut response, StatusCode::PRECONDITION_FAILED),
+        Met::Yes => partial::as_wanted(call, cache, &mut response, (&stored, &source)),
     }
     finish(call, response, handling, Some(status), Some(cache.zone_number))
 }
@@ -131,8 +132,8 @@ fn finish(
 }
 
 /// RFC 9110 section 15.4.5: what describes a body is left out, since there is none.
-fn not_modified(response: &mut Response<Body>) {
-    *response.status_mut() = StatusCode::NOT_MODIFIED;
+fn without_body(response: &mut Response<Body>, status: StatusCode) {
+    *response.status_mut() = status;
     for name in &OF_A_BODY {
         response.headers_mut().remove(name);
     }

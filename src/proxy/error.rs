@@ -31,6 +31,8 @@ pub(super) enum Error {
     UriTooLong,
     /// The body took too long to come.
     RequestTimeout,
+    /// The request takes nothing but what is stored, and nothing of use is.
+    OnlyIfCached,
     /// The upstream failed like this.
     Upstream(Failure),
 }
@@ -48,7 +50,8 @@ impl Error {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Upstream(Failure::Timeout) => StatusCode::GATEWAY_TIMEOUT,
+            // RFC 9111 section 5.2.1.7.
+            Self::OnlyIfCached | Self::Upstream(Failure::Timeout) => StatusCode::GATEWAY_TIMEOUT,
             Self::Upstream(_) => StatusCode::BAD_GATEWAY,
         }
     }
@@ -60,7 +63,7 @@ impl Error {
         }
         let mut response = plain(self.status(), now);
         match self {
-            Self::Upstream(_) | Self::NotFound | Self::Forbidden => {}
+            Self::Upstream(_) | Self::OnlyIfCached | Self::NotFound | Self::Forbidden => {}
             Self::MethodNotAllowed => {
                 let allow =
                     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -74,6 +77,7 @@ impl Error {
         }
         let (reason, cache) = match self {
             Self::Upstream(_) => (Reason::UpstreamFailed, Some(CacheStatus::Miss)),
+            Self::OnlyIfCached => (Reason::OnlyIfCached, Some(CacheStatus::Miss)),
             _ => (Reason::Refused, None),
         };
         let handled = match self {

@@ -8,9 +8,10 @@ use http::request::Parts;
 
 use super::call::Call;
 use super::extent::Extent;
+use super::plan::{self, Plan};
 use super::route::Cache;
 use super::serve::{self, Uncached};
-use super::step::{self, Plan};
+use super::slice;
 use super::{Connection, Worker, admit, route};
 use crate::body::Body;
 use crate::cache::Refusal;
@@ -132,10 +133,15 @@ pub(super) async fn explain(worker: &Arc<Worker>, request: &Parts) -> Result<Exp
 
 async fn in_cache(call: &Call<'_>, cache: &Cache) -> (Cached, Outcome) {
     let zone = &cache.zone;
-    let key = call.key(cache);
+    let whole = call.key(cache);
+    let slice = slice::first(call, cache, &whole).await;
+    let (key, extent) = slice.map_or((whole, None), |(key, extent)| (key, Some(extent)));
     let lookup = zone.lookup(&key, &call.request.headers).await;
     let stored = if let Lookup::Found(found) = &lookup { Some(At::of(found)) } else { None };
-    let (lookup, extent) = step::what_to_ask_for(call, cache, lookup);
+    let (lookup, extent) = match extent {
+        Some(extent) => (lookup, extent),
+        None => plan::what_to_ask_for(call, cache, lookup),
+    };
     let mut now = outcome(call, cache, &lookup, &extent);
     let at = match &lookup {
         Lookup::Found(found) => found.at,
@@ -168,14 +174,14 @@ fn outcome(call: &Call<'_>, cache: &Cache, lookup: &Lookup, extent: &Extent) -> 
     if serve::any_is_true(call, &cache.settings.bypass) {
         return asked(CacheStatus::Bypass, Reason::BypassRule);
     }
-    match step::plan(call, cache, lookup) {
+    match plan::plan(call, cache, lookup) {
         Plan::Hit(_) => served(CacheStatus::Hit, Reason::Fresh),
         Plan::Updating(_) => served(CacheStatus::Stale, Reason::Updating),
         Plan::HeldDown(_) => served(CacheStatus::Stale, Reason::HeldDown),
+        Plan::MaxStale(_) => served(CacheStatus::Stale, Reason::MaxStale),
         Plan::Ask => {
-            let found = matches!(lookup, Lookup::Found(_));
-            let status = if found { CacheStatus::Expired } else { CacheStatus::Miss };
-            asked(status, step::why_asked(lookup, extent).reason)
+            let status = plan::fetched_status(call, cache, lookup);
+            asked(status, plan::why_asked(call, cache, lookup, extent).reason)
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::semantics::partial as parts;
 use crate::semantics::partial::ContentRange;
 use crate::semantics::range;
 use crate::semantics::reason::Reason;
-use crate::semantics::rules::{Rules, Semantics};
+use crate::semantics::rules::Rules;
 use crate::semantics::storable::{Asked, Storable, storable, storable_part};
 use crate::semantics::stored::Stored;
 use crate::upstream;
@@ -125,7 +125,7 @@ impl Extent {
         times: Times,
     ) -> Storable {
         let (status, fields) = (response.status(), response.headers());
-        if matches!(self, Self::AsAsked) && rules.semantics == Semantics::Nginx {
+        if matches!(self, Self::AsAsked) && !rules.store_parts {
             return Storable::No(Reason::RangeOffset);
         }
         if status == StatusCode::PARTIAL_CONTENT {
@@ -163,7 +163,7 @@ impl Extent {
                 Storable::No(_) => storable_part(asked, fields, rules, times, came.part()),
             };
         }
-        if rules.semantics != Semantics::Rfc9111 || length > came.length() {
+        if !rules.store_parts || length > came.length() {
             return no;
         }
         storable_part(asked, fields, rules, times, came.part())

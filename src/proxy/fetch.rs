@@ -4,16 +4,18 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use tokio::sync::oneshot;
 
 use super::call::OwnedCall;
+use super::deliver::Source;
 use super::error::{self, Error};
 use super::extent::{self, Extent};
+use super::invalidate::invalidate;
 use super::route::Cache;
-use super::serve::any_is_true;
-use super::{incoming, outgoing, tags};
+use super::tee::{names, not_to_be_stored};
+use super::{incoming, outgoing};
 use crate::body::Body;
 use crate::cache::Refusal;
 use crate::cache::fill::{Fill, Writer};
@@ -21,7 +23,9 @@ use crate::cache::follow::Follower;
 use crate::cache::lock::{Outcome, Permit};
 use crate::cache::lookup::{Found, Key};
 use crate::observe::exchange::UpstreamFacts;
+use crate::semantics::advice;
 use crate::semantics::date::Timestamp;
+use crate::semantics::demand::Demand;
 use crate::semantics::freshness::Times;
 use crate::semantics::key::KeyHash;
 use crate::semantics::no_vary_search::says_the_same;
@@ -29,9 +33,9 @@ use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::stale::{self, Failure};
 use crate::semantics::status::CacheStatus;
-use crate::semantics::storable::{Asked, Storable};
+use crate::semantics::storable::{Asked, Storable, withheld};
 use crate::semantics::stored::Stored;
-use crate::semantics::{advice, validation, vary};
+use crate::semantics::validation::{self, Head};
 
 /// A fetch that is about to begin.
 pub(super) struct Fetch {
@@ -81,6 +85,8 @@ pub(super) enum Fetched {
         /// Keeps the fill from finding that nobody follows it.
         first: Follower,
         status: u16,
+        /// Fields that are not stored, for the request that began it.
+        withheld: Box<HeaderMap>,
     },
     /// The stored response is good again.
     Freshened(Found),
@@ -172,6 +178,13 @@ impl Fetch {
             let fetched = self.failed(Error::Upstream(failure));
             return tell(report, fetched, upstream);
         }
+        if method == Method::HEAD
+            && let Some(fetched) = self.head(response.status(), response.headers(), times).await
+        {
+            return tell(report, fetched, upstream);
+        }
+        // A method that the operator caches may be unsafe all the same.
+        invalidate(&self.call, response.status(), response.headers(), Some(self.key.hash)).await;
         match self.storable(&response, times) {
             Storable::Yes(stored)
                 if extent::is_less(&self.call, &self.cache, &self.key, &stored).await =>
@@ -184,7 +197,7 @@ impl Fetch {
                 tell(report, fetched, upstream);
             }
             Storable::Yes(stored) => {
-                let stored = self.dated(*stored);
+                let stored = Stored { generation: self.generation, ..*stored };
                 self.store(stored, response, report, upstream).await;
             }
         }
@@ -192,12 +205,9 @@ impl Fetch {
 
     fn make_conditional(&mut self) -> bool {
         let rules = &self.cache.settings.rules;
-        match &self.stale {
-            Some(found) if rules.revalidate => {
-                validation::make_conditional(&found.stored, self.request.headers_mut())
-            }
-            _ => false,
-        }
+        self.stale.as_ref().is_some_and(|found| {
+            validation::make_conditional(&found.stored, rules, self.request.headers_mut())
+        })
     }
 
     fn failed(&self, error: Error) -> Fetched {
@@ -229,22 +239,16 @@ impl Fetch {
             })
     }
 
-    fn asked(&self) -> Asked {
-        let view = self.call.view();
-        let authorized = view.request.headers.contains_key(header::AUTHORIZATION);
-        Asked { authorized, partitioned: self.key.partitioned }
+    fn asked(&self) -> Asked<'_> {
+        self.call.view().asked(&self.key)
     }
 
     fn storable(&self, response: &Response<Body>, times: Times) -> Storable {
         if let Some(reason) = self.dont_store {
             return Storable::No(reason);
         }
-        if any_is_true(&self.call.view(), &self.cache.settings.no_cache) {
-            return Storable::No(Reason::NoCacheRule);
-        }
-        let length = response.body().size_hint().exact();
-        if length.is_some_and(|length| length > self.cache.zone.store.body_bytes_max()) {
-            return Storable::No(Reason::TooLarge);
+        if let Some(reason) = not_to_be_stored(&self.call.view(), &self.cache, response) {
+            return Storable::No(reason);
         }
         let rules = &self.cache.settings.rules;
         self.extent.storable(self.asked(), response, rules, times)
@@ -255,10 +259,15 @@ impl Fetch {
         let Some(found) = &self.stale else {
             return self.failed(Error::Upstream(Failure::InvalidHeader));
         };
+        if self.dont_store == Some(Reason::RequestNoStore) {
+            self.permit.settle(Outcome::Alone);
+            return Fetched::Freshened(found.clone());
+        }
         let rules = &self.cache.settings.rules;
         match validation::freshen(&found.stored, not_modified, self.asked(), rules, times) {
             Storable::Yes(stored) if says_the_same(&found.stored.fields, &stored.fields) => {
-                let (zone, stored) = (&self.cache.zone, self.dated(*stored));
+                let (zone, stored) =
+                    (&self.cache.zone, Stored { generation: self.generation, ..*stored });
                 let may_store = zone.may_store(&self.key.text, &stored);
                 let freshen = || zone.store.freshen(found.at, &found.entry, stored.clone());
                 let entry = self.permit.unless_purged(|| may_store.then(freshen)).flatten();
@@ -278,10 +287,19 @@ impl Fetch {
         }
     }
 
-    /// What is to be stored, with what it can be purged by.
-    fn dated(&self, stored: Stored) -> Stored {
-        let tags = tags::of(&stored.fields, self.call.view().host);
-        Stored { generation: self.generation, tags, ..stored }
+    /// What an answer to `HEAD` does to the response to `GET` that is stored (RFC 9111 section
+    /// 4.3.5): freshens it, or shows that it is out of date.
+    async fn head(&self, status: StatusCode, fields: &HeaderMap, times: Times) -> Option<Fetched> {
+        let found = self.stale.as_ref().filter(|_| self.cache.settings.rules.update_from_head)?;
+        let length = Source::Rest(found.body.clone()).length()?;
+        match validation::head(&found.stored, length, status, fields) {
+            Head::Same => Some(self.not_modified(fields, times).await),
+            Head::Nothing => None,
+            Head::Other => {
+                self.cache.zone.store.remove(found.at).await;
+                None
+            }
+        }
     }
 
     /// Passes a response on that is not stored. What it replaces must not be found any more.
@@ -324,13 +342,9 @@ impl Fetch {
         let zone = Arc::clone(&self.cache.zone);
         let rules = &self.cache.settings.rules;
         let is_slice = matches!(self.extent, Extent::Slice(_));
-        let shareable = reuse::decide(&stored, rules, stored.received) == Reuse::Fresh
+        let shareable = reuse::decide(&stored, rules, &Demand::NONE, stored.received)
+            == Reuse::Fresh
             && (stored.part.is_none() || is_slice);
-        let names = if rules.ignore.vary {
-            Vec::new()
-        } else {
-            vary::names(&stored.fields).unwrap_or_default()
-        };
         let view = self.call.view();
         self.key = self.extent.key(&stored, &self.key).clone();
         if !self.extent.is_slice()
@@ -339,8 +353,10 @@ impl Fetch {
             self.permit.stored_under(key.hash);
             self.key = key;
         }
+        let names = names(&stored, rules);
         let at = zone.place(&self.key, names, &view.request.headers, &mut self.permit).await;
         let status = stored.status.as_u16();
+        let withheld = Box::new(withheld(response.headers(), rules));
         let mut body = response.into_body();
         let length = body.size_hint().exact();
         let mut writer = Writer::begin(&zone, self.permit, &self.key.text, at, stored, length);
@@ -355,7 +371,7 @@ impl Fetch {
             writer.permit().settle(Outcome::Alone);
         }
         let first = fill.follow(0..u64::MAX);
-        let following = Fetched::Stream { fill: Arc::clone(&fill), first, status };
+        let following = Fetched::Stream { fill: Arc::clone(&fill), first, status, withheld };
         tell(report, following, upstream);
         match incoming::pump(&mut body, &mut writer).await {
             Ok(bytes) => {

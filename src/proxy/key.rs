@@ -14,7 +14,7 @@ use crate::config;
 use crate::config::template::{Facts, Template, Variable};
 use crate::semantics::key::KeyHash;
 use crate::semantics::no_vary_search;
-use crate::semantics::rules::Semantics;
+use crate::semantics::selecting::Comparison;
 
 /// What there is to do for a route's keys, worked out when the configuration is loaded.
 pub struct Keying {
@@ -22,6 +22,8 @@ pub struct Keying {
     plain: bool,
     /// Parts of the key are hashes of secrets.
     hashes: bool,
+    /// How requests are told apart where responses vary.
+    comparison: Comparison,
     /// Responses may say which parts of the query they do not depend on.
     learns: bool,
     /// Whether some of `partition` say who the client is. Then only these make a request
@@ -37,8 +39,8 @@ impl Keying {
         Self {
             plain: settings.query.is_all() && !hashes,
             hashes,
-            learns: settings.rules.semantics == Semantics::Rfc9111
-                && variables().any(Variable::has_query),
+            comparison: Comparison::of(&settings.rules),
+            learns: settings.rules.no_vary_search && variables().any(Variable::has_query),
             has_identities: settings.partition.iter().any(says_who),
         }
     }
@@ -60,7 +62,7 @@ impl<'a> Call<'a> {
         if cache.keying.plain && nothing_learnt {
             let mut text = Vec::with_capacity(KEY_CAPACITY);
             cache.settings.key.write(self, &mut text);
-            return Key::new(text);
+            return Key { comparison: cache.keying.comparison, ..Key::new(text) };
         }
         if nothing_learnt || self.request.uri.query().is_none() {
             return self.own_key(cache);
@@ -146,7 +148,7 @@ impl<'a> Call<'a> {
         let mut text = Vec::with_capacity(KEY_CAPACITY);
         cache.settings.key.write(&facts, &mut text);
         let partitioned = self.write_partition(cache, &mut text);
-        Key { partitioned, ..Key::new(text) }
+        Key { partitioned, comparison: cache.keying.comparison, ..Key::new(text) }
     }
 
     /// Appends who asks, if anybody in particular; whether that is so. Behind the text, so that

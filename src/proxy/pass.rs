@@ -2,16 +2,24 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{HeaderMap, Method, Response, StatusCode};
 
 use super::call::OwnedCall;
 use super::deliver::{self, Answer};
 use super::error::{self, Error};
+use super::invalidate::invalidate;
+use super::route::Cache;
 use super::serve::Uncached;
-use super::{incoming, outgoing};
+use super::{incoming, outgoing, tee};
 use crate::body::Body;
-use crate::semantics::invalidation::invalidates;
+use crate::cache::lock::Permit;
+use crate::cache::lookup::Key;
+use crate::semantics::date::Timestamp;
+use crate::semantics::freshness::Times;
+use crate::semantics::invalidation::post_answers_get;
 use crate::semantics::status::Handling;
+use crate::semantics::storable::{Storable, storable};
+use crate::semantics::stored::Stored;
 use crate::upstream;
 
 /// Sends a request on and its response back, as they are.
@@ -20,7 +28,8 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     let mut request = outgoing::with_body(outgoing::request(&view)?, body);
     outgoing::hear_interim(&mut request, call.interim.as_ref());
     let clock = &view.worker.proxy.clock;
-    let begun = clock.instant();
+    let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));
+    let for_get = ForGet::of(&call);
     let pool = &view.worker.pools[view.route.group_number];
     let sent = upstream::send(&view.route.group, pool, request, &view.route.settings.timeout).await;
     let reply = match sent {
@@ -32,25 +41,62 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     };
     let mut response = reply.response;
     incoming::clean(&mut response, &view.request.method);
-    invalidate(&call, response.status()).await;
     let code = Some(response.status().as_u16());
-    let handling =
+    let mut handling =
         Handling { forwarded_status: code, ..Handling::forwarded(why.forwarded, why.reason) };
     let facts = incoming::facts(Some(&reply.peer), clock.instant(), begun);
+    let times = Times { requested, received: Timestamp::from(clock.now()) };
+    let for_get =
+        for_get.filter(|for_get| for_get.is_answered(response.status(), response.headers()));
+    invalidate(&call, response.status(), response.headers(), None).await;
+    if let Some(for_get) = for_get {
+        (response, handling.stored) = for_get.store(response, times).await;
+    }
     Ok(deliver::passed(&view, response, handling, why.status).after(facts))
 }
 
-/// After an unsafe method was carried out, what is stored for its target may be out of date.
-async fn invalidate(call: &OwnedCall, status: StatusCode) {
-    let view = call.view();
-    if !invalidates(&view.request.method, status) {
-        return;
-    }
-    // In every zone that may have it: this request may name another than those for reading.
-    for cache in view.route.caching.all() {
-        for key in view.keys_for_reading(cache) {
-            let purged = cache.zone.purge(&key).await;
-            tracing::debug!(purged, method = %view.request.method, "invalidated");
+/// A `POST` whose answer may be what a later `GET` would get (RFC 9110 section 9.3.3).
+struct ForGet {
+    call: Arc<OwnedCall>,
+    cache: Arc<Cache>,
+    key: Key,
+    /// Tells of a purge of the key while the origin was asked.
+    before: Permit,
+    /// What was purged since then counts for the answer.
+    generation: u64,
+}
+
+impl ForGet {
+    fn of(call: &Arc<OwnedCall>) -> Option<Self> {
+        let view = call.view();
+        let cache = view.cache().ok()?;
+        if view.request.method != Method::POST || !cache.settings.rules.store_post {
+            return None;
         }
+        let key = view.keys_for_reading(cache).into_iter().next()?;
+        let before = cache.zone.fetch_beside(key.hash);
+        let generation = cache.zone.generation();
+        Some(Self { call: Arc::clone(call), cache: Arc::clone(cache), key, before, generation })
+    }
+
+    fn is_answered(&self, status: StatusCode, fields: &HeaderMap) -> bool {
+        post_answers_get(status, fields, &self.call.view().target())
+            && self.before.unless_purged(|| ()).is_some()
+    }
+
+    /// Stores the response if it says how long it is fresh; gives it back, and whether that is so.
+    async fn store(self, response: Response<Body>, times: Times) -> (Response<Body>, bool) {
+        let (view, rules) = (self.call.view(), &self.cache.settings.rules);
+        let (status, fields) = (response.status(), response.headers());
+        let stored = match storable(view.asked(&self.key), status, fields, rules, times) {
+            Storable::Yes(stored) if stored.lifetime_from.is_explicit() => {
+                Stored { generation: self.generation, ..*stored }
+            }
+            Storable::Yes(_) | Storable::No(_) => return (response, false),
+        };
+        if tee::not_to_be_stored(&view, &self.cache, &response).is_some() {
+            return (response, false);
+        }
+        (tee::store_beside(&self.call, &self.cache, &self.key, stored, response).await, true)
     }
 }

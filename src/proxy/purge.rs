@@ -17,7 +17,7 @@ use super::deliver::Answer;
 use super::error::{Error, plain};
 use super::prefix::{NoPrefix, Prefix};
 use super::route::{Cache, Route};
-use super::{Connection, Worker, admit, route, tags};
+use super::{Connection, Worker, admit, route};
 use crate::body::Body;
 use crate::cache::Zone;
 use crate::cache::list::Listed;
@@ -25,6 +25,7 @@ use crate::cache::log::Scope;
 use crate::cache::purge::{Purged, Wanted, What};
 use crate::semantics::date::Timestamp;
 use crate::semantics::reason::Reason;
+use crate::semantics::tags;
 
 /// Purges what the request names: the tags in its fields, else all URLs that begin with its path
 /// if that ends with `*`, else its URL. 200 with how many responses there were where that is
@@ -36,9 +37,9 @@ pub(super) async fn purge(call: &Call<'_>) -> Result<Answer, Error> {
     let caches = allowed(call, call.route)?;
     let fields = &call.request.headers;
     let how = How { soft: is_soft(fields), dry_run: false };
-    let tags = tags::texts(fields);
+    let tags: Vec<_> = tags::named(fields).collect();
     let purged = if !tags.is_empty() {
-        Ok(by_tags(caches.iter().map(|cache| &cache.zone), &tags, how).await)
+        Ok(by_tags(caches.iter().map(|cache| &cache.zone), tags, how).await)
     } else if call.request.uri.query().is_none() && call.request_uri().ends_with('*') {
         let prefix = Prefix::of(call);
         let routes = prefix.routes(call.site).into_iter();
@@ -77,6 +78,7 @@ pub(super) async fn on_word(worker: &Arc<Worker>, wanted: &Wanted) -> Result<Pur
         What::Prefix(url) => purge_url(worker, url, true, how).await,
         What::Tags(tags, zone) => {
             let zone = named(zones, zone.as_deref())?;
+            let tags = tags.iter().map(|tag| tags::of_text(tag)).collect();
             Ok(by_tags(std::iter::once(zone), tags, how).await)
         }
         What::All(zone) => {
@@ -212,10 +214,9 @@ async fn by_prefix(
 
 async fn by_tags<'a>(
     zones: impl Iterator<Item = &'a Arc<Zone>>,
-    tags: &[String],
+    mut tags: Vec<u64>,
     how: How,
 ) -> Purged {
-    let mut tags: Vec<_> = tags.iter().map(|tag| tags::of_text(tag)).collect();
     tags.sort_unstable();
     tags.dedup();
     let scopes: Vec<_> = tags.into_iter().map(Scope::Tag).collect();

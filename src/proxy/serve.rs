@@ -7,11 +7,14 @@ use super::deliver::{self, Answer, Served, Source};
 use super::error::Error;
 use super::extent::Extent;
 use super::partial;
+use super::pass;
 use super::route::Cache;
 use super::step::{Step, Taken};
 use crate::body::Body;
 use crate::cache::lookup::{Found, Key, Lookup};
+use crate::semantics::demand::Demand;
 use crate::semantics::key::KeyHash;
+use crate::semantics::precondition;
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::status::{CacheStatus, Forwarded, Handling};
@@ -87,6 +90,9 @@ pub(super) async fn fetch_or_wait(
 ) -> Result<Answer, Error> {
     let Missed { cache, key, lookup, extent } = *missed;
     let Some(mut lookup) = lookup else {
+        if is_for_the_origin(&call, &cache, None) {
+            return pass::pass(call, Body::empty(), PRECONDITION).await;
+        }
         return bypass(call, cache, key, extent).await;
     };
     let begun = call.view().worker.proxy.clock.instant();
@@ -94,6 +100,10 @@ pub(super) async fn fetch_or_wait(
     while turns < TURNS_MAX {
         if matches!(lookup, Lookup::AskDisk) {
             lookup = cache.zone.lookup(&key, &call.view().request.headers).await;
+        }
+        let found = if let Lookup::Found(found) = &lookup { Some(found) } else { None };
+        if is_for_the_origin(&call, &cache, found) {
+            return pass::pass(call, Body::empty(), PRECONDITION).await;
         }
         let extent = extent.clone();
         let step = Step { call: &call, cache: &cache, key: &key, lookup, begun, extent };
@@ -111,6 +121,17 @@ pub(super) async fn fetch_or_wait(
     let permit = cache.zone.fetch_beside(key.hash);
     let step = Step { call: &call, cache: &cache, key: &key, lookup: absent(at), begun, extent };
     step.fetch(permit, None).await
+}
+
+/// Whether only the origin can say if the request's preconditions hold: what is stored and fresh
+/// does not meet them, or there is nothing of the kind.
+fn is_for_the_origin(call: &OwnedCall, cache: &Cache, found: Option<&Found>) -> bool {
+    let (view, rules) = (call.view(), &cache.settings.rules);
+    let is_usable = |found: &&Found| {
+        reuse::decide(&found.stored, rules, &Demand::NONE, view.now) == Reuse::Fresh
+    };
+    let stored = found.filter(is_usable).map(|found| found.stored.as_ref());
+    precondition::is_for_the_origin(&view.request.headers, stored, rules)
 }
 
 /// A rule said not to look: fetch beside everybody else, and store what comes.
@@ -148,8 +169,11 @@ pub(super) fn hit(call: &Call<'_>, cache: &Cache, found: Found) -> Answer {
     deliver::stored(call, cache, served)
 }
 
+/// Whether what is stored answers this request as it is.
 pub(super) fn is_fresh(call: &Call<'_>, cache: &Cache, found: &Found) -> bool {
-    reuse::decide(&found.stored, &cache.settings.rules, call.now) == Reuse::Fresh
+    let (rules, request) = (&cache.settings.rules, &call.request.headers);
+    reuse::decide(&found.stored, rules, &call.demand(cache), call.now) == Reuse::Fresh
+        && !precondition::is_for_the_origin(request, Some(&found.stored), rules)
 }
 
 /// Whether any of some predicates holds (nginx: proxy_cache_bypass, proxy_no_cache).
@@ -167,6 +191,12 @@ pub(super) fn any_is_true(
 fn absent(at: KeyHash) -> Lookup {
     Lookup::Absent { at, other_variant: false }
 }
+
+const PRECONDITION: Uncached = Uncached {
+    forwarded: Forwarded::Request,
+    reason: Reason::Precondition,
+    status: Some(CacheStatus::Bypass),
+};
 
 /// Times a request waits for somebody who then goes away, before it fetches for itself.
 const TURNS_MAX: usize = 8;

@@ -78,11 +78,7 @@ pub(super) async fn serve(
     }
     let (nonce, is_new) = cache.zone.slices_of(&key).await;
     let sliced = Arc::new(Sliced { call: Arc::clone(&call), cache, key, bytes, nonce, bypass });
-    let begins = partial::asked(&view).and_then(|value| range::single(value.as_bytes()));
-    let number = match begins {
-        Some(Spec::From(from, _)) => from / bytes,
-        _ => 0,
-    };
+    let number = first_number(&view, bytes);
     let mut answer = sliced.get(number, None).await?;
     let mut got = number;
     if answer.response.status() == StatusCode::RANGE_NOT_SATISFIABLE && number > 0 {
@@ -112,6 +108,26 @@ pub(super) async fn serve(
             partial::cut_passed(&view, &mut answer.response);
             Ok(answer)
         }
+    }
+}
+
+/// The slice that an answer would begin with, and its key; `None` where the request is answered
+/// from a whole, or no slice of this key is known. Changes nothing, so that `explain` can ask.
+pub(super) async fn first(call: &Call<'_>, cache: &Cache, key: &Key) -> Option<(Key, Extent)> {
+    let bytes = bytes(call, cache)?;
+    if whole(call, cache, key).await.is_some() {
+        return None;
+    }
+    let nonce = cache.zone.variants(key).await?.nonce;
+    let slice = Slice::new(key, first_number(call, bytes), bytes)?;
+    Some((slice.key(nonce), Extent::Slice(Arc::new(slice))))
+}
+
+/// The slice in which the client's range begins, as far as the range alone says it.
+fn first_number(call: &Call<'_>, bytes: u64) -> u64 {
+    match partial::asked(call).and_then(|value| range::single(value.as_bytes())) {
+        Some(Spec::From(from, _)) => from / bytes,
+        _ => 0,
     }
 }
 
@@ -204,7 +220,8 @@ impl Sliced {
         range: Option<HeaderValue>,
         bypass: bool,
     ) -> Result<Answer, Error> {
-        let slice = self.slice(number).ok_or(Error::BadRequest("range"))?;
+        let slice = Slice::new(&self.key, number, self.bytes);
+        let slice = slice.ok_or(Error::BadRequest("range"))?;
         // A long answer outlives what was fresh when it was asked for.
         let now = Timestamp::from(self.call.view().worker.proxy.clock.now());
         let call = self.call.for_slice(now, range);
@@ -215,16 +232,16 @@ impl Sliced {
         let missed = missed.asking_for(Extent::Slice(Arc::new(slice)));
         serve::fetch_or_wait(Arc::new(call), Box::new(missed)).await
     }
-
-    /// `None` for one beyond everything.
-    fn slice(&self, number: u64) -> Option<Slice> {
-        let first = number.checked_mul(self.bytes)?;
-        let last = first.checked_add(self.bytes - 1)?;
-        Some(Slice { of: self.key.clone(), first, last })
-    }
 }
 
 impl Slice {
+    /// `None` for one beyond everything.
+    fn new(of: &Key, number: u64, bytes: u64) -> Option<Self> {
+        let first = number.checked_mul(bytes)?;
+        let last = first.checked_add(bytes - 1)?;
+        Some(Self { of: of.clone(), first, last })
+    }
+
     /// What the origin is asked for it (nginx: $slice_range).
     pub(super) fn asked(&self) -> HeaderValue {
         let value = format!("bytes={}-{}", self.first, self.last);

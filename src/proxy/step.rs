@@ -5,21 +5,22 @@ use std::time::Instant;
 
 use http::{Method, StatusCode};
 
-use super::call::{Call, OwnedCall};
+use super::call::OwnedCall;
 use super::deliver::{self, Answer, Served, Source};
 use super::error::Error;
 use super::extent::Extent;
 use super::fetch::{Fetch, Fetched, Report, Wish};
 use super::partial;
+use super::plan::{self, Plan, plan, what_to_ask_for, why_asked};
 use super::route::Cache;
 use super::serve::{hit, is_fresh};
 use crate::cache::lock::{Outcome, Permit, Turn};
 use crate::cache::lookup::{Found, Key, Lookup};
 use crate::semantics::key::KeyHash;
 use crate::semantics::reason::Reason;
-use crate::semantics::reuse::{self, Reuse};
+use crate::semantics::reuse;
 use crate::semantics::stale::{self, Failure};
-use crate::semantics::status::{CacheStatus, Forwarded, Handling};
+use crate::semantics::status::{CacheStatus, Handling};
 
 /// One turn of a request that is not answered yet.
 pub(super) struct Step<'a> {
@@ -41,38 +42,6 @@ pub(super) enum Taken {
     OverAge,
 }
 
-/// What is to be done with a request for what a lookup found.
-pub(super) enum Plan<'a> {
-    /// Serve it.
-    Hit(&'a Found),
-    /// Serve it stale, and have it validated behind the answer.
-    Updating(&'a Found),
-    /// Serve it stale: the origin failed a moment ago.
-    HeldDown(&'a Found),
-    /// Ask the origin, or wait for somebody who does.
-    Ask,
-}
-
-/// Decides; changes nothing, so that `explain` can ask as well.
-pub(super) fn plan<'a>(call: &Call<'_>, cache: &Cache, lookup: &'a Lookup) -> Plan<'a> {
-    let Lookup::Found(found) = lookup else { return Plan::Ask };
-    let settings = &cache.settings;
-    let failed = || cache.zone.held_down(found.at, settings.hold_down);
-    match reuse::decide(&found.stored, &settings.rules, call.now) {
-        Reuse::Fresh => Plan::Hit(found),
-        Reuse::StaleWhileRevalidate if failed().is_some() => Plan::HeldDown(found),
-        Reuse::StaleWhileRevalidate => Plan::Updating(found),
-        Reuse::Validate => match failed() {
-            Some(failure)
-                if stale::may_stand_in(&found.stored, &settings.rules, failure, call.now) =>
-            {
-                Plan::HeldDown(found)
-            }
-            _ => Plan::Ask,
-        },
-    }
-}
-
 impl Step<'_> {
     pub(super) async fn take(mut self) -> Result<Taken, Error> {
         if !self.extent.is_slice() {
@@ -81,11 +50,16 @@ impl Step<'_> {
         }
         let view = self.call.view();
         let zone = &self.cache.zone;
+        let demand = view.demand(self.cache);
         match plan(&view, self.cache, &self.lookup) {
             Plan::Hit(found) => return Ok(answered(hit(&view, self.cache, found.clone()))),
             Plan::Updating(found) => return Ok(answered(self.updating(found.clone()))),
             Plan::HeldDown(found) => return Ok(answered(self.held_down(found.clone()))),
+            Plan::MaxStale(found) => return Ok(answered(self.max_stale(found.clone()))),
             Plan::Ask => {}
+        }
+        if demand.only_if_cached {
+            return Err(Error::OnlyIfCached);
         }
         if matches!(self.extent, Extent::AsAsked) {
             let permit = zone.fetch_beside(self.key.hash);
@@ -94,7 +68,8 @@ impl Step<'_> {
         let at = self.at();
         let (settings, updating) = (&self.cache.settings, self.servable_while_updating().is_some());
         // Without a lock it still counts who fetches, where others need not wait for it.
-        if !(settings.lock || updating) || zone.is_hit_for_miss(at) {
+        let joins = (settings.lock || updating) && !demand.no_store;
+        if !joins || zone.is_hit_for_miss(at) {
             let permit = zone.fetch_beside(self.key.hash);
             return self.fetch(permit, None).await.map(answered);
         }
@@ -193,11 +168,13 @@ impl Step<'_> {
     ) -> Result<Answer, Error> {
         let view = self.call.view();
         let answer = match report.fetched {
-            Fetched::Stream { fill, first, status: code } => {
+            Fetched::Stream { fill, first, status: code, withheld } => {
                 let handling = Handling { forwarded_status: Some(code), stored: true, ..handling };
                 let stored = Arc::clone(&fill.stored);
                 let served = Served { stored, source: Source::Fill(fill), status, handling };
-                let answer = deliver::stored(&view, self.cache, served);
+                let mut answer = deliver::stored(&view, self.cache, served);
+                // What is not stored is for the client that asked.
+                answer.response.headers_mut().extend(*withheld);
                 // Held until there was somebody else to follow the fill.
                 drop(first);
                 answer
@@ -262,6 +239,12 @@ impl Step<'_> {
         self.serve(found, CacheStatus::Stale, handling)
     }
 
+    /// Serves stale, since the request takes that.
+    fn max_stale(&self, found: Found) -> Answer {
+        let handling = Handling { forwarded: None, reason: Reason::MaxStale, ..self.handling() };
+        self.serve(found, CacheStatus::Stale, handling)
+    }
+
     fn serve(&self, found: Found, status: CacheStatus, handling: Handling) -> Answer {
         let ttl_s = ttl_s(&found, self.call);
         let served = Served {
@@ -293,6 +276,9 @@ impl Step<'_> {
     pub(super) fn not_to_be_stored(&self) -> Option<Reason> {
         let view = self.call.view();
         let settings = &self.cache.settings;
+        if view.demand(self.cache).no_store {
+            return Some(Reason::RequestNoStore);
+        }
         if view.request.method == Method::HEAD && !settings.convert_head {
             return Some(Reason::Method);
         }
@@ -309,9 +295,9 @@ impl Step<'_> {
 
     fn servable_while_updating(&self) -> Option<&Found> {
         let Lookup::Found(found) = &self.lookup else { return None };
-        let allowed = self.cache.settings.rules.use_stale.updating;
-        let forbidden = found.stored.must_revalidate || found.stored.no_cache;
-        (allowed && !forbidden).then_some(found)
+        let (view, rules) = (self.call.view(), &self.cache.settings.rules);
+        let demand = view.demand(self.cache);
+        reuse::may_serve_while_updating(&found.stored, rules, &demand, view.now).then_some(found)
     }
 
     fn at(&self) -> KeyHash {
@@ -322,44 +308,13 @@ impl Step<'_> {
         }
     }
 
-    /// nginx's word for an answer that had to be fetched.
     fn fetched_status(&self) -> CacheStatus {
-        match &self.lookup {
-            Lookup::Found(_) => CacheStatus::Expired,
-            Lookup::Absent { .. } | Lookup::AskDisk => CacheStatus::Miss,
-        }
+        plan::fetched_status(&self.call.view(), self.cache, &self.lookup)
     }
 
     fn handling(&self) -> Handling {
-        why_asked(&self.lookup, &self.extent)
+        why_asked(&self.call.view(), self.cache, &self.lookup, &self.extent)
     }
-}
-
-/// How much there is to fetch, where something is. A part that has not what is asked for is no
-/// answer; it may be the beginning of one.
-pub(super) fn what_to_ask_for(call: &Call<'_>, cache: &Cache, found: Lookup) -> (Lookup, Extent) {
-    match found {
-        Lookup::Found(found) if !partial::is_enough(call, &found) => {
-            let lookup = Lookup::Absent { at: found.at, other_variant: false };
-            let passes = Extent::passes(call, cache);
-            (lookup, if passes { Extent::AsAsked } else { Extent::completing(call, &found) })
-        }
-        lookup if Extent::passes(call, cache) => (lookup, Extent::AsAsked),
-        lookup => (lookup, Extent::Whole),
-    }
-}
-
-/// Why there is something to ask the origin for.
-pub(super) fn why_asked(lookup: &Lookup, extent: &Extent) -> Handling {
-    let (forwarded, reason) = match lookup {
-        _ if matches!(extent, Extent::AsAsked) => (Forwarded::Request, Reason::RangeOffset),
-        _ if matches!(extent, Extent::RestOf(_)) => (Forwarded::Partial, Reason::Incomplete),
-        Lookup::Found(found) if found.stored.no_cache => (Forwarded::Stale, Reason::NoCache),
-        Lookup::Found(_) => (Forwarded::Stale, Reason::Expired),
-        Lookup::Absent { other_variant: true, .. } => (Forwarded::VaryMiss, Reason::OtherVariant),
-        Lookup::Absent { .. } | Lookup::AskDisk => (Forwarded::UriMiss, Reason::Absent),
-    };
-    Handling::forwarded(forwarded, reason)
 }
 
 fn answered(answer: Answer) -> Taken {

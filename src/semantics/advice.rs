@@ -50,6 +50,10 @@ fn served(reason: Reason) -> Option<Words> {
             "the origin failed a moment ago, so the stale response stands in until `hold_down` is over",
             "",
         ),
+        Reason::MaxStale => ("the stored response is stale, and the request takes that", ""),
+        Reason::OnlyIfCached => {
+            ("nothing usable is stored, and the request takes nothing else (only-if-cached)", "")
+        }
         Reason::Collapsed => ("another request was fetching it already", ""),
         _ => return None,
     })
@@ -74,6 +78,14 @@ fn fetched(reason: Reason) -> Option<Words> {
         Reason::NoCache => (
             "the stored response asks to be validated before every use",
             "let the origin send max-age instead of no-cache",
+        ),
+        Reason::RequestDirective => (
+            "the stored response is fresh, but the request asks for more",
+            "`request_directives = \"ignore\"`, or change what the request sends",
+        ),
+        Reason::Precondition => (
+            "only the origin can say whether the request's If-Match or If-Unmodified-Since holds",
+            "",
         ),
         Reason::CacheOff => {
             ("the route has no cache, or none for this request", "give the route `cache.zone`")
@@ -100,6 +112,18 @@ fn not_stored(reason: Reason) -> Option<Words> {
         Reason::NoCacheRule => {
             ("a `no_cache` rule matched", "change the rule, or what the request sends")
         }
+        Reason::RequestNoStore => (
+            "the request forbids it with no-store",
+            "`request_directives = \"ignore\"`, or change what the request sends",
+        ),
+        Reason::NotUnderstood => (
+            "the response has must-understand and a status that is none of RFC 9110's",
+            "let the origin send another status, or leave must-understand out",
+        ),
+        Reason::Malformed => (
+            "a number in Cache-Control is none, as nginx reads it",
+            "let the origin write its numbers without quotes, or `semantics = \"rfc9111\"`",
+        ),
         Reason::NoStore => (
             "the response forbids it with no-store",
             "let the origin leave no-store out, or `ignore_headers = [\"Cache-Control\"]` with a `valid` of your own",

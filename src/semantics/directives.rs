@@ -2,8 +2,9 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-/// The directives of a response that a shared cache obeys. Seconds saturate; a directive whose
-/// argument is no number counts as zero, since whoever wrote it wanted a limit.
+/// The directives of a response that a shared cache obeys, whichever field brought them. Seconds
+/// saturate; a directive whose argument is no number counts as zero, since whoever wrote it wanted
+/// a limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CacheControl {
     /// `max-age`, seconds.
@@ -16,14 +17,38 @@ pub struct CacheControl {
     pub stale_if_error: Option<u64>,
     /// `no-store`.
     pub no_store: bool,
-    /// `no-cache`, with or without field names: both validate before every use.
+    /// `no-cache` without field names: validate before every use.
     pub no_cache: bool,
-    /// `private`, with or without field names: neither is for a shared cache.
+    /// `private` without field names: not for a shared cache.
     pub private: bool,
     /// `public`.
     pub public: bool,
     /// `must-revalidate` or `proxy-revalidate`.
     pub must_revalidate: bool,
+    /// `must-understand`: stored only if the status is understood, and then despite `no-store`
+    /// (RFC 9111 section 5.2.2.3).
+    pub must_understand: bool,
+    /// `immutable` (RFC 8246).
+    pub immutable: bool,
+    /// The fields that `no-cache="..."` and `private="..."` name: the rest may be stored without
+    /// them (RFC 9111 sections 5.2.2.4 and 5.2.2.7).
+    pub without: Vec<HeaderName>,
+    /// A number is none, and the reading asks for more than taking it as zero.
+    pub malformed: bool,
+    /// Which field all this is from.
+    pub by: SaidBy,
+}
+
+/// Which field says how a response is to be cached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SaidBy {
+    /// `Cache-Control`; `Expires` counts beside it.
+    #[default]
+    CacheControl,
+    /// A targeted field (RFC 9213).
+    Targeted,
+    /// `Surrogate-Control`.
+    Surrogate,
 }
 
 impl CacheControl {
@@ -36,26 +61,70 @@ impl CacheControl {
         found
     }
 
-    fn add(&mut self, name: &[u8], argument: Option<&[u8]>) {
-        let is = |expected: &str| name.eq_ignore_ascii_case(expected.as_bytes());
-        let seconds = |slot: &mut Option<u64>| {
+    /// Whether it must never be served stale. `s-maxage` says so too (RFC 9111 section 5.2.2.10),
+    /// but an origin that adds a stale window means the window.
+    pub fn never_stale(&self) -> bool {
+        let window = self.stale_while_revalidate.is_some() || self.stale_if_error.is_some();
+        self.must_revalidate || (self.s_maxage.is_some() && !window)
+    }
+
+    /// Adds a directive that has no argument, or one with it.
+    pub(super) fn add(&mut self, name: &[u8], argument: Option<&[u8]>) {
+        if let Some(slot) = self.seconds_of(name) {
             slot.get_or_insert(argument.map_or(0, |text| delta_seconds(text).unwrap_or(0)));
-        };
-        if is("max-age") {
-            seconds(&mut self.max_age);
-        } else if is("s-maxage") {
-            seconds(&mut self.s_maxage);
-        } else if is("stale-while-revalidate") {
-            seconds(&mut self.stale_while_revalidate);
-        } else if is("stale-if-error") {
-            seconds(&mut self.stale_if_error);
         } else {
-            self.no_store |= is("no-store");
+            self.add_flag(name, argument);
+        }
+    }
+
+    /// Where the seconds of a directive go that has some.
+    pub(super) fn seconds_of(&mut self, name: &[u8]) -> Option<&mut Option<u64>> {
+        let is = |expected: &str| name.eq_ignore_ascii_case(expected.as_bytes());
+        if is("max-age") {
+            Some(&mut self.max_age)
+        } else if is("s-maxage") {
+            Some(&mut self.s_maxage)
+        } else if is("stale-while-revalidate") {
+            Some(&mut self.stale_while_revalidate)
+        } else if is("stale-if-error") {
+            Some(&mut self.stale_if_error)
+        } else {
+            None
+        }
+    }
+
+    fn add_flag(&mut self, name: &[u8], argument: Option<&[u8]>) {
+        let is = |expected: &str| name.eq_ignore_ascii_case(expected.as_bytes());
+        if is("no-cache") || is("private") {
+            if argument.is_some_and(|names| self.goes_without(names)) {
+                return;
+            }
             self.no_cache |= is("no-cache");
             self.private |= is("private");
+        } else {
+            self.no_store |= is("no-store");
             self.public |= is("public");
             self.must_revalidate |= is("must-revalidate") || is("proxy-revalidate");
+            self.must_understand |= is("must-understand");
+            self.immutable |= is("immutable");
         }
+    }
+
+    /// Takes note of fields that are not to be stored. `false` if the names cannot be followed:
+    /// then the directive counts as if it had none, which is stricter.
+    fn goes_without(&mut self, names: &[u8]) -> bool {
+        // A quote that is none would make another field of it.
+        let field =
+            |name: &[u8]| HeaderName::from_bytes(name).ok().filter(|_| !name.contains(&b'\''));
+        let names: Option<Vec<_>> =
+            members(names).take(WITHOUT_MAX + 1).map(|name| field(name.trim_ascii())).collect();
+        let Some(names) = names.filter(|names| !names.is_empty()) else { return false };
+        let known = |name: &HeaderName| INDISPENSABLE.contains(name);
+        if self.without.len() + names.len() > WITHOUT_MAX || names.iter().any(known) {
+            return false;
+        }
+        self.without.extend(names);
+        true
     }
 }
 
@@ -108,6 +177,20 @@ fn unquoted(text: &[u8]) -> &[u8] {
     }
 }
 
+/// Fields that a directive may name; with more it counts as if it named none.
+const WITHOUT_MAX: usize = 32;
+
+/// Fields without which a stored response could not be found or understood.
+const INDISPENSABLE: [HeaderName; 7] = [
+    header::CACHE_CONTROL,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::EXPIRES,
+    header::VARY,
+];
+
 /// 136 years: RFC 9111 section 1.2.2 lets greater values be taken as 2^31 or more.
 const SECONDS_MAX: u64 = u32::MAX as u64;
 
@@ -133,8 +216,15 @@ mod tests {
         check(&["extension=\"a\\\", max-age=5\", max-age=1"], "max=1", "not behind an escaped quote");
         check(&["max-age=1", "s-maxage=2"], "max=1 s=2", "two lines");
         check(&[",, ,public,"], "public", "empty members");
-        check(&["PRIVATE=\"x\", No-Store"], "no-store private", "qualified is the same");
-        check(&["no-cache=\"a, b\""], "no-cache", "qualified is the same");
+        check(&["PRIVATE=\"x\", No-Store"], "no-store without=x", "private to a field");
+        check(&["no-cache=\"a, b\""], "without=a,b", "a comma within the names");
+        check(&["no-cache=a"], "without=a", "without quotes");
+        check(&["private=\"a\", private"], "private without=a", "both are meant");
+        check(&["private=\"\""], "private", "no names is no exception");
+        check(&["private='x'"], "private", "nor are other quotes");
+        check(&["private=\"a b\""], "private", "nor is what is no name");
+        check(&["no-cache=\"Vary, x\""], "no-cache", "nor what the cache goes by");
+        check(&["must-understand, IMMUTABLE"], "understand immutable", "flags");
         check(&["proxy-revalidate"], "must", "is must-revalidate to us");
         check(&["stale-while-revalidate=5, stale-if-error=6"], "swr=5 sie=6", "RFC 5861");
         check(&["nothing-to-see-here"], "", "unknown");
@@ -162,8 +252,14 @@ mod tests {
             ("private", found.private),
             ("public", found.public),
             ("must", found.must_revalidate),
+            ("understand", found.must_understand),
+            ("immutable", found.immutable),
         ];
         words.extend(flags.iter().filter(|(_, set)| *set).map(|(name, _)| (*name).to_owned()));
+        if !found.without.is_empty() {
+            let names: Vec<_> = found.without.iter().map(HeaderName::as_str).collect();
+            words.push(format!("without={}", names.join(",")));
+        }
         assert_eq!(words.join(" "), expected, "{lines:?}: {why}");
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::date::{Timestamp, parse_http_date};
-use super::directives::{CacheControl, delta_seconds, members};
+use super::directives::{CacheControl, SaidBy, delta_seconds, members};
 use super::rules::Rules;
 use super::stored::{LifetimeFrom, Stored};
 
@@ -41,19 +41,34 @@ pub fn lifetime(
     rules: &Rules,
     received: Timestamp,
 ) -> Lifetime {
-    accel_lifetime(fields, rules, received)
+    let found = accel_lifetime(fields, rules, received)
         .or_else(|| origin_lifetime(fields, cache_control, rules, received))
         .or_else(|| {
             let lifetime = rules.valid_for(status.as_u16())?;
             Some(Lifetime::Given(lifetime, LifetimeFrom::Valid))
         })
         .or_else(|| heuristic_lifetime(status, fields, cache_control, rules, received))
-        .unwrap_or(Lifetime::Unknown)
+        .unwrap_or(Lifetime::Unknown);
+    match found {
+        Lifetime::Given(lifetime, from) if rules.whole_seconds && !lifetime.is_zero() => {
+            Lifetime::Given(lifetime.saturating_add(REST_OF_THE_SECOND), from)
+        }
+        found => found,
+    }
+}
+
+/// Whether `X-Accel-Expires` gives a lifetime, so that nothing else is asked for one.
+pub fn accel_gives_lifetime(fields: &HeaderMap, rules: &Rules) -> bool {
+    matches!(accel_lifetime(fields, rules, Timestamp::default()), Some(Lifetime::Given(..)))
 }
 
 /// How old a response already was when it arrived: corrected_initial_age (RFC 9111 section 4.2.3).
-pub fn initial_age(fields: &HeaderMap, times: Times) -> Duration {
-    let apparent_age = times.received.since(date_of(fields, times.received));
+/// Zero where ages do not count.
+pub fn initial_age(fields: &HeaderMap, rules: &Rules, times: Times) -> Duration {
+    if !rules.count_age {
+        return Duration::ZERO;
+    }
+    let apparent_age = times.received.since(date_of(fields, rules, times.received));
     let response_delay = times.received.since(times.requested);
     let corrected_age = Duration::from_secs(age_value(fields)).saturating_add(response_delay);
     apparent_age.max(corrected_age)
@@ -100,28 +115,42 @@ fn origin_lifetime(
     rules: &Rules,
     received: Timestamp,
 ) -> Option<Lifetime> {
-    let given = |seconds, from| Some(Lifetime::Given(Duration::from_secs(seconds), from));
-    if !rules.ignore.cache_control {
-        if let Some(seconds) = cache_control.s_maxage {
-            return given(seconds, LifetimeFrom::SMaxAge);
-        }
-        if let Some(seconds) = cache_control.max_age {
-            return given(seconds, LifetimeFrom::MaxAge);
-        }
+    let by = |from| match cache_control.by {
+        SaidBy::CacheControl => from,
+        SaidBy::Targeted => LifetimeFrom::Targeted,
+        SaidBy::Surrogate => LifetimeFrom::Surrogate,
+    };
+    let given = |seconds, from| Some(Lifetime::Given(Duration::from_secs(seconds), by(from)));
+    if let Some(seconds) = cache_control.s_maxage {
+        return given(seconds, LifetimeFrom::SMaxAge);
+    }
+    if let Some(seconds) = cache_control.max_age {
+        return given(seconds, LifetimeFrom::MaxAge);
     }
     if !rules.ignore.expires
+        && cache_control.by == SaidBy::CacheControl
         && let Some(expires) = fields.get(header::EXPIRES)
     {
-        // An invalid date, especially `0`, is a time in the past (RFC 9111 section 5.3).
-        let expires = parse_http_date(expires.as_bytes(), received).unwrap_or_default();
-        let lifetime = expires.since(date_of(fields, received));
-        return Some(Lifetime::Given(lifetime, LifetimeFrom::Expires));
+        return Some(expires_lifetime(fields, expires.as_bytes(), rules, received));
     }
     // `no-cache` alone says how long it is fresh: not at all.
-    if cache_control.no_cache && !rules.ignore.cache_control {
-        return given(0, LifetimeFrom::MaxAge);
-    }
-    None
+    if cache_control.no_cache { given(0, LifetimeFrom::MaxAge) } else { None }
+}
+
+/// `Expires` less `Date`. An invalid date, especially `0`, is a time in the past (RFC 9111
+/// section 5.3).
+fn expires_lifetime(
+    fields: &HeaderMap,
+    expires: &[u8],
+    rules: &Rules,
+    received: Timestamp,
+) -> Lifetime {
+    let expires = parse_http_date(expires, received).unwrap_or_default();
+    let lifetime = expires.since(date_of(fields, rules, received));
+    // nginx: what expires in this very second is fresh until the second ends.
+    let this_second = rules.whole_seconds && expires.secs() == received.secs();
+    let least = if this_second { Duration::from_nanos(1) } else { Duration::ZERO };
+    Lifetime::Given(lifetime.max(least), LifetimeFrom::Expires)
 }
 
 /// A tenth of the time since the last change (RFC 9111 section 4.2.2), within the operator's
@@ -139,15 +168,17 @@ fn heuristic_lifetime(
     }
     let modified = fields.get(header::LAST_MODIFIED)?;
     let modified = parse_http_date(modified.as_bytes(), received)?;
-    let tenth = date_of(fields, received).since(modified) / 10;
+    let tenth = date_of(fields, rules, received).since(modified) / 10;
     let lifetime = tenth.max(bounds.min).min(bounds.max);
     Some(Lifetime::Given(lifetime, LifetimeFrom::Heuristic))
 }
 
-/// When the origin says that it wrote the response; when it arrived, if it does not say.
-fn date_of(fields: &HeaderMap, received: Timestamp) -> Timestamp {
+/// When the origin says that it wrote the response; when it arrived, if it does not say or if its
+/// clock does not count.
+fn date_of(fields: &HeaderMap, rules: &Rules, received: Timestamp) -> Timestamp {
     fields
         .get(header::DATE)
+        .filter(|_| rules.count_age)
         .and_then(|date| parse_http_date(date.as_bytes(), received))
         .unwrap_or(received)
 }
@@ -158,6 +189,10 @@ fn age_value(fields: &HeaderMap) -> u64 {
     first.and_then(delta_seconds).unwrap_or(0)
 }
 
+/// nginx compares whole seconds, and the second in which a lifetime ends still counts. This much
+/// more than the lifetime says the same on a clock of milliseconds.
+const REST_OF_THE_SECOND: Duration = Duration::from_nanos(999_500_000);
+
 /// Statuses that may be stored without being told how long (RFC 9110 section 15.1), less 206.
 pub const HEURISTIC_STATUSES: [u16; 12] =
     [200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501];
@@ -166,6 +201,7 @@ pub const HEURISTIC_STATUSES: [u16; 12] =
 mod tests {
     use super::*;
     use crate::semantics::rules::{Heuristic, IgnoredFields, Valid};
+    use crate::semantics::said::said;
     use http::HeaderValue;
 
     /// Sun, 06 Nov 1994 08:49:37 GMT, when every response of these tables arrives.
@@ -195,6 +231,37 @@ mod tests {
         check("valid | ", "600 Valid");
         check("valid | Cache-Control: max-age=5", "5 MaxAge");
         check("valid ignore-cache-control | Cache-Control: max-age=5", "600 Valid");
+        check("CDN-Cache-Control: max-age=5 | Cache-Control: max-age=9", "5 Targeted");
+        check("CDN-Cache-Control: public | Expires: Sun, 06 Nov 1994 08:50:37 GMT", "unknown");
+        check("Surrogate-Control: max-age=5 | Cache-Control: max-age=9", "5 Surrogate");
+        check("X-Accel-Expires: 30 | CDN-Cache-Control: max-age=5", "30 XAccelExpires");
+    }
+
+    #[rustfmt::skip]
+    #[test]
+    fn nginx_knows_neither_age_nor_the_origins_clock() {
+        check("nginx | Expires: Sun, 06 Nov 1994 08:50:37 GMT | Date: Sun, 06 Nov 1994 08:49:07 GMT", "60 Expires");
+        check("nginx | Expires: Sun, 06 Nov 1994 08:49:37 GMT", "0 Expires");
+        check("nginx | Expires: Sun, 06 Nov 1994 08:49:36 GMT", "0 Expires");
+        check("nginx | Cache-Control: max-age=1, s-maxage=5 | Expires: 0", "5 MaxAge");
+        check("nginx | Cache-Control: max-age=0", "0 MaxAge");
+        check("nginx | X-Accel-Expires: 30 | Cache-Control: no-store", "30 XAccelExpires");
+        check("nginx | X-Accel-Expires: 0 | Cache-Control: max-age=9", "forbidden");
+        check("nginx | CDN-Cache-Control: max-age=5 | Cache-Control: max-age=9", "9 MaxAge");
+        let ends = |response| {
+            let fields = fields_of(response, |_| {});
+            let said = said(&fields, &Rules::nginx());
+            lifetime(StatusCode::OK, &fields, &said, &Rules::nginx(), NOW)
+        };
+        let Lifetime::Given(second, _) = ends("Cache-Control: max-age=1") else { panic!() };
+        assert!(second > Duration::from_millis(1999) && second < Duration::from_secs(2));
+        let Lifetime::Given(now, _) = ends("Expires: Sun, 06 Nov 1994 08:49:37 GMT") else { panic!() };
+        assert!(now > Duration::from_millis(999), "to the end of this second");
+        let Lifetime::Given(past, _) = ends("Expires: Sun, 06 Nov 1994 08:49:36 GMT") else { panic!() };
+        assert_eq!(past, Duration::ZERO);
+        let fields = fields_of("Age: 100", |_| {});
+        let times = Times { requested: NOW, received: NOW };
+        assert_eq!(initial_age(&fields, &Rules::nginx(), times), Duration::ZERO);
     }
 
     #[track_caller]
@@ -208,9 +275,10 @@ mod tests {
             "valid" => {
                 rules.valid.push(Valid { statuses: 200..=200, lifetime: Duration::from_secs(600) })
             }
+            "nginx" => rules = Rules::nginx(),
             _ => rules.ignore = IgnoredFields { cache_control: true, ..Default::default() },
         });
-        let cache_control = CacheControl::of(&fields);
+        let cache_control = said(&fields, &rules);
         let found = match lifetime(StatusCode::OK, &fields, &cache_control, &rules, NOW) {
             Lifetime::Given(lifetime, from) => format!("{} {from:?}", lifetime.as_secs()),
             Lifetime::Forbidden => "forbidden".to_owned(),
@@ -238,7 +306,11 @@ mod tests {
     fn check_age(response: &str, expected_s: u64, why: &str) {
         let fields = fields_of(response, |_| {});
         let times = Times { requested: Timestamp(NOW.0 - 2000), received: NOW };
-        assert_eq!(initial_age(&fields, times).as_secs(), expected_s, "{response}: {why}");
+        assert_eq!(
+            initial_age(&fields, &Rules::default(), times).as_secs(),
+            expected_s,
+            "{response}: {why}"
+        );
     }
 
     fn fields_of(response: &str, mut word: impl FnMut(&str)) -> HeaderMap {

@@ -35,6 +35,8 @@ reasons! {
     Updating = "updating",
     /// Served stale because the origin failed.
     OriginFailed = "origin-failed",
+    /// Served stale because the request takes it (`max-stale`).
+    MaxStale = "max-stale",
     /// Served stale because the origin failed a moment ago and is left alone until `hold_down` is
     /// over.
     HeldDown = "held-down",
@@ -47,6 +49,9 @@ reasons! {
     Expired = "expired",
     /// Fetched and stored: the entry asks to be validated every time.
     NoCache = "no-cache",
+    /// Fetched and stored: the entry is fresh, but the request asks for more (`no-cache`,
+    /// `max-age`, `min-fresh`).
+    RequestDirective = "request-directive",
     /// Fetched and stored: only a part was stored, and not the one that was asked for.
     Incomplete = "incomplete",
     /// Another request was fetching it already, and this one got what that one fetched.
@@ -62,6 +67,9 @@ reasons! {
     BypassRule = "bypass-rule",
     /// The request carries a body, which the key does not cover.
     RequestBody = "request-body",
+    /// What is stored does not meet the request's `If-Match` or `If-Unmodified-Since`: that is for
+    /// the origin to say.
+    Precondition = "precondition",
     /// Passed on: the range begins at or behind `max_range_offset`.
     RangeOffset = "range-offset",
     /// Waited for another request's fetch as long as `lock_timeout` allows.
@@ -71,10 +79,16 @@ reasons! {
     MinUses = "min-uses",
     /// Not stored: a `no_cache` rule matched.
     NoCacheRule = "no-cache-rule",
+    /// Not stored: the request says `no-store`.
+    RequestNoStore = "request-no-store",
     /// Not stored: `Cache-Control: no-store`.
     NoStore = "no-store",
     /// Not stored: `Cache-Control: private`.
     Private = "private",
+    /// Not stored: `must-understand`, with a status that is none of RFC 9110's.
+    NotUnderstood = "not-understood",
+    /// Not stored: a number in `Cache-Control` is none, as nginx reads it.
+    Malformed = "malformed",
     /// Not stored: it sets a cookie.
     SetCookie = "set-cookie",
     /// Not stored: the request was authorised, and the response does not say that it is for all.
@@ -99,6 +113,8 @@ reasons! {
     /// Not stored: no valid answer came.
     UpstreamFailed = "upstream-failed",
 
+    /// Answered here: the request takes nothing but what is stored (`only-if-cached`).
+    OnlyIfCached = "only-if-cached",
     /// Answered here: the request was refused.
     Refused = "refused",
     /// Answered here: a purge.

@@ -5,11 +5,55 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-/// The rules of one route. Plain values, made once when the configuration is loaded.
+/// The rules of one route. Plain values, made once when the configuration is loaded: what the
+/// operator set, and what `Semantics` stands for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
-    /// Whose reading of HTTP caching counts.
+    /// What the rest was made from; only shown, no rule asks for it.
     pub semantics: Semantics,
+    /// How `Cache-Control` of responses is read.
+    pub cache_control: CacheControlReading,
+    /// `Age`, `Date` and the time an answer took count for its age, and `Age` is sent
+    /// (RFC 9111 section 4.2.3).
+    pub count_age: bool,
+    /// A response is fresh to the end of the second in which its lifetime ends, and its age counts
+    /// from the beginning of the second in which it came, as on nginx's clock.
+    pub whole_seconds: bool,
+    /// A response that is not fresh is stored if it can be validated or served stale
+    /// (RFC 9111 section 4.3).
+    pub store_stale: bool,
+    /// A response whose `X-Accel-Expires: @T` has passed is stored, to stand in for errors.
+    pub store_past_accel: bool,
+    /// Responses to requests with `Authorization` are stored only if they say that they are for
+    /// all (RFC 9111 section 3.5).
+    pub authorization_forbids: bool,
+    /// How `Vary` is read.
+    pub vary: VaryReading,
+    /// Which stored responses are validated.
+    pub validators: Validators,
+    /// A 304 replaces stored fields (RFC 9111 section 3.2), instead of only their lifetime.
+    pub update_fields: bool,
+    /// The origin's `stale-if-error` also covers answers with 5xx (RFC 5861 section 4).
+    pub stale_if_error_on_status: bool,
+    /// The origin's `stale-while-revalidate` lets stale be served at once by itself, without
+    /// `background_update`.
+    pub stale_while_revalidate_alone: bool,
+    /// Responses may say which parts of the query they do not depend on.
+    pub no_vary_search: bool,
+    /// Unsafe methods that were carried out invalidate (RFC 9111 section 4.4).
+    pub invalidate: bool,
+    /// The answer to a `POST` is stored for `GET` if it says that it is that resource's
+    /// (RFC 9110 section 9.3.3).
+    pub store_post: bool,
+    /// The answer to a `HEAD` updates what is stored (RFC 9111 section 4.3.5).
+    pub update_from_head: bool,
+    /// How conditions of requests are answered from what is stored.
+    pub preconditions: Preconditions,
+    /// A 206 that was not asked for as a slice is stored as the part that it is (RFC 9111 section
+    /// 3.3).
+    pub store_parts: bool,
+    /// A range is answered from what is stored only if that says `Accept-Ranges: bytes`.
+    pub ranges_need_accept_ranges: bool,
     /// Lifetimes for answers that bring none of their own, in the order they are written; the
     /// first that matches a status counts.
     pub valid: Vec<Valid>,
@@ -24,8 +68,6 @@ pub struct Rules {
     pub request_directives: bool,
     /// Compare what `Vary` names by what it means instead of byte by byte (RFC 9111 section 4.1).
     pub normalize_vary: bool,
-    /// Answer ranges only from what came with `Accept-Ranges: bytes` (nginx).
-    pub ranges_need_accept_ranges: bool,
     /// When an entry that is no longer fresh may still be served.
     pub use_stale: UseStale,
     /// Ask the origin with validators for what is no longer fresh, instead of fetching it anew.
@@ -42,6 +84,43 @@ pub enum Semantics {
     Rfc9111,
     /// nginx's, as its documentation and its source have it.
     Nginx,
+}
+
+/// How `Cache-Control` of responses is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheControlReading {
+    /// As a list of directives (RFC 9111 section 5.2).
+    Directives,
+    /// As text in which some words are searched (nginx).
+    Substrings,
+}
+
+/// How `Vary` is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VaryReading {
+    /// As a list of names; `*` anywhere in it matches nothing (RFC 9110 section 12.5.5).
+    List,
+    /// As nginx does: only `*` alone matches nothing, and more than 128 bytes are not followed.
+    Text,
+}
+
+/// Which stored responses are validated, by what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validators {
+    /// All that have a validator (RFC 9111 section 4.3.1).
+    All,
+    /// 200 and 206 only, and entity tags up to 128 bytes (nginx).
+    Of200And206,
+}
+
+/// How conditions of requests are answered from what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preconditions {
+    /// As RFC 9110 section 13.2.2 orders them; what would fail is for the origin to say.
+    Forward,
+    /// As nginx's not_modified filter: 412 from here; dates must be equal, and a tag and a date
+    /// must both hold.
+    Answer,
 }
 
 /// One line of the `valid` table.
@@ -76,6 +155,8 @@ pub struct IgnoredFields {
     pub set_cookie: bool,
     /// All requests get the same variant.
     pub vary: bool,
+    /// `Surrogate-Control` says nothing.
+    pub surrogate_control: bool,
 }
 
 /// What lets a stale entry stand in (nginx: proxy_cache_use_stale).
@@ -121,20 +202,85 @@ impl Rules {
     }
 }
 
-impl Default for Rules {
-    fn default() -> Self {
+impl Rules {
+    /// What a semantics stands for where the operator says nothing.
+    pub fn of(semantics: Semantics) -> Self {
+        match semantics {
+            Semantics::Rfc9111 => Self::rfc9111(),
+            Semantics::Nginx => Self::nginx(),
+        }
+    }
+
+    /// RFC 9111 as a shared cache.
+    pub fn rfc9111() -> Self {
         Self {
-            semantics: Semantics::default(),
-            targeted: Vec::new(),
-            request_directives: false,
-            normalize_vary: true,
+            semantics: Semantics::Rfc9111,
+            cache_control: CacheControlReading::Directives,
+            count_age: true,
+            whole_seconds: false,
+            store_stale: true,
+            store_past_accel: false,
+            authorization_forbids: true,
+            vary: VaryReading::List,
+            validators: Validators::All,
+            update_fields: true,
+            stale_if_error_on_status: true,
+            stale_while_revalidate_alone: true,
+            no_vary_search: true,
+            invalidate: true,
+            store_post: true,
+            update_from_head: true,
+            preconditions: Preconditions::Forward,
+            store_parts: true,
             ranges_need_accept_ranges: false,
             valid: Vec::new(),
             heuristic: None,
             ignore: IgnoredFields::default(),
+            targeted: TARGETED.to_vec(),
+            request_directives: false,
+            normalize_vary: true,
             use_stale: UseStale::default(),
             revalidate: true,
             background_update: false,
         }
     }
+
+    /// nginx's proxy_cache, as its source reads.
+    pub fn nginx() -> Self {
+        Self {
+            semantics: Semantics::Nginx,
+            cache_control: CacheControlReading::Substrings,
+            count_age: false,
+            whole_seconds: true,
+            store_stale: false,
+            store_past_accel: true,
+            authorization_forbids: false,
+            vary: VaryReading::Text,
+            validators: Validators::Of200And206,
+            update_fields: false,
+            stale_if_error_on_status: false,
+            stale_while_revalidate_alone: false,
+            no_vary_search: false,
+            invalidate: false,
+            store_post: false,
+            update_from_head: false,
+            preconditions: Preconditions::Answer,
+            store_parts: false,
+            ranges_need_accept_ranges: true,
+            ignore: IgnoredFields { surrogate_control: true, ..IgnoredFields::default() },
+            targeted: Vec::new(),
+            revalidate: false,
+            ..Self::rfc9111()
+        }
+    }
 }
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self::rfc9111()
+    }
+}
+
+/// Our own target and the one for all caches of a content delivery network (RFC 9213).
+const TARGETED: [HeaderName; 2] =
+    [HeaderName::from_static("larder-cache-control"), HeaderName::from_static("cdn-cache-control")];

@@ -31,7 +31,10 @@ pub fn may_stand_in(stored: &Stored, rules: &Rules, failure: Failure, now: Times
         Failure::InvalidHeader => use_stale.invalid_header,
         Failure::Status(status) => use_stale.statuses.contains(status),
     };
-    let is_error = !matches!(failure, Failure::Status(status) if status < 500);
+    let is_error = match failure {
+        Failure::Status(status) => status >= 500 && rules.stale_if_error_on_status,
+        Failure::Error | Failure::Timeout | Failure::InvalidHeader => true,
+    };
     let origin = is_error && stored.stale_for(now) < stored.stale_if_error;
     operator || origin
 }
@@ -62,12 +65,15 @@ mod tests {
         check(5,  "",                    "404",     Failure::Status(404),    true);
         check(5,  "must",                "error",   Failure::Error,          false);
         check(5,  "must sie=10",         "error",   Failure::Error,          false);
+        check(5,  "sie=10",              "nginx",   Failure::Error,          true);
+        check(5,  "sie=10",              "nginx",   Failure::Status(503),    false);
     }
 
     #[track_caller]
     fn check(stale_s: u64, fields: &str, use_stale: &str, failure: Failure, expected: bool) {
         let mut stored = stored(10);
-        let mut rules = Rules::default();
+        let on_status = use_stale != "nginx";
+        let mut rules = Rules { stale_if_error_on_status: on_status, ..Rules::default() };
         if fields.contains("sie") {
             stored.stale_if_error = Duration::from_secs(10);
         }

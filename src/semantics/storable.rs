@@ -5,15 +5,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::date::http_date;
+use super::date::{Timestamp, http_date};
 use super::directives::CacheControl;
-use super::freshness::{
-    HEURISTIC_STATUSES, Lifetime, Times, X_ACCEL_EXPIRES, initial_age, lifetime,
-};
+use super::freshness::{HEURISTIC_STATUSES, Lifetime, Times, initial_age, lifetime};
 use super::reason::Reason;
 use super::rules::Rules;
+use super::said::said;
 use super::stored::{LifetimeFrom, Part, Stored};
-use super::vary;
+use super::{tags, vary};
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,9 +25,11 @@ pub enum Storable {
 
 /// What matters of the request that a response answers.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Asked {
+pub struct Asked<'a> {
     /// It carried `Authorization`.
     pub authorized: bool,
+    /// Whose resource it was for, in lower case: `Cache-Groups` are the host's own.
+    pub host: &'a str,
     /// Its key is that of one client, so that nobody else gets what is stored under it.
     pub partitioned: bool,
 }
@@ -36,7 +37,7 @@ pub struct Asked {
 /// Decides whether a response to a GET may be stored, and works out all that a later hit has to
 /// know. `fields` must already be without what concerns one connection only.
 pub fn storable(
-    asked: Asked,
+    asked: Asked<'_>,
     status: StatusCode,
     fields: &HeaderMap,
     rules: &Rules,
@@ -50,7 +51,7 @@ pub fn storable(
 
 /// The same for a 206 that is this part of a representation (RFC 9111 section 3.3).
 pub fn storable_part(
-    asked: Asked,
+    asked: Asked<'_>,
     fields: &HeaderMap,
     rules: &Rules,
     times: Times,
@@ -66,13 +67,14 @@ pub fn storable_part(
 }
 
 fn of_any_status(
-    asked: Asked,
+    asked: Asked<'_>,
     status: StatusCode,
     fields: &HeaderMap,
     rules: &Rules,
     times: Times,
 ) -> Storable {
-    let cache_control = obeyed_cache_control(fields, rules);
+    let cache_control = said(fields, rules);
+    let times = if rules.whole_seconds { in_whole_seconds(times) } else { times };
     if let Some(reason) = forbidden(asked, status, fields, &cache_control, rules) {
         return Storable::No(reason);
     }
@@ -85,17 +87,18 @@ fn of_any_status(
     let seconds = |value: Option<u64>| Duration::from_secs(value.unwrap_or(0));
     let stored = Stored {
         status,
-        fields: as_stored(fields, times),
+        fields: as_stored(fields, &cache_control, rules, times),
         received: times.received,
-        initial_age: initial_age(fields, times),
+        initial_age: initial_age(fields, rules, times),
         lifetime,
         lifetime_from,
         stale_while_revalidate: seconds(cache_control.stale_while_revalidate),
         stale_if_error: seconds(cache_control.stale_if_error),
         no_cache: cache_control.no_cache,
-        must_revalidate: must_revalidate(&cache_control),
+        must_revalidate: cache_control.never_stale(),
+        immutable: cache_control.immutable,
         generation: 0,
-        tags: Box::default(),
+        tags: tags::of(fields, asked.host),
         part: None,
     };
     match useless(&stored, cache_control.public, rules) {
@@ -106,7 +109,7 @@ fn of_any_status(
 
 /// What forbids storing outright, the strictest first.
 fn forbidden(
-    asked: Asked,
+    asked: Asked<'_>,
     status: StatusCode,
     fields: &HeaderMap,
     cache_control: &CacheControl,
@@ -115,8 +118,15 @@ fn forbidden(
     if status.is_informational() || status == StatusCode::NOT_MODIFIED {
         return Some(Reason::Status);
     }
-    if cache_control.no_store {
+    if cache_control.must_understand {
+        if !UNDERSTOOD.contains(&status.as_u16()) {
+            return Some(Reason::NotUnderstood);
+        }
+    } else if cache_control.no_store {
         return Some(Reason::NoStore);
+    }
+    if cache_control.malformed {
+        return Some(Reason::Malformed);
     }
     if cache_control.private && !asked.partitioned {
         return Some(Reason::Private);
@@ -124,33 +134,41 @@ fn forbidden(
     // RFC 9111 section 3.5.
     let for_all =
         cache_control.public || cache_control.must_revalidate || cache_control.s_maxage.is_some();
-    if asked.authorized && !for_all && !asked.partitioned {
+    if rules.authorization_forbids && asked.authorized && !for_all && !asked.partitioned {
         return Some(Reason::Authorization);
     }
-    if fields.contains_key(header::SET_COOKIE) && !rules.ignore.set_cookie {
+    let sets_cookie = fields.contains_key(header::SET_COOKIE)
+        && !cache_control.without.contains(&header::SET_COOKIE);
+    if sets_cookie && !rules.ignore.set_cookie {
         return Some(Reason::SetCookie);
     }
     if rules.ignore.vary {
         return None;
     }
-    vary::names(fields).err()
+    vary::names(fields, rules.vary).err()
 }
 
 /// A response that would have to be fetched whole before every use needs no place. Nor does one
 /// whose status has to be told how long, and was not: a stale window alone is no lifetime.
 fn useless(stored: &Stored, public: bool, rules: &Rules) -> Option<Reason> {
-    let has_validator = stored.etag().is_some() || stored.last_modified().is_some();
     let heuristic = HEURISTIC_STATUSES.contains(&stored.status.as_u16());
     if stored.lifetime_from == LifetimeFrom::Nothing && !heuristic && !public {
         return Some(Reason::NoLifetime);
     }
-    let may_validate = rules.revalidate
-        && has_validator
-        && heuristic
-        && stored.lifetime_from != LifetimeFrom::Valid;
-    let of_use =
-        stored.lifetime.saturating_add(stored.stale_while_revalidate.max(stored.stale_if_error));
-    if may_validate || (of_use > stored.initial_age && !stored.no_cache) {
+    let kept = if rules.store_stale {
+        let may_validate = rules.revalidate
+            && (stored.etag().is_some() || stored.last_modified().is_some())
+            && heuristic
+            && stored.lifetime_from != LifetimeFrom::Valid;
+        let window = stored.stale_while_revalidate.max(stored.stale_if_error);
+        let of_use = stored.lifetime.saturating_add(window) > stored.initial_age;
+        may_validate || (of_use && !stored.no_cache)
+    } else {
+        let past_accel =
+            rules.store_past_accel && stored.lifetime_from == LifetimeFrom::XAccelExpires;
+        past_accel || (!stored.lifetime.is_zero() && !stored.no_cache)
+    };
+    if kept {
         return None;
     }
     Some(match stored.lifetime_from {
@@ -160,24 +178,43 @@ fn useless(stored: &Stored, public: bool, rules: &Rules) -> Option<Reason> {
     })
 }
 
-/// `Cache-Control` as far as the operator lets it count.
-fn obeyed_cache_control(fields: &HeaderMap, rules: &Rules) -> CacheControl {
-    if rules.ignore.cache_control { CacheControl::default() } else { CacheControl::of(fields) }
+/// The fields of a response that are not stored, because `no-cache` or `private` names them. They
+/// are for the client that asked, and for nobody else.
+pub fn withheld(fields: &HeaderMap, rules: &Rules) -> HeaderMap {
+    let mut withheld = HeaderMap::new();
+    for name in said(fields, rules).without {
+        if withheld.contains_key(&name) {
+            continue;
+        }
+        for value in fields.get_all(&name) {
+            withheld.append(name.clone(), value.clone());
+        }
+    }
+    withheld
 }
 
-/// Whether it must never be served stale. `s-maxage` says so too (RFC 9111 section 5.2.2.10), but
-/// an origin that adds a stale window means the window.
-fn must_revalidate(cache_control: &CacheControl) -> bool {
-    let window =
-        cache_control.stale_while_revalidate.is_some() || cache_control.stale_if_error.is_some();
-    cache_control.must_revalidate || (cache_control.s_maxage.is_some() && !window)
+/// As a clock that ticks once a second reads them.
+fn in_whole_seconds(times: Times) -> Times {
+    let whole = |time: Timestamp| Timestamp::from_secs(time.secs());
+    Times { requested: whole(times.requested), received: whole(times.received) }
 }
 
 /// The fields as every later answer sends them. `Age` is counted anew for each, the length is the
-/// body's, and a response without `Date` gets the time it arrived (RFC 9110 section 6.6.1).
-fn as_stored(fields: &HeaderMap, times: Times) -> HeaderMap {
-    const OWN: [HeaderName; 3] = [header::AGE, header::CONTENT_LENGTH, X_ACCEL_EXPIRES];
-    let mut kept = compact(fields, |name| !OWN.contains(name));
+/// body's, what is for the first client only is left out, and a response without `Date` gets the
+/// time it arrived (RFC 9110 section 6.6.1).
+fn as_stored(
+    fields: &HeaderMap,
+    cache_control: &CacheControl,
+    rules: &Rules,
+    times: Times,
+) -> HeaderMap {
+    let kept = |name: &HeaderName| {
+        *name != header::CONTENT_LENGTH
+            && !OF_A_PROXY.contains(name)
+            && (*name != header::AGE || !rules.count_age)
+            && !cache_control.without.contains(name)
+    };
+    let mut kept = compact(fields, kept);
     if !kept.contains_key(header::DATE)
         && let Ok(date) = HeaderValue::from_str(&http_date(times.received).to_string())
     {
@@ -205,10 +242,23 @@ fn compact(fields: &HeaderMap, keep: impl Fn(&HeaderName) -> bool) -> HeaderMap 
     compact
 }
 
+/// Between a client and the proxy it chose; not for whoever asks next (RFC 9111 section 3.1).
+const OF_A_PROXY: [HeaderName; 3] = [
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
+    header::PROXY_AUTHORIZATION,
+];
+
+/// The final statuses of RFC 9110 section 15, which `must-understand` asks about.
+const UNDERSTOOD: [u16; 42] = [
+    200, 201, 202, 203, 204, 205, 206, 300, 301, 302, 303, 304, 305, 307, 308, 400, 401, 402, 403,
+    404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 426, 500, 501,
+    502, 503, 504, 505,
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::semantics::date::Timestamp;
     use crate::semantics::rules::{IgnoredFields, Valid};
 
     #[rustfmt::skip]
@@ -221,7 +271,14 @@ mod tests {
         check(304, "cache-control: max-age=9",                                    "status");
         check(200, "cache-control: max-age=9, no-store",                          "no-store");
         check(200, "cache-control: max-age=9, Private",                           "private");
-        check(200, "cache-control: max-age=9, private=\"x\"",                     "private");
+        check(200, "cache-control: max-age=9, private=\"x\"",                     "fresh 9");
+        check(200, "cache-control: max-age=9, private=\"x\", private",            "private");
+        check(200, "cache-control: max-age=9, no-cache=\"set-cookie\" | set-cookie: a=b", "fresh 9");
+        check(200, "cache-control: max-age=9, no-store, must-understand",         "fresh 9");
+        check(599, "cache-control: max-age=9, no-store, must-understand",         "not-understood");
+        check(599, "cache-control: max-age=9, must-understand",                   "not-understood");
+        check(200, "cdn-cache-control: max-age=9 | cache-control: no-store",      "fresh 9");
+        check(200, "cdn-cache-control: no-store | cache-control: max-age=9",      "no-store");
         check(200, "cache-control: max-age=9 | set-cookie: a=b",                  "set-cookie");
         check(200, "cache-control: max-age=9 | set-cookie: a=b | IGNORE-COOKIE",  "fresh 9");
         check(200, "cache-control: max-age=9 | vary: *",                          "vary-star");

@@ -31,6 +31,9 @@ pub struct Stored {
     pub no_cache: bool,
     /// Must never be served stale (RFC 9111 sections 5.2.2.2, 5.2.2.8 and 5.2.2.10).
     pub must_revalidate: bool,
+    /// Does not change while it is fresh: a client that reloads does not make it validated
+    /// (RFC 8246).
+    pub immutable: bool,
     /// Last sequence of the zone's invalidation log when it was asked for: records after it count
     /// for it, those before do not.
     pub generation: u64,
@@ -67,6 +70,10 @@ pub enum LifetimeFrom {
     Valid = 5,
     /// A guess from `Last-Modified`.
     Heuristic = 6,
+    /// A targeted field (RFC 9213).
+    Targeted = 7,
+    /// `Surrogate-Control: max-age`.
+    Surrogate = 8,
 }
 
 impl Stored {
@@ -88,6 +95,11 @@ impl Stored {
 }
 
 impl LifetimeFrom {
+    /// Whether the response itself says how long it is fresh.
+    pub fn is_explicit(self) -> bool {
+        !matches!(self, Self::Nothing | Self::Valid | Self::Heuristic)
+    }
+
     /// Reads back the number this was stored as.
     pub fn from_u8(number: u8) -> Option<Self> {
         let all = [
@@ -98,6 +110,8 @@ impl LifetimeFrom {
             Self::Expires,
             Self::Valid,
             Self::Heuristic,
+            Self::Targeted,
+            Self::Surrogate,
         ];
         all.into_iter().find(|from| *from as u8 == number)
     }
@@ -123,6 +137,7 @@ pub(crate) mod tests {
             stale_if_error: Duration::ZERO,
             no_cache: false,
             must_revalidate: false,
+            immutable: false,
             generation: 0,
             tags: Box::default(),
             part: None,
@@ -131,8 +146,8 @@ pub(crate) mod tests {
 
     #[test]
     fn lifetime_sources_read_back() {
-        let read: Vec<_> = (0..=6).map(LifetimeFrom::from_u8).collect();
+        let read: Vec<_> = (0..=8).map(LifetimeFrom::from_u8).collect();
         assert!(read.iter().all(Option::is_some));
-        assert_eq!(LifetimeFrom::from_u8(7), None);
+        assert_eq!(LifetimeFrom::from_u8(9), None);
     }
 }

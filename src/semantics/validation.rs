@@ -1,22 +1,33 @@
 //! Asking the origin whether a stored response is still good. (RFC 9111 section 4.3)
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::freshness::Times;
-use super::rules::Rules;
+use super::rules::{Rules, Validators};
 use super::storable::{Asked, Storable, storable, storable_part};
 use super::stored::Stored;
 
 /// Makes a request conditional on what is stored, byte for byte as the origin wrote it
 /// (RFC 9111 section 4.3.1). `false` if there is no validator: then it asks for everything.
-pub fn make_conditional(stored: &Stored, request: &mut HeaderMap) -> bool {
-    if let Some(etag) = stored.etag() {
+pub fn make_conditional(stored: &Stored, rules: &Rules, request: &mut HeaderMap) -> bool {
+    if !rules.revalidate {
+        return false;
+    }
+    let (etag, date) = match rules.validators {
+        Validators::All => (stored.etag(), stored.last_modified()),
+        Validators::Of200And206 if ![200, 206].contains(&stored.status.as_u16()) => (None, None),
+        Validators::Of200And206 => {
+            let short = |etag: &&HeaderValue| etag.len() <= NGINX_ETAG_BYTES_MAX;
+            (stored.etag().filter(short), stored.last_modified())
+        }
+    };
+    if let Some(etag) = etag {
         request.insert(header::IF_NONE_MATCH, etag.clone());
     }
-    if let Some(date) = stored.last_modified() {
+    if let Some(date) = date {
         request.insert(header::IF_MODIFIED_SINCE, date.clone());
     }
-    stored.etag().is_some() || stored.last_modified().is_some()
+    etag.is_some() || date.is_some()
 }
 
 /// The stored response after a 304 (RFC 9111 sections 3.2 and 4.3.4): fields that came replace
@@ -25,10 +36,13 @@ pub fn make_conditional(stored: &Stored, request: &mut HeaderMap) -> bool {
 pub fn freshen(
     stored: &Stored,
     not_modified: &HeaderMap,
-    asked: Asked,
+    asked: Asked<'_>,
     rules: &Rules,
     times: Times,
 ) -> Storable {
+    if !rules.update_fields {
+        return freshen_lifetime(stored, not_modified, asked, rules, times);
+    }
     let mut fields = stored.fields.clone();
     // Without its own Date the 304 is dated by its arrival; the stored one would make it old.
     fields.remove(header::DATE);
@@ -41,22 +55,85 @@ pub fn freshen(
             fields.append(name, value.clone());
         }
     }
+    still_storable(stored, &fields, asked, rules, times)
+}
+
+fn still_storable(
+    stored: &Stored,
+    fields: &HeaderMap,
+    asked: Asked<'_>,
+    rules: &Rules,
+    times: Times,
+) -> Storable {
     match stored.part {
-        None => storable(asked, stored.status, &fields, rules, times),
-        Some(part) => storable_part(asked, &fields, rules, times, part),
+        None => storable(asked, stored.status, fields, rules, times),
+        Some(part) => storable_part(asked, fields, rules, times, part),
+    }
+}
+
+/// nginx: the lifetime that the 304 gives, else the one that the stored fields give, counted from
+/// now. The fields stay as they are; where nothing gives a lifetime, all does.
+fn freshen_lifetime(
+    stored: &Stored,
+    not_modified: &HeaderMap,
+    asked: Asked<'_>,
+    rules: &Rules,
+    times: Times,
+) -> Storable {
+    let by_304 = Rules { valid: Vec::new(), ..rules.clone() };
+    let found = match still_storable(stored, not_modified, asked, &by_304, times) {
+        Storable::Yes(found) => Storable::Yes(found),
+        Storable::No(_) => still_storable(stored, &stored.fields, asked, rules, times),
+    };
+    let (fields, tags) = (stored.fields.clone(), stored.tags.clone());
+    Storable::Yes(Box::new(match found {
+        Storable::Yes(found) => Stored { fields, tags, ..*found },
+        Storable::No(_) => stored.clone(),
+    }))
+}
+
+/// What an answer to `HEAD` says about a stored response to `GET` (RFC 9111 section 4.3.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// It is about the same representation: freshen what is stored with its fields.
+    Same,
+    /// It is about another one: what is stored is out of date.
+    Other,
+    /// Nothing: it is no success.
+    Nothing,
+}
+
+/// Compares the answer to a `HEAD` with what is stored; `length` is that of the stored body.
+/// Validators and length must be equal where the answer has them.
+pub fn head(stored: &Stored, length: u64, status: StatusCode, fields: &HeaderMap) -> Head {
+    if status != StatusCode::OK || stored.status != StatusCode::OK {
+        return Head::Nothing;
+    }
+    let same = |name: &HeaderName| {
+        fields.get(name).is_none_or(|value| stored.fields.get(name) == Some(value))
+    };
+    let number = |value: &HeaderValue| value.to_str().ok()?.trim().parse::<u64>().ok();
+    let said = fields.get(header::CONTENT_LENGTH).map(number);
+    let same_length = said.is_none_or(|said| said == Some(length));
+    if same(&header::ETAG) && same(&header::LAST_MODIFIED) && same_length {
+        Head::Same
+    } else {
+        Head::Other
     }
 }
 
 /// What describes the stored body rather than the response stays as it is.
-const KEPT: [&header::HeaderName; 3] =
+const KEPT: [&HeaderName; 3] =
     [&header::CONTENT_LENGTH, &header::CONTENT_ENCODING, &header::CONTENT_RANGE];
+
+/// nginx: NGX_HTTP_CACHE_ETAG_LEN.
+const NGINX_ETAG_BYTES_MAX: usize = 128;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::semantics::date::Timestamp;
     use crate::semantics::stored::tests::stored;
-    use http::HeaderValue;
     use std::time::Duration;
 
     #[test]
@@ -86,15 +163,91 @@ mod tests {
         assert_eq!((fresh.lifetime, fresh.age(now)), (Duration::from_secs(99), Duration::ZERO));
     }
 
+    #[rustfmt::skip]
+    #[test]
+    fn in_nginx_a_304_gives_a_lifetime_and_no_fields() {
+        //         stored                      304                                 lifetime
+        nginx_304("cache-control: max-age=10", "cache-control: max-age=99 | x: y", 99);
+        nginx_304("cache-control: max-age=10", "x: y",                             10);
+        nginx_304("cache-control: max-age=10", "cache-control: no-cache",          10);
+        nginx_304("cache-control: max-age=10", "x-accel-expires: 7",               7);
+        nginx_304("etag: \"a\"",             "x: y",                             5);
+    }
+
+    #[track_caller]
+    fn nginx_304(response: &str, not_modified: &str, expected_s: u64) {
+        let mut stored = stored(1);
+        stored.fields = fields(response);
+        let now = Timestamp::from_secs(2000);
+        let times = Times { requested: now, received: now };
+        let (not_modified, mut rules) = (fields(not_modified), Rules::nginx());
+        let lifetime = Duration::from_secs(5);
+        rules.valid.push(crate::semantics::rules::Valid { statuses: 200..=200, lifetime });
+        let found = freshen(&stored, &not_modified, Asked::default(), &rules, times);
+        let Storable::Yes(fresh) = found else { panic!("{found:?}") };
+        assert_eq!((fresh.lifetime.as_secs(), &fresh.fields), (expected_s, &stored.fields));
+        assert_eq!(fresh.received, now);
+    }
+
+    #[rustfmt::skip]
+    #[test]
+    fn a_head_is_about_what_is_stored_or_about_something_else() {
+        check_head(200, "etag: \"a\" | content-length: 5", Head::Same,    "all equal");
+        check_head(200, "x: y",                              Head::Same,    "nothing differs");
+        check_head(200, "etag: \"b\"",                     Head::Other,   "another tag");
+        check_head(200, "content-length: 6",                 Head::Other,   "another length");
+        check_head(200, "content-length: x",                 Head::Other,   "no length");
+        check_head(200, "last-modified: yesterday",          Head::Other,   "a date that was not there");
+        check_head(404, "etag: \"b\"",                     Head::Nothing, "no success");
+    }
+
+    #[track_caller]
+    fn check_head(status: u16, response: &str, expected: Head, why: &str) {
+        let mut stored = stored(10);
+        stored.fields = fields("etag: \"a\"");
+        let status = StatusCode::from_u16(status).unwrap();
+        assert_eq!(head(&stored, 5, status, &fields(response)), expected, "{response}: {why}");
+    }
+
+    fn fields(text: &str) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for line in text.split(" | ") {
+            let (name, value) = line.split_once(": ").unwrap();
+            let name: HeaderName = name.parse().unwrap();
+            fields.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        fields
+    }
+
+    #[test]
+    fn nginx_validates_200_and_206_by_short_tags() {
+        let rules = Rules { revalidate: true, ..Rules::nginx() };
+        let check = |change: fn(&mut Stored), expected| {
+            let mut stored = stored(10);
+            stored.fields.insert("etag", HeaderValue::from_static("\"a\""));
+            change(&mut stored);
+            assert_eq!(make_conditional(&stored, &rules, &mut HeaderMap::new()), expected);
+        };
+        check(|_| {}, true);
+        check(|stored| stored.status = StatusCode::NOT_FOUND, false);
+        check(
+            |stored| {
+                let long = HeaderValue::from_str(&format!("\"{}\"", "a".repeat(127))).unwrap();
+                stored.fields.insert("etag", long);
+            },
+            false,
+        );
+    }
+
     #[test]
     fn validators_go_out_byte_for_byte() {
         let mut stored = stored(10);
         let mut request = HeaderMap::new();
-        assert!(!make_conditional(&stored, &mut request));
+        assert!(!make_conditional(&stored, &Rules::default(), &mut request));
         let odd = HeaderValue::from_bytes(b"W/\"\xc3\xa9 \"").unwrap();
         stored.fields.insert("etag", odd.clone());
         stored.fields.insert("last-modified", HeaderValue::from_static("yesterday"));
-        assert!(make_conditional(&stored, &mut request));
+        assert!(make_conditional(&stored, &Rules::default(), &mut request));
         assert_eq!(request["if-none-match"], odd);
         assert_eq!(request["if-modified-since"], "yesterday");
     }

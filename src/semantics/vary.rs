@@ -5,6 +5,8 @@ use http::{HeaderMap, HeaderName, header};
 use super::directives::members;
 use super::key::KeyHash;
 use super::reason::Reason;
+use super::rules::VaryReading;
+use super::selecting::{self, Comparison};
 use super::variants::Variants;
 
 /// Fields that `Vary` may name before we stop following it.
@@ -13,13 +15,27 @@ pub const NAMES_MAX: usize = 32;
 /// Variants kept under one key; the oldest goes when one more comes.
 pub const VARIANTS_MAX: usize = 128;
 
+/// nginx: NGX_HTTP_CACHE_VARY_LEN.
+const TEXT_BYTES_MAX: usize = 128;
+
 /// The request fields that `Vary` names, sorted, without repetition; empty where the response does
 /// not vary.
 ///
 /// # Errors
-/// The response must not be stored: `*` anywhere in the list matches no later request, and more
-/// than `NAMES_MAX` names are not followed.
-pub fn names(fields: &HeaderMap) -> Result<Vec<HeaderName>, Reason> {
+/// The response must not be stored: nothing that is asked later can match it, or there are more
+/// names than are followed.
+pub fn names(fields: &HeaderMap, reading: VaryReading) -> Result<Vec<HeaderName>, Reason> {
+    let mut names = match reading {
+        VaryReading::List => listed(fields)?,
+        VaryReading::Text => worded(fields)?,
+    };
+    names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+    names.dedup();
+    if names.len() > NAMES_MAX { Err(Reason::VaryTooLong) } else { Ok(names) }
+}
+
+/// `*` anywhere in the list matches no later request (RFC 9110 section 12.5.5).
+fn listed(fields: &HeaderMap) -> Result<Vec<HeaderName>, Reason> {
     let mut names = Vec::new();
     for line in fields.get_all(header::VARY) {
         for member in members(line.as_bytes()) {
@@ -31,9 +47,27 @@ pub fn names(fields: &HeaderMap) -> Result<Vec<HeaderName>, Reason> {
             }
         }
     }
-    names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
-    names.dedup();
-    if names.len() > NAMES_MAX { Err(Reason::VaryTooLong) } else { Ok(names) }
+    Ok(names)
+}
+
+/// nginx: ngx_http_upstream_process_vary. Words between blanks and commas; one that is no name
+/// matches every request.
+fn worded(fields: &HeaderMap) -> Result<Vec<HeaderName>, Reason> {
+    let (mut names, mut bytes) = (Vec::new(), 0);
+    for line in fields.get_all(header::VARY) {
+        if line.as_bytes() == b"*" {
+            return Err(Reason::VaryStar);
+        }
+        // Lines are joined by a comma and a blank.
+        bytes += line.len() + if bytes > 0 { 2 } else { 0 };
+        if bytes > TEXT_BYTES_MAX {
+            return Err(Reason::VaryTooLong);
+        }
+        let words = line.as_bytes().split(|byte| b" ,".contains(byte));
+        let name = |word: &[u8]| HeaderName::from_bytes(word).ok();
+        names.extend(words.filter_map(name).filter(|name| name.as_str() != "*"));
+    }
+    Ok(names)
 }
 
 impl Variants {
@@ -44,19 +78,13 @@ impl Variants {
 
     /// Where the variant for a request with these fields rests under `key`. Everything is
     /// prefixed with its length, so that no two different requests give the same text.
-    pub fn hash_for(&self, key: &[u8], request: &HeaderMap) -> KeyHash {
+    pub fn hash_for(&self, key: &[u8], request: &HeaderMap, comparison: Comparison) -> KeyHash {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.nonce.to_le_bytes());
         update_with_length(&mut hasher, key);
         for name in &self.names {
             update_with_length(&mut hasher, name.as_str().as_bytes());
-            let lines = request.get_all(name);
-            // Absent and empty differ: an absent field has no member count at all.
-            let present = request.contains_key(name);
-            hasher.update(&[u8::from(present)]);
-            for member in lines.iter().flat_map(|line| members(line.as_bytes())) {
-                update_with_length(&mut hasher, member);
-            }
+            selecting::update(&mut hasher, request, name, comparison);
         }
         KeyHash::from_blake3(&hasher.finalize())
     }
@@ -85,7 +113,7 @@ impl Variants {
     }
 }
 
-fn update_with_length(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+pub(super) fn update_with_length(hasher: &mut blake3::Hasher, bytes: &[u8]) {
     hasher.update(&(bytes.len() as u64).to_le_bytes());
     hasher.update(bytes);
 }
@@ -114,7 +142,27 @@ mod tests {
     #[track_caller]
     fn check(lines: &[&str], expected: Result<&str, Reason>) {
         let fields = fields("vary", lines);
-        let found = names(&fields)
+        let found = names(&fields, VaryReading::List)
+            .map(|names| names.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(" "));
+        assert_eq!(found, expected.map(str::to_owned), "{lines:?}");
+    }
+
+    #[rustfmt::skip]
+    #[test]
+    fn as_text_only_a_star_alone_forbids() {
+        check_text(&["Accept, Foo  x"], Ok("accept foo x"));
+        check_text(&["*"], Err(Reason::VaryStar));
+        check_text(&["a", "*"], Err(Reason::VaryStar));
+        check_text(&["*, Foo"], Ok("foo"));
+        check_text(&[", *"], Ok(""));
+        check_text(&[&"a".repeat(128)], Ok(&"a".repeat(128)));
+        check_text(&[&"a".repeat(129)], Err(Reason::VaryTooLong));
+        check_text(&[&"a".repeat(64), &"b".repeat(63)], Err(Reason::VaryTooLong));
+    }
+
+    #[track_caller]
+    fn check_text(lines: &[&str], expected: Result<&str, Reason>) {
+        let found = names(&fields("vary", lines), VaryReading::Text)
             .map(|names| names.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(" "));
         assert_eq!(found, expected.map(str::to_owned), "{lines:?}");
     }
@@ -135,8 +183,8 @@ mod tests {
         let variants = Variants::new(vec![HeaderName::from_static("accept")], 7);
         let mut two = fields("accept", other);
         two.insert("unnamed", HeaderValue::from_static("x"));
-        let equal =
-            variants.hash_for(b"k", &fields("accept", one)) == variants.hash_for(b"k", &two);
+        let hash = |request: &HeaderMap| variants.hash_for(b"k", request, Comparison::Meaning);
+        let equal = hash(&fields("accept", one)) == hash(&two);
         assert_eq!(equal, expected, "{one:?} {other:?}: {why}");
     }
 
@@ -167,7 +215,7 @@ mod tests {
             prop_assume!(one != other);
             let variants = Variants::new(vec![HeaderName::from_static("a")], 7);
             let hash = |(key, value): &(String, String)| {
-                variants.hash_for(key.as_bytes(), &fields("a", &[value]))
+                variants.hash_for(key.as_bytes(), &fields("a", &[value]), Comparison::Meaning)
             };
             prop_assert_ne!(hash(&one), hash(&other));
         }

@@ -31,6 +31,7 @@ pub(super) fn stored_with(fields: HeaderMap) -> Stored {
         stale_if_error: Duration::ZERO,
         no_cache: false,
         must_revalidate: false,
+        immutable: false,
         generation: 0,
         tags: Box::default(),
         part: None,

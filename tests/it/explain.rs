@@ -142,3 +142,19 @@ async fn what_is_no_question_is_refused_in_words() {
         assert!(answer["error"].as_str().is_some_and(|error| error.contains(words)), "{answer}");
     }
 }
+
+#[tokio::test]
+async fn on_a_route_with_slices_the_first_one_is_told() {
+    let origin = Origin::start().await;
+    let reply = ok("").bytes(vec![7; 10_000]).ranged().header("etag", "\"1\"");
+    origin.on("/a", reply.header("cache-control", "max-age=60"));
+    let proxy = Proxy::cached_with("slice = \"4k\"", &origin).await;
+    assert_eq!(reason(&proxy, "/a").await, "absent");
+    proxy.send("GET", "/a", &[("range", "bytes=5000-5000")]).await;
+    assert_eq!(reason(&proxy, "/a").await, "absent");
+    let answer = explain(&proxy, "/a", &[("range", "bytes=5000-")]).await;
+    assert_eq!(answer["now"]["reason"], "fresh", "{answer}");
+    assert_eq!(answer["cache"]["stored"]["body_bytes"], 4096);
+    assert!(answer["cache"]["key"].as_str().unwrap().contains("bytes=4096-8191"));
+    assert_eq!(origin.seen("/a"), 1);
+}

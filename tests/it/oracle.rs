@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_cache_semantics::{CacheOptions, CachePolicy};
 use larder::semantics::date::{Timestamp, http_date};
+use larder::semantics::demand::Demand;
 use larder::semantics::freshness::Times;
 use larder::semantics::reuse::{Reuse, decide};
 use larder::semantics::rules::Rules;
@@ -48,7 +49,7 @@ proptest! {
         let (ours, theirs) = (case.ours(), case.theirs());
         for later_s in LATER_S {
             let found = ours.as_ref().is_some_and(|stored| {
-                decide(stored, &Rules::default(), at(later_s)) == Reuse::Fresh
+                decide(stored, &Rules::default(), &Demand::NONE, at(later_s)) == Reuse::Fresh
             });
             let expected = theirs.is_storable() && !theirs.is_stale(system(later_s));
             prop_assert_eq!(found, expected, "{} s later: {:?}", later_s, case.fields());
@@ -87,9 +88,9 @@ fn every_exception_is_one_that_is_still_needed() {
     assert_eq!(cases.len(), EXCEPTIONS.len());
     for (case, (why, skips)) in cases.iter().zip(EXCEPTIONS) {
         assert!(skips(case), "{why}");
-        let ours = case
-            .ours()
-            .is_some_and(|stored| decide(&stored, &Rules::default(), at(0)) == Reuse::Fresh);
+        let ours = case.ours().is_some_and(|stored| {
+            decide(&stored, &Rules::default(), &Demand::NONE, at(0)) == Reuse::Fresh
+        });
         let theirs = case.theirs();
         let theirs = theirs.is_storable() && !theirs.is_stale(system(0));
         assert_ne!(ours, theirs, "they agree now: {why}");
@@ -168,7 +169,7 @@ impl Case {
     fn ours(&self) -> Option<larder::semantics::stored::Stored> {
         let times = Times { requested: at(0), received: at(0) };
         let status = StatusCode::from_u16(self.status).unwrap();
-        let asked = Asked { authorized: self.authorized, partitioned: false };
+        let asked = Asked { authorized: self.authorized, partitioned: false, host: "a.example" };
         match storable(asked, status, &self.fields(), &Rules::default(), times) {
             Storable::Yes(stored) => Some(*stored),
             Storable::No(_) => None,

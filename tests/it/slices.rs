@@ -216,6 +216,19 @@ async fn slices_are_validated_and_purged_and_may_be_uncacheable() {
 }
 
 #[tokio::test]
+async fn a_soft_purge_makes_all_slices_stale() {
+    let origin = Origin::start().await;
+    origin.on("/a", version(1));
+    let proxy = Proxy::cached_with(SLICES, &origin).await;
+    proxy.get("/a").await;
+    assert_eq!(proxy.send("PURGE", "/a", &[("soft-purge", "1")]).await.status, 200);
+    proxy.advance_s(1);
+    let again = proxy.get("/a").await;
+    assert_eq!((again.cache(), again.body == bytes_of(1)), ("REVALIDATED".into(), true));
+    assert_eq!(origin.seen("/a"), 6, "each slice was validated");
+}
+
+#[tokio::test]
 async fn what_is_small_empty_absent_or_failing_needs_no_second_slice() {
     let origin = Origin::start().await;
     let kept = |body: &str| ok(body).ranged().header("cache-control", "max-age=100");
@@ -329,7 +342,7 @@ async fn stale_slices_are_served_and_validated_behind_the_answer() {
     proxy.get("/a").await;
     proxy.advance_s(101);
     let stale = proxy.get("/a").await;
-    assert_eq!((stale.cache(), stale.body == bytes_of(1)), ("UPDATING".into(), true));
+    assert_eq!((stale.detail(), stale.body == bytes_of(1)), ("updating".into(), true));
     eventually("all are asked about", async || origin.seen("/a") == 6).await;
     eventually("all are fresh", async || proxy.get("/a").await.cache() == "HIT").await;
     assert_eq!(origin.seen("/a"), 6);

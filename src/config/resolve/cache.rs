@@ -19,7 +19,7 @@ use crate::semantics::rules::{Heuristic, IgnoredFields, Rules, Semantics, UseSta
 pub(super) fn cache(table: Option<&At<file::Cache>>, report: &mut Report) -> Option<Cache> {
     let table = &table?.value;
     let zone = table.zone.as_ref().filter(|zone| zone.value.0.literal() != Some("off"))?;
-    let ignore = ignored(table.ignore_headers.as_ref());
+    let semantics = table.semantics.as_ref().map(|at| at.value).unwrap_or_default();
     let key = table.key.as_ref().map_or_else(default_key, |key| key.value.clone());
     Some(Cache {
         zone: zone.value.0.clone(),
@@ -31,33 +31,34 @@ pub(super) fn cache(table: Option<&At<file::Cache>>, report: &mut Report) -> Opt
         bypass: templates(table.bypass.as_ref()),
         no_cache: templates(table.no_cache.as_ref()),
         min_uses: number(table.min_uses.as_ref(), 1, 1..=u32::MAX, report),
-        lock: flag(table.lock.as_ref(), true),
+        lock: flag(table.lock.as_ref(), semantics == Semantics::Rfc9111),
         lock_timeout: duration(table.lock_timeout.as_ref(), "5s"),
         lock_age: duration(table.lock_age.as_ref(), "5s"),
         hold_down: duration(table.hold_down.as_ref(), "1s"),
         max_range_offset: bytes_or_off(table.max_range_offset.as_ref()),
         force_ranges: flag(table.force_ranges.as_ref(), false),
         slice: slice(table.slice.as_ref(), report),
-        rules: Rules {
-            semantics: table.semantics.as_ref().map(|at| at.value).unwrap_or_default(),
-            targeted: targeted(table.targeted.as_ref()),
-            request_directives: table
-                .request_directives
-                .as_ref()
-                .is_some_and(|at| at.value == RequestDirectives::Obey),
-            normalize_vary: flag(table.normalize_vary.as_ref(), true),
-            valid: valid(table.valid.as_ref(), report),
-            ignore,
-            ranges_need_accept_ranges: table
-                .semantics
-                .as_ref()
-                .is_some_and(|at| at.value == Semantics::Nginx),
-            use_stale: use_stale(table.use_stale.as_ref(), report),
-            heuristic: flag(table.heuristic.as_ref(), false).then_some(HEURISTIC),
-            revalidate: flag(table.revalidate.as_ref(), true),
-            background_update: flag(table.background_update.as_ref(), false),
-        },
+        rules: rules(table, semantics, report),
     })
+}
+
+/// What a semantics stands for, with what the operator says besides.
+fn rules(table: &file::Cache, semantics: Semantics, report: &mut Report) -> Rules {
+    let preset = Rules::of(semantics);
+    let targeted = table.targeted.as_ref().map(|list| list.value.values().cloned().collect());
+    let directives = table.request_directives.as_ref();
+    Rules {
+        targeted: targeted.unwrap_or(preset.targeted),
+        request_directives: directives.is_some_and(|at| at.value == RequestDirectives::Obey),
+        normalize_vary: flag(table.normalize_vary.as_ref(), preset.normalize_vary),
+        valid: valid(table.valid.as_ref(), report),
+        ignore: ignored(table.ignore_headers.as_ref(), preset.ignore),
+        use_stale: use_stale(table.use_stale.as_ref(), report),
+        heuristic: flag(table.heuristic.as_ref(), false).then_some(HEURISTIC),
+        revalidate: flag(table.revalidate.as_ref(), preset.revalidate),
+        background_update: flag(table.background_update.as_ref(), preset.background_update),
+        ..preset
+    }
 }
 
 /// Fields that clients do not get: nginx's own, and those of `hide_header`, less `pass_header`.
@@ -109,13 +110,6 @@ fn slice(value: Option<&At<OrOff<Size>>>, report: &mut Report) -> Option<u64> {
     Some(bytes)
 }
 
-fn targeted(list: Option<&At<List<HeaderName>>>) -> Vec<HeaderName> {
-    match list {
-        Some(list) => list.value.values().cloned().collect(),
-        None => TARGETED.to_vec(),
-    }
-}
-
 fn templates(list: Option<&At<List<Template>>>) -> Vec<Template> {
     list.iter().flat_map(|list| list.value.values()).cloned().collect()
 }
@@ -162,14 +156,14 @@ fn warn_of_taken(statuses: &At<Statuses>, taken: &mut BTreeSet<u16>, report: &mu
     }
 }
 
-fn ignored(list: Option<&At<List<IgnoredField>>>) -> IgnoredFields {
-    let mut ignored = IgnoredFields::default();
+fn ignored(list: Option<&At<List<IgnoredField>>>, mut ignored: IgnoredFields) -> IgnoredFields {
     for field in list.iter().flat_map(|list| list.value.values()) {
         match field {
             IgnoredField::CacheControl => ignored.cache_control = true,
             IgnoredField::Expires => ignored.expires = true,
             IgnoredField::XAccelExpires => ignored.x_accel_expires = true,
             IgnoredField::Vary => ignored.vary = true,
+            IgnoredField::SurrogateControl => ignored.surrogate_control = true,
             IgnoredField::SetCookie => ignored.set_cookie = true,
         }
     }
@@ -199,17 +193,15 @@ fn use_stale(list: Option<&At<List<Failure>>>, report: &mut Report) -> UseStale 
 }
 
 /// nginx: what proxy_hide_header hides without being told, but for `Date` and `Server`, which
-/// nginx writes anew and we pass on.
-const HIDDEN: [HeaderName; 4] = [
+/// nginx writes anew and we pass on; and what is written for surrogates only.
+const HIDDEN: [HeaderName; 6] = [
+    HeaderName::from_static("surrogate-control"),
+    HeaderName::from_static("surrogate-key"),
     HeaderName::from_static("x-accel-expires"),
     HeaderName::from_static("x-accel-limit-rate"),
     HeaderName::from_static("x-accel-buffering"),
     HeaderName::from_static("x-accel-charset"),
 ];
-
-/// Our own target and the one for all caches of a content delivery network (RFC 9213).
-const TARGETED: [HeaderName; 2] =
-    [HeaderName::from_static("larder-cache-control"), HeaderName::from_static("cdn-cache-control")];
 
 const SLICE_BYTES_MIN: u64 = 4 << 10;
 const SLICE_BYTES_MAX: u64 = 1 << 30;

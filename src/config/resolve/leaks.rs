@@ -155,9 +155,8 @@ fn warn_of_bypass(table: &file::Cache, cache: &Cache, report: &mut Report) {
         return;
     }
     // Of these, RFC 9111 lets nothing be stored that is not for all.
-    let by_itself = |variable: &Variable| {
-        cache.rules.semantics == Semantics::Rfc9111 && says_authorization(variable)
-    };
+    let by_itself =
+        |variable: &Variable| cache.rules.authorization_forbids && says_authorization(variable);
     let covered = |variable: &Variable| {
         let covers = |other: &Variable| other == variable || is_cookies(other, variable);
         has(&cache.no_cache, covers) || cache.key.variables().any(covers)

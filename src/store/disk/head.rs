@@ -118,7 +118,7 @@ fn decode_response(bytes: &mut Bytes) -> Option<Stored> {
     let status = StatusCode::from_u16(bytes.try_get_u16_le().ok()?).ok()?;
     let lifetime_from = LifetimeFrom::from_u8(bytes.try_get_u8().ok()?)?;
     let flags = bytes.try_get_u8().ok()?;
-    if flags > 15 || flags & 12 == 8 {
+    if flags > 31 || flags & 12 == 8 {
         return None;
     }
     let received = Timestamp(bytes.try_get_u64_le().ok()?);
@@ -132,6 +132,7 @@ fn decode_response(bytes: &mut Bytes) -> Option<Stored> {
         stale_if_error: take_time(bytes)?,
         no_cache: flags & 1 != 0,
         must_revalidate: flags & 2 != 0,
+        immutable: flags & 16 != 0,
         generation: bytes.try_get_u64_le().ok()?,
         part: decode_part(bytes, flags)?,
         tags: decode_tags(bytes)?,
@@ -144,6 +145,7 @@ fn flags(stored: &Stored) -> u8 {
         | u8::from(stored.must_revalidate) << 1
         | u8::from(stored.part.is_some()) << 2
         | u8::from(stored.part.is_some_and(|part| part.total.is_some())) << 3
+        | u8::from(stored.immutable) << 4
 }
 
 /// What is not said must be zero: a head is the only way to write what it means.
@@ -248,13 +250,15 @@ pub(in crate::store) mod tests {
     pub(in crate::store) fn any_stored() -> impl Strategy<Value = Stored> {
         let time = || (any::<u64>(), 0u32..1_000_000_000).prop_map(|(s, n)| Duration::new(s, n));
         let field = ("[a-z][a-z0-9-]{0,12}", vec(0x20u8..0x7f, 0..60));
-        let numbers = (200u16..600, 0u8..6, any::<u64>(), any::<bool>(), any::<bool>());
+        let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+        let numbers = (200u16..600, 0u8..=8, any::<u64>(), flags);
         let part =
             (any::<u64>(), any::<Option<u64>>()).prop_map(|(first, total)| Part { first, total });
         let marks = (any::<u64>(), vec(any::<u64>(), 0..5), proptest::option::of(part));
         let times = (time(), time(), time(), time());
         (vec(field, 0..12), numbers, times, marks).prop_map(
-            |(pairs, (status, from, received, no_cache, must_revalidate), times, marks)| {
+            |(pairs, (status, from, received, flags), times, marks)| {
+                let (no_cache, must_revalidate, immutable) = flags;
                 let (a, b, c, d) = times;
                 let (generation, tags, part) = marks;
                 let mut fields = HeaderMap::new();
@@ -273,6 +277,7 @@ pub(in crate::store) mod tests {
                     stale_if_error: d,
                     no_cache,
                     must_revalidate,
+                    immutable,
                     generation,
                     tags: tags.into(),
                     part,
