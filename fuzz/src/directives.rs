@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use larder::semantics::date::Timestamp;
+use larder::semantics::demand::Demand;
 use larder::semantics::directives::{CacheControl, delta_seconds, directives, members};
 use larder::semantics::fields::remove_hop_by_hop;
 use larder::semantics::freshness::{Lifetime, Times, initial_age, lifetime};
 use larder::semantics::reason::Reason;
 use larder::semantics::reuse::{Reuse, decide};
-use larder::semantics::rules::{Heuristic, IgnoredFields, Rules, UseStale, Valid};
+use larder::semantics::rules::{Heuristic, IgnoredFields, Rules, Semantics, UseStale, Valid};
+use larder::semantics::said::said;
 use larder::semantics::stale::{Failure, may_stand_in};
 use larder::semantics::storable::{Asked, Storable, storable, storable_part};
 use larder::semantics::stored::{Part, Stored};
@@ -98,8 +100,8 @@ fn parsing_is_idempotent(fields: &HeaderMap, found: &CacheControl) {
 }
 
 fn lifetimes_do_not_overflow(status: StatusCode, fields: &HeaderMap, rules: &Rules, times: Times) {
-    let cache_control = CacheControl::of(fields);
-    let _ = initial_age(fields, times);
+    let cache_control = said(fields, rules);
+    let _ = initial_age(fields, rules, times);
     match lifetime(status, fields, &cache_control, rules, times.received) {
         Lifetime::Given(lifetime, _) => assert!(lifetime <= Duration::from_millis(u64::MAX)),
         Lifetime::Forbidden | Lifetime::Unknown => {}
@@ -108,8 +110,11 @@ fn lifetimes_do_not_overflow(status: StatusCode, fields: &HeaderMap, rules: &Rul
 
 fn what_is_stored_is_sound(message: &Message<'_>, status: StatusCode, rules: &Rules, times: Times) {
     let fields = cleaned(message.fields.clone());
-    let asked =
-        Asked { authorized: message.has("authorized"), partitioned: message.has("partitioned") };
+    let asked = Asked {
+        authorized: message.has("authorized"),
+        host: "a.example",
+        partitioned: message.has("partitioned"),
+    };
     let found = match status {
         StatusCode::PARTIAL_CONTENT => {
             let refused = storable(asked, status, &fields, rules, times);
@@ -120,19 +125,28 @@ fn what_is_stored_is_sound(message: &Message<'_>, status: StatusCode, rules: &Ru
     };
     let Storable::Yes(stored) = found else { return };
     let is_stored = |name: &HeaderName| stored.fields.contains_key(name);
-    assert!(!CONNECTION_ONLY.iter().any(is_stored), "{:?}", stored.fields);
+    let ages = |name: &HeaderName| *name == header::AGE && !rules.count_age;
+    let remains = |fields: &HeaderMap| {
+        CONNECTION_ONLY.iter().any(|name| fields.contains_key(name) && !ages(name))
+    };
+    assert!(!remains(&stored.fields), "{:?}", stored.fields);
+    assert!(
+        said(&fields, rules).without.iter().all(|name| *name == header::DATE || !is_stored(name))
+    );
     assert!(is_stored(&header::DATE));
     assert!(rules.ignore.set_cookie || !is_stored(&header::SET_COOKIE));
     assert_ne!(status, StatusCode::NOT_MODIFIED);
-    never_gets_better(&stored, rules);
+    let demand = demand(message, rules);
+    never_gets_better(&stored, rules, &demand);
+    never_gets_better(&stored, rules, &Demand::NONE);
 
     // A 304 with the same fields, later: what it leaves is as sound as what was stored at first.
     let later = Timestamp(times.received.0.saturating_add(1000));
     let times = Times { requested: times.received, received: later };
     if let Storable::Yes(freshened) = freshen(&stored, &fields, asked, rules, times) {
-        assert!(!CONNECTION_ONLY.iter().any(|name| freshened.fields.contains_key(name)));
+        assert!(!remains(&freshened.fields));
         assert_eq!(freshened.status, stored.status);
-        never_gets_better(&freshened, rules);
+        never_gets_better(&freshened, rules, &demand);
     }
 }
 
@@ -147,22 +161,24 @@ fn cleaned(mut fields: HeaderMap) -> HeaderMap {
 
 /// With a clock that goes on, what is to be done with a stored response only gets stricter, and so
 /// does what may stand in for a failure.
-fn never_gets_better(stored: &Stored, rules: &Rules) {
+fn never_gets_better(stored: &Stored, rules: &Rules, demand: &Demand) {
     let mut strictest = 0;
     let mut may_stand = true;
     let mut age = Duration::ZERO;
     for now in clock(stored) {
         assert!(stored.age(now) >= age, "an age that shrinks");
         age = stored.age(now);
-        let decision = decide(stored, rules, now);
+        let decision = decide(stored, rules, demand, now);
         let rank = match decision {
             Reuse::Fresh => 0,
-            Reuse::StaleWhileRevalidate => 1,
+            Reuse::StaleWhileRevalidate | Reuse::MaxStale => 1,
             Reuse::Validate => 2,
         };
         assert!(rank >= strictest, "{decision:?} again at {now:?}: {stored:?}");
         strictest = rank;
-        assert_eq!(decision == Reuse::Fresh, !stored.fresh_for(now).is_zero() && !stored.no_cache);
+        let is_fresh = !stored.fresh_for(now).is_zero() && !stored.no_cache;
+        assert!(decision != Reuse::Fresh || is_fresh, "{decision:?} at {now:?}: {stored:?}");
+        assert!(decision == Reuse::Fresh || !is_fresh || *demand != Demand::NONE);
         assert!(stored.fresh_for(now).is_zero() || stored.stale_for(now).is_zero());
         let stands = may_stand_in(stored, rules, Failure::Error, now);
         assert!(may_stand || !stands, "may stand in again at {now:?}: {stored:?}");
@@ -192,6 +208,13 @@ fn clock(stored: &Stored) -> Vec<Timestamp> {
     moments
 }
 
+/// What a request asks that has a `Cache-Control` of its own.
+fn demand(message: &Message<'_>, rules: &Rules) -> Demand {
+    let value = message.text("asked").and_then(|text| HeaderValue::from_bytes(text).ok());
+    let request = value.map(|value| (header::CACHE_CONTROL, value));
+    Demand::of(&request.into_iter().collect(), rules)
+}
+
 /// The operator's side, as a configuration could have it.
 fn rules(message: &Message<'_>) -> Rules {
     let seconds = |name: &str| Some(Duration::from_secs(message.number(name)?.min(CENTURY_S)));
@@ -208,6 +231,7 @@ fn rules(message: &Message<'_>) -> Rules {
             x_accel_expires: message.has("ignore-x-accel-expires"),
             set_cookie: message.has("ignore-set-cookie"),
             vary: message.has("ignore-vary"),
+            surrogate_control: message.has("ignore-surrogate-control"),
         },
         use_stale: UseStale {
             error: message.has("use-stale"),
@@ -217,7 +241,8 @@ fn rules(message: &Message<'_>) -> Rules {
         revalidate: !message.has("no-revalidate"),
         background_update: message.has("background-update"),
         request_directives: message.has("request-directives"),
-        ..Rules::default()
+        targeted: vec![HeaderName::from_static("cdn-cache-control")],
+        ..Rules::of(if message.has("nginx") { Semantics::Nginx } else { Semantics::Rfc9111 })
     }
 }
 
@@ -228,7 +253,7 @@ const SECONDS_MAX: u64 = u32::MAX as u64;
 /// No duration of a configuration is longer.
 const CENTURY_S: u64 = 100 * 365 * 86_400;
 /// What no stored response may hold.
-const CONNECTION_ONLY: [HeaderName; 10] = [
+const CONNECTION_ONLY: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -238,5 +263,4 @@ const CONNECTION_ONLY: [HeaderName; 10] = [
     header::UPGRADE,
     header::CONTENT_LENGTH,
     header::AGE,
-    HeaderName::from_static("x-accel-expires"),
 ];

@@ -124,6 +124,7 @@ fn stored(fields: HeaderMap, came: ContentRange) -> Stored {
         stale_if_error: Default::default(),
         no_cache: false,
         must_revalidate: false,
+        immutable: false,
         generation: 0,
         tags: Box::default(),
         part: Some(came.part()),

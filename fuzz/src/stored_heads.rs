@@ -146,6 +146,7 @@ fn stored(from: &mut Unstructured<'_>) -> Result<Stored> {
         stale_if_error: from.arbitrary()?,
         no_cache: from.arbitrary()?,
         must_revalidate: from.arbitrary()?,
+        immutable: from.arbitrary()?,
         generation: from.arbitrary()?,
         tags: from.arbitrary::<Vec<u64>>()?.into(),
         part: part.map(|(first, total)| Part { first, total }),

@@ -6,6 +6,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use larder::semantics::directives::members;
 use larder::semantics::reason::Reason;
+use larder::semantics::rules::VaryReading;
+use larder::semantics::selecting::Comparison;
 use larder::semantics::variants::Variants;
 use larder::semantics::vary::{NAMES_MAX, VARIANTS_MAX, names};
 
@@ -20,7 +22,7 @@ pub fn check(data: &[u8]) {
         .get_all(header::VARY)
         .iter()
         .any(|line| members(line.as_bytes()).any(|member| member == b"*"));
-    let found = names(&vary);
+    let found = names(&vary, VaryReading::List);
     let Ok(found) = found else {
         assert!(star || vary.contains_key(header::VARY));
         return;
@@ -29,7 +31,11 @@ pub fn check(data: &[u8]) {
     assert!(found.len() <= NAMES_MAX);
     assert!(found.windows(2).all(|pair| pair[0].as_str() < pair[1].as_str()), "{found:?}");
     a_star_spoils_all(&vary);
-    hashes_go_by_the_names(&found, &request, message.text("key").unwrap_or_default());
+    let key = message.text("key").unwrap_or_default();
+    for comparison in [Comparison::Bytes, Comparison::Meaning, Comparison::Words] {
+        hashes_go_by_the_names(&found, &request, key, comparison);
+    }
+    let _ = names(&vary, VaryReading::Text);
     lists_keep_their_limit(found);
 }
 
@@ -44,14 +50,19 @@ fn split(fields: &HeaderMap) -> (HeaderMap, HeaderMap) {
 fn a_star_spoils_all(vary: &HeaderMap) {
     let mut with_star = vary.clone();
     with_star.append(header::VARY, HeaderValue::from_static("*"));
-    let refused = names(&with_star);
+    let refused = names(&with_star, VaryReading::List);
     assert!(matches!(refused, Err(Reason::VaryStar | Reason::VaryTooLong)), "{refused:?}");
 }
 
-fn hashes_go_by_the_names(found: &[HeaderName], request: &HeaderMap, key: &[u8]) {
+fn hashes_go_by_the_names(
+    found: &[HeaderName],
+    request: &HeaderMap,
+    key: &[u8],
+    comparison: Comparison,
+) {
     let variants = Variants::new(found.to_vec(), 7);
-    let hash = variants.hash_for(key, request);
-    assert_eq!(variants.hash_for(key, &request.clone()), hash, "the same request");
+    let hash = variants.hash_for(key, request, comparison);
+    assert_eq!(variants.hash_for(key, &request.clone(), comparison), hash, "the same request");
 
     // Backwards, and without what is not named: only the order of a name's own lines counts.
     let mut names: Vec<_> = request.keys().filter(|name| found.contains(name)).collect();
@@ -65,16 +76,17 @@ fn hashes_go_by_the_names(found: &[HeaderName], request: &HeaderMap, key: &[u8])
     }
     let related = !found.iter().any(|name| name == "x-unrelated-to-anything");
     if related {
-        assert_eq!(variants.hash_for(key, &other), hash, "unrelated fields");
+        assert_eq!(variants.hash_for(key, &other, comparison), hash, "unrelated fields");
     }
 
-    if let Some(name) = found.iter().find(|name| request.contains_key(*name)) {
+    let by_bytes = comparison == Comparison::Bytes;
+    if let Some(name) = found.iter().find(|name| by_bytes && request.contains_key(*name)) {
         let mut without = request.clone();
         without.remove(name);
-        assert_ne!(variants.hash_for(key, &without), hash, "a field that is absent");
+        assert_ne!(variants.hash_for(key, &without, comparison), hash, "a field that is absent");
     }
     let again = Variants::new(found.to_vec(), 8);
-    assert_ne!(again.hash_for(key, request), hash, "another list");
+    assert_ne!(again.hash_for(key, request, comparison), hash, "another list");
 }
 
 fn lists_keep_their_limit(found: Vec<HeaderName>) {
@@ -82,7 +94,7 @@ fn lists_keep_their_limit(found: Vec<HeaderName>) {
     assert_eq!(widened.unwrap_or_default(), found);
     let variants = Variants::new(found.clone(), 7);
     assert_eq!(variants.widened(&found), None);
-    let hash = variants.hash_for(b"", &HeaderMap::new());
+    let hash = variants.hash_for(b"", &HeaderMap::new(), Comparison::Meaning);
     let (variants, dropped) = variants.with(hash);
     assert_eq!(dropped, None);
     assert!(variants.hashes.len() <= VARIANTS_MAX);
