@@ -30,6 +30,7 @@ use crate::body::Body;
 use crate::cache::lookup::{Key, Lookup};
 use crate::cache::purge::SLICE_MARK;
 use crate::semantics::date::Timestamp;
+use crate::semantics::key::KeyHash;
 use crate::semantics::partial::ContentRange;
 use crate::semantics::range::{self, Spec, Wanted};
 use crate::semantics::stale::Failure;
@@ -260,6 +261,8 @@ impl Slice {
         text.extend_from_slice(SLICE_MARK);
         let range = format!("{}-{} {nonce:016x}", self.first, self.last);
         text.extend_from_slice(range.as_bytes());
-        Key::new(text)
+        // Who asks, how variants are told apart, and what responses must say: as for the whole.
+        let hash = KeyHash::of(&text);
+        Key { text, hash, ..self.of.clone() }
     }
 }

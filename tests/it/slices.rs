@@ -433,3 +433,22 @@ async fn slices_without_a_tag_go_by_their_date_and_length() {
         assert!(proxy.get(path).await.complete, "{path}");
     }
 }
+
+#[tokio::test]
+async fn slices_are_told_apart_like_wholes() {
+    let origin = Origin::start().await;
+    let config = format!("{SLICES}\nnormalize_vary = false");
+    let proxy = Proxy::cached_with(&config, &origin).await;
+    for (languages, number) in [("de, fr", 1), ("fr, de", 2)] {
+        origin.on("/a", version(number).header("vary", "accept-language"));
+        let found = proxy.send("GET", "/a", &[("accept-language", languages)]).await;
+        assert!(found.body == bytes_of(number), "{languages}");
+    }
+    let config = format!("{SLICES}\npartition = [\"$http_authorization\"]");
+    let proxy = Proxy::cached_with(&config, &origin).await;
+    origin.on("/own", version(1).header("cache-control", "private"));
+    let own = async || proxy.send("GET", "/own", &[("authorization", "Bearer ann")]).await;
+    assert_eq!(own().await.cache(), "MISS");
+    assert_eq!(own().await.cache(), "HIT");
+    assert_eq!(proxy.send("GET", "/own", &[("authorization", "Bearer bob")]).await.cache(), "MISS");
+}
