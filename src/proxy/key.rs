@@ -93,6 +93,13 @@ impl<'a> Call<'a> {
         keys
     }
 
+    /// The key of this request, and the hash of that of its own query.
+    pub(super) fn key_and_own(&self, cache: &Cache) -> (Key, KeyHash) {
+        let key = self.key(cache);
+        let own = if key.rule.is_some() { self.own_key(cache).hash } else { key.hash };
+        (key, own)
+    }
+
     /// The key to store a response under that was asked for by the key `asked`, if that is another
     /// one: what the response says of queries counts, not what an earlier one said.
     pub(super) fn key_to_store(
