@@ -70,7 +70,7 @@ impl Key {
 
     /// Whether a response that rests under this key may answer a request that has it.
     pub fn admits(&self, stored: &Stored) -> bool {
-        self.rule.as_ref().is_none_or(|rule| rule.is_said_by(&stored.fields))
+        self.rule.as_ref().is_none_or(|rule| rule.is_said_by(stored))
     }
 }
 

@@ -118,7 +118,7 @@ impl<'a> Call<'a> {
                 self.own_key(cache)
             }
             (Some(selection), _) => {
-                let rule = Arc::new(Rule::new(selection, response));
+                let rule = Arc::new(Rule::new(selection, response, self.now));
                 cache.zone.queries.learn(self.base(cache), &rule);
                 self.key_by(cache, &rule)
             }

@@ -265,3 +265,29 @@ async fn a_purge_reaches_what_is_on_its_way_under_another_key() {
     origin.on("/a?x=4", any("new"));
     assert_eq!(proxy.line("/a?x=4").await, "200 MISS new");
 }
+
+#[tokio::test]
+async fn what_a_rule_finds_again_after_a_restart_was_not_purged_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = on_disk(folder.path(), "");
+    let origin = Origin::start().await;
+    let says = |text: &str| {
+        let reply = ok(text).header("cache-control", "max-age=100");
+        reply.header("no-vary-search", "params=(\"x\")")
+    };
+    origin.on("/a?x=1&id=1", says("old")).on("/a?x=5&id=2", says("another"));
+    let proxy = Proxy::with(&config, &origin).await;
+    assert_eq!(proxy.line("/a?x=1&id=1").await, "200 MISS old");
+    assert_eq!(proxy.line("/a?x=2&id=1").await, "200 HIT old");
+    proxy.flush().await;
+    let clock = proxy.clock.clone();
+    proxy.crash();
+    let proxy = Proxy::with_clock(&config, &origin, clock).await;
+    proxy.advance_s(1);
+    proxy.send("PURGE", "/a?x=2&id=1", &[]).await;
+    assert_eq!(proxy.line("/a?x=5&id=2").await, "200 MISS another");
+    origin.on("/a?x=2&id=1", says("new"));
+    assert_eq!(proxy.line("/a?x=2&id=1").await, "200 MISS new");
+    assert_eq!(proxy.line("/a?x=3&id=1").await, "200 HIT new");
+    assert_eq!(proxy.line("/a?x=9&id=2").await, "200 HIT another");
+}
