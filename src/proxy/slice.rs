@@ -96,8 +96,10 @@ pub(super) async fn serve(
             let missed = Missed::new(&sliced.cache, sliced.key.clone(), Some(lookup));
             serve::fetch_or_wait(call, Box::new(missed)).await
         }
-        _ => {
-            if is_new {
+        status => {
+            // A condition of the client's says nothing of the slice, which may well be stored.
+            let is_slice = [StatusCode::NOT_MODIFIED, StatusCode::PRECONDITION_FAILED];
+            if is_new && !is_slice.contains(&status) {
                 let Sliced { cache, key, nonce, .. } = &*sliced;
                 cache.zone.forget_if_not_sliced(key, *nonce).await;
             }

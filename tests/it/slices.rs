@@ -452,3 +452,14 @@ async fn slices_are_told_apart_like_wholes() {
     assert_eq!(own().await.cache(), "HIT");
     assert_eq!(proxy.send("GET", "/own", &[("authorization", "Bearer bob")]).await.cache(), "MISS");
 }
+
+#[tokio::test]
+async fn a_client_that_has_it_already_lets_the_slice_be_stored() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::cached_with(SLICES, &origin).await;
+    origin.on("/a", version(1));
+    for _ in 0..3 {
+        assert_eq!(proxy.send("GET", "/a", &[("if-none-match", "\"1\"")]).await.status, 304);
+    }
+    assert_eq!(origin.seen("/a"), 1);
+}
