@@ -113,6 +113,7 @@ impl Fetch {
     ) -> Result<Self, Error> {
         let mut request = outgoing::request(&call.view())?;
         outgoing::ask_for_all(&mut request, cache.settings.convert_head);
+        outgoing::announce_surrogate(&mut request, &cache.settings.rules);
         let (call, cache, key) = (Arc::clone(call), Arc::clone(cache), key.clone());
         let generation = cache.zone.generation();
         let Wish { at, stale, dont_store, status, extent } = wish;
