@@ -463,3 +463,25 @@ async fn a_client_that_has_it_already_lets_the_slice_be_stored() {
     }
     assert_eq!(origin.seen("/a"), 1);
 }
+
+#[tokio::test]
+async fn a_purge_reaches_a_whole_that_answers_for_a_slice() {
+    let whole = |text: &str| ok(text).header("cache-control", "max-age=100");
+    for (method, head_first) in [("PURGE", false), ("PURGE", true), ("POST", false)] {
+        let origin = Origin::start().await;
+        let proxy = Proxy::cached_with(SLICES, &origin).await;
+        let gate = Gate::closed();
+        let old = whole("old");
+        let old = if head_first { old.body_behind(&gate) } else { old.behind(&gate) };
+        origin.next("/a", old).on("/a", whole("new"));
+        let early = proxy.spawn_get();
+        eventually("the origin is asked", async || origin.seen("/a") == 1).await;
+        if head_first {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        proxy.send(method, "/a", &[("content-length", "0")]).await;
+        gate.open();
+        assert_eq!(early.await.unwrap().text(), "old");
+        assert_eq!(proxy.line("/a").await, "200 MISS new", "{method} {head_first}");
+    }
+}
