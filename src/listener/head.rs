@@ -8,13 +8,13 @@ use memchr::memchr_iter;
 
 /// Follows the bytes of a connection while it reads heads.
 #[derive(Debug, Default)]
-pub(super) struct HeadScan {
+pub struct HeadScan {
     /// The beginning of the line that is being read, in lower case.
     line: [u8; LINE_KEPT],
     line_length: usize,
     last: u8,
-    lengths: u8,
-    codings: u8,
+    /// Fields of this head that frame its body.
+    framing: usize,
     in_body: bool,
     /// The current head has a line that is not empty.
     has_line: bool,
@@ -25,7 +25,7 @@ pub(super) struct HeadScan {
 
 impl HeadScan {
     /// Whether anything ambiguous was seen so far.
-    pub(super) fn is_ambiguous(&self) -> bool {
+    pub fn is_ambiguous(&self) -> bool {
         self.ambiguous
     }
 
@@ -35,13 +35,13 @@ impl HeadScan {
     }
 
     /// The next bytes begin a head.
-    pub(super) fn at_head(&mut self) {
+    pub fn at_head(&mut self) {
         *self = Self { ambiguous: self.ambiguous, ..Self::default() };
     }
 
     /// Looks at bytes that arrived. What follows a head with a body is left alone until the next
     /// head begins.
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
+    pub fn feed(&mut self, bytes: &[u8]) {
         self.is_complete = false;
         let mut start = 0;
         for end in memchr_iter(b'\n', bytes) {
@@ -76,22 +76,19 @@ impl HeadScan {
     fn end_line(&mut self) {
         self.ambiguous |= self.last != b'\r';
         let line = &self.line[..self.line_length.min(LINE_KEPT)];
-        match line.first() {
-            Some(b'c') if line.starts_with(b"content-length:") => {
-                self.lengths = self.lengths.saturating_add(1);
-            }
-            Some(b't') if line.starts_with(b"transfer-encoding:") => {
-                self.codings = self.codings.saturating_add(1);
-            }
-            _ => {}
-        }
+        let frames = match line.first() {
+            Some(b'c') => line.starts_with(b"content-length:"),
+            Some(b't') => line.starts_with(b"transfer-encoding:"),
+            _ => false,
+        };
+        self.framing += usize::from(frames);
         if self.line_length > 1 {
             self.has_line = true;
         } else {
             self.is_complete = std::mem::take(&mut self.has_line);
-            self.ambiguous |= self.lengths + self.codings > 1;
-            self.in_body = self.lengths + self.codings > 0;
-            (self.lengths, self.codings) = (0, 0);
+            self.ambiguous |= self.framing > 1;
+            self.in_body = self.framing > 0;
+            self.framing = 0;
         }
         (self.line_length, self.last) = (0, 0);
     }
@@ -116,6 +113,8 @@ mod tests {
         check("GET / HTTP/1.1\r\nHost: a\n\nGET", true, "bare line feeds");
         check("GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 0\r\nTransfer-Encoding: x\r\n\r\n",
               true, "in a pipelined head");
+        check(&format!("POST / HTTP/1.1\r\n{}Transfer-Encoding: x\r\n\r\n", "Content-Length: 3\r\n".repeat(255)),
+              true, "as many as a byte can count to");
         check("GET / HTTP/1.1\r\nX: content-length: 1\r\nContent-Length: 0\r\n\r\n", false, "in a value");
         check("GET / HTTP/1.1\r\nContent-Length-X: 1\r\nContent-Length: 0\r\n\r\n", false, "longer name");
     }
