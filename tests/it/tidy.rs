@@ -178,6 +178,39 @@ fn every_directive_of_nginx_is_in_the_manual_with_a_test_that_exists() {
     assert_none(&all.collect::<Vec<_>>());
 }
 
+#[test]
+fn every_link_in_the_documents_leads_somewhere() {
+    let folders = ["", "docs", "docs/manual", "tests/scenarios", "tests/conformance"];
+    let documents = folders.iter().flat_map(|folder| {
+        let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+    });
+    let mut wrong = Vec::new();
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')) {
+            let (file, heading) = link.0.split_once('#').unwrap_or((link.0, ""));
+            let path = document.parent().unwrap().join(file);
+            let target = if file.is_empty() { &document } else { &path };
+            let has_heading = || {
+                let headings = fs::read_to_string(target).unwrap_or_default();
+                headings.lines().any(|line| line.starts_with('#') && anchor(line) == heading)
+            };
+            if !file.contains("://") && !(target.exists() && (heading.is_empty() || has_heading()))
+            {
+                wrong.push(format!("{}: {}", document.display(), link.0));
+            }
+        }
+    }
+    assert_none(&wrong);
+}
+
+/// What a heading is linked to by: in lower case, with hyphens for blanks, without other signs.
+fn anchor(line: &str) -> String {
+    let heading = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    heading.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
+}
+
 /// Those of nginx that a route's cache has, and the parameters of `proxy_cache_path`.
 const DIRECTIVES: [&str; 32] = [
     "`proxy_cache ZONE`",
