@@ -149,16 +149,17 @@ class Bench:
             fail(f"the origin did not start:\n{self.log('origin')}")
         return Origin(int(line), kind)
 
-    def larder(self, binary, origin_port, memory, workers=None, cpu=None, name="larder", cache=""):
+    def larder(self, binary, origin_port, memory, workers=None, cpu=None, name="larder", cache="",
+               zone=""):
         """Starts Larder in front of the origin with one zone in memory: process, port, admin port.
 
-        `cache` are more lines of the route's cache table.
+        `cache` are more lines of the route's cache table, `zone` of the zone's.
         """
         port, admin = free_port(), free_port()
         config = self.dir / f"{name}.toml"
         config.write_text(
             (f"[server]\nworkers = {workers}\n" if workers else "")
-            + f'[zone.bench]\nmemory = "{memory}"\n'
+            + f'[zone.bench]\nmemory = "{memory}"\n{zone}'
             + f'[[site]]\nlisten = "127.0.0.1:{port}"\n'
             + f'[[site.route]]\npath = "/"\nproxy = "http://127.0.0.1:{origin_port}"\n'
             + 'status_header = "X-Cache-Status"\n'

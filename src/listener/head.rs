@@ -6,31 +6,31 @@
 
 /// Follows the bytes of a connection while it reads heads.
 #[derive(Debug, Default)]
-pub(super) struct HeadScan {
+pub struct HeadScan {
     /// The beginning of the line that is being read, in lower case.
     line: [u8; LINE_KEPT],
     line_length: usize,
     last: u8,
-    lengths: u8,
-    codings: u8,
+    /// Fields of this head that frame its body.
+    framing: usize,
     in_body: bool,
     ambiguous: bool,
 }
 
 impl HeadScan {
     /// Whether anything ambiguous was seen so far.
-    pub(super) fn is_ambiguous(&self) -> bool {
+    pub fn is_ambiguous(&self) -> bool {
         self.ambiguous
     }
 
     /// The next bytes begin a head.
-    pub(super) fn at_head(&mut self) {
+    pub fn at_head(&mut self) {
         *self = Self { ambiguous: self.ambiguous, ..Self::default() };
     }
 
     /// Looks at bytes that arrived. What follows a head with a body is left alone until the next
     /// head begins.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) {
+    pub fn feed(&mut self, mut bytes: &[u8]) {
         while !self.in_body && !bytes.is_empty() {
             let end = bytes.iter().position(|byte| *byte == b'\n');
             let part = &bytes[..end.unwrap_or(bytes.len())];
@@ -55,13 +55,13 @@ impl HeadScan {
     fn end_line(&mut self) {
         self.ambiguous |= self.last != b'\r';
         let line = &self.line[..self.line_length.min(LINE_KEPT)];
-        self.lengths = self.lengths.saturating_add(u8::from(line.starts_with(b"content-length:")));
-        self.codings =
-            self.codings.saturating_add(u8::from(line.starts_with(b"transfer-encoding:")));
+        let frames =
+            line.starts_with(b"content-length:") || line.starts_with(b"transfer-encoding:");
+        self.framing += usize::from(frames);
         if self.line_length <= 1 {
-            self.ambiguous |= self.lengths + self.codings > 1;
-            self.in_body = self.lengths + self.codings > 0;
-            (self.lengths, self.codings) = (0, 0);
+            self.ambiguous |= self.framing > 1;
+            self.in_body = self.framing > 0;
+            self.framing = 0;
         }
         (self.line_length, self.last) = (0, 0);
     }
@@ -86,6 +86,8 @@ mod tests {
         check("GET / HTTP/1.1\r\nHost: a\n\nGET", true, "bare line feeds");
         check("GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 0\r\nTransfer-Encoding: x\r\n\r\n",
               true, "in a pipelined head");
+        check(&format!("POST / HTTP/1.1\r\n{}Transfer-Encoding: x\r\n\r\n", "Content-Length: 3\r\n".repeat(255)),
+              true, "as many as a byte can count to");
         check("GET / HTTP/1.1\r\nX: content-length: 1\r\nContent-Length: 0\r\n\r\n", false, "in a value");
         check("GET / HTTP/1.1\r\nContent-Length-X: 1\r\nContent-Length: 0\r\n\r\n", false, "longer name");
     }

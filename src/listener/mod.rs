@@ -7,7 +7,8 @@ mod bind;
 mod accept;
 mod connection;
 mod wire;
-mod head;
+#[doc(hidden)]
+pub mod head; // for the fuzz package
 mod watch;
 mod drain;
 #[cfg(test)]

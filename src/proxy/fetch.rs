@@ -9,7 +9,6 @@ use http_body::Body as HttpBody;
 use tokio::sync::oneshot;
 
 use super::call::OwnedCall;
-use super::deliver::Source;
 use super::error::{self, Error};
 use super::extent::{self, Extent};
 use super::invalidate::invalidate;
@@ -25,36 +24,40 @@ use crate::cache::lookup::{Found, Key};
 use crate::observe::exchange::UpstreamFacts;
 use crate::semantics::advice;
 use crate::semantics::date::Timestamp;
-use crate::semantics::demand::Demand;
 use crate::semantics::freshness::Times;
 use crate::semantics::key::KeyHash;
-use crate::semantics::no_vary_search::says_the_same;
 use crate::semantics::reason::Reason;
-use crate::semantics::reuse::{self, Reuse};
+use crate::semantics::reuse;
 use crate::semantics::stale::{self, Failure};
 use crate::semantics::status::CacheStatus;
 use crate::semantics::storable::{Asked, Storable, withheld};
 use crate::semantics::stored::Stored;
-use crate::semantics::validation::{self, Head};
 
 /// A fetch that is about to begin.
 pub(super) struct Fetch {
-    call: Arc<OwnedCall>,
-    cache: Arc<Cache>,
-    key: Key,
-    permit: Permit,
+    pub(super) call: Arc<OwnedCall>,
+    pub(super) cache: Arc<Cache>,
+    pub(super) key: Key,
+    pub(super) permit: Permit,
     /// Where the response would rest, as far as is known before it comes.
     at: KeyHash,
-    stale: Option<Found>,
+    pub(super) stale: Option<Found>,
     /// Why the answer is not to be stored, whatever it says.
-    dont_store: Option<Reason>,
+    pub(super) dont_store: Option<Reason>,
     /// The word for the answer that this fetch is for.
     status: CacheStatus,
     /// How much is asked for.
     extent: Extent,
-    request: Request<()>,
+    pub(super) request: Request<()>,
     /// The zone's last purge before this began: later ones count for what comes of it.
-    generation: u64,
+    pub(super) generation: u64,
+}
+
+/// What came of sending the request.
+struct Exchanged {
+    response: Response<Body>,
+    times: Times,
+    upstream: Option<UpstreamFacts>,
 }
 
 /// What is known before a fetch begins.
@@ -110,6 +113,7 @@ impl Fetch {
     ) -> Result<Self, Error> {
         let mut request = outgoing::request(&call.view())?;
         outgoing::ask_for_all(&mut request, cache.settings.convert_head);
+        outgoing::announce_surrogate(&mut request, &cache.settings.rules);
         let (call, cache, key) = (Arc::clone(call), Arc::clone(cache), key.clone());
         let generation = cache.zone.generation();
         let Wish { at, stale, dont_store, status, extent } = wish;
@@ -148,29 +152,28 @@ impl Fetch {
     }
 
     async fn fetch(mut self, report: oneshot::Sender<Report>) {
-        let worker = Arc::clone(self.call.view().worker);
-        let clock = &worker.proxy.clock;
-        let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));
+        let method = self.request.method().clone();
+        let unconditional = self.stale.is_some().then(|| self.request.clone());
         let validating = self.make_conditional();
-        let request = std::mem::replace(&mut self.request, Request::new(()));
-        let method = request.method().clone();
-        let sent = self.extent.send(&self.call, request).await;
-        let times = Times { requested, received: Timestamp::from(clock.now()) };
-        let facts = |peer: Option<&Arc<str>>| incoming::facts(peer, clock.instant(), begun);
-        let reply = match sent {
-            Ok(reply) => reply,
-            Err(failure) => {
-                let upstream = facts(failure.peer.as_ref());
-                tracing::warn!(error = %failure, "upstream failed");
-                let fetched = self.failed(error::of_upstream(&failure.error));
-                return tell(report, fetched, upstream);
+        let mut exchanged = self.exchange().await;
+        if validating
+            && let Ok(Exchanged { response, times, upstream }) = &exchanged
+            && response.status() == StatusCode::NOT_MODIFIED
+        {
+            if self.is_about_ours(response.headers()) {
+                let fetched = self.not_modified(response.headers(), *times).await;
+                return tell(report, fetched, upstream.clone());
             }
+            // It says nothing of what is stored (RFC 9111 section 4.3.4): ask for all of it.
+            self.request = unconditional.unwrap_or_default();
+            exchanged = self.exchange().await;
+        }
+        let Exchanged { response, times, upstream } = match exchanged {
+            Ok(exchanged) => exchanged,
+            Err((fetched, upstream)) => return tell(report, fetched, upstream),
         };
-        let upstream = facts(Some(&reply.peer));
-        let mut response = reply.response;
-        incoming::clean(&mut response, &method);
-        if validating && response.status() == StatusCode::NOT_MODIFIED {
-            let fetched = self.not_modified(response.headers(), times).await;
+        if self.stale.is_some() && response.status() == StatusCode::NOT_MODIFIED {
+            let fetched = self.failed(Error::Upstream(Failure::InvalidHeader));
             return tell(report, fetched, upstream);
         }
         if self.stale_stands_in_for(response.status()) {
@@ -198,19 +201,37 @@ impl Fetch {
             }
             Storable::Yes(stored) => {
                 let stored = Stored { generation: self.generation, ..*stored };
-                self.store(stored, response, report, upstream).await;
+                let shareable = self.may_share(&stored, times);
+                self.store(stored, shareable, response, report, upstream).await;
             }
         }
     }
 
-    fn make_conditional(&mut self) -> bool {
-        let rules = &self.cache.settings.rules;
-        self.stale.as_ref().is_some_and(|found| {
-            validation::make_conditional(&found.stored, rules, self.request.headers_mut())
-        })
+    /// Sends the request, once.
+    async fn exchange(&mut self) -> Result<Exchanged, (Fetched, Option<UpstreamFacts>)> {
+        let worker = Arc::clone(self.call.view().worker);
+        let clock = &worker.proxy.clock;
+        let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));
+        let request = std::mem::take(&mut self.request);
+        let method = request.method().clone();
+        let sent = self.extent.send(&self.call, request).await;
+        let times = Times { requested, received: Timestamp::from(clock.now()) };
+        let facts = |peer: Option<&Arc<str>>| incoming::facts(peer, clock.instant(), begun);
+        match sent {
+            Ok(reply) => {
+                let (mut response, upstream) = (reply.response, facts(Some(&reply.peer)));
+                incoming::clean(&mut response, &method);
+                Ok(Exchanged { response, times, upstream })
+            }
+            Err(failure) => {
+                let upstream = facts(failure.peer.as_ref());
+                tracing::warn!(error = %failure, "upstream failed");
+                Err((self.failed(error::of_upstream(&failure.error)), upstream))
+            }
+        }
     }
 
-    fn failed(&self, error: Error) -> Fetched {
+    pub(super) fn failed(&self, error: Error) -> Fetched {
         let outcome = match &error {
             Error::Upstream(failure) => {
                 self.hold_down(*failure);
@@ -239,7 +260,7 @@ impl Fetch {
             })
     }
 
-    fn asked(&self) -> Asked<'_> {
+    pub(super) fn asked(&self) -> Asked<'_> {
         self.call.view().asked(&self.key)
     }
 
@@ -252,54 +273,6 @@ impl Fetch {
         }
         let rules = &self.cache.settings.rules;
         self.extent.storable(self.asked(), response, rules, times)
-    }
-
-    /// The origin says that what is stored is still good.
-    async fn not_modified(&self, not_modified: &HeaderMap, times: Times) -> Fetched {
-        let Some(found) = &self.stale else {
-            return self.failed(Error::Upstream(Failure::InvalidHeader));
-        };
-        if self.dont_store == Some(Reason::RequestNoStore) {
-            self.permit.settle(Outcome::Alone);
-            return Fetched::Freshened(found.clone());
-        }
-        let rules = &self.cache.settings.rules;
-        match validation::freshen(&found.stored, not_modified, self.asked(), rules, times) {
-            Storable::Yes(stored) if says_the_same(&found.stored.fields, &stored.fields) => {
-                let (zone, stored) =
-                    (&self.cache.zone, Stored { generation: self.generation, ..*stored });
-                let may_store = zone.may_store(&self.key.text, &stored);
-                let freshen = || zone.store.freshen(found.at, &found.entry, stored.clone());
-                let entry = self.permit.unless_purged(|| may_store.then(freshen)).flatten();
-                let fresh = match entry {
-                    Some(entry) => Found { entry, stored: Arc::new(stored), ..found.clone() },
-                    None => found.clone(),
-                };
-                self.permit.settle(Outcome::Freshened(fresh.clone()));
-                Fetched::Freshened(fresh)
-            }
-            _ => {
-                // Good for this answer, but not to be kept any longer, or not under this key.
-                self.cache.zone.store.remove(found.at).await;
-                self.permit.settle(Outcome::Alone);
-                Fetched::Freshened(found.clone())
-            }
-        }
-    }
-
-    /// What an answer to `HEAD` does to the response to `GET` that is stored (RFC 9111 section
-    /// 4.3.5): freshens it, or shows that it is out of date.
-    async fn head(&self, status: StatusCode, fields: &HeaderMap, times: Times) -> Option<Fetched> {
-        let found = self.stale.as_ref().filter(|_| self.cache.settings.rules.update_from_head)?;
-        let length = Source::Rest(found.body.clone()).length()?;
-        match validation::head(&found.stored, length, status, fields) {
-            Head::Same => Some(self.not_modified(fields, times).await),
-            Head::Nothing => None,
-            Head::Other => {
-                self.cache.zone.store.remove(found.at).await;
-                None
-            }
-        }
     }
 
     /// Passes a response on that is not stored. What it replaces must not be found any more.
@@ -332,19 +305,22 @@ impl Fetch {
         self.cache.zone.note_refusal(self.at, refusal);
     }
 
+    /// Whether it is for those as well who waited for it.
+    fn may_share(&self, stored: &Stored, times: Times) -> bool {
+        let is_slice = matches!(self.extent, Extent::Slice(_));
+        reuse::may_share(stored, times) && (stored.part.is_none() || is_slice)
+    }
+
     async fn store(
         mut self,
         stored: Stored,
+        shareable: bool,
         response: Response<Body>,
         report: oneshot::Sender<Report>,
         upstream: Option<UpstreamFacts>,
     ) {
         let zone = Arc::clone(&self.cache.zone);
         let rules = &self.cache.settings.rules;
-        let is_slice = matches!(self.extent, Extent::Slice(_));
-        let shareable = reuse::decide(&stored, rules, &Demand::NONE, stored.received)
-            == Reuse::Fresh
-            && (stored.part.is_none() || is_slice);
         let view = self.call.view();
         self.key = self.extent.key(&stored, &self.key).clone();
         if !self.extent.is_slice()

@@ -28,6 +28,7 @@ mod serve;
 mod plan;
 mod step;
 mod fetch;
+mod validated;
 mod incoming;
 mod tee;
 mod pass;

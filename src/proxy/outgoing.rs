@@ -13,6 +13,7 @@ use crate::config::PathMatch;
 use crate::config::template::Template;
 use crate::interim::Sink;
 use crate::semantics::fields;
+use crate::semantics::rules::Rules;
 
 /// Builds the request for the route's upstream, without a body.
 ///
@@ -57,6 +58,15 @@ pub(super) fn hear_interim<B>(request: &mut Request<B>, client: Option<&Sink>) {
             client.send(interim.status(), &fields);
         }
     });
+}
+
+/// Tells the origin that `Surrogate-Control` is heeded here, and under which name (W3C, Edge
+/// Architecture Specification section 3).
+pub(super) fn announce_surrogate(request: &mut Request<()>, rules: &Rules) {
+    if !rules.ignore.surrogate_control {
+        let capability = HeaderValue::from_static("larder=\"Surrogate/1.0\"");
+        request.headers_mut().append(SURROGATE_CAPABILITY, capability);
+    }
 }
 
 /// The same request with a body, ready to be sent.
@@ -121,6 +131,8 @@ fn escaped(path: &str) -> String {
     }
     text
 }
+
+const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
 
 const CONDITIONAL: [HeaderName; 6] = [
     header::IF_MATCH,

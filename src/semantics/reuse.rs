@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::date::Timestamp;
 use super::demand::Demand;
+use super::freshness::Times;
 use super::rules::Rules;
 use super::stored::Stored;
 
@@ -18,6 +19,13 @@ pub enum Reuse {
     MaxStale,
     /// Ask the origin first.
     Validate,
+}
+
+/// Whether those who waited for `stored` while it was fetched may have it as well. What became
+/// stale only while we waited was fresh when the origin sent it, and who waited asked before that.
+pub fn may_share(stored: &Stored, times: Times) -> bool {
+    let waited = times.received.since(times.requested);
+    !stored.no_cache && stored.lifetime > stored.initial_age.saturating_sub(waited)
 }
 
 /// Decides whether `stored` may be used at `now` without asking the origin, for a request with

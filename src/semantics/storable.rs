@@ -101,7 +101,8 @@ fn of_any_status(
         tags: tags::of(fields, asked.host),
         part: None,
     };
-    match useless(&stored, cache_control.public, rules) {
+    let waited = times.received.since(times.requested);
+    match useless(&stored, cache_control.public, rules, waited) {
         Some(reason) => Storable::No(reason),
         None => Storable::Yes(Box::new(stored)),
     }
@@ -150,7 +151,7 @@ fn forbidden(
 
 /// A response that would have to be fetched whole before every use needs no place. Nor does one
 /// whose status has to be told how long, and was not: a stale window alone is no lifetime.
-fn useless(stored: &Stored, public: bool, rules: &Rules) -> Option<Reason> {
+fn useless(stored: &Stored, public: bool, rules: &Rules, waited: Duration) -> Option<Reason> {
     let heuristic = HEURISTIC_STATUSES.contains(&stored.status.as_u16());
     if stored.lifetime_from == LifetimeFrom::Nothing && !heuristic && !public {
         return Some(Reason::NoLifetime);
@@ -161,7 +162,9 @@ fn useless(stored: &Stored, public: bool, rules: &Rules) -> Option<Reason> {
             && heuristic
             && stored.lifetime_from != LifetimeFrom::Valid;
         let window = stored.stale_while_revalidate.max(stored.stale_if_error);
-        let of_use = stored.lifetime.saturating_add(window) > stored.initial_age;
+        // What only our own wait made stale is of use to those who waited too, and may stand in.
+        let age_when_sent = stored.initial_age.saturating_sub(waited);
+        let of_use = stored.lifetime.saturating_add(window) > age_when_sent;
         may_validate || (of_use && !stored.no_cache)
     } else {
         let past_accel =

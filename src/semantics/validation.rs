@@ -30,6 +30,17 @@ pub fn make_conditional(stored: &Stored, rules: &Rules, request: &mut HeaderMap)
     etag.is_some() || date.is_some()
 }
 
+/// Whether a 304 is about the stored response: a strong validator in it that is another than the
+/// stored one is of another representation, which must not be used to update ours (RFC 9111 section
+/// 4.3.4).
+pub fn is_about(stored: &Stored, rules: &Rules, not_modified: &HeaderMap) -> bool {
+    let strong = |etag: &&HeaderValue| !etag.as_bytes().starts_with(b"W/");
+    match (not_modified.get(header::ETAG).filter(strong), stored.etag()) {
+        (Some(theirs), Some(ours)) if rules.update_fields => theirs == ours,
+        _ => true,
+    }
+}
+
 /// The stored response after a 304 (RFC 9111 sections 3.2 and 4.3.4): fields that came replace
 /// those stored under the same name, the others stay, and freshness is counted anew from the 304.
 /// `No` is a response that may still answer this one request, but must not stay stored.

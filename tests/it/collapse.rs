@@ -148,6 +148,38 @@ async fn a_hundred_who_find_it_expired_ask_the_origin_once() {
 }
 
 #[tokio::test]
+async fn what_became_stale_only_while_it_was_waited_for_is_for_all_who_waited() {
+    for path in ["cold", "expired"] {
+        let origin = Origin::start().await;
+        let gate = Gate::closed();
+        if path == "expired" {
+            origin.next("/a", ok("one").header("cache-control", "max-age=1"));
+        }
+        origin.on("/a", ok("two").header("cache-control", "max-age=1").behind(&gate));
+        let proxy = Proxy::cached_with("use_stale = [\"error\"]", &origin).await;
+        let before = if path == "expired" {
+            proxy.get("/a").await;
+            proxy.advance_s(5);
+            1
+        } else {
+            0
+        };
+        let clients: Vec<_> = (0..50).map(|_| proxy.spawn_get()).collect();
+        eventually("the origin is asked", async || origin.seen("/a") == before + 1).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // The origin takes longer than its answer is fresh.
+        proxy.advance_s(2);
+        gate.open();
+        for client in clients {
+            assert_eq!(client.await.unwrap().text(), "two", "{path}");
+        }
+        assert_eq!(origin.seen("/a"), before + 1, "{path}");
+        origin.on("/a", Reply::hang_up());
+        assert_eq!(proxy.line("/a").await, "200 STALE two", "{path}: and it can stand in");
+    }
+}
+
+#[tokio::test]
 async fn without_the_lock_everybody_fetches() {
     let origin = Origin::start().await;
     let gate = Gate::closed();

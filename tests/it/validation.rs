@@ -26,6 +26,29 @@ async fn a_304_makes_the_stored_response_good_again_with_new_fields() {
 }
 
 #[tokio::test]
+async fn a_304_of_another_representation_updates_nothing() {
+    let origin = Origin::start().await;
+    origin.next("/a", ok("one").header("cache-control", "max-age=10").header("etag", "\"1\""));
+    let other =
+        Reply::status(304, "").header("cache-control", "max-age=10").header("etag", "\"2\"");
+    origin.next("/a", other.clone());
+    origin.next("/a", ok("two").header("cache-control", "max-age=10").header("etag", "\"2\""));
+    let proxy = Proxy::cached(&origin).await;
+    proxy.get("/a").await;
+    proxy.advance_s(20);
+    assert_eq!(proxy.line("/a").await, "200 EXPIRED two");
+    let asked: Vec<_> =
+        origin.requests("/a").iter().map(|seen| seen.header("if-none-match")).collect();
+    assert_eq!(asked, ["-", "\"1\"", "-"], "the last one asked for all of it");
+    assert_eq!(proxy.line("/a").await, "200 HIT two");
+    // An origin that answers 304 to that as well answers nothing.
+    origin.on("/a", other);
+    origin.next("/a", Reply::status(304, "").header("etag", "\"3\""));
+    proxy.advance_s(20);
+    assert_eq!(proxy.get("/a").await.status, 502);
+}
+
+#[tokio::test]
 async fn a_date_is_a_validator_too_byte_for_byte() {
     let origin = Origin::start().await;
     let odd = "Sunday, 06-Nov-94 08:49:37 GMT";

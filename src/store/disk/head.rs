@@ -167,10 +167,16 @@ fn decode_tags(bytes: &mut Bytes) -> Option<Box<[u64]>> {
 fn decode_fields(bytes: &mut Bytes) -> Option<HeaderMap> {
     let count = take_count(bytes, FIELD_BYTES_MIN)?;
     let mut fields = HeaderMap::try_with_capacity(count).ok()?;
+    let mut last = None;
     for _ in 0..count {
         let name = take_name(bytes)?;
         let value = HeaderValue::from_maybe_shared(take_long(bytes)?).ok()?;
-        fields.try_append(name, value).ok()?;
+        let is_known = fields.try_append(name.clone(), value).ok()?;
+        // The lines of a field follow each other; a map would put them in that order.
+        if is_known && last.as_ref() != Some(&name) {
+            return None;
+        }
+        last = Some(name);
     }
     Some(fields)
 }
@@ -291,6 +297,20 @@ pub(in crate::store) mod tests {
                 hashes: hashes.into_iter().map(KeyHash).collect(),
             },
         )
+    }
+
+    #[test]
+    fn lines_of_a_field_that_do_not_follow_each_other_are_refused() {
+        let mut stored = crate::semantics::stored::tests::stored(10);
+        for (name, value) in [("a", "1"), ("a", "2"), ("b", "3")] {
+            stored.fields.append(name, HeaderValue::from_static(value));
+        }
+        let mut bytes = encode_response(b"key", &stored);
+        assert!(decode(Kind::Response, bytes.clone().into()).is_some());
+        // Each field takes eight bytes here, its name the third.
+        let (second, third) = (bytes.len() - 14, bytes.len() - 6);
+        bytes.swap(second, third);
+        assert_eq!(decode(Kind::Response, bytes.into()), None);
     }
 
     proptest! {

@@ -1,0 +1,29 @@
+//! What must hold for any bytes: one function for each fuzz target.
+//!
+//! `targets/` runs them under libFuzzer (`fuzz/run`), `tests/corpus.rs` over the seeds in `corpus/`.
+//! A function panics where its invariant does not hold.
+
+pub mod directives;
+pub mod dates;
+pub mod ranges;
+pub mod vary;
+pub mod structured;
+pub mod stored_heads;
+pub mod keys;
+pub mod heads;
+mod message;
+
+/// Panics where the invariant of its target does not hold for these bytes.
+pub type Check = fn(&[u8]);
+
+/// Every target by its name, which is also that of its folder in `corpus/`.
+pub const TARGETS: [(&str, Check); 8] = [
+    ("directives", directives::check),
+    ("dates", dates::check),
+    ("ranges", ranges::check),
+    ("vary", vary::check),
+    ("structured", structured::check),
+    ("stored_heads", stored_heads::check),
+    ("keys", keys::check),
+    ("heads", heads::check),
+];

@@ -1,0 +1,88 @@
+//! What a validation says: the stored response is still good, or it is not. (RFC 9111 section 4.3)
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+
+use super::deliver::Source;
+use super::error::Error;
+use super::fetch::{Fetch, Fetched};
+use crate::cache::lock::Outcome;
+use crate::cache::lookup::Found;
+use crate::semantics::freshness::Times;
+use crate::semantics::no_vary_search::says_the_same;
+use crate::semantics::reason::Reason;
+use crate::semantics::stale::Failure;
+use crate::semantics::storable::Storable;
+use crate::semantics::stored::Stored;
+use crate::semantics::validation::{self, Head};
+
+impl Fetch {
+    /// Asks whether what is stored is still good, if there is something to ask with.
+    pub(super) fn make_conditional(&mut self) -> bool {
+        let rules = &self.cache.settings.rules;
+        self.stale.as_ref().is_some_and(|found| {
+            validation::make_conditional(&found.stored, rules, self.request.headers_mut())
+        })
+    }
+
+    /// Whether a 304 is about what is stored.
+    pub(super) fn is_about_ours(&self, not_modified: &HeaderMap) -> bool {
+        let rules = &self.cache.settings.rules;
+        let ours = |found: &Found| validation::is_about(&found.stored, rules, not_modified);
+        self.stale.as_ref().is_some_and(ours)
+    }
+
+    /// The origin says that what is stored is still good.
+    pub(super) async fn not_modified(&self, not_modified: &HeaderMap, times: Times) -> Fetched {
+        let Some(found) = &self.stale else {
+            return self.failed(Error::Upstream(Failure::InvalidHeader));
+        };
+        if self.dont_store == Some(Reason::RequestNoStore) {
+            self.permit.settle(Outcome::Alone);
+            return Fetched::Freshened(found.clone());
+        }
+        let rules = &self.cache.settings.rules;
+        match validation::freshen(&found.stored, not_modified, self.asked(), rules, times) {
+            Storable::Yes(stored) if says_the_same(&found.stored.fields, &stored.fields) => {
+                let (zone, stored) =
+                    (&self.cache.zone, Stored { generation: self.generation, ..*stored });
+                let may_store = zone.may_store(&self.key.text, &stored);
+                let freshen = || zone.store.freshen(found.at, &found.entry, stored.clone());
+                let entry = self.permit.unless_purged(|| may_store.then(freshen)).flatten();
+                let fresh = match entry {
+                    Some(entry) => Found { entry, stored: Arc::new(stored), ..found.clone() },
+                    None => found.clone(),
+                };
+                self.permit.settle(Outcome::Freshened(fresh.clone()));
+                Fetched::Freshened(fresh)
+            }
+            _ => {
+                // Good for this answer, but not to be kept any longer, or not under this key.
+                self.cache.zone.store.remove(found.at).await;
+                self.permit.settle(Outcome::Alone);
+                Fetched::Freshened(found.clone())
+            }
+        }
+    }
+
+    /// What an answer to `HEAD` does to the response to `GET` that is stored (RFC 9111 section
+    /// 4.3.5): freshens it, or shows that it is out of date.
+    pub(super) async fn head(
+        &self,
+        status: StatusCode,
+        fields: &HeaderMap,
+        times: Times,
+    ) -> Option<Fetched> {
+        let found = self.stale.as_ref().filter(|_| self.cache.settings.rules.update_from_head)?;
+        let length = Source::Rest(found.body.clone()).length()?;
+        match validation::head(&found.stored, length, status, fields) {
+            Head::Same => Some(self.not_modified(fields, times).await),
+            Head::Nothing => None,
+            Head::Other => {
+                self.cache.zone.store.remove(found.at).await;
+                None
+            }
+        }
+    }
+}
