@@ -127,7 +127,7 @@ fn stored(fields: HeaderMap, came: ContentRange) -> Stored {
         immutable: false,
         generation: 0,
         tags: Box::default(),
-        part: Some(came.part()),
+        part: Some(Box::new(came.part())),
     }
 }
 

@@ -149,7 +149,7 @@ fn stored(from: &mut Unstructured<'_>) -> Result<Stored> {
         immutable: from.arbitrary()?,
         generation: from.arbitrary()?,
         tags: from.arbitrary::<Vec<u64>>()?.into(),
-        part: part.map(|(first, total)| Part { first, total }),
+        part: part.map(|(first, total)| Box::new(Part { first, total })),
     })
 }
 
