@@ -94,7 +94,7 @@ const PROTECTED: [HeaderName; 11] = [
 ];
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     #[rustfmt::skip]
@@ -113,15 +113,21 @@ mod tests {
 
     #[track_caller]
     fn check(before: &str, expected: Result<&str, &str>) {
-        let mut fields = HeaderMap::new();
-        for line in before.split(" | ") {
-            let (name, value) = line.split_once(": ").unwrap();
-            let name: HeaderName = name.parse().unwrap();
-            fields.append(name, HeaderValue::from_str(value).unwrap());
-        }
+        let mut fields = fields(before);
         let found = remove_hop_by_hop(&mut fields)
             .map(|()| fields.keys().map(HeaderName::as_str).collect::<Vec<_>>().join(" "))
             .map_err(|error| error.0.to_string());
         assert_eq!(found, expected.map(str::to_owned).map_err(str::to_owned), "{before}");
+    }
+
+    /// The fields that a text like `etag: "1" | x: y` stands for.
+    pub(in crate::semantics) fn fields(text: &str) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for line in text.split(" | ") {
+            let (name, value) = line.split_once(": ").unwrap();
+            let name: HeaderName = name.parse().unwrap();
+            fields.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        fields
     }
 }
