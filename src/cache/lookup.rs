@@ -22,6 +22,8 @@ pub struct Key {
     pub text: Vec<u8>,
     /// Its hash: where the key's response rests, or the list of its variants.
     pub hash: KeyHash,
+    /// The hash of the key that a purge of its URL names: that of the whole, for a slice.
+    pub primary: KeyHash,
     /// How requests for it are told apart where its responses vary.
     pub comparison: Comparison,
     /// It stands for other queries than the one that was sent too, on the word of a response:
@@ -65,12 +67,12 @@ impl Key {
     pub fn new(text: Vec<u8>) -> Self {
         let hash = KeyHash::of(&text);
         let comparison = Comparison::default();
-        Self { text, hash, comparison, rule: None, partitioned: false }
+        Self { text, hash, primary: hash, comparison, rule: None, partitioned: false }
     }
 
     /// Whether a response that rests under this key may answer a request that has it.
     pub fn admits(&self, stored: &Stored) -> bool {
-        self.rule.as_ref().is_none_or(|rule| rule.is_said_by(&stored.fields))
+        self.rule.as_ref().is_none_or(|rule| rule.is_said_by(stored))
     }
 }
 

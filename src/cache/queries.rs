@@ -1,8 +1,8 @@
 //! What responses said of queries that get the same answer, by the rest of the key.
 //! (No-Vary-Search)
 //!
-//! A rule only helps to find: what is found must say the same itself. So this may forget anything,
-//! and does at a restart.
+//! A rule only helps to find: what is found must say the same itself, and must have come when the rule
+//! was known. So this may forget anything, and does at a restart.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::{HeaderMap, HeaderValue};
 use moka::sync::Cache;
 
+use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::no_vary_search::lines;
 use crate::semantics::query::Selection;
+use crate::semantics::stored::Stored;
 
 /// A response's word on queries.
 #[derive(Debug)]
@@ -21,6 +23,9 @@ pub struct Rule {
     pub selection: Selection,
     /// The lines of the field that said so.
     said: Box<[HeaderValue]>,
+    /// Since when it is known. What was stored before may have been purged by a query that nobody
+    /// knew to be the same.
+    since: Timestamp,
 }
 
 /// The rules of one zone, bounded.
@@ -31,14 +36,14 @@ pub struct Queries {
 }
 
 impl Rule {
-    /// The rule that these fields of a response give.
-    pub fn new(selection: Selection, response: &HeaderMap) -> Self {
-        Self { selection, said: lines(response).cloned().collect() }
+    /// The rule that these fields of a response give, which was asked for at `since`.
+    pub fn new(selection: Selection, response: &HeaderMap, since: Timestamp) -> Self {
+        Self { selection, said: lines(response).cloned().collect(), since }
     }
 
-    /// Whether a response gives this rule.
-    pub fn is_said_by(&self, response: &HeaderMap) -> bool {
-        lines(response).eq(&self.said)
+    /// Whether a response gives this rule, and came when it was known.
+    pub fn is_said_by(&self, response: &Stored) -> bool {
+        response.received >= self.since && lines(&response.fields).eq(&self.said)
     }
 
     /// About what it takes in memory.
@@ -69,7 +74,7 @@ impl Queries {
         self.rules.get(&base.0)
     }
 
-    /// Takes note of a rule.
+    /// Takes note of a rule; one that is known stays known since it was.
     pub fn learn(&self, base: KeyHash, rule: &Arc<Rule>) {
         let known = self.rules.get(&base.0);
         if known.is_none_or(|known| known.said != rule.said) {
@@ -97,7 +102,7 @@ mod tests {
     fn said(text: &'static str) -> Arc<Rule> {
         let mut fields = HeaderMap::new();
         fields.insert("no-vary-search", HeaderValue::from_static(text));
-        Arc::new(Rule::new(rule(&fields).unwrap(), &fields))
+        Arc::new(Rule::new(rule(&fields).unwrap(), &fields, Timestamp::default()))
     }
 
     #[test]

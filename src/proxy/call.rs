@@ -70,6 +70,13 @@ impl<'a> Call<'a> {
         Asked { authorized, partitioned: key.partitioned, host: self.host }
     }
 
+    /// A request that reads this one's target.
+    pub(super) fn reading(&self) -> Parts {
+        let mut request = self.request.clone();
+        request.method = Method::GET;
+        request
+    }
+
     /// What references in an answer are resolved against.
     pub(super) fn target(&self) -> Target<'a> {
         let field = self.request.headers.get(header::HOST).and_then(|host| host.to_str().ok());

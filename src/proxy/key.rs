@@ -1,6 +1,7 @@
 //! The key of a request: the text of the route's template, with what counts of the query, with
 //! hashes in place of secrets, and with the hash of who asks behind it. (nginx: proxy_cache_key)
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
@@ -36,8 +37,9 @@ impl Keying {
     pub fn new(settings: &config::Cache) -> Self {
         let variables = || settings.key.variables();
         let hashes = !settings.partition.is_empty() || variables().any(Variable::is_secret);
+        let decodes = variables().any(|variable| *variable == Variable::Uri);
         Self {
-            plain: settings.query.is_all() && !hashes,
+            plain: settings.query.is_all() && !hashes && !decodes,
             hashes,
             comparison: Comparison::of(&settings.rules),
             learns: settings.rules.no_vary_search && variables().any(Variable::has_query),
@@ -93,6 +95,22 @@ impl<'a> Call<'a> {
         keys
     }
 
+    /// Whether answers to this request's target may rest under the keys of other queries.
+    pub(super) fn may_have_rule(&self, cache: &Cache) -> bool {
+        let queries = &cache.zone.queries;
+        // Each partition learns for itself.
+        let known =
+            || !cache.settings.partition.is_empty() || queries.rule(self.base(cache)).is_some();
+        cache.keying.learns && !queries.is_empty() && known()
+    }
+
+    /// The key of this request, and the hash of that of its own query.
+    pub(super) fn key_and_own(&self, cache: &Cache) -> (Key, KeyHash) {
+        let key = self.key(cache);
+        let own = if key.rule.is_some() { self.own_key(cache).hash } else { key.hash };
+        (key, own)
+    }
+
     /// The key to store a response under that was asked for by the key `asked`, if that is another
     /// one: what the response says of queries counts, not what an earlier one said.
     pub(super) fn key_to_store(
@@ -111,7 +129,7 @@ impl<'a> Call<'a> {
                 self.own_key(cache)
             }
             (Some(selection), _) => {
-                let rule = Arc::new(Rule::new(selection, response));
+                let rule = Arc::new(Rule::new(selection, response, self.now));
                 cache.zone.queries.learn(self.base(cache), &rule);
                 self.key_by(cache, &rule)
             }
@@ -185,6 +203,10 @@ impl Facts for KeyFacts<'_> {
         if variable.is_secret() {
             return self.write_hashed(variable, out);
         }
+        if *variable == Variable::Uri {
+            let path = path_in_key(self.call.path, self.call.request.uri.path());
+            return out.extend_from_slice(path.as_bytes());
+        }
         let Some(query) = self.query.filter(|_| variable.has_query()) else {
             return self.call.write(variable, out);
         };
@@ -212,6 +234,18 @@ impl KeyFacts<'_> {
             out.extend_from_slice(hash.to_string().as_bytes());
         }
     }
+}
+
+/// A decoded path as keys have it: what was a decoded `?` is not taken for the beginning of a query,
+/// and what has no letters of its own once it is decoded stays as it was `sent`.
+pub(super) fn path_in_key<'a>(path: &'a str, sent: &'a str) -> Cow<'a, str> {
+    if path.contains(char::REPLACEMENT_CHARACTER) {
+        return Cow::Borrowed(sent);
+    }
+    if !path.contains(['?', '%']) {
+        return Cow::Borrowed(path);
+    }
+    Cow::Owned(path.replace('%', "%25").replace('?', "%3F"))
 }
 
 /// Whether a value of this tells one client from all others.

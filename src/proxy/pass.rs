@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Response, StatusCode};
 
-use super::call::OwnedCall;
+use super::call::{Call, OwnedCall};
 use super::deliver::{self, Answer};
 use super::error::{self, Error};
 use super::invalidate::invalidate;
@@ -70,11 +70,15 @@ impl ForGet {
     fn of(call: &Arc<OwnedCall>) -> Option<Self> {
         let view = call.view();
         let cache = view.cache().ok()?;
-        if view.request.method != Method::POST || !cache.settings.rules.store_post {
+        if view.request.method != Method::POST
+            || !cache.settings.rules.store_post
+            || view.demand(cache).no_store
+        {
             return None;
         }
-        let key = view.keys_for_reading(cache).into_iter().next()?;
-        let before = cache.zone.fetch_beside(key.hash);
+        let reading = view.reading();
+        let (key, own) = Call { request: &reading, ..view }.key_and_own(cache);
+        let before = cache.zone.fetch_beside(own);
         let generation = cache.zone.generation();
         Some(Self { call: Arc::clone(call), cache: Arc::clone(cache), key, before, generation })
     }
@@ -97,6 +101,9 @@ impl ForGet {
         if tee::not_to_be_stored(&view, &self.cache, &response).is_some() {
             return (response, false);
         }
-        (tee::store_beside(&self.call, &self.cache, &self.key, stored, response).await, true)
+        let reading = view.reading();
+        let other = Call { request: &reading, ..view }.key_to_store(&self.cache, &self.key, fields);
+        let key = other.as_ref().unwrap_or(&self.key);
+        (tee::store_beside(&self.call, &self.cache, key, stored, response).await, true)
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::{HeaderName, Method, header};
 
 use super::call::Call;
+use super::key::path_in_key;
 use super::route::{Cache, Route, Site};
 use crate::config::template::{Facts, Part, Variable};
 
@@ -48,10 +49,14 @@ impl<'a> Prefix<'a> {
     /// method that reads.
     ///
     /// # Errors
-    /// The key has something before the URL that a purge cannot know, or no URL at all.
+    /// The key has something before the URL that a purge cannot know, or no URL at all, or responses
+    /// rest under the keys of other queries.
     pub(super) fn keys(&self, call: &Call<'_>, cache: &Cache) -> Result<Vec<Vec<u8>>, NoPrefix> {
         if self.query.is_some() && !cache.settings.query.is_all() {
             return Err(NoPrefix::no_query());
+        }
+        if self.query.is_some() && call.may_have_rule(cache) {
+            return Err(NoPrefix::of_rule());
         }
         let mut request = call.request.clone();
         let mut keys = Vec::with_capacity(2);
@@ -88,7 +93,8 @@ impl<'a> Prefix<'a> {
                     return Ok(key);
                 }
                 Variable::Uri if !in_query => {
-                    key.extend_from_slice(self.path.as_bytes());
+                    let sent = self.target.split('?').next().unwrap_or(self.target);
+                    key.extend_from_slice(path_in_key(self.path, sent).as_bytes());
                     if self.query.is_none() {
                         return Ok(key);
                     }
@@ -113,6 +119,13 @@ impl<'a> Prefix<'a> {
 impl NoPrefix {
     fn no_query() -> Self {
         Self("the key of its route does not hold the query as it is".to_owned())
+    }
+
+    fn of_rule() -> Self {
+        Self(
+            "answers for its path stand for several queries (No-Vary-Search), purge the path"
+                .into(),
+        )
     }
 
     fn unknown(variable: &Variable) -> Self {

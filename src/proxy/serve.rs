@@ -118,7 +118,7 @@ pub(super) async fn fetch_or_wait(
     }
     // Others went away again and again while we waited for them.
     let at = key.hash;
-    let permit = cache.zone.fetch_beside(key.hash);
+    let permit = cache.zone.fetch_beside(key.primary);
     let step = Step { call: &call, cache: &cache, key: &key, lookup: absent(at), begun, extent };
     step.fetch(permit, None).await
 }
@@ -141,7 +141,7 @@ async fn bypass(
     key: Key,
     extent: Extent,
 ) -> Result<Answer, Error> {
-    let permit = cache.zone.fetch_beside(key.hash);
+    let permit = cache.zone.fetch_beside(key.primary);
     let begun = call.view().worker.proxy.clock.instant();
     let lookup = absent(key.hash);
     let step = Step { call: &call, cache: &cache, key: &key, lookup, begun, extent };

@@ -30,6 +30,7 @@ use crate::body::Body;
 use crate::cache::lookup::{Key, Lookup};
 use crate::cache::purge::SLICE_MARK;
 use crate::semantics::date::Timestamp;
+use crate::semantics::key::KeyHash;
 use crate::semantics::partial::ContentRange;
 use crate::semantics::range::{self, Spec, Wanted};
 use crate::semantics::stale::Failure;
@@ -95,8 +96,10 @@ pub(super) async fn serve(
             let missed = Missed::new(&sliced.cache, sliced.key.clone(), Some(lookup));
             serve::fetch_or_wait(call, Box::new(missed)).await
         }
-        _ => {
-            if is_new {
+        status => {
+            // A condition of the client's says nothing of the slice, which may well be stored.
+            let is_slice = [StatusCode::NOT_MODIFIED, StatusCode::PRECONDITION_FAILED];
+            if is_new && !is_slice.contains(&status) {
                 let Sliced { cache, key, nonce, .. } = &*sliced;
                 cache.zone.forget_if_not_sliced(key, *nonce).await;
             }
@@ -260,6 +263,8 @@ impl Slice {
         text.extend_from_slice(SLICE_MARK);
         let range = format!("{}-{} {nonce:016x}", self.first, self.last);
         text.extend_from_slice(range.as_bytes());
-        Key::new(text)
+        // Who asks, how variants are told apart, and what responses must say: as for the whole.
+        let hash = KeyHash::of(&text);
+        Key { text, hash, ..self.of.clone() }
     }
 }

@@ -62,7 +62,7 @@ impl Step<'_> {
             return Err(Error::OnlyIfCached);
         }
         if matches!(self.extent, Extent::AsAsked) {
-            let permit = zone.fetch_beside(self.key.hash);
+            let permit = zone.fetch_beside(self.key.primary);
             return self.fetch(permit, None).await.map(answered);
         }
         let at = self.at();
@@ -70,10 +70,10 @@ impl Step<'_> {
         // Without a lock it still counts who fetches, where others need not wait for it.
         let joins = (settings.lock || updating) && !demand.no_store;
         if !joins || zone.is_hit_for_miss(at) {
-            let permit = zone.fetch_beside(self.key.hash);
+            let permit = zone.fetch_beside(self.key.primary);
             return self.fetch(permit, None).await.map(answered);
         }
-        match zone.join(self.key.hash, at, settings.lock_age) {
+        match zone.join(self.key.primary, at, settings.lock_age) {
             Turn::Fetch(permit) => {
                 let lookup = zone.lookup(self.key, &view.request.headers).await;
                 if let Some(answer) = self.fetched_meanwhile(lookup) {
@@ -135,11 +135,11 @@ impl Step<'_> {
             }
             Some(Outcome::Failed(failure)) => self.failed(failure).map(answered),
             Some(Outcome::Alone) => {
-                let permit = zone.fetch_beside(self.key.hash);
+                let permit = zone.fetch_beside(self.key.primary);
                 self.fetch(permit, None).await.map(answered)
             }
             None => {
-                let permit = zone.fetch_beside(self.key.hash);
+                let permit = zone.fetch_beside(self.key.primary);
                 self.fetch(permit, Some(Reason::LockTimeout)).await.map(answered)
             }
         }
@@ -225,7 +225,8 @@ impl Step<'_> {
     fn updating(&self, found: Found) -> Answer {
         let settings = &self.cache.settings;
         let handling = Handling { forwarded: None, reason: Reason::Updating, ..self.handling() };
-        let Turn::Fetch(permit) = self.cache.zone.join(self.key.hash, found.at, settings.lock_age)
+        let Turn::Fetch(permit) =
+            self.cache.zone.join(self.key.primary, found.at, settings.lock_age)
         else {
             return self.serve(found, CacheStatus::Updating, handling);
         };

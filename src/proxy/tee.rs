@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, Response};
+use http::{HeaderMap, HeaderName, Response, header};
 use http_body::Body as HttpBody;
 
 use super::call::{Call, OwnedCall};
@@ -13,6 +13,7 @@ use crate::body::Body;
 use crate::cache::fill::Writer;
 use crate::cache::lock::Outcome;
 use crate::cache::lookup::Key;
+use crate::config::template::{Template, Variable};
 use crate::semantics::reason::Reason;
 use crate::semantics::rules::Rules;
 use crate::semantics::status::CacheStatus;
@@ -59,9 +60,39 @@ pub(super) fn not_to_be_stored(
     if any_is_true(call, &cache.settings.no_cache) {
         return Some(Reason::NoCacheRule);
     }
+    if varies_by_what_is_set(call, cache, response.headers()) {
+        return Some(Reason::VarySetHeader);
+    }
     let length = response.body().size_hint().exact();
     let too_large = length.is_some_and(|length| length > cache.zone.store.body_bytes_max());
     too_large.then_some(Reason::TooLarge)
+}
+
+/// Whether a response differs by a field that the origin does not get from the client: variants are
+/// told apart by what clients send, so two of them would share what is for one.
+fn varies_by_what_is_set(call: &Call<'_>, cache: &Cache, response: &HeaderMap) -> bool {
+    let (settings, set) = (&cache.settings, &call.route.settings.set_header);
+    if set.is_empty() || settings.rules.ignore.vary || !response.contains_key(header::VARY) {
+        return false;
+    }
+    let names = vary::names(response, settings.rules.vary).unwrap_or_default();
+    let in_key = |variable: &Variable| {
+        let who = settings.partition.iter().flat_map(Template::variables);
+        settings.key.variables().chain(who).any(|known| known == variable)
+    };
+    set.iter().filter(|(name, _)| names.contains(name)).any(|(name, template)| {
+        let is_sent =
+            |variable: &Variable| matches!(variable, Variable::Http(sent) if sent == name);
+        template
+            .variables()
+            .any(|variable| !is_same_for_all(variable) && !is_sent(variable) && !in_key(variable))
+    })
+}
+
+/// Whether a variable gives the same for all requests of a route.
+fn is_same_for_all(variable: &Variable) -> bool {
+    use Variable::{ProxyHost, ProxyPort, Scheme, ServerName};
+    matches!(variable, Scheme | ServerName | ProxyHost | ProxyPort)
 }
 
 /// The request fields that tell a response's variants apart.

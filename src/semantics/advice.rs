@@ -21,7 +21,7 @@ pub fn field_of(reason: Reason) -> Option<HeaderName> {
         Reason::NoStore | Reason::Private | Reason::StaleOnArrival | Reason::NoCache => {
             Some(header::CACHE_CONTROL)
         }
-        Reason::VaryStar | Reason::VaryTooLong => Some(header::VARY),
+        Reason::VaryStar | Reason::VaryTooLong | Reason::VarySetHeader => Some(header::VARY),
         Reason::XAccelExpires => Some(X_ACCEL_EXPIRES),
         _ => None,
     }
@@ -143,6 +143,10 @@ fn not_stored(reason: Reason) -> Option<Words> {
         Reason::VaryStar => (
             "Vary: * matches no later request",
             "let the origin name the request fields that count",
+        ),
+        Reason::VarySetHeader => (
+            "Vary names a field that `set_header` sets to what may differ from client to client",
+            "let the origin leave it out of Vary, or put what it is set to into `key`",
         ),
         Reason::VaryTooLong => {
             ("Vary names more request fields than are followed", "let the origin name fewer")

@@ -97,6 +97,9 @@ reasons! {
     VaryStar = "vary-star",
     /// Not stored: `Vary` names more fields than we follow.
     VaryTooLong = "vary-too-long",
+    /// Not stored: `Vary` names a field that `set_header` sets to what may differ from client to
+    /// client, so that the client's own field does not tell the variants apart.
+    VarySetHeader = "vary-set-header",
     /// Not stored: nothing says how long it is fresh, and it has no validator.
     NoLifetime = "no-lifetime",
     /// Not stored: `X-Accel-Expires: 0`.

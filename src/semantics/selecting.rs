@@ -48,7 +48,7 @@ pub(super) fn update(
         hasher.update(&[ABSENT]);
         return;
     }
-    if comparison == Comparison::Bytes {
+    if comparison == Comparison::Bytes || SINGLE.contains(name) {
         hasher.update(&[TEXT]);
         return update_text(hasher, lines(request, name), b", ");
     }
@@ -103,17 +103,22 @@ fn update_weighted(
     name: &HeaderName,
 ) -> Option<()> {
     let (mut found, mut count) = ([Member::EMPTY; MEMBERS_MAX], 0);
+    let is_coding = *name == header::ACCEPT_ENCODING;
     for text in lines(request, name).flat_map(members) {
         let mut member = Member::read(text)?;
-        if *name == header::ACCEPT_ENCODING && !member.as_coding() {
-            continue;
+        if is_coding {
+            member.as_coding();
         }
         *found.get_mut(count)? = member;
         count += 1;
     }
     let found = found.get_mut(..count)?;
     found.sort_unstable_by_key(|member| (member.text, member.weight));
-    let distinct = || found.chunk_by(|one, other| one == other).filter_map(<[_]>::first);
+    // Where all others are taken too, it counts which one is not.
+    let takes_any = found.iter().any(|member| member.weight > 0 && member.bytes() == b"*");
+    let counts = |member: &&Member| !is_coding || takes_any || member.is_worth_mentioning();
+    let distinct =
+        || found.chunk_by(|one, other| one == other).filter_map(<[_]>::first).filter(counts);
     hasher.update(&[WEIGHTED]);
     hasher.update(&(distinct().count() as u64).to_le_bytes());
     for member in distinct() {
@@ -140,15 +145,18 @@ impl Member {
         parts.next().is_none().then_some(member)
     }
 
-    /// Reduces a coding to whether it is taken. `false` for one that need not be mentioned: only
-    /// `identity` and `*` are taken without being named.
-    fn as_coding(&mut self) -> bool {
+    /// Reduces a coding to whether it is taken.
+    fn as_coding(&mut self) {
         if self.bytes() == b"x-gzip" {
             self.text = [0; MEMBER_BYTES_MAX];
             self.text[..4].copy_from_slice(b"gzip");
             self.length = 4;
         }
         self.weight = if self.weight > 0 { 1000 } else { 0 };
+    }
+
+    /// Whether a coding is taken, or would be if it were not named: only `identity` and `*` are.
+    fn is_worth_mentioning(&self) -> bool {
         self.weight > 0 || matches!(self.bytes(), b"identity" | b"*")
     }
 
@@ -189,6 +197,27 @@ const TEXT: u8 = 1;
 const LIST: u8 = 2;
 const WEIGHTED: u8 = 3;
 
+/// Fields that are no lists: a comma in one is a byte like any other, to whoever sends it and to the
+/// origin, so that `https://a` and `https://a,` are not the same.
+const SINGLE: [HeaderName; 16] = [
+    header::ACCESS_CONTROL_REQUEST_METHOD,
+    header::AUTHORIZATION,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::DNT,
+    header::FROM,
+    header::HOST,
+    header::ORIGIN,
+    header::PROXY_AUTHORIZATION,
+    header::RANGE,
+    header::REFERER,
+    header::UPGRADE_INSECURE_REQUESTS,
+    header::USER_AGENT,
+    HeaderName::from_static("sec-fetch-dest"),
+    HeaderName::from_static("sec-fetch-mode"),
+    HeaderName::from_static("sec-fetch-site"),
+];
+
 /// Members whose order is looked at; browsers send about five.
 const MEMBERS_MAX: usize = 16;
 /// Bytes of one; RFC 5646 section 4.4.1 takes 35 for enough for a language.
@@ -221,7 +250,12 @@ mod tests {
         check(M, ENCODING, &["gzip, br;q=0"],      &["gzip"],               true,  "one that is not taken");
         check(M, ENCODING, &["gzip, *;q=0"],       &["gzip"],               false, "nothing else is taken");
         check(M, ENCODING, &["gzip, identity;q=0"], &["gzip"],              false, "it must be coded");
+        check(M, ENCODING, &["*, gzip;q=0"],       &["*"],                  false, "all but one are taken");
+        check(M, ENCODING, &["*;q=0, gzip;q=0"],   &["*;q=0"],              true,  "none is taken");
         check(M, ENCODING, &["x-gzip"],            &["gzip"],               true,  "another name");
+        check(M, "origin", &["http://a,"],         &["http://a"],           false, "no list");
+        check(M, "cookie", &["a=1,2"],             &["a=1, 2"],             false, "no list");
+        check(M, "user-agent", &["a (b, c)"],      &["a (b,c)"],            false, "no list");
         check(M, ENCODING, &["gzip, gzip"],        &["gzip"],               true,  "twice");
         check(M, ENCODING, &["br"],                &["gzip"],               false, "another");
         check(M, ENCODING, &["gzip;level=9"],      &["gzip"],               false, "a parameter that is no weight");

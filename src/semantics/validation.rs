@@ -3,9 +3,11 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::freshness::Times;
+use super::reason::Reason;
 use super::rules::{Rules, Validators};
 use super::storable::{Asked, Storable, storable, storable_part};
 use super::stored::Stored;
+use super::vary;
 
 /// Makes a request conditional on what is stored, byte for byte as the origin wrote it
 /// (RFC 9111 section 4.3.1). `false` if there is no validator: then it asks for everything.
@@ -66,7 +68,21 @@ pub fn freshen(
             fields.append(name, value.clone());
         }
     }
+    if selects_by_more(stored, &fields, rules) {
+        return Storable::No(Reason::OtherVariant);
+    }
     still_storable(stored, &fields, asked, rules, times)
+}
+
+/// Whether fields that came with a 304 say that a request is answered by more of its fields than
+/// those by which `stored` is found (RFC 9111 section 4.1).
+fn selects_by_more(stored: &Stored, fields: &HeaderMap, rules: &Rules) -> bool {
+    if rules.ignore.vary || fields.get_all(header::VARY) == stored.fields.get_all(header::VARY) {
+        return false;
+    }
+    let names = |fields| vary::names(fields, rules.vary).unwrap_or_default();
+    let known = names(&stored.fields);
+    names(fields).iter().any(|name| !known.contains(name))
 }
 
 fn still_storable(
@@ -173,6 +189,21 @@ mod tests {
         assert_eq!(fresh.fields["x-kept"], "old");
         assert!(!fresh.fields.contains_key("content-length"));
         assert_eq!((fresh.lifetime, fresh.age(now)), (Duration::from_secs(99), Duration::ZERO));
+    }
+
+    #[test]
+    fn a_304_that_varies_by_more_ends_what_is_stored() {
+        let freshened = |vary: &str, now_vary: &str| {
+            let mut stored = stored(10);
+            stored.fields = fields(&format!("cache-control: max-age=9 | vary: {vary}"));
+            let now = Timestamp::from_secs(2000);
+            let times = Times { requested: now, received: now };
+            let not_modified = fields(&format!("vary: {now_vary}"));
+            freshen(&stored, &not_modified, Asked::default(), &Rules::default(), times)
+        };
+        let no = Storable::No(Reason::OtherVariant);
+        assert_eq!(freshened("accept", "accept, cookie"), no);
+        assert!(matches!(freshened("accept, cookie", "Cookie"), Storable::Yes(_)));
     }
 
     #[rustfmt::skip]

@@ -265,3 +265,65 @@ async fn a_purge_reaches_what_is_on_its_way_under_another_key() {
     origin.on("/a?x=4", any("new"));
     assert_eq!(proxy.line("/a?x=4").await, "200 MISS new");
 }
+
+#[tokio::test]
+async fn what_a_rule_finds_again_after_a_restart_was_not_purged_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = on_disk(folder.path(), "");
+    let origin = Origin::start().await;
+    let says = |text: &str| {
+        let reply = ok(text).header("cache-control", "max-age=100");
+        reply.header("no-vary-search", "params=(\"x\")")
+    };
+    origin.on("/a?x=1&id=1", says("old")).on("/a?x=5&id=2", says("another"));
+    let proxy = Proxy::with(&config, &origin).await;
+    assert_eq!(proxy.line("/a?x=1&id=1").await, "200 MISS old");
+    assert_eq!(proxy.line("/a?x=2&id=1").await, "200 HIT old");
+    proxy.flush().await;
+    let clock = proxy.clock.clone();
+    proxy.crash();
+    let proxy = Proxy::with_clock(&config, &origin, clock).await;
+    proxy.advance_s(1);
+    proxy.send("PURGE", "/a?x=2&id=1", &[]).await;
+    assert_eq!(proxy.line("/a?x=5&id=2").await, "200 MISS another");
+    origin.on("/a?x=2&id=1", says("new"));
+    assert_eq!(proxy.line("/a?x=2&id=1").await, "200 MISS new");
+    assert_eq!(proxy.line("/a?x=3&id=1").await, "200 HIT new");
+    assert_eq!(proxy.line("/a?x=9&id=2").await, "200 HIT another");
+}
+
+#[tokio::test]
+async fn a_decoded_path_is_not_taken_for_another_or_for_a_query() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::cached_with("key = \"$host$uri$is_args$args\"", &origin).await;
+    let paths = ["/a%3Fb=1", "/a?b=1", "/a%253Fb=1", "/%ff", "/%fe", "/%ef%bf%bd", "/%25ff"];
+    for path in paths {
+        origin.on(path, ok(path).header("cache-control", "max-age=100"));
+        assert_eq!(proxy.line(path).await, format!("200 MISS {path}"));
+    }
+    origin.on("/%61", ok("not asked"));
+    origin.on("/a", ok("a").header("cache-control", "max-age=100"));
+    assert_eq!(proxy.line("/a").await, "200 MISS a");
+    assert_eq!(proxy.line("/%61").await, "200 HIT a");
+    proxy.send("PURGE", "/a%3F*", &[]).await;
+    assert_eq!(proxy.get("/a%3Fb=1").await.cache(), "MISS");
+    assert_eq!(proxy.get("/a?b=1").await.cache(), "HIT");
+}
+
+#[tokio::test]
+async fn a_query_that_is_the_beginning_of_several_is_not_purged_beside_a_rule() {
+    let origin = Origin::start().await;
+    let says = ok("a").header("cache-control", "max-age=100");
+    origin.on("/a?x=1&id=1", says.clone().header("no-vary-search", "params=(\"x\")"));
+    origin.on("/b?x=1&id=1", says);
+    let proxy = Proxy::cached(&origin).await;
+    for (path, status, cache) in [("/a", 400, "HIT"), ("/b", 200, "MISS")] {
+        let target = format!("{path}?x=1&id=1");
+        proxy.get(&target).await;
+        let document = format!("{{\"prefix\":\"http://example.com{path}?x=1\"}}");
+        let (found, answer) = proxy.admin_post("/v1/purge", &document).await;
+        assert_eq!((found, proxy.get(&target).await.cache().as_str()), (status, cache), "{answer}");
+    }
+    proxy.send("PURGE", "/a*", &[]).await;
+    assert_eq!(proxy.get("/a?x=1&id=1").await.cache(), "MISS");
+}

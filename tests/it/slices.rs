@@ -433,3 +433,55 @@ async fn slices_without_a_tag_go_by_their_date_and_length() {
         assert!(proxy.get(path).await.complete, "{path}");
     }
 }
+
+#[tokio::test]
+async fn slices_are_told_apart_like_wholes() {
+    let origin = Origin::start().await;
+    let config = format!("{SLICES}\nnormalize_vary = false");
+    let proxy = Proxy::cached_with(&config, &origin).await;
+    for (languages, number) in [("de, fr", 1), ("fr, de", 2)] {
+        origin.on("/a", version(number).header("vary", "accept-language"));
+        let found = proxy.send("GET", "/a", &[("accept-language", languages)]).await;
+        assert!(found.body == bytes_of(number), "{languages}");
+    }
+    let config = format!("{SLICES}\npartition = [\"$http_authorization\"]");
+    let proxy = Proxy::cached_with(&config, &origin).await;
+    origin.on("/own", version(1).header("cache-control", "private"));
+    let own = async || proxy.send("GET", "/own", &[("authorization", "Bearer ann")]).await;
+    assert_eq!(own().await.cache(), "MISS");
+    assert_eq!(own().await.cache(), "HIT");
+    assert_eq!(proxy.send("GET", "/own", &[("authorization", "Bearer bob")]).await.cache(), "MISS");
+}
+
+#[tokio::test]
+async fn a_client_that_has_it_already_lets_the_slice_be_stored() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::cached_with(SLICES, &origin).await;
+    origin.on("/a", version(1));
+    for _ in 0..3 {
+        assert_eq!(proxy.send("GET", "/a", &[("if-none-match", "\"1\"")]).await.status, 304);
+    }
+    assert_eq!(origin.seen("/a"), 1);
+}
+
+#[tokio::test]
+async fn a_purge_reaches_a_whole_that_answers_for_a_slice() {
+    let whole = |text: &str| ok(text).header("cache-control", "max-age=100");
+    for (method, head_first) in [("PURGE", false), ("PURGE", true), ("POST", false)] {
+        let origin = Origin::start().await;
+        let proxy = Proxy::cached_with(SLICES, &origin).await;
+        let gate = Gate::closed();
+        let old = whole("old");
+        let old = if head_first { old.body_behind(&gate) } else { old.behind(&gate) };
+        origin.next("/a", old).on("/a", whole("new"));
+        let early = proxy.spawn_get();
+        eventually("the origin is asked", async || origin.seen("/a") == 1).await;
+        if head_first {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        proxy.send(method, "/a", &[("content-length", "0")]).await;
+        gate.open();
+        assert_eq!(early.await.unwrap().text(), "old");
+        assert_eq!(proxy.line("/a").await, "200 MISS new", "{method} {head_first}");
+    }
+}
