@@ -151,7 +151,7 @@ pub struct Explain {
     /// The server's operator listener: a loopback address or `unix:PATH`
     #[arg(long, value_name = "ADDR", default_value = ADMIN_DEFAULT, value_parser = admin)]
     pub admin: AdminAddress,
-    /// Print the JSON document of `/v1/explain` instead
+    /// Print the JSON document of `/v1/explain` instead of text
     #[arg(long)]
     pub json: bool,
 }
@@ -220,7 +220,7 @@ struct Written {
 
 #[derive(Subcommand)]
 enum WrittenCommand {
-    /// Serve, until SIGTERM or SIGINT
+    /// Serve until told to stop
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(WrittenServe),
     /// Check a configuration file and print every mistake in it
@@ -252,7 +252,8 @@ struct WrittenServe {
     #[arg(long, value_name = "ADDR", default_value = ADMIN_DEFAULT, requires = "to", conflicts_with = "config")]
     #[arg(value_parser = admin_or_none)]
     admin: AdminChoice,
-    /// Where responses are kept on disk, or `none` [default: $XDG_CACHE_HOME/larder]
+    /// Where responses rest on disk, or `none` [default: $XDG_CACHE_HOME/larder, else
+    /// $HOME/.cache/larder]
     #[arg(long, value_name = "DIR", requires = "to", conflicts_with = "config")]
     cache_dir: Option<PathBuf>,
     /// How long 200, 301 and 302 are fresh where the origin does not say, for example `10m`

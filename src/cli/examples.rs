@@ -7,6 +7,11 @@ Examples:
   larder serve -c /etc/larder/config.toml     as a configuration says
   larder -t -c /etc/larder/config.toml        check a configuration (as nginx -t)
 
+Environment:
+  LARDER_CONFIG  the configuration file, where neither `-c` nor `--to` is given
+  LARDER_LOG     level or filter of the event log, above the configuration's
+  NO_COLOR       no colours
+
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 the server is not running";
 
 pub(super) const SERVE_EXAMPLES: &str = "\
@@ -20,7 +25,7 @@ Examples:
 pub(super) const CHECK_EXAMPLES: &str = "\
 Examples:
   larder check -c /etc/larder/config.toml
-  larder check -q -c larder.toml && systemctl reload larder";
+  larder check -q -c larder.toml && systemctl restart larder";
 
 pub(super) const DEMO_EXAMPLES: &str = "\
 Examples:

@@ -302,7 +302,7 @@ pub struct Cache {
     pub max_range_offset: Option<u64>,
     /// Answers ranges even where the origin does not say that it does (nginx: proxy_force_ranges).
     pub force_ranges: bool,
-    /// Fetches and stores responses in pieces of so many bytes (nginx: slice).
+    /// Fetches and stores responses in slices of so many bytes (nginx: slice).
     pub slice: Option<u64>,
     /// What may be stored and reused, and for how long.
     pub rules: Rules,

@@ -1,6 +1,8 @@
 //! Text with variables, compiled once when the configuration is loaded: `$scheme$host$request_uri`.
 //! (nginx: variables)
 
+use std::fmt;
+
 use http::HeaderName;
 
 use super::fault::{Problem, nearest};
@@ -97,6 +99,23 @@ impl Variable {
     /// Whether it stands for the query, or for a text with the query in it.
     pub fn has_query(&self) -> bool {
         matches!(self, Self::RequestUri | Self::Request | Self::Args | Self::IsArgs)
+    }
+}
+
+/// As it is written: `$http_accept_language`.
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of_field = |field: &HeaderName| field.as_str().replace('-', "_");
+        match self {
+            Self::Arg(name) => write!(f, "$arg_{name}"),
+            Self::Cookie(name) => write!(f, "$cookie_{name}"),
+            Self::Http(field) => write!(f, "$http_{}", of_field(field)),
+            Self::UpstreamHttp(field) => write!(f, "$upstream_http_{}", of_field(field)),
+            other => {
+                let named = VARIABLES.iter().find(|(_, known)| known == other);
+                write!(f, "${}", named.map_or("", |(name, _)| name))
+            }
+        }
     }
 }
 
@@ -382,6 +401,19 @@ mod tests {
         #[track_caller]
         fn check(text: &str, expected: &str) {
             assert_eq!(Template::compile(text).unwrap_err().help.unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn variables_are_shown_as_they_are_written() {
+        for (name, variable) in super::VARIABLES {
+            // Of two names the first is shown.
+            let shown = variable.to_string();
+            assert_eq!(super::variable(&shown[1..]), Ok(variable), "{name}");
+        }
+        for text in ["$arg_q", "$cookie_Session", "$http_x_user", "$upstream_http_etag", "$args"] {
+            let template = Template::compile(text).unwrap();
+            assert_eq!(template.variables().next().unwrap().to_string(), text);
         }
     }
 

@@ -10,8 +10,8 @@ use crate::semantics::invalidation::{groups, invalidates, locations};
 use crate::semantics::key::KeyHash;
 
 /// Removes what is stored for the request's target, for those of the same origin that `Location`
-/// and `Content-Location` of its answer name, and for the groups it says are out of date. What rests at `own` stays: it is where
-/// this very answer is being stored.
+/// and `Content-Location` of its answer name, and for the groups it says are out of date. What
+/// rests at `own` stays: it is where this very answer is being stored.
 pub(super) async fn invalidate(
     call: &OwnedCall,
     status: StatusCode,

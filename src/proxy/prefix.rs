@@ -129,13 +129,6 @@ impl NoPrefix {
     }
 
     fn unknown(variable: &Variable) -> Self {
-        let name = |kind: &str, name: &str| format!("${kind}_{}", name.replace('-', "_"));
-        let variable = match variable {
-            Variable::Http(field) => name("http", field.as_str()),
-            Variable::Arg(argument) => name("arg", argument),
-            Variable::Cookie(cookie) => name("cookie", cookie),
-            other => format!("{other:?}"),
-        };
         Self(format!(
             "the key of its route has `{variable}` before the URL, which no purge can know"
         ))

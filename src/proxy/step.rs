@@ -75,12 +75,9 @@ impl Step<'_> {
         }
         match zone.join(self.key.primary, at, settings.lock_age) {
             Turn::Fetch(permit) => {
-                // Between our look and our turn somebody else's fetch may have ended.
-                if let Lookup::Found(found) = zone.lookup(self.key, &view.request.headers).await
-                    && is_fresh(&view, self.cache, &found)
-                    && self.is_enough(&found)
-                {
-                    return Ok(answered(hit(&view, self.cache, found)));
+                let lookup = zone.lookup(self.key, &view.request.headers).await;
+                if let Some(answer) = self.fetched_meanwhile(lookup) {
+                    return Ok(answered(answer));
                 }
                 self.fetch(permit, None).await.map(answered)
             }
@@ -233,6 +230,11 @@ impl Step<'_> {
         else {
             return self.serve(found, CacheStatus::Updating, handling);
         };
+        let view = self.call.view();
+        let lookup = self.cache.zone.lookup_in_memory(self.key, &view.request.headers, view.now);
+        if let Some(answer) = self.fetched_meanwhile(lookup) {
+            return answer;
+        }
         match self.begin(permit, self.not_to_be_stored(), CacheStatus::Expired) {
             Ok(fetch) => fetch.run_behind(),
             Err(error) => tracing::debug!(?error, "cannot validate behind an answer"),
@@ -292,6 +294,20 @@ impl Step<'_> {
 
     fn is_enough(&self, found: &Found) -> bool {
         matches!(self.extent, Extent::Slice(_)) || partial::is_enough(&self.call.view(), found)
+    }
+
+    /// The answer from what a new lookup found: between our look and our turn to fetch, somebody
+    /// else's fetch may have ended.
+    fn fetched_meanwhile(&self, lookup: Lookup) -> Option<Answer> {
+        let view = self.call.view();
+        match lookup {
+            Lookup::Found(found)
+                if is_fresh(&view, self.cache, &found) && self.is_enough(&found) =>
+            {
+                Some(hit(&view, self.cache, found))
+            }
+            _ => None,
+        }
     }
 
     fn servable_while_updating(&self) -> Option<&Found> {

@@ -69,7 +69,7 @@ fn fetched(reason: Reason) -> Option<Words> {
         Reason::Incomplete => ("only a part is stored, and not the one that was asked for", ""),
         Reason::RangeOffset => (
             "the range begins at or behind `max_range_offset`, so it is passed on",
-            "raise `max_range_offset`, or fetch in pieces with `slice`",
+            "raise `max_range_offset`, or fetch in slices with `slice`",
         ),
         Reason::Expired => (
             "the stored response is no longer fresh",
@@ -129,8 +129,8 @@ fn not_stored(reason: Reason) -> Option<Words> {
             "let the origin leave no-store out, or `ignore_headers = [\"Cache-Control\"]` with a `valid` of your own",
         ),
         Reason::Private => (
-            "the response is private, for one user only",
-            "let the origin send public or s-maxage, or keep entries apart by user with `partition`",
+            "the response is private, for one client only",
+            "let the origin send public or s-maxage, or keep entries apart by client with `partition`",
         ),
         Reason::SetCookie => (
             "the response sets a cookie",
@@ -138,7 +138,7 @@ fn not_stored(reason: Reason) -> Option<Words> {
         ),
         Reason::Authorization => (
             "the request was authorised, and the response does not say that it is for all",
-            "let the origin send public, s-maxage or must-revalidate, or keep entries apart by user with `partition = [\"$http_authorization\"]`",
+            "let the origin send public, s-maxage or must-revalidate, or keep entries apart by client with `partition = [\"$http_authorization\"]`",
         ),
         Reason::VaryStar => (
             "Vary: * matches no later request",

@@ -280,7 +280,10 @@ async fn proxy_ignore_headers_are_sent_on_but_not_obeyed() {
 #[tokio::test]
 async fn proxy_hide_header_and_pass_header_apply_to_what_is_stored_and_what_is_passed() {
     let origin = Origin::start().await;
-    let reply = || lasting("one").header("x-powered-by", "jam").header("x-accel-buffering", "no");
+    let reply = || {
+        let reply = lasting("one").header("x-powered-by", "jam").header("x-pad", "x");
+        reply.header("x-accel-buffering", "no").header("x-accel-redirect", "/inside/a")
+    };
     origin.on("/a", reply()).on("/b", reply().header("cache-control", "no-store"));
     let lines = "hide_header = [\"X-Powered-By\"]\npass_header = [\"X-Accel-Buffering\"]";
     let proxy = Proxy::cached_with(lines, &origin).await;
@@ -293,7 +296,9 @@ async fn proxy_hide_header_and_pass_header_apply_to_what_is_stored_and_what_is_p
     for path in ["/a", "/a", "/b"] {
         let response = proxy.get(path).await;
         assert_eq!(response.header("x-powered-by"), "jam", "{path}");
-        assert_eq!(response.header("x-accel-buffering"), "-", "{path}");
+        for hidden in ["x-accel-buffering", "x-accel-redirect", "x-pad"] {
+            assert_eq!(response.header(hidden), "-", "{path} {hidden}");
+        }
     }
 }
 

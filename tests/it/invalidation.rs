@@ -571,6 +571,7 @@ async fn keys_that_hold_the_url_are_purged_by_prefix_and_others_are_refused() {
     check("$host$uri",                        "/a/1?q=",   Err("does not hold the query")).await;
     check("$cookie_user$request_uri",         "/a/",       Err("`$cookie_user` before the URL")).await;
     check("$arg_q$request_uri",               "/a/",       Err("`$arg_q` before the URL")).await;
+    check("$remote_addr$request_uri",         "/a/",       Err("`$remote_addr` before the URL")).await;
     check("$host$arg_q",                      "/a/",       Err("before the URL")).await;
     check("$host",                            "/a/",       Err("does not hold the URL")).await;
 }

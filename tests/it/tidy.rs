@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use larder::semantics::reason::Reason;
 
-/// Which rooms a room may name, besides itself. What is not listed may name all.
+/// Which rooms a room may name, besides itself, as docs/ARCHITECTURE.md has it. What is not listed
+/// may name all.
 const LAYERS: [(&str, &[&str]); 15] = [
     ("cli", &["config", "admin"]),
     ("commands", &["cli", "admin", "config", "app", "demo", "clock"]),
@@ -15,6 +16,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
         "proxy",
         &[
             "cache",
+            "store",
             "upstream",
             "semantics",
             "observe",
@@ -22,7 +24,6 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "body",
             "interim",
             "clock",
-            "store",
         ],
     ),
     ("cache", &["store", "semantics", "config", "body", "clock"]),
@@ -69,6 +70,37 @@ fn every_room_is_in_the_table_of_layers() {
         .map(|file| file.name)
         .collect();
     assert_none(&unknown);
+}
+
+#[test]
+fn the_architecture_has_every_file_and_every_layer() {
+    let text = read("docs/ARCHITECTURE.md");
+    let map = text.split("## Code map").nth(1).and_then(|rest| rest.split("```").nth(1)).unwrap();
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let files = sources("src").into_iter().filter(|file| !file.is_test());
+    let missing = files.filter(|file| {
+        let stem = file.name.rsplit('/').next().unwrap().trim_end_matches(".rs");
+        let of_room = rooms_of_map(map).into_iter().filter(|room| {
+            let (folder, alone) = (format!("{}/", file.room), format!("{}.rs", file.room));
+            room.contains(&folder) || room.contains(&alone)
+        });
+        stem != "mod"
+            && !of_room.into_iter().any(|room| room.split(|c| !is_word(c)).any(|word| word == stem))
+    });
+    let gone = text.split(|c: char| !is_word(c) && !"./".contains(c)).filter(|word| {
+        let path = root().join("src").join(word.trim_end_matches('.'));
+        word.contains('/') && word.ends_with(".rs") && !path.exists() && !root().join(word).exists()
+    });
+    let layers = LAYERS.iter().filter(|(_, allowed)| !allowed.is_empty()).map(|(room, allowed)| {
+        let named: Vec<_> = allowed.iter().map(|room| format!("`{room}`")).collect();
+        format!("| `{room}` | {} |", named.join(" "))
+    });
+    let wrong: Vec<_> = missing
+        .map(|file| file.name)
+        .chain(gone.map(str::to_owned))
+        .chain(layers.filter(|row| !text.contains(row)))
+        .collect();
+    assert_none(&wrong);
 }
 
 #[test]
@@ -144,6 +176,39 @@ fn every_directive_of_nginx_is_in_the_manual_with_a_test_that_exists() {
     let unnamed = DIRECTIVES.iter().filter(|directive| !manual.contains(*directive));
     let all = missing.chain(gone.map(ToString::to_string)).chain(unnamed.map(ToString::to_string));
     assert_none(&all.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_link_in_the_documents_leads_somewhere() {
+    let folders = ["", "docs", "docs/manual", "tests/scenarios", "tests/conformance"];
+    let documents = folders.iter().flat_map(|folder| {
+        let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+    });
+    let mut wrong = Vec::new();
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')) {
+            let (file, heading) = link.0.split_once('#').unwrap_or((link.0, ""));
+            let path = document.parent().unwrap().join(file);
+            let target = if file.is_empty() { &document } else { &path };
+            let has_heading = || {
+                let headings = fs::read_to_string(target).unwrap_or_default();
+                headings.lines().any(|line| line.starts_with('#') && anchor(line) == heading)
+            };
+            if !file.contains("://") && !(target.exists() && (heading.is_empty() || has_heading()))
+            {
+                wrong.push(format!("{}: {}", document.display(), link.0));
+            }
+        }
+    }
+    assert_none(&wrong);
+}
+
+/// What a heading is linked to by: in lower case, with hyphens for blanks, without other signs.
+fn anchor(line: &str) -> String {
+    let heading = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    heading.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
 }
 
 /// Those of nginx that a route's cache has, and the parameters of `proxy_cache_path`.
@@ -228,6 +293,18 @@ fn rooms_named(line: &str) -> Vec<String> {
     }
     named.retain(|name| name.starts_with(|c: char| c.is_ascii_lowercase()));
     named
+}
+
+/// The code map in pieces: a room begins two blanks from the margin, what is further in is of it.
+fn rooms_of_map(map: &str) -> Vec<String> {
+    let mut rooms: Vec<String> = Vec::new();
+    for line in map.lines() {
+        match rooms.last_mut() {
+            Some(room) if line.starts_with("   ") => room.push_str(line),
+            _ => rooms.push(line.to_owned()),
+        }
+    }
+    rooms
 }
 
 fn find(files: impl Iterator<Item = Source>, is_wrong: impl Fn(&str) -> bool) -> Vec<String> {

@@ -194,10 +194,12 @@ fn use_stale(list: Option<&At<List<Failure>>>, report: &mut Report) -> UseStale 
 
 /// nginx: what proxy_hide_header hides without being told, but for `Date` and `Server`, which
 /// nginx writes anew and we pass on; and what is written for surrogates only.
-const HIDDEN: [HeaderName; 6] = [
+const HIDDEN: [HeaderName; 8] = [
     HeaderName::from_static("surrogate-control"),
     HeaderName::from_static("surrogate-key"),
+    HeaderName::from_static("x-pad"),
     HeaderName::from_static("x-accel-expires"),
+    HeaderName::from_static("x-accel-redirect"),
     HeaderName::from_static("x-accel-limit-rate"),
     HeaderName::from_static("x-accel-buffering"),
     HeaderName::from_static("x-accel-charset"),
