@@ -153,6 +153,7 @@ impl Worker {
         body: Incoming,
     ) -> Result<Answer, Error> {
         fields::remove_named(&mut request.headers).map_err(|_| Error::BadRequest("connection"))?;
+        admit::name_host(&mut request);
         let host = admit::admit(&request, &self.proxy.limits)?;
         let site = hosts.find(&host).ok_or(Error::Misdirected)?;
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
