@@ -87,9 +87,10 @@ pub struct Zone {
     pub cold: bool,
     /// Served from the cache, fresh.
     pub hit: Served,
-    /// Served stale, because the origin failed.
+    /// Served stale: the origin failed, the request takes it, or it was validated behind this very
+    /// answer.
     pub stale: Served,
-    /// Served stale, while it was being validated.
+    /// Served stale, while it was validated for another request.
     pub updating: Served,
     /// Served from the cache after the origin said that it is still good.
     pub revalidated: Served,
@@ -97,7 +98,7 @@ pub struct Zone {
     pub miss: Fetched,
     /// Fetched, since what was stored was no longer fresh.
     pub expired: Fetched,
-    /// Fetched, since a rule said not to look.
+    /// Fetched, since the request may not be answered from the cache.
     pub bypass: Fetched,
     /// Share of the responses that came from the cache, 0 to 1; absent before the first one.
     #[serde(skip_serializing_if = "Option::is_none")]

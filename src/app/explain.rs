@@ -36,9 +36,12 @@ fn cache(cached: &Cached, asked: Timestamp) -> explain::Cache {
         .to_owned(),
         key: cached.key.clone(),
         hash: cached.at.to_string(),
-        vary: cached.variants.as_ref().map(|variants| explain::Vary {
-            by: variants.names.iter().map(ToString::to_string).collect(),
-            variants: variants.hashes.len(),
+        // A list that varies by nothing is only what slices have in common.
+        vary: cached.variants.as_ref().filter(|list| !list.names.is_empty()).map(|list| {
+            explain::Vary {
+                by: list.names.iter().map(ToString::to_string).collect(),
+                variants: list.hashes.len(),
+            }
         }),
         stored: cached.stored.as_ref().map(|at| stored(at, asked)),
         not_stored: cached.refusal.as_ref().map(|refusal| {

@@ -38,6 +38,7 @@ use crate::clock::Clock;
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
+use crate::semantics::tags;
 
 /// The invalidation log of one zone.
 pub struct Log {
@@ -213,7 +214,7 @@ impl Scope {
             Self::Prefix { bytes, hash } => {
                 key.get(..bytes as usize).is_some_and(|start| xxh3_64(start) == hash)
             }
-            Self::Tag(tag) => tags.last() == Some(&ANY_TAG) || tags.contains(&tag),
+            Self::Tag(tag) => tags::carries(tags, tag),
             Self::Key(hash) => KeyHash::of(key) == hash,
         }
     }
@@ -298,7 +299,7 @@ impl Side {
             meet(self.at(Scope::Key(KeyHash::of(whole)), floor));
         }
         if self.newest_tag > floor {
-            if tags.last() == Some(&ANY_TAG) {
+            if tags.last() == Some(&tags::ANY) {
                 meet(self.any_tag(floor));
             }
             tags.iter().for_each(|tag| meet(self.at(Scope::Tag(*tag), floor)));
@@ -325,8 +326,6 @@ impl Side {
 
 /// Scopes that are told apart: 6 MiB of memory, 3 MiB of journal.
 pub const RECORDS_MAX: usize = 65_536;
-/// Stands for tags that a response has beyond those that are kept: it may be any.
-const ANY_TAG: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -360,7 +359,7 @@ mod tests {
         check(prefix(""),       "a",    &[],     true);
         check(Scope::Tag(1),    "a",    &[1, 2], true);
         check(Scope::Tag(1),    "a",    &[2],    false);
-        check(Scope::Tag(1),    "a",    &[2, ANY_TAG], true);
+        check(Scope::Tag(1),    "a",    &[2, tags::ANY], true);
         check(key("a"),         "a",    &[],     true);
         check(key("a"),         "a/",   &[],     false);
     }

@@ -1,10 +1,8 @@
 //! `larder explain`: what a request would get now, and why.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use anstyle::{AnsiColor, Style};
-use http::StatusCode;
 
 use crate::admin::client;
 use crate::admin::explain::{Cache, Explanation, NotStored, Outcome, Question, Stored};
@@ -25,18 +23,7 @@ pub fn run(arguments: &Explain) -> Result<(), Failure> {
     question.request().map_err(Failure::new)?;
     let document = serde_json::to_vec(&question).map_err(Failure::new)?;
     let answer = commands::block_on(client::post(&arguments.admin, "/v1/explain", document))??;
-    if answer.status != StatusCode::OK {
-        return Err(commands::refusal(&answer));
-    }
-    let mut out = anstream::stdout();
-    if arguments.json {
-        out.write_all(&answer.body)?;
-        return Ok(());
-    }
-    let explanation: Explanation = serde_json::from_slice(&answer.body)
-        .map_err(|error| Failure::new(format!("the answer cannot be read: {error}")))?;
-    out.write_all(describe(&question, &explanation).as_bytes())?;
-    Ok(())
+    commands::show(&answer, arguments.json, |explanation| describe(&question, explanation))
 }
 
 fn describe(question: &Question, explanation: &Explanation) -> String {

@@ -11,6 +11,9 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use http::StatusCode;
+use serde::de::DeserializeOwned;
+
 use crate::admin::client::{self, Answer};
 use crate::admin::routes::Problem;
 use crate::cli::Command;
@@ -72,6 +75,27 @@ impl From<io::Error> for Failure {
 fn block_on<T>(question: impl Future<Output = T>) -> io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(question))
+}
+
+/// Prints the document of an answer: as it came, or described.
+fn show<T: DeserializeOwned>(
+    answer: &Answer,
+    json: bool,
+    describe: impl FnOnce(&T) -> String,
+) -> Result<(), Failure> {
+    if answer.status != StatusCode::OK {
+        return Err(refusal(answer));
+    }
+    // Colours are dropped by the stream where they are not wanted.
+    let mut out = anstream::stdout();
+    if json {
+        out.write_all(&answer.body)?;
+        return Ok(());
+    }
+    let document: T = serde_json::from_slice(&answer.body)
+        .map_err(|error| Failure::new(format!("the answer cannot be read: {error}")))?;
+    out.write_all(describe(&document).as_bytes())?;
+    Ok(())
 }
 
 /// What a server said instead of doing it.

@@ -2,11 +2,9 @@
 
 use std::cmp::Reverse;
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, Table, TableStyle};
-use http::StatusCode;
 
 use crate::admin::client;
 use crate::admin::stats::{Disk, Fetched, Memory, Peer, PeerState, Served, Stats, Upstream, Zone};
@@ -20,19 +18,7 @@ use crate::commands::{self, Failure};
 /// The server is not running, or its answer cannot be read.
 pub fn run(arguments: &cli::Stats) -> Result<(), Failure> {
     let answer = commands::block_on(client::get(&arguments.admin, "/v1/stats"))??;
-    if answer.status != StatusCode::OK {
-        return Err(commands::refusal(&answer));
-    }
-    // Colours are dropped by the stream where they are not wanted.
-    let mut out = anstream::stdout();
-    if arguments.json {
-        out.write_all(&answer.body)?;
-        return Ok(());
-    }
-    let stats: Stats = serde_json::from_slice(&answer.body)
-        .map_err(|error| Failure::new(format!("the answer cannot be read: {error}")))?;
-    out.write_all(describe(&stats).as_bytes())?;
-    Ok(())
+    commands::show(&answer, arguments.json, describe)
 }
 
 /// The tables, with colours.

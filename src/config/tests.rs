@@ -374,3 +374,33 @@ fn root() -> PathBuf {
 }
 
 const ROUTE: &str = "[[site]]\n[[site.route]]\npath = \"/\"\nproxy = \"http://h\"\n";
+
+#[test]
+#[rustfmt::skip]
+fn sites_that_answer_for_each_others_hosts_are_warned_of() {
+    //    the second site                            its key                             warnings
+    check("listen = \"127.0.0.1:2\"",                "",                                 1);
+    check("listen = \"127.0.0.1:2\"\nname = 'b'",    "",                                 1);
+    check("listen = \"127.0.0.1:2\"\nname = 'b'\nstrict = true", "",                     0);
+    check("listen = \"127.0.0.1:2\"\nname = 'a'\nstrict = true", "",                     2);
+    check("listen = \"127.0.0.1:1\"\nname = 'b'",    "",                                 0);
+    check("listen = \"127.0.0.1:2\"",                "key = '$proxy_host$request_uri'",  0);
+    check("listen = \"127.0.0.1:2\"",                "zone = 'two'",                     0);
+
+    #[track_caller]
+    fn check(second: &str, cache: &str, expected: usize) {
+        let zone = if cache.starts_with("zone") { "" } else { "zone = 'one'" };
+        let text = format!(
+            "[zone.one]\n[zone.two]\n[[site]]\nlisten = \"127.0.0.1:1\"\nname = 'a'\nstrict = true\n\
+             [[site.route]]\npath = '/'\nproxy = 'http://x'\n[site.route.cache]\nzone = 'one'\n\
+             [[site]]\n{second}\n[[site.route]]\npath = '/'\nproxy = 'http://y'\n\
+             [site.route.cache]\n{zone}\n{cache}\n"
+        );
+        let loaded = parse(&text, "t.toml").unwrap_or_else(|faults| panic!("{faults}"));
+        let warned = |fault: &&_| -> bool {
+            let fault: &crate::config::fault::Fault = fault;
+            fault.reason.contains("answers for hosts of another")
+        };
+        assert_eq!(loaded.warnings.iter().filter(warned).count(), expected, "{second} {cache}");
+    }
+}

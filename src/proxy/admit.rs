@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use http::request::Parts;
-use http::{HeaderMap, Version, header};
+use http::{HeaderMap, HeaderValue, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -38,6 +38,17 @@ pub(super) fn admit<'a>(
         framing(&request.headers, request.version)?;
     }
     host(request)
+}
+
+/// Puts the host that a target names itself in the place of the field's, before anything goes by
+/// that: the origin must hear of no other host than the key does (RFC 9112 section 3.2.2).
+pub(super) fn name_host(request: &mut Parts) {
+    // None, or several, is refused as ever.
+    let one = request.headers.get_all(header::HOST).iter().count() == 1;
+    let Some(authority) = request.uri.authority().filter(|_| one) else { return };
+    if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+        request.headers.insert(header::HOST, host);
+    }
 }
 
 /// The request's body within the route's limits.

@@ -159,6 +159,7 @@ impl Worker {
             let removed = fields::remove_named(&mut request.headers);
             removed.map_err(|_| Error::BadRequest("connection"))?;
         }
+        admit::name_host(&mut request);
         let host = admit::admit(&request, present, &self.proxy.limits)?;
         let site = hosts.find(&host).ok_or(Error::Misdirected)?;
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;

@@ -78,7 +78,7 @@ impl Demand {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderName, HeaderValue};
+    use crate::semantics::fields::tests::fields;
 
     #[rustfmt::skip]
     #[test]
@@ -105,12 +105,7 @@ mod tests {
 
     #[track_caller]
     fn check(request: &str, expected: Demand, why: &str) {
-        let mut fields = HeaderMap::new();
-        for line in request.split(" | ") {
-            let (name, value) = line.split_once(": ").unwrap();
-            let name: HeaderName = name.parse().unwrap();
-            fields.append(name, HeaderValue::from_str(value).unwrap());
-        }
+        let fields = fields(request);
         let rules = Rules { request_directives: true, ..Rules::default() };
         assert_eq!(Demand::of(&fields, &rules), expected, "{request}: {why}");
         assert_eq!(Demand::of(&fields, &Rules::default()), Demand::NONE, "not obeyed");

@@ -162,7 +162,7 @@ const PROTECTED: [HeaderName; 11] = [
 ];
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     #[rustfmt::skip]
@@ -195,24 +195,34 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_present(fields: &str, expected: Present) {
-        assert_eq!(Present::of(&parsed(fields)), expected, "{fields}");
+    fn check_present(text: &str, expected: Present) {
+        assert_eq!(Present::of(&fields(text)), expected, "{text}");
     }
 
     #[test]
     fn names_that_are_there_are_never_missed() {
         let known = ["set-cookie", "surrogate-key", "x-accel-expires", "x-secret", "etag", "via"];
         for there in known {
-            let names = Names::of(&parsed(&format!("date: a | {there}: b | content-type: c")));
+            let names = Names::of(&fields(&format!("date: a | {there}: b | content-type: c")));
             assert!(names.may_have(Names::one(&there.parse().unwrap())), "{there}");
             assert!(Names::ANY.may_have(Names::one(&there.parse().unwrap())), "{there}");
         }
-        let few = Names::of(&parsed("date: a | etag: b"));
+        let few = Names::of(&fields("date: a | etag: b"));
         let told = known.iter().filter(|name| few.may_have(Names::one(&name.parse().unwrap())));
         assert!(told.count() < known.len(), "it tells nothing");
     }
 
-    fn parsed(text: &str) -> HeaderMap {
+    #[track_caller]
+    fn check(before: &str, expected: Result<&str, &str>) {
+        let mut fields = fields(before);
+        let found = remove_hop_by_hop(&mut fields)
+            .map(|()| fields.keys().map(HeaderName::as_str).collect::<Vec<_>>().join(" "))
+            .map_err(|error| error.0.to_string());
+        assert_eq!(found, expected.map(str::to_owned).map_err(str::to_owned), "{before}");
+    }
+
+    /// The fields that a text like `etag: "1" | x: y` stands for.
+    pub(in crate::semantics) fn fields(text: &str) -> HeaderMap {
         let mut fields = HeaderMap::new();
         for line in text.split(" | ") {
             let (name, value) = line.split_once(": ").unwrap();
@@ -220,14 +230,5 @@ mod tests {
             fields.append(name, HeaderValue::from_str(value).unwrap());
         }
         fields
-    }
-
-    #[track_caller]
-    fn check(before: &str, expected: Result<&str, &str>) {
-        let mut fields = parsed(before);
-        let found = remove_hop_by_hop(&mut fields)
-            .map(|()| fields.keys().map(HeaderName::as_str).collect::<Vec<_>>().join(" "))
-            .map_err(|error| error.0.to_string());
-        assert_eq!(found, expected.map(str::to_owned).map_err(str::to_owned), "{before}");
     }
 }

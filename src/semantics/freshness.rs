@@ -193,7 +193,7 @@ fn age_value(fields: &HeaderMap) -> u64 {
 /// more than the lifetime says the same on a clock of milliseconds.
 const REST_OF_THE_SECOND: Duration = Duration::from_nanos(999_500_000);
 
-/// Statuses that may be stored without being told how long (RFC 9110 section 15.1), less 206.
+/// Statuses that may be stored without being told how long (RFC 9110 section 15.1).
 pub const HEURISTIC_STATUSES: [u16; 12] =
     [200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501];
 

@@ -142,6 +142,7 @@ fn opaque_tag(tag: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::semantics::fields::tests::fields;
     use crate::semantics::stored::tests::stored;
 
     #[rustfmt::skip]
@@ -251,15 +252,5 @@ mod tests {
             let found = if_range_holds(&fields(condition), &fields(response));
             assert_eq!(found, expected, "{condition}");
         }
-    }
-
-    fn fields(text: &str) -> HeaderMap {
-        let mut fields = HeaderMap::new();
-        for line in text.split(" | ") {
-            let (name, value) = line.split_once(": ").unwrap();
-            let name: HeaderName = name.parse().unwrap();
-            fields.append(name, HeaderValue::from_str(value).unwrap());
-        }
-        fields
     }
 }

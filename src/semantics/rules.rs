@@ -170,7 +170,7 @@ pub struct UseStale {
     pub invalid_header: bool,
     /// Somebody else is fetching it already.
     pub updating: bool,
-    /// The peer answered with one of these statuses, sorted.
+    /// The peer answered with one of these statuses.
     pub statuses: StatusSet,
 }
 

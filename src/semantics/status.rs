@@ -12,9 +12,10 @@ use super::reason::Reason;
 pub enum CacheStatus {
     /// Served from the cache, fresh.
     Hit,
-    /// Served stale, because the origin failed.
+    /// Served stale: the origin failed, the request takes it, or it is validated behind this very
+    /// answer.
     Stale,
-    /// Served stale, while it is being validated.
+    /// Served stale, while it is validated for another request.
     Updating,
     /// Served from the cache after the origin said that it is still good.
     Revalidated,
@@ -22,7 +23,7 @@ pub enum CacheStatus {
     Miss,
     /// Fetched, since what was stored was no longer fresh.
     Expired,
-    /// Fetched, since a rule said not to look.
+    /// Fetched, since the request may not be answered from the cache.
     Bypass,
 }
 

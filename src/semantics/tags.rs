@@ -59,7 +59,7 @@ pub fn group(host: &str, name: &str) -> u64 {
 /// Whether a response whose tags these are goes when `tag` is purged: it carries the tag, or more
 /// tags than were kept. Both sides are as `of`, `of_text` and `group` give them.
 pub fn carries(tags: &[u64], tag: u64) -> bool {
-    tags.last() == Some(&ANY) || tags.binary_search(&tag).is_ok()
+    tags.last() == Some(&ANY) || tags.contains(&tag)
 }
 
 /// The tags that the fields of a message name, hashed: those of a response, or of a `PURGE`.
@@ -103,7 +103,7 @@ const CARRIERS: [HeaderName; 4] = [SURROGATE_KEY, CACHE_TAG, XKEY, CACHE_GROUPS]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use crate::semantics::fields::tests::fields;
 
     #[rustfmt::skip]
     #[test]
@@ -145,15 +145,5 @@ mod tests {
         assert!(!carries(&many(TAGS_MAX), of_text("other")));
         assert_eq!(many(5000).len(), TAGS_MAX + 1);
         assert!(carries(&many(5000), of_text("other")));
-    }
-
-    fn fields(text: &str) -> HeaderMap {
-        let mut fields = HeaderMap::new();
-        for line in text.split(" | ") {
-            let (name, value) = line.split_once(": ").unwrap();
-            let name: HeaderName = name.parse().unwrap();
-            fields.append(name, HeaderValue::from_str(value).unwrap());
-        }
-        fields
     }
 }

@@ -160,6 +160,7 @@ const NGINX_ETAG_BYTES_MAX: usize = 128;
 mod tests {
     use super::*;
     use crate::semantics::date::Timestamp;
+    use crate::semantics::fields::tests::fields;
     use crate::semantics::stored::tests::stored;
     use std::time::Duration;
 
@@ -249,16 +250,6 @@ mod tests {
         stored.fields = fields("etag: \"a\"");
         let status = StatusCode::from_u16(status).unwrap();
         assert_eq!(head(&stored, 5, status, &fields(response)), expected, "{response}: {why}");
-    }
-
-    fn fields(text: &str) -> HeaderMap {
-        let mut fields = HeaderMap::new();
-        for line in text.split(" | ") {
-            let (name, value) = line.split_once(": ").unwrap();
-            let name: HeaderName = name.parse().unwrap();
-            fields.append(name, HeaderValue::from_str(value).unwrap());
-        }
-        fields
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName};
 use http_body::Body as _;
 
 use super::disk::format;
@@ -16,26 +16,12 @@ use crate::clock::Clock;
 use crate::config::Zone;
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
-use crate::semantics::stored::{LifetimeFrom, Stored};
+use crate::semantics::stored::Stored;
+use crate::semantics::stored::tests::stored;
 use crate::semantics::variants::Variants;
 
 pub(super) fn stored_with(fields: HeaderMap) -> Stored {
-    Stored {
-        status: StatusCode::OK,
-        fields,
-        received: Timestamp::from_secs(1000),
-        initial_age: Duration::ZERO,
-        lifetime: Duration::from_secs(60),
-        lifetime_from: LifetimeFrom::MaxAge,
-        stale_while_revalidate: Duration::ZERO,
-        stale_if_error: Duration::ZERO,
-        no_cache: false,
-        must_revalidate: false,
-        immutable: false,
-        generation: 0,
-        tags: Box::default(),
-        part: None,
-    }
+    Stored { fields, ..stored(60) }
 }
 
 const KEY: &[u8] = b"http://example.com/";

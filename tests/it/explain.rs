@@ -157,4 +157,9 @@ async fn on_a_route_with_slices_the_first_one_is_told() {
     assert_eq!(answer["cache"]["stored"]["body_bytes"], 4096);
     assert!(answer["cache"]["key"].as_str().unwrap().contains("bytes=4096-8191"));
     assert_eq!(origin.seen("/a"), 1);
+    // One that knows no ranges: its whole hangs on the list of slices.
+    origin.on("/b", ok("whole").header("cache-control", "max-age=60"));
+    proxy.get("/b").await;
+    eventually("it is stored", async || reason(&proxy, "/b").await == "fresh").await;
+    assert_eq!(explain(&proxy, "/b", &[]).await["cache"]["vary"], Value::Null);
 }

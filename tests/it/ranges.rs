@@ -100,6 +100,12 @@ async fn several_ranges_are_served_from_a_fill_under_way_where_they_are_in_order
     assert_eq!(origin.seen("/a"), 1);
 }
 
+/// A part of ten bytes, with its place: `bytes 0-4/10`.
+fn kept_part(body: &str, place: &str) -> Reply {
+    let reply = Reply::status(206, body).header("content-range", place);
+    reply.header("cache-control", "max-age=100").header("etag", "\"1\"")
+}
+
 /// A part of 300,000 bytes of a pattern.
 fn part(range: std::ops::Range<usize>) -> Reply {
     let place = format!("bytes {}-{}/300000", range.start, range.end - 1);
@@ -176,14 +182,10 @@ async fn a_part_never_takes_the_place_of_a_fresh_whole() {
 async fn many_who_lack_the_rest_of_a_part_ask_for_it_once() {
     let origin = Origin::start().await;
     let proxy = Proxy::cached(&origin).await;
-    let kept = |reply: Reply, place: &str| {
-        let reply = reply.header("cache-control", "max-age=100").header("etag", "\"1\"");
-        reply.header("content-range", place)
-    };
-    origin.next("/a", kept(Reply::status(206, "01234"), "bytes 0-4/10"));
+    origin.next("/a", kept_part("01234", "bytes 0-4/10"));
     proxy.get("/a").await;
     let gate = Gate::closed();
-    origin.next("/a", kept(Reply::status(206, "56789"), "bytes 5-9/10").body_behind(&gate));
+    origin.next("/a", kept_part("56789", "bytes 5-9/10").body_behind(&gate));
     let to = proxy.address;
     // The mark that the first answer left is gone.
     proxy.advance_s(3);
@@ -208,18 +210,14 @@ async fn many_who_lack_the_rest_of_a_part_ask_for_it_once() {
 async fn a_rest_that_breaks_off_is_not_stored() {
     let origin = Origin::start().await;
     let proxy = Proxy::cached(&origin).await;
-    let kept = |reply: Reply, place: &str| {
-        let reply = reply.header("cache-control", "max-age=100").header("etag", "\"1\"");
-        reply.header("content-range", place)
-    };
-    origin.next("/a", kept(Reply::status(206, "01234"), "bytes 0-4/10"));
+    origin.next("/a", kept_part("01234", "bytes 0-4/10"));
     proxy.get("/a").await;
-    origin.next("/a", kept(Reply::status(206, "56789"), "bytes 5-9/10").cut_after(2));
+    origin.next("/a", kept_part("56789", "bytes 5-9/10").cut_after(2));
     let broken = proxy.get("/a").await;
     assert!(broken.status == 200 && !broken.complete);
     let still = proxy.send("GET", "/a", &[("range", "bytes=1-2")]).await;
     assert_eq!(still.line(), "206 HIT 12");
-    origin.next("/a", kept(Reply::status(206, "56789"), "bytes 5-9/10"));
+    origin.next("/a", kept_part("56789", "bytes 5-9/10"));
     assert_eq!(proxy.line("/a").await, "200 MISS 0123456789");
     assert_eq!(proxy.line("/a").await, "200 HIT 0123456789");
 }

@@ -1,6 +1,7 @@
 //! Which site answers, which route, and what the origin is asked for.
 
-use crate::harness::{Origin, Proxy, ok};
+use crate::harness::proxy::CACHED;
+use crate::harness::{Origin, Proxy, exchange_raw, ok};
 
 /// One route for all paths, without a cache.
 pub(crate) const PLAIN: &str = r#"
@@ -178,4 +179,19 @@ async fn the_first_site_of_an_address_stands_in_where_none_says_that_it_is_the_d
 async fn an_absolute_target_names_the_host_whatever_the_field_says() {
     let cases = [("other.example", "http://a.example/x?y", "/exact/x?y")];
     check(&sites(true), &cases).await;
+}
+
+#[tokio::test]
+async fn the_origin_hears_the_host_of_an_absolute_target_and_no_other() {
+    let origin = Origin::start().await;
+    let config =
+        CACHED.replace("status_header", "set_header = { Host = \"$http_host\" }\nstatus_header");
+    let proxy = Proxy::with(&config, &origin).await;
+    origin.on("/a", ok("x").header("cache-control", "max-age=9"));
+    let text =
+        "GET http://example.com/a HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n";
+    assert_eq!(exchange_raw(proxy.address, text.as_bytes()).await.status, 200);
+    assert_eq!(origin.requests("/a")[0].header("host"), "example.com");
+    let twice = text.replace("Host: other", "Host: example.com\r\nHost: other");
+    assert_eq!(exchange_raw(proxy.address, twice.as_bytes()).await.status, 400);
 }

@@ -10,7 +10,7 @@ use crate::config::read::{At, List};
 use crate::config::report::Span;
 use crate::config::template::{Template, Variable};
 use crate::config::words::IgnoredField;
-use crate::config::{Cache, PathMatch, Route};
+use crate::config::{Cache, PathMatch, Route, Site};
 use crate::semantics::rules::Semantics;
 
 /// A key that is the same for all hosts.
@@ -86,6 +86,52 @@ pub(super) fn warn_of_hostless(keys: &[Hostless], report: &mut Report) {
         };
         report.warn(one.span, problem);
     }
+}
+
+/// Warns of a site that answers for hosts of another one, on an address of its own, out of the same
+/// zone: `$host` alone does not tell whose answer an entry is.
+pub(super) fn warn_of_borrowed_hosts(spans: &[Span], sites: &[Site], report: &mut Report) {
+    for (one, span) in sites.iter().zip(spans) {
+        let mut others = sites.iter().filter(|other| !std::ptr::eq(*other, one));
+        if others.any(|other| takes_hosts_of(one, other, sites) && share_entries(one, other)) {
+            let problem =
+                Problem::new("sites share entries: this one answers for hosts of another too");
+            let help = "who names the other's host here fills its entries from this upstream: add `$proxy_host` to `key`, or set `strict = true`";
+            report.warn(*span, problem.help(help));
+        }
+    }
+}
+
+/// Whether a site answers for hosts of another one, where that one does not listen.
+fn takes_hosts_of(one: &Site, other: &Site, sites: &[Site]) -> bool {
+    one.listen.iter().filter(|address| !other.listen.contains(address)).any(|address| {
+        let mut here = sites.iter().filter(|site| site.listen.contains(address));
+        let default = here.clone().find(|site| site.default).or_else(|| here.next());
+        let is_default = default.is_some_and(|default| std::ptr::eq(default, one));
+        (is_default && !one.strict) || one.names.iter().any(|name| other.names.contains(name))
+    })
+}
+
+/// Whether an answer of one site's upstream may rest under a key of another site, whose upstream is
+/// another one.
+fn share_entries(one: &Site, other: &Site) -> bool {
+    let cached = |site: &'_ Site| -> Vec<_> {
+        let route = |route: &Route| {
+            let cache = route.cache.clone()?;
+            Some((cache.zone, cache.key, route.proxy.host.clone()))
+        };
+        site.routes.iter().filter_map(route).collect()
+    };
+    let tells = |key: &Template| {
+        use Variable::{ProxyHost, ServerAddr, ServerName, ServerPort};
+        key.variables().any(|v| matches!(v, ProxyHost | ServerAddr | ServerName | ServerPort))
+    };
+    let others = cached(other);
+    cached(one).iter().filter(|(_, key, _)| !tells(key)).any(|(zone, key, proxy_host)| {
+        others
+            .iter()
+            .any(|other| other.1 == *key && other.2 != *proxy_host && can_be_one(zone, &other.0))
+    })
 }
 
 fn warn_of_ignored(table: &file::Cache, route: &Route, cache: &Cache, report: &mut Report) {

@@ -36,6 +36,8 @@ pub(super) fn sites(
     }
     leaks::warn_of_hostless(&scope.hostless, report);
     claims.settle_nameless(items, &mut sites, report);
+    let spans: Vec<_> = items.iter().map(|item| item.span).collect();
+    leaks::warn_of_borrowed_hosts(&spans, &sites, report);
     sites
 }
 
