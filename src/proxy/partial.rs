@@ -157,7 +157,7 @@ fn whole(call: &Call<'_>, response: &mut Response<Body>, source: &Source) {
 
 fn one(response: &mut Response<Body>, (stored, source): (&Stored, &Source), part: Range<u64>) {
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    let (offset, total) = match stored.part {
+    let (offset, total) = match &stored.part {
         None => (0, source.length()),
         Some(place) => (place.first, place.total),
     };
