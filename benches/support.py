@@ -1,4 +1,4 @@
-"""What compare.py, memory.py and stampede.sh share; answers no question itself.
+"""What compare.py, instructions.py, memory.py and stampede.sh share; answers no question itself.
 
 An origin that counts, processes that are always stopped, wrk with exact numbers, and what /proc says.
 `python3 support.py origin` is the origin where there is no C compiler.
@@ -50,7 +50,7 @@ def fail(message):
 
 def need(*programs):
     """Stops with what to install when one of these is missing."""
-    packages = {"nginx": "nginx", "wrk": "wrk", "taskset": "util-linux"}
+    packages = {"nginx": "nginx", "wrk": "wrk", "taskset": "util-linux", "valgrind": "valgrind"}
     missing = [p for p in programs if not shutil.which(p, path=search_path())]
     if missing:
         names = " ".join(packages[p] for p in missing)
@@ -150,10 +150,11 @@ class Bench:
         return Origin(int(line), kind)
 
     def larder(self, binary, origin_port, memory, workers=None, cpu=None, name="larder", cache="",
-               zone=""):
+               zone="", under=()):
         """Starts Larder in front of the origin with one zone in memory: process, port, admin port.
 
-        `cache` are more lines of the route's cache table, `zone` of the zone's.
+        `cache` are more lines of the route's cache table, `zone` of the zone's; `under` is what runs it: a
+        profiler with its options.
         """
         port, admin = free_port(), free_port()
         config = self.dir / f"{name}.toml"
@@ -165,7 +166,7 @@ class Bench:
             + 'status_header = "X-Cache-Status"\n'
             + f'[site.route.cache]\nzone = "bench"\n{cache}'
             + f'[admin]\nlisten = "127.0.0.1:{admin}"\n')
-        args = [binary, "serve", "-c", str(config)]
+        args = [*under, binary, "serve", "-c", str(config)]
         if cpu is not None:
             args = [program("taskset"), "-c", str(cpu), *args]
         return self.start_server(args, name, port), port, admin
@@ -180,12 +181,12 @@ class Origin:
         return int(get(self.port, "/__count")[1])
 
 
-def stop(process):
-    """TERM, and KILL for what does not heed it."""
+def stop(process, wait_s=5):
+    """TERM, and KILL for what does not heed it in time."""
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(5)
+            process.wait(wait_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

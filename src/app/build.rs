@@ -12,7 +12,7 @@ use crate::listener::bind;
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::proxy::key::Keying;
-use crate::proxy::route::{Cache, Hosts, Route, Site};
+use crate::proxy::route::{Cache, Hidden, Hosts, Route, Site};
 use crate::proxy::zone::Caching;
 use crate::proxy::{Proxy, Worker};
 use crate::upstream::{Group, Pool};
@@ -122,6 +122,7 @@ impl RouteParts<'_> {
         )?;
         let caching = settings.cache.as_ref().map(|cache| self.caching(cache)).transpose()?;
         Ok(Arc::new(Route {
+            hidden: Hidden::new(&settings.hide_header),
             settings: settings.clone(),
             group: Arc::clone(&self.groups[group_number]),
             group_number,

@@ -160,7 +160,7 @@ impl Writer {
     fn rest_in_memory(&self) -> bool {
         let body = self.fill.exact_copy();
         let content = Content::Response(Arc::clone(&self.fill.stored), Body::Memory(body));
-        let entry = Arc::new(Entry::new(self.key.clone(), content));
+        let entry = Arc::new(Entry::new(&self.key, content));
         self.may_store()
             && self.permit.unless_purged(|| self.zone.store.put(self.fill.at, entry)).is_some()
     }

@@ -9,6 +9,7 @@ use super::Zone;
 use super::log::Verdict;
 use super::queries::Rule;
 use crate::semantics::date::Timestamp;
+use crate::semantics::fields::Names;
 use crate::semantics::key::KeyHash;
 use crate::semantics::selecting::Comparison;
 use crate::semantics::stored::Stored;
@@ -73,6 +74,17 @@ impl Key {
     /// Whether a response that rests under this key may answer a request that has it.
     pub fn admits(&self, stored: &Stored) -> bool {
         self.rule.as_ref().is_none_or(|rule| rule.is_said_by(stored))
+    }
+}
+
+impl Found {
+    /// Those of its fields.
+    pub fn names(&self) -> Names {
+        match &self.entry.content {
+            Content::Response(stored, _) if Arc::ptr_eq(stored, &self.stored) => self.entry.names,
+            // A head from elsewhere than the body.
+            _ => Names::ANY,
+        }
     }
 }
 
@@ -158,7 +170,7 @@ impl Zone {
                 let lifetime = stored.lifetime.min(stored.age(since));
                 let stored = Stored { lifetime, ..Stored::clone(stored) };
                 let content = Content::Response(Arc::new(stored), body.clone());
-                Arc::new(Entry::new(entry.key.clone(), content))
+                Arc::new(Entry::new(&entry.key, content))
             }
         };
         judged.checked.store(checked, Ordering::Relaxed);

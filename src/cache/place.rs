@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
 use super::Zone;
@@ -43,7 +42,7 @@ impl Zone {
             let (variants, dropped) = variants.with(at);
             self.remove_all(dropped.as_slice()).await;
             let content = Content::Variants(Arc::new(variants));
-            let entry = Entry::new(Bytes::copy_from_slice(&key.text), content);
+            let entry = Entry::new(&key.text, content);
             permit.unless_purged(|| self.store.put(key.hash, Arc::new(entry)));
         }
         at

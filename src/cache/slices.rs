@@ -7,8 +7,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Zone;
 use super::lookup::Key;
 use crate::semantics::variants::Variants;
@@ -28,7 +26,7 @@ impl Zone {
         let variants = Variants::new(Vec::new(), fastrand::u64(..));
         let nonce = variants.nonce;
         let content = Content::Variants(Arc::new(variants));
-        let entry = Entry::new(Bytes::copy_from_slice(&key.text), content);
+        let entry = Entry::new(&key.text, content);
         self.store.put(key.hash, Arc::new(entry));
         (nonce, true)
     }

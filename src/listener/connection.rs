@@ -42,15 +42,14 @@ pub(super) async fn serve<H: Handler>(
     let io = TokioIo::new(Wired::new(stream, watch.clone(), interim.clone()));
     let client = peer.remote;
     let _connected = handler.connected();
-    let seen = watch.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        let ambiguous = seen.is_ambiguous();
-        let busy = seen.request(!request.body().is_end_stream());
-        let (handler, peer) = (handler.clone(), peer.clone());
+    let service = service_fn(|request: Request<Incoming>| {
+        let ambiguous = watch.is_ambiguous();
+        let busy = watch.request(!request.body().is_end_stream());
+        let (handler, peer) = (&handler, &peer);
         let gap = Gap::new(interim.clone(), request.version());
         async move {
             let response =
-                if ambiguous { refused() } else { handler.handle(request, &peer, &gap).await };
+                if ambiguous { refused() } else { handler.handle(request, peer, &gap).await };
             // hyper must not have the response before that.
             gap.finish().await;
             Ok::<_, Infallible>(response.map(|body| Answer { body, _busy: busy }))

@@ -4,6 +4,8 @@
 //! hyper forgives a bare line feed and drops a `Content-Length` beside a `Transfer-Encoding`
 //! before anybody can see it. Others read such a head differently, so it is refused here.
 
+use memchr::memchr_iter;
+
 /// Follows the bytes of a connection while it reads heads.
 #[derive(Debug, Default)]
 pub struct HeadScan {
@@ -14,6 +16,10 @@ pub struct HeadScan {
     /// Fields of this head that frame its body.
     framing: usize,
     in_body: bool,
+    /// The current head has a line that is not empty.
+    has_line: bool,
+    /// What came last ends a head.
+    is_complete: bool,
     ambiguous: bool,
 }
 
@@ -23,6 +29,11 @@ impl HeadScan {
         self.ambiguous
     }
 
+    /// Whether the last bytes were the end of a head.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
     /// The next bytes begin a head.
     pub fn at_head(&mut self) {
         *self = Self { ambiguous: self.ambiguous, ..Self::default() };
@@ -30,35 +41,51 @@ impl HeadScan {
 
     /// Looks at bytes that arrived. What follows a head with a body is left alone until the next
     /// head begins.
-    pub fn feed(&mut self, mut bytes: &[u8]) {
-        while !self.in_body && !bytes.is_empty() {
-            let end = bytes.iter().position(|byte| *byte == b'\n');
-            let part = &bytes[..end.unwrap_or(bytes.len())];
-            self.keep(part);
-            let Some(end) = end else { return };
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.is_complete = false;
+        let mut start = 0;
+        for end in memchr_iter(b'\n', bytes) {
+            if self.in_body {
+                return;
+            }
+            self.keep(&bytes[start..end]);
             self.end_line();
-            bytes = &bytes[end + 1..];
+            start = end + 1;
+        }
+        if !self.in_body {
+            self.keep(&bytes[start..]);
         }
     }
 
     fn keep(&mut self, part: &[u8]) {
-        let room = &mut self.line[self.line_length.min(LINE_KEPT)..];
-        for (kept, byte) in room.iter_mut().zip(part) {
-            *kept = byte.to_ascii_lowercase();
-        }
+        let Some(last) = part.last() else { return };
+        (self.last, self.is_complete) = (*last, false);
+        let start = self.line_length.min(LINE_KEPT);
         self.line_length += part.len();
-        if let Some(last) = part.last() {
-            self.last = *last;
+        if start == 0 {
+            self.line[0] = part[0].to_ascii_lowercase();
+        }
+        // The first letter of the two fields; of other lines nothing else is looked at.
+        if matches!(self.line[0], b'c' | b't') {
+            for (kept, byte) in self.line[start..].iter_mut().zip(part) {
+                *kept = byte.to_ascii_lowercase();
+            }
         }
     }
 
     fn end_line(&mut self) {
         self.ambiguous |= self.last != b'\r';
         let line = &self.line[..self.line_length.min(LINE_KEPT)];
-        let frames =
-            line.starts_with(b"content-length:") || line.starts_with(b"transfer-encoding:");
+        let frames = match line.first() {
+            Some(b'c') => line.starts_with(b"content-length:"),
+            Some(b't') => line.starts_with(b"transfer-encoding:"),
+            _ => false,
+        };
         self.framing += usize::from(frames);
-        if self.line_length <= 1 {
+        if self.line_length > 1 {
+            self.has_line = true;
+        } else {
+            self.is_complete = std::mem::take(&mut self.has_line);
             self.ambiguous |= self.framing > 1;
             self.in_body = self.framing > 0;
             self.framing = 0;
@@ -90,6 +117,25 @@ mod tests {
               true, "as many as a byte can count to");
         check("GET / HTTP/1.1\r\nX: content-length: 1\r\nContent-Length: 0\r\n\r\n", false, "in a value");
         check("GET / HTTP/1.1\r\nContent-Length-X: 1\r\nContent-Length: 0\r\n\r\n", false, "longer name");
+    }
+
+    #[rustfmt::skip]
+    #[test]
+    fn tells_where_a_head_ends() {
+        complete(&["GET / HTTP/1.1\r\nHost: a\r\n\r\n"],               true,  "all of it");
+        complete(&["GET / HTTP/1.1\r\nHost: a\r\n", "\r\n"],            true,  "at last");
+        complete(&["POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\na"],  true,  "and some of a body");
+        complete(&["GET / HTTP/1.1\r\nHost: a\r\n\r"],                 false, "all but a byte");
+        complete(&["GET / HTTP/1.1\r\n\r\nGET / HT"],                   false, "the next has begun");
+        complete(&["\r\n"],                                             false, "nothing but a line end");
+        complete(&["GET / HTTP/1.1\r\n\r\n", ""],                       false, "the end of all");
+    }
+
+    #[track_caller]
+    fn complete(parts: &[&str], expected: bool, why: &str) {
+        let mut scan = HeadScan::default();
+        parts.iter().for_each(|part| scan.feed(part.as_bytes()));
+        assert_eq!(scan.is_complete(), expected, "{why}");
     }
 
     #[track_caller]

@@ -111,8 +111,14 @@ impl Watch {
             scan.at_head();
         }
         scan.feed(bytes);
+        let is_complete = scan.is_complete();
         drop(scan);
-        self.read(bytes.len());
+        if is_complete {
+            // hyper has the request at once, so there is nothing to time.
+            self.state.store(State::Head as u8, Relaxed);
+        } else {
+            self.read(bytes.len());
+        }
     }
 
     /// Whether a head of this connection could be read in two ways.

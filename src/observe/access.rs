@@ -148,7 +148,8 @@ impl Writer {
     /// Adds the line of a finished exchange that sent `sent_bytes` of body. Never waits.
     pub fn record(&self, exchange: &Exchange, sent_bytes: u64) {
         let clock = &self.shared.clock;
-        let request_time = clock.instant().saturating_duration_since(exchange.started);
+        let Some(request) = &exchange.request else { return };
+        let request_time = clock.instant().saturating_duration_since(request.started);
         let mut buffer = lock(&self.buffer);
         buffer.set_time(clock.now());
         let Buffer { bytes, time_local, .. } = &mut *buffer;
@@ -317,8 +318,8 @@ mod tests {
 
     fn exchange(target: &'static str) -> Exchange {
         Exchange {
-            started: Clock::Real.instant(),
             request: Some(Box::new(RequestFacts {
+                started: Clock::Real.instant(),
                 client: "127.0.0.1:1".parse().unwrap(),
                 method: Method::GET,
                 target: http::Uri::from_static(target),

@@ -15,8 +15,6 @@ use crate::semantics::status::CacheStatus;
 /// The facts of one exchange.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// When the request's head was complete.
-    pub started: Instant,
     /// What is logged of the request; absent when there is no access log.
     pub request: Option<Box<RequestFacts>>,
     /// The status sent.
@@ -34,6 +32,8 @@ pub struct Exchange {
 /// What the access log says of a request.
 #[derive(Clone, Debug)]
 pub struct RequestFacts {
+    /// When its head was complete.
+    pub started: Instant,
     /// Who connected.
     pub client: SocketAddr,
     /// The method.

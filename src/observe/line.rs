@@ -184,8 +184,8 @@ mod tests {
 
     fn exchange() -> Exchange {
         Exchange {
-            started: Clock::Real.instant(),
             request: Some(Box::new(RequestFacts {
+                started: Clock::Real.instant(),
                 client: "192.0.2.7:4711".parse().unwrap(),
                 method: Method::GET,
                 target: "/a?b=c".parse().unwrap(),

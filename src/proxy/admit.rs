@@ -5,19 +5,25 @@ use std::borrow::Cow;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Version, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::call::Call;
 use super::error::{Error, is_refused};
 use crate::body::Body;
 use crate::config::Limits;
+use crate::semantics::fields::Present;
 
 /// Checks a request's head; gives the host it is for, in lower case and without its port. Empty
 /// where an old client named none.
 ///
 /// # Errors
 /// Answer it; what follows on the connection is not trusted.
-pub(super) fn admit<'a>(request: &'a Parts, limits: &Limits) -> Result<Cow<'a, str>, Error> {
+pub(super) fn admit<'a>(
+    request: &'a Parts,
+    present: Present,
+    limits: &Limits,
+) -> Result<Cow<'a, str>, Error> {
     if is_refused(&request.method) {
         return Err(Error::MethodNotAllowed);
     }
@@ -28,16 +34,20 @@ pub(super) fn admit<'a>(request: &'a Parts, limits: &Limits) -> Result<Cow<'a, s
     if !target.starts_with('/') {
         return Err(Error::BadRequest("target"));
     }
-    framing(&request.headers, request.version)?;
+    if present.framing {
+        framing(&request.headers, request.version)?;
+    }
     host(request)
 }
 
 /// Puts the host that a target names itself in the place of the field's, before anything goes by
 /// that: the origin must hear of no other host than the key does (RFC 9112 section 3.2.2).
 pub(super) fn name_host(request: &mut Parts) {
+    let Some(authority) = request.uri.authority() else { return };
     // None, or several, is refused as ever.
-    let one = request.headers.get_all(header::HOST).iter().count() == 1;
-    let Some(authority) = request.uri.authority().filter(|_| one) else { return };
+    if request.headers.get_all(header::HOST).iter().count() != 1 {
+        return;
+    }
     if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
         request.headers.insert(header::HOST, host);
     }
@@ -48,6 +58,10 @@ pub(super) fn name_host(request: &mut Parts) {
 /// # Errors
 /// It says itself that it is too large.
 pub(super) fn body(call: &Call<'_>, body: Incoming) -> Result<Body, Error> {
+    if body.is_end_stream() {
+        // Nothing, and no more was promised.
+        return Ok(Body::empty());
+    }
     let limit = call.route.settings.request_body_bytes_max;
     let promised = call.request.headers.get(header::CONTENT_LENGTH);
     let promised = promised.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -95,18 +109,25 @@ fn host(request: &Parts) -> Result<Cow<'_, str>, Error> {
 
 /// The host without its port, in lower case, without the dot that ends a full domain name.
 fn bare_host(authority: &str) -> Option<Cow<'_, str>> {
+    let plain = authority.bytes().take_while(|byte| IS_PLAIN[usize::from(*byte)]).count();
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let end = rest.find(']')?;
             (&authority[..end + 2], &rest[end + 1..])
         }
-        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+        None => {
+            let colon = authority[plain..].find(':').map(|colon| plain + colon);
+            authority.split_at(colon.unwrap_or(authority.len()))
+        }
     };
     if let Some(port) = port.strip_prefix(':') {
         let digits = port.bytes().all(|byte| byte.is_ascii_digit());
         (digits && (port.is_empty() || port.parse::<u16>().is_ok())).then_some(())?;
     } else if !port.is_empty() {
         return None;
+    }
+    if host.len() == plain {
+        return Some(Cow::Borrowed(host.strip_suffix('.').unwrap_or(host)));
     }
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
     if !host.bytes().all(is_host) || (!host.starts_with('[') && host.contains(['[', ']'])) {
@@ -118,6 +139,20 @@ fn bare_host(authority: &str) -> Option<Cow<'_, str>> {
     }
     Some(Cow::Borrowed(host))
 }
+
+/// Bytes of nearly all hosts, which need nothing done.
+const IS_PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let char = byte as u8;
+        plain[byte] = char.is_ascii_lowercase()
+            || char.is_ascii_digit()
+            || matches!(char, b'-' | b'.' | b'_');
+        byte += 1;
+    }
+    plain
+};
 
 #[cfg(test)]
 mod tests {
@@ -133,6 +168,7 @@ mod tests {
         check("[::1]:80", Some("[::1]"));
         check("[::1]", Some("[::1]"));
         check("127.0.0.1:80", Some("127.0.0.1"));
+        check("a_b-c.example..", Some("a_b-c.example."));
         check("", Some(""));
         check("a:99999", None);
         check("a:b", None);

@@ -28,6 +28,9 @@ pub(super) struct Call<'a> {
     pub(super) connection: Connection,
     /// When the request came.
     pub(super) now: Timestamp,
+    /// It has no condition and no range, so that none need be looked for. Where this is not known,
+    /// it is `false`.
+    pub(super) wants_all: bool,
 }
 
 /// A request that outlives its client's interest, for what goes on behind an answer.
@@ -124,6 +127,7 @@ impl OwnedCall {
             path: &self.path,
             connection: self.connection,
             now: self.now,
+            wants_all: false,
         }
     }
 }

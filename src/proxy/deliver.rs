@@ -1,6 +1,5 @@
 //! What this client gets: 304, 206, HEAD, `Age`, `Cache-Status`. (RFC 9110 sections 13 and 14)
 
-use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::config;
 use crate::observe::exchange::UpstreamFacts;
+use crate::semantics::fields::Names;
 use crate::semantics::precondition::{self, Met};
 use crate::semantics::reason::Reason;
 use crate::semantics::status::{CacheStatus, Handling};
@@ -31,6 +31,8 @@ pub(super) struct Answer {
 /// A stored response that is about to be served.
 pub(super) struct Served {
     pub(super) stored: Arc<Stored>,
+    /// Those of its fields, where they are known.
+    pub(super) names: Names,
     pub(super) source: Source,
     pub(super) status: CacheStatus,
     pub(super) handling: Handling,
@@ -56,10 +58,7 @@ impl Answer {
 
     /// The same, with the field that tells the status word where the route wants one.
     pub(super) fn told(mut self, route: &config::Route) -> Self {
-        if let (Some(name), Some(status)) = (&route.status_header, self.cache) {
-            let word = HeaderValue::from_static(status.word());
-            self.response.headers_mut().insert(name.clone(), word);
-        }
+        tell(self.response.headers_mut(), route, self.cache);
         self
     }
 
@@ -72,10 +71,10 @@ impl Answer {
 
 /// Answers from a stored response, as far as the client wants it.
 pub(super) fn stored(call: &Call<'_>, cache: &Cache, served: Served) -> Answer {
-    let Served { stored, source, status, handling } = served;
+    let Served { stored, names, source, status, handling } = served;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = stored.status;
-    *response.headers_mut() = stored.fields.clone();
+    *response.headers_mut() = with_room(&stored.fields);
     let age_s = stored.age(call.now).as_secs();
     let rules = &cache.settings.rules;
     // A response that was just fetched has an age only if it came with one.
@@ -83,11 +82,13 @@ pub(super) fn stored(call: &Call<'_>, cache: &Cache, served: Served) -> Answer {
         response.headers_mut().insert(header::AGE, HeaderValue::from(age_s));
     }
     let request = &call.request.headers;
-    match precondition::met(request, &stored, rules) {
+    let met = if call.wants_all { Met::Yes } else { precondition::met(request, &stored, rules) };
+    match met {
         Met::NotModified => without_body(&mut response, StatusCode::NOT_MODIFIED),
         Met::Failed => without_body(&mut response, StatusCode::PRECONDITION_FAILED),
         Met::Yes => partial::as_wanted(call, cache, &mut response, (&stored, &source)),
     }
+    hide(call, &mut response, names);
     finish(call, response, handling, Some(status), Some(cache.zone_number))
 }
 
@@ -105,8 +106,33 @@ pub(super) fn passed(
         insert_length(response.headers_mut(), length);
     }
     partial::cut_if_forced(call, &mut response);
+    hide(call, &mut response, Names::ANY);
     let zone = call.cache().ok().map(|cache| cache.zone_number);
     finish(call, response, handling, status, zone)
+}
+
+/// A copy with room for what is added to it; a clone has none and would be moved at once.
+fn with_room(stored: &HeaderMap) -> HeaderMap {
+    let mut fields = HeaderMap::with_capacity((stored.len() + ADDED).max(REQUEST_FIELDS));
+    for (name, value) in stored {
+        fields.append(name.clone(), value.clone());
+    }
+    fields
+}
+
+/// `Age`, `Cache-Status`, the status word, and one of a part.
+const ADDED: usize = 4;
+/// As many as a browser sends: hyper reads the next request into the map of this response.
+const REQUEST_FIELDS: usize = 12;
+
+/// As nginx does, when it is sent: what was stored before a field was hidden must not tell it.
+/// `names` are those that what is sent came with.
+fn hide(call: &Call<'_>, response: &mut Response<Body>, names: Names) {
+    for (bits, name) in &call.route.hidden.0 {
+        if names.may_have(*bits) {
+            response.headers_mut().remove(name);
+        }
+    }
 }
 
 fn finish(
@@ -117,18 +143,17 @@ fn finish(
     zone: Option<usize>,
 ) -> Answer {
     let fields = response.headers_mut();
-    // As nginx does, when it is sent: what was stored before a field was hidden must not tell it.
-    for name in &call.route.settings.hide_header {
-        fields.remove(name);
-    }
-    let mut text = String::with_capacity(64);
-    // Writing to memory does not fail.
-    let _ = write!(text, "{handling}");
-    if let Ok(value) = HeaderValue::try_from(text) {
+    if let Some(value) = handling.value() {
         fields.append(CACHE_STATUS, value);
     }
-    let answer = Answer { response, cache, reason: handling.reason, zone, upstream: None };
-    answer.told(&call.route.settings)
+    tell(fields, &call.route.settings, cache);
+    Answer { response, cache, reason: handling.reason, zone, upstream: None }
+}
+
+fn tell(fields: &mut HeaderMap, route: &config::Route, cache: Option<CacheStatus>) {
+    if let (Some(name), Some(status)) = (&route.status_header, cache) {
+        fields.insert(name.clone(), HeaderValue::from_static(status.word()));
+    }
 }
 
 /// RFC 9110 section 15.4.5: what describes a body is left out, since there is none.

@@ -18,6 +18,7 @@ use crate::cache::Refusal;
 use crate::cache::lookup::{Found, Key, Lookup};
 use crate::config::PathMatch;
 use crate::semantics::date::Timestamp;
+use crate::semantics::fields::Present;
 use crate::semantics::key::KeyHash;
 use crate::semantics::reason::Reason;
 use crate::semantics::rules::Semantics;
@@ -90,7 +91,7 @@ pub struct Outcome {
 /// # Errors
 /// Why there is nothing to explain, in words for the operator.
 pub(super) async fn explain(worker: &Arc<Worker>, request: &Parts) -> Result<Explanation, String> {
-    let host = admit::admit(request, &worker.proxy.limits)
+    let host = admit::admit(request, Present::of(&request.headers), &worker.proxy.limits)
         .map_err(|error| format!("such a request is refused with {}", error.status()))?;
     let site = worker.proxy.hosts.find(&host);
     let site = site.ok_or_else(|| format!("no site for `{host}`: 421"))?;
@@ -106,6 +107,7 @@ pub(super) async fn explain(worker: &Arc<Worker>, request: &Parts) -> Result<Exp
         path: &path,
         connection: Connection { remote: nobody, local: nobody },
         now: Timestamp::from(worker.proxy.clock.now()),
+        wants_all: false,
     };
     let (cached, now) = match serve::cacheable(&call, &Body::empty()) {
         Err(Uncached { reason, status, .. }) => {

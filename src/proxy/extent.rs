@@ -157,7 +157,7 @@ impl Extent {
             return match storable(asked, StatusCode::OK, fields, rules, times) {
                 Storable::Yes(mut stored) => {
                     stored.status = StatusCode::PARTIAL_CONTENT;
-                    stored.part = Some(came.part());
+                    stored.part = Some(Box::new(came.part()));
                     Storable::Yes(stored)
                 }
                 Storable::No(_) => storable_part(asked, fields, rules, times, came.part()),

@@ -56,7 +56,7 @@ use crate::interim::Gap;
 use crate::observe::access;
 use crate::observe::metrics::Shard;
 use crate::semantics::date::Timestamp;
-use crate::semantics::fields;
+use crate::semantics::fields::{self, Present};
 use crate::upstream;
 use call::Call;
 use deliver::Answer;
@@ -116,14 +116,16 @@ impl Worker {
         client: Client<'_>,
         request: Request<Incoming>,
     ) -> Response<Body> {
-        let started = self.proxy.clock.instant();
         let (request, body) = request.into_parts();
-        let seen = self.access.is_some().then(|| record::seen(&request, client.connection));
+        let seen = self
+            .access
+            .is_some()
+            .then(|| record::seen(&request, client.connection, self.proxy.clock.instant()));
         let answer = match self.answer(hosts, client, request, body).await {
             Ok(answer) => answer,
             Err(error) => error.answer(Timestamp::from(self.proxy.clock.now())),
         };
-        record::at_end(self, started, seen, answer)
+        record::at_end(self, seen, answer)
     }
 
     /// Purges on the operator's word.
@@ -152,9 +154,13 @@ impl Worker {
         mut request: http::request::Parts,
         body: Incoming,
     ) -> Result<Answer, Error> {
-        fields::remove_named(&mut request.headers).map_err(|_| Error::BadRequest("connection"))?;
+        let present = Present::of(&request.headers);
+        if present.connection {
+            let removed = fields::remove_named(&mut request.headers);
+            removed.map_err(|_| Error::BadRequest("connection"))?;
+        }
         admit::name_host(&mut request);
-        let host = admit::admit(&request, &self.proxy.limits)?;
+        let host = admit::admit(&request, present, &self.proxy.limits)?;
         let site = hosts.find(&host).ok_or(Error::Misdirected)?;
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
         let route = site.find(&path).ok_or(Error::NotFound)?;
@@ -168,6 +174,7 @@ impl Worker {
             path: &path,
             connection: client.connection,
             now,
+            wants_all: !present.conditional,
         };
         let answer = Self::routed(call, client.gap, body).await;
         // An answer of our own on a route that tells how it came about tells it as well.

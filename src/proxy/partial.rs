@@ -121,6 +121,9 @@ fn wanted_of_part(call: &Call<'_>, stored: &Stored, length: u64) -> Option<Range
 
 /// The client's `Range`. Only a GET has one (RFC 9110 section 14.2), and only one line of it.
 pub(super) fn asked<'a>(call: &Call<'a>) -> Option<&'a HeaderValue> {
+    if call.wants_all {
+        return None;
+    }
     let value = call.request.headers.get(header::RANGE)?;
     let lines = call.request.headers.get_all(header::RANGE).iter().count();
     (call.request.method == Method::GET && lines == 1).then_some(value)
@@ -154,7 +157,7 @@ fn whole(call: &Call<'_>, response: &mut Response<Body>, source: &Source) {
 
 fn one(response: &mut Response<Body>, (stored, source): (&Stored, &Source), part: Range<u64>) {
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    let (offset, total) = match stored.part {
+    let (offset, total) = match &stored.part {
         None => (0, source.length()),
         Some(place) => (place.first, place.total),
     };

@@ -24,6 +24,7 @@ use crate::cache::list::Listed;
 use crate::cache::log::Scope;
 use crate::cache::purge::{Purged, Wanted, What};
 use crate::semantics::date::Timestamp;
+use crate::semantics::fields::Present;
 use crate::semantics::reason::Reason;
 use crate::semantics::tags;
 
@@ -109,7 +110,7 @@ async fn purge_url(
     }
     let request = Request::get(target).header(header::HOST, host).body(());
     let (request, ()) = request.map_err(|error| error.to_string())?.into_parts();
-    let host = admit::admit(&request, &worker.proxy.limits)
+    let host = admit::admit(&request, Present::of(&request.headers), &worker.proxy.limits)
         .map_err(|error| format!("not a URL that is served here: {}", error.status()))?;
     let site = worker.proxy.hosts.find(&host).ok_or_else(|| format!("no site for `{host}`"))?;
     let path = route::normalized(request.uri.path()).ok_or("not a path")?;
@@ -124,6 +125,7 @@ async fn purge_url(
         path: &path,
         connection: Connection { remote: nobody, local: nobody },
         now: Timestamp::from(worker.proxy.clock.now()),
+        wants_all: false,
     };
     let no_cache = || format!("the route of `{path}` has no cache");
     if is_prefix {

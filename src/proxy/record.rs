@@ -12,9 +12,10 @@ use crate::body::{Body, OnEnd};
 use crate::observe::exchange::{Exchange, RequestFacts};
 
 /// What the access log will say of a request.
-pub(super) fn seen(request: &Parts, connection: Connection) -> Box<RequestFacts> {
+pub(super) fn seen(request: &Parts, connection: Connection, started: Instant) -> Box<RequestFacts> {
     let field = |name| request.headers.get(name).cloned();
     Box::new(RequestFacts {
+        started,
         client: connection.remote,
         method: request.method.clone(),
         target: request.uri.clone(),
@@ -28,12 +29,10 @@ pub(super) fn seen(request: &Parts, connection: Connection) -> Box<RequestFacts>
 /// The response, which tells the worker when its last byte was handed over.
 pub(super) fn at_end(
     worker: &Arc<Worker>,
-    started: Instant,
     seen: Option<Box<RequestFacts>>,
     answer: Answer,
 ) -> Response<Body> {
     let exchange = Exchange {
-        started,
         request: seen,
         status: answer.response.status().as_u16(),
         cache: answer.cache,

@@ -4,10 +4,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::{HeaderName, header};
+
 use super::key::Keying;
 use super::zone::Caching;
 use crate::cache::Zone;
 use crate::config::{self, HostName, PathMatch};
+use crate::semantics::fields::Names;
 use crate::upstream::Group;
 
 /// The sites that one listener answers for.
@@ -39,7 +42,12 @@ pub struct Route {
     pub group_number: usize,
     /// How it caches, if it does.
     pub caching: Caching,
+    /// Response fields that clients do not get.
+    pub hidden: Hidden,
 }
+
+/// Fields that clients do not get, each with the bits that say whether it may be there.
+pub struct Hidden(pub(super) Vec<(Names, HeaderName)>);
 
 /// How a route caches in one zone.
 pub struct Cache {
@@ -52,6 +60,18 @@ pub struct Cache {
     /// The number of that zone among the proxy's zones.
     pub zone_number: usize,
 }
+
+impl Hidden {
+    /// These.
+    pub fn new(names: &[HeaderName]) -> Self {
+        let bits = |name| if ADDED.contains(name) { Names::ANY } else { Names::one(name) };
+        Self(names.iter().map(|name| (bits(name), name.clone())).collect())
+    }
+}
+
+/// What may come to a response's fields on their way out.
+const ADDED: [HeaderName; 4] =
+    [header::AGE, header::CONTENT_LENGTH, header::CONTENT_RANGE, header::CONTENT_TYPE];
 
 impl Hosts {
     /// The hosts of a listener: every site that listens there, in the order of the configuration.

@@ -161,6 +161,7 @@ pub(super) fn hit(call: &Call<'_>, cache: &Cache, found: Found) -> Answer {
         reason: Reason::Fresh,
     };
     let served = Served {
+        names: found.names(),
         stored: found.stored,
         source: Source::Rest(found.body),
         status: CacheStatus::Hit,
@@ -173,7 +174,7 @@ pub(super) fn hit(call: &Call<'_>, cache: &Cache, found: Found) -> Answer {
 pub(super) fn is_fresh(call: &Call<'_>, cache: &Cache, found: &Found) -> bool {
     let (rules, request) = (&cache.settings.rules, &call.request.headers);
     reuse::decide(&found.stored, rules, &call.demand(cache), call.now) == Reuse::Fresh
-        && !precondition::is_for_the_origin(request, Some(&found.stored), rules)
+        && (call.wants_all || !precondition::is_for_the_origin(request, Some(&found.stored), rules))
 }
 
 /// Whether any of some predicates holds (nginx: proxy_cache_bypass, proxy_no_cache).

@@ -16,6 +16,7 @@ use super::route::Cache;
 use super::serve::{hit, is_fresh};
 use crate::cache::lock::{Outcome, Permit, Turn};
 use crate::cache::lookup::{Found, Key, Lookup};
+use crate::semantics::fields::Names;
 use crate::semantics::key::KeyHash;
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse;
@@ -106,6 +107,7 @@ impl Step<'_> {
             {
                 let served = Served {
                     stored: Arc::clone(&fill.stored),
+                    names: Names::ANY,
                     source: Source::Fill(Arc::clone(&fill)),
                     status: self.fetched_status(),
                     handling: Handling {
@@ -168,7 +170,13 @@ impl Step<'_> {
             Fetched::Stream { fill, first, status: code, withheld } => {
                 let handling = Handling { forwarded_status: Some(code), stored: true, ..handling };
                 let stored = Arc::clone(&fill.stored);
-                let served = Served { stored, source: Source::Fill(fill), status, handling };
+                let served = Served {
+                    stored,
+                    names: Names::ANY,
+                    source: Source::Fill(fill),
+                    status,
+                    handling,
+                };
                 let mut answer = deliver::stored(&view, self.cache, served);
                 // What is not stored is for the client that asked.
                 answer.response.headers_mut().extend(*withheld);
@@ -251,6 +259,7 @@ impl Step<'_> {
     fn serve(&self, found: Found, status: CacheStatus, handling: Handling) -> Answer {
         let ttl_s = ttl_s(&found, self.call);
         let served = Served {
+            names: found.names(),
             stored: found.stored,
             source: Source::Rest(found.body),
             status,

@@ -29,20 +29,85 @@ pub fn remove_hop_by_hop(fields: &mut HeaderMap) -> Result<(), ProtectedField> {
 /// # Errors
 /// As `remove_hop_by_hop`.
 pub fn remove_named(fields: &mut HeaderMap) -> Result<(), ProtectedField> {
-    if fields.contains_key(header::CONNECTION) {
-        for name in named_by_connection(fields)? {
-            // These say how the connection goes on, which is still to be asked.
-            if !HOP_BY_HOP.contains(&name) {
-                fields.remove(name);
-            }
+    if names_nothing(fields) {
+        return Ok(());
+    }
+    for name in named_by_connection(fields)? {
+        // These say how the connection goes on, which is still to be asked.
+        if !HOP_BY_HOP.contains(&name) {
+            fields.remove(name);
         }
     }
     Ok(())
 }
 
+/// Which fields of a request there is something to do about. Found in one pass over what it has,
+/// so that a usual request is not searched for each field that could be there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Present {
+    /// `Connection`.
+    pub connection: bool,
+    /// `Content-Length` or `Transfer-Encoding`.
+    pub framing: bool,
+    /// `Range`, or any that begins with `If-`: it may be answered with something else than all.
+    pub conditional: bool,
+}
+
+impl Present {
+    /// What is there.
+    pub fn of(fields: &HeaderMap) -> Self {
+        let mut present = Self::default();
+        for name in fields.keys() {
+            match name.as_str().as_bytes() {
+                [b'i', b'f', b'-', ..] | b"range" => present.conditional = true,
+                b"connection" => present.connection = true,
+                b"content-length" | b"transfer-encoding" => present.framing = true,
+                _ => {}
+            }
+        }
+        present
+    }
+}
+
+/// Bits that stand for the names of some fields: which of them there may be. Tells what is not
+/// there without looking; what it says is there need not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names(u32);
+
+impl Names {
+    /// Any may be there.
+    pub const ANY: Self = Self(u32::MAX);
+
+    /// Those of these fields.
+    pub fn of(fields: &HeaderMap) -> Self {
+        Self(fields.keys().fold(0, |bits, name| bits | Self::one(name).0))
+    }
+
+    /// Of this one.
+    pub fn one(name: &HeaderName) -> Self {
+        let fold =
+            |hash: u32, byte: &u8| (hash.rotate_left(5) ^ u32::from(*byte)).wrapping_mul(SPREAD);
+        Self(1 << (name.as_str().as_bytes().iter().fold(0, fold) >> 27))
+    }
+
+    /// Whether some of these may be among them.
+    pub fn may_have(self, some: Self) -> bool {
+        self.0 & some.0 != 0
+    }
+}
+
 /// `Connection` names a field that is not its to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProtectedField(pub HeaderName);
+
+/// Whether there is no `Connection`, or one that says only what a connection says of itself.
+fn names_nothing(fields: &HeaderMap) -> bool {
+    let mut lines = fields.get_all(header::CONNECTION).iter();
+    let is_usual = |line: &HeaderValue| {
+        [&b"keep-alive"[..], b"close"].iter().any(|word| line.as_bytes().eq_ignore_ascii_case(word))
+    };
+    lines.all(is_usual)
+}
 
 fn named_by_connection(fields: &HeaderMap) -> Result<Vec<HeaderName>, ProtectedField> {
     let mut named = Vec::new();
@@ -67,6 +132,9 @@ pub fn add_via(fields: &mut HeaderMap, received: Version) {
     };
     fields.append(header::VIA, via);
 }
+
+/// Odd, and its bits are in no order: makes the highest ones depend on all.
+const SPREAD: u32 = 0x9E37_79B1;
 
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
@@ -109,6 +177,49 @@ pub(super) mod tests {
         check("connection: close, content-length", Err("content-length"));
         check("connection: X-Forwarded-For", Err("x-forwarded-for"));
         check("proxy-authorization: a", Ok("proxy-authorization"));
+    }
+
+    #[rustfmt::skip]
+    #[test]
+    fn one_pass_finds_what_there_is_to_do() {
+        let none = Present::default();
+        check_present("host: a | accept: b | x-range: c | iframe: d",  none);
+        check_present("host: a | connection: close",     Present { connection: true, ..none });
+        check_present("content-length: 1",               Present { framing: true, ..none });
+        check_present("transfer-encoding: chunked",      Present { framing: true, ..none });
+        check_present("range: bytes=0-1",                Present { conditional: true, ..none });
+        check_present("if-match: a | if-range: b",       Present { conditional: true, ..none });
+        check_present("if-none-match: a",                Present { conditional: true, ..none });
+        check_present("if-modified-since: a",            Present { conditional: true, ..none });
+        check_present("if-unmodified-since: a",          Present { conditional: true, ..none });
+    }
+
+    #[track_caller]
+    fn check_present(fields: &str, expected: Present) {
+        assert_eq!(Present::of(&parsed(fields)), expected, "{fields}");
+    }
+
+    #[test]
+    fn names_that_are_there_are_never_missed() {
+        let known = ["set-cookie", "surrogate-key", "x-accel-expires", "x-secret", "etag", "via"];
+        for there in known {
+            let names = Names::of(&parsed(&format!("date: a | {there}: b | content-type: c")));
+            assert!(names.may_have(Names::one(&there.parse().unwrap())), "{there}");
+            assert!(Names::ANY.may_have(Names::one(&there.parse().unwrap())), "{there}");
+        }
+        let few = Names::of(&parsed("date: a | etag: b"));
+        let told = known.iter().filter(|name| few.may_have(Names::one(&name.parse().unwrap())));
+        assert!(told.count() < known.len(), "it tells nothing");
+    }
+
+    fn parsed(text: &str) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for line in text.split(" | ") {
+            let (name, value) = line.split_once(": ").unwrap();
+            let name: HeaderName = name.parse().unwrap();
+            fields.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        fields
     }
 
     #[track_caller]

@@ -52,9 +52,9 @@ fn not_modified(request: &HeaderMap, stored: &Stored) -> bool {
     if request.contains_key(header::IF_NONE_MATCH) {
         return none_match_fails(request, stored);
     }
-    let since = request.get(header::IF_MODIFIED_SINCE).and_then(|value| date(value, stored));
+    let Some(since) = request.get(header::IF_MODIFIED_SINCE) else { return false };
     let modified = stored.last_modified().and_then(|value| date(value, stored));
-    matches!((since, modified), (Some(since), Some(modified)) if modified <= since)
+    matches!((date(since, stored), modified), (Some(since), Some(modified)) if modified <= since)
 }
 
 /// nginx: ngx_http_not_modified_header_filter, with `if_modified_since exact`.

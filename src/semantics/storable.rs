@@ -59,7 +59,7 @@ pub fn storable_part(
 ) -> Storable {
     match of_any_status(asked, StatusCode::PARTIAL_CONTENT, fields, rules, times) {
         Storable::Yes(mut stored) => {
-            stored.part = Some(part);
+            stored.part = Some(Box::new(part));
             Storable::Yes(stored)
         }
         no => no,

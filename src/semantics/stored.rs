@@ -39,8 +39,9 @@ pub struct Stored {
     pub generation: u64,
     /// What it can be purged by, hashed, sorted, without repetition.
     pub tags: Box<[u64]>,
-    /// Which part of a representation the body is, for a 206 (RFC 9111 section 3.3).
-    pub part: Option<Part>,
+    /// Which part of a representation the body is, for a 206 (RFC 9111 section 3.3). Rare, so that
+    /// the others are spared its room.
+    pub part: Option<Box<Part>>,
 }
 
 /// The place of a body within the whole representation.

@@ -92,9 +92,9 @@ fn still_storable(
     rules: &Rules,
     times: Times,
 ) -> Storable {
-    match stored.part {
+    match &stored.part {
         None => storable(asked, stored.status, fields, rules, times),
-        Some(part) => storable_part(asked, fields, rules, times, part),
+        Some(part) => storable_part(asked, fields, rules, times, **part),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::hash::{BuildHasher, Hasher};
 use std::mem::size_of;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use moka::ops::compute::Op;
 use moka::sync::Cache;
@@ -19,14 +19,8 @@ use crate::semantics::variants::Variants;
 
 /// The memory tier; with a size of 0 it holds nothing.
 pub struct Memory {
-    cache: Option<Cache<u128, Arc<Held>, KeyIsHash>>,
+    cache: Option<Cache<u128, Arc<Entry>, KeyIsHash>>,
     clock: Clock,
-}
-
-/// An entry and when somebody last asked for it.
-struct Held {
-    entry: Arc<Entry>,
-    used_s: AtomicU32,
 }
 
 impl Memory {
@@ -35,7 +29,7 @@ impl Memory {
         let cache = (bytes_max > 0).then(|| {
             Cache::builder()
                 .max_capacity(bytes_max)
-                .weigher(|_, held: &Arc<Held>| weight(&held.entry))
+                .weigher(|_, entry: &Arc<Entry>| weight(entry))
                 .build_with_hasher(KeyIsHash)
         });
         Self { cache, clock }
@@ -48,19 +42,19 @@ impl Memory {
 
     /// The entry, which counts as used at this second. For whoever has read the clock already.
     pub fn get_at(&self, hash: KeyHash, now_s: u32) -> Option<Arc<Entry>> {
-        let held = self.cache.as_ref()?.get(&hash.0)?;
+        let entry = self.cache.as_ref()?.get(&hash.0)?;
         // Once a second at most, so that threads do not fight over the line of a hot entry.
-        if held.used_s.load(Ordering::Relaxed) != now_s {
-            held.used_s.store(now_s, Ordering::Relaxed);
+        if entry.used_s.load(Ordering::Relaxed) != now_s {
+            entry.used_s.store(now_s, Ordering::Relaxed);
         }
-        Some(Arc::clone(&held.entry))
+        Some(entry)
     }
 
     /// Puts an entry in the place of any older one.
     pub fn insert(&self, hash: KeyHash, entry: Arc<Entry>) {
         if let Some(cache) = &self.cache {
-            let used_s = AtomicU32::new(now_s(&self.clock));
-            cache.insert(hash.0, Arc::new(Held { entry, used_s }));
+            entry.used_s.store(now_s(&self.clock), Ordering::Relaxed);
+            cache.insert(hash.0, entry);
         }
     }
 
@@ -74,8 +68,11 @@ impl Memory {
         let Some(cache) = &self.cache else { return };
         let now_s = now_s(&self.clock);
         cache.entry(hash.0).and_compute_with(|there| match (there, new) {
-            (Some(there), new) if Arc::ptr_eq(&there.value().entry, old) => match new {
-                Some(entry) => Op::Put(Arc::new(Held { entry, used_s: AtomicU32::new(now_s) })),
+            (Some(there), new) if Arc::ptr_eq(there.value(), old) => match new {
+                Some(entry) => {
+                    entry.used_s.store(now_s, Ordering::Relaxed);
+                    Op::Put(entry)
+                }
                 None => Op::Remove,
             },
             _ => Op::Nop,
@@ -86,7 +83,7 @@ impl Memory {
     /// thread that may take its time.
     pub fn each(&self, with: &mut dyn FnMut(KeyHash, &Arc<Entry>) -> bool) -> bool {
         let Some(cache) = &self.cache else { return true };
-        cache.iter().all(|(hash, held)| with(KeyHash(*hash), &held.entry))
+        cache.iter().all(|(hash, entry)| with(KeyHash(*hash), &entry))
     }
 
     /// When the entry was last asked for, in seconds; asking does not count.
@@ -96,15 +93,15 @@ impl Memory {
         if !cache.contains_key(&hash.0) {
             return None;
         }
-        cache.get(&hash.0).map(|held| held.used_s.load(Ordering::Relaxed))
+        cache.get(&hash.0).map(|entry| entry.used_s.load(Ordering::Relaxed))
     }
 
     /// Removes what nobody asked for since `cutoff_s`. Looks at every entry: for a thread of its
     /// own, now and then.
     pub fn remove_idle(&self, cutoff_s: u32) {
         let Some(cache) = &self.cache else { return };
-        for (hash, held) in cache {
-            if held.used_s.load(Ordering::Relaxed) <= cutoff_s {
+        for (hash, entry) in cache {
+            if entry.used_s.load(Ordering::Relaxed) <= cutoff_s {
                 cache.invalidate(&*hash);
             }
         }
@@ -172,9 +169,9 @@ impl Hasher for PassThrough {
 }
 
 /// What moka keeps per entry (about 250: node, two queue links, place in the table), the counts
-/// of three `Arc`s, `Held`, and what the allocator rounds up. Set so that `benches/memory.py`
+/// of two `Arc`s, and what the allocator rounds up. Set so that `benches/memory.py`
 /// finds what the weights add up to.
-const OVERHEAD_BYTES: usize = 420;
+const OVERHEAD_BYTES: usize = 356;
 
 #[cfg(test)]
 mod tests {
@@ -186,7 +183,7 @@ mod tests {
         let stored = crate::store::tests::stored_with(http::HeaderMap::new());
         let body = Body::Memory(Bytes::from(vec![0; body_bytes]));
         let content = Content::Response(Arc::new(stored), body);
-        Arc::new(Entry::new(Bytes::from_static(b"key"), content))
+        Arc::new(Entry::new(b"key", content))
     }
 
     #[test]

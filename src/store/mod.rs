@@ -7,10 +7,11 @@ pub mod disk;
 mod secret;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use bytes::Bytes;
 
+use crate::semantics::fields::Names;
 use crate::semantics::stored::Stored;
 use crate::semantics::variants::Variants;
 
@@ -18,18 +19,27 @@ use crate::semantics::variants::Variants;
 #[derive(Debug)]
 pub struct Entry {
     /// The whole key, compared when it is read from disk.
-    pub key: Bytes,
+    pub key: Box<[u8]>,
     /// What it is.
     pub content: Content,
     /// The last sequence of the zone's invalidation log that was found not to cover it; a note of
     /// readers for each other.
     pub checked: AtomicU64,
+    /// When somebody last asked for it in memory, in seconds; the memory tier's own note.
+    used_s: AtomicU32,
+    /// Those of a response's fields.
+    pub names: Names,
 }
 
 impl Entry {
     /// An entry that nobody has looked at.
-    pub fn new(key: Bytes, content: Content) -> Self {
-        Self { key, content, checked: AtomicU64::new(0) }
+    pub fn new(key: &[u8], content: Content) -> Self {
+        let names = match &content {
+            Content::Response(stored, _) => Names::of(&stored.fields),
+            Content::Variants(_) => Names::ANY,
+        };
+        let (checked, used_s) = (AtomicU64::new(0), AtomicU32::new(0));
+        Self { key: key.into(), content, checked, used_s, names }
     }
 
     /// Bytes of its body that are in memory.

@@ -56,7 +56,7 @@ fn response(body: impl Into<Bytes>) -> Arc<Entry> {
     fields.append("set-cookie", "a=1".parse().unwrap());
     fields.append("set-cookie", "b=2".parse().unwrap());
     let content = Content::Response(Arc::new(stored_with(fields)), Body::Memory(body.into()));
-    Arc::new(Entry::new(Bytes::from_static(KEY), content))
+    Arc::new(Entry::new(KEY, content))
 }
 
 fn parts(entry: &Entry) -> (&Stored, Bytes) {
@@ -133,7 +133,7 @@ fn variants_are_found_after_a_restart() {
     let names = vec![HeaderName::from_static("accept"), HeaderName::from_static("x-own")];
     let variants = Variants { names, nonce: 7, hashes: vec![KeyHash(1), KeyHash(2)] };
     let content = Content::Variants(Arc::new(variants.clone()));
-    let zone = filled(folder.path(), &Arc::new(Entry::new(Bytes::from_static(KEY), content)));
+    let zone = filled(folder.path(), &Arc::new(Entry::new(KEY, content)));
     let entry = run(open(&zone).get(hash(), KEY)).unwrap();
     assert!(matches!(&entry.content, Content::Variants(found) if **found == variants));
 }

@@ -162,7 +162,7 @@ impl Tiered {
         let disk = Arc::clone(self.disk.as_ref().filter(|disk| disk.may_have(hash))?);
         let ticket = match disk.begin_read(hash) {
             Ok(ticket) => ticket,
-            Err(entry) => return entry.filter(|entry| entry.key == key),
+            Err(entry) => return entry.filter(|entry| *entry.key == *key),
         };
         let key = key.to_vec();
         let job = tokio::task::spawn_blocking(move || disk.read(&ticket, &key));
@@ -206,7 +206,7 @@ impl Tiered {
     pub fn freshen(&self, hash: KeyHash, entry: &Arc<Entry>, stored: Stored) -> Arc<Entry> {
         let Content::Response(_, body) = &entry.content else { return Arc::clone(entry) };
         let content = Content::Response(Arc::new(stored), body.clone());
-        let new = Arc::new(Entry::new(entry.key.clone(), content));
+        let new = Arc::new(Entry::new(&entry.key, content));
         let in_memory = matches!(body, Body::Memory(bytes) if bytes.len() as u64 <= self.memory_object_bytes_max);
         let to_memory = || {
             if in_memory {

@@ -75,8 +75,8 @@ pub fn encode_response(key: &[u8], stored: &Stored) -> Vec<u8> {
         out.put_u32_le(time.subsec_nanos());
     }
     out.put_u64_le(stored.generation);
-    out.put_u64_le(stored.part.map_or(0, |part| part.first));
-    out.put_u64_le(stored.part.and_then(|part| part.total).unwrap_or(0));
+    out.put_u64_le(stored.part.as_ref().map_or(0, |part| part.first));
+    out.put_u64_le(stored.part.as_ref().and_then(|part| part.total).unwrap_or(0));
     out.put_u32_le(stored.tags.len() as u32);
     stored.tags.iter().for_each(|tag| out.put_u64_le(*tag));
     out.put_u32_le(stored.fields.len() as u32);
@@ -134,7 +134,7 @@ fn decode_response(bytes: &mut Bytes) -> Option<Stored> {
         must_revalidate: flags & 2 != 0,
         immutable: flags & 16 != 0,
         generation: bytes.try_get_u64_le().ok()?,
-        part: decode_part(bytes, flags)?,
+        part: decode_part(bytes, flags)?.map(Box::new),
         tags: decode_tags(bytes)?,
         fields: decode_fields(bytes)?,
     })
@@ -144,7 +144,7 @@ fn flags(stored: &Stored) -> u8 {
     u8::from(stored.no_cache)
         | u8::from(stored.must_revalidate) << 1
         | u8::from(stored.part.is_some()) << 2
-        | u8::from(stored.part.is_some_and(|part| part.total.is_some())) << 3
+        | u8::from(stored.part.as_ref().is_some_and(|part| part.total.is_some())) << 3
         | u8::from(stored.immutable) << 4
 }
 
@@ -280,7 +280,7 @@ pub(in crate::store) mod tests {
                     immutable,
                     generation,
                     tags: tags.into(),
-                    part,
+                    part: part.map(Box::new),
                 }
             },
         )

@@ -346,7 +346,7 @@ mod tests {
         let stored = crate::store::tests::stored_with(http::HeaderMap::new());
         let body = Body::Memory(Bytes::from(vec![0; body_bytes]));
         let content = Content::Response(Arc::new(stored), body);
-        Job::Write(Arc::new(Entry::new(Bytes::new(), content)))
+        Job::Write(Arc::new(Entry::new(b"", content)))
     }
 
     #[test]

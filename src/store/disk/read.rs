@@ -180,7 +180,7 @@ impl Disk {
                 return None;
             }
         };
-        if entry.key != key {
+        if *entry.key != *key {
             return None;
         }
         self.index.touch(hash, now_s(&self.clock));
@@ -309,7 +309,7 @@ fn entry(found: Found, body: impl FnOnce() -> Body) -> Entry {
         Meaning::Response(stored) => Content::Response(Arc::new(stored), body()),
         Meaning::Variants(variants) => Content::Variants(Arc::new(variants)),
     };
-    Entry::new(found.head.key, content)
+    Entry::new(&found.head.key, content)
 }
 
 fn entry_body_bytes(entry: &Entry) -> u64 {

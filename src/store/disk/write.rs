@@ -115,7 +115,7 @@ impl Spool {
         disk.faults.wrote(placed)?;
         let body = StoredBody::new(&disk, hash, Arc::clone(&self.temp.file), footer, sums);
         let content = Content::Response(Arc::new(stored), Body::Disk(Arc::new(body)));
-        Ok(Arc::new(Entry::new(self.key.clone(), content)))
+        Ok(Arc::new(Entry::new(&self.key, content)))
     }
 
     fn try_append(&mut self, chunks: &[Bytes]) -> io::Result<()> {
@@ -288,7 +288,7 @@ impl Disk {
         };
         let (file, (found, footer)) = match there {
             Some((file, (found, footer)))
-                if footer.body_hash == body_hash && found.head.key == entry.key =>
+                if footer.body_hash == body_hash && *found.head.key == *entry.key =>
             {
                 (file, (found, footer))
             }
