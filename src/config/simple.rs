@@ -58,7 +58,7 @@ max_size = "10g"
 min_free = "1g"
 
 [defaults]
-set_header = { Host = "$host", X-Real-IP = "$remote_addr", X-Forwarded-For = "$proxy_add_x_forwarded_for", X-Forwarded-Proto = "$scheme" }
+set_header = { Host = "$host", X-Real-IP = "$remote_addr", X-Forwarded-For = "$proxy_add_x_forwarded_for", X-Forwarded-Proto = "$scheme", X-Forwarded-Host = "$host" }
 status_header = "X-Cache-Status"
 
 [[site]]
@@ -90,7 +90,7 @@ mod tests {
         let site = &config.sites[0];
         assert_eq!(site.listen, [listen]);
         assert!(site.names.is_empty() && site.default);
-        assert_eq!(site.routes[0].set_header.len(), 4);
+        assert_eq!(site.routes[0].set_header.len(), 5);
         assert_eq!(site.routes[0].status_header.as_ref().unwrap(), "x-cache-status");
         assert_eq!(site.routes[0].cache.as_ref().unwrap().zone.literal(), Some("default"));
         assert_eq!(site.routes[0].purge.as_ref().unwrap().len(), 2);

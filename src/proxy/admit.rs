@@ -43,9 +43,11 @@ pub(super) fn admit<'a>(
 /// Puts the host that a target names itself in the place of the field's, before anything goes by
 /// that: the origin must hear of no other host than the key does (RFC 9112 section 3.2.2).
 pub(super) fn name_host(request: &mut Parts) {
+    let Some(authority) = request.uri.authority() else { return };
     // None, or several, is refused as ever.
-    let one = request.headers.get_all(header::HOST).iter().count() == 1;
-    let Some(authority) = request.uri.authority().filter(|_| one) else { return };
+    if request.headers.get_all(header::HOST).iter().count() != 1 {
+        return;
+    }
     if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
         request.headers.insert(header::HOST, host);
     }
