@@ -121,11 +121,11 @@ impl fmt::Display for Severity {
 /// As rustc shows its own; no line end after the last line.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.severity, self.reason)?;
+        write!(f, "{}: {}", self.severity, shown(&self.reason))?;
         let number = if self.line == 0 { String::new() } else { self.line.to_string() };
         let margin = " ".repeat(number.len() + 1);
         if self.line > 0 {
-            let source: String = self.source.chars().map(printable).collect();
+            let source = shown(&self.source);
             let indent: String = self.source.chars().take(self.column - 1).map(blank).collect();
             let carets = "^".repeat(self.width);
             write!(f, "\n{margin}--> {}:{}:{}", self.file, self.line, self.column)?;
@@ -134,7 +134,7 @@ impl fmt::Display for Fault {
             write!(f, "\n{margin}--> {}", self.file)?;
         }
         match &self.help {
-            Some(help) => write!(f, "\n{margin} = help: {help}"),
+            Some(help) => write!(f, "\n{margin} = help: {}", shown(help)),
             None => Ok(()),
         }
     }
@@ -154,6 +154,11 @@ impl Error for Faults {}
 /// Tabs keep their width under a line that has them.
 fn blank(c: char) -> char {
     if c == '\t' { '\t' } else { ' ' }
+}
+
+/// What is written in a file, in one line.
+fn shown(text: &str) -> String {
+    text.chars().map(printable).collect()
 }
 
 /// A file must not be able to steer the terminal it is shown on.
@@ -186,6 +191,16 @@ mod tests {
         fault.severity = Severity::Warning;
         let expected = "warning: unknown key `max_sise`\n    --> larder.toml:104:2\n     |\n 104 | \tx\u{fffd}[31m\n     | \t^^^^^^^^";
         assert_eq!(fault.to_string(), expected);
+    }
+
+    #[test]
+    fn what_is_quoted_from_a_file_stays_in_its_line_and_steers_nothing() {
+        let mut fault = Fault::without_place("`a\nb\u{1b}[31m` is not a path".into());
+        fault.help = Some("did you mean `\u{7}`?".into());
+        assert_eq!(
+            fault.to_string(),
+            "error: `a\u{fffd}b\u{fffd}[31m` is not a path\n  = help: did you mean `\u{fffd}`?"
+        );
     }
 
     #[test]
