@@ -35,6 +35,8 @@ pub(super) enum Error {
     OnlyIfCached,
     /// The upstream failed like this.
     Upstream(Failure),
+    /// The same, for a request that the cache was asked about first: its word, and why it went on.
+    UpstreamAfter(Failure, CacheStatus, Forwarded),
 }
 
 impl Error {
@@ -51,8 +53,10 @@ impl Error {
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             // RFC 9111 section 5.2.1.7.
-            Self::OnlyIfCached | Self::Upstream(Failure::Timeout) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Upstream(_) => StatusCode::BAD_GATEWAY,
+            Self::OnlyIfCached
+            | Self::Upstream(Failure::Timeout)
+            | Self::UpstreamAfter(Failure::Timeout, ..) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Upstream(_) | Self::UpstreamAfter(..) => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -63,7 +67,8 @@ impl Error {
         }
         let mut response = plain(self.status(), now);
         match self {
-            Self::Upstream(_) | Self::OnlyIfCached | Self::NotFound | Self::Forbidden => {}
+            Self::Upstream(_) | Self::UpstreamAfter(..) => {}
+            Self::OnlyIfCached | Self::NotFound | Self::Forbidden => {}
             Self::MethodNotAllowed => {
                 let allow =
                     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -77,11 +82,15 @@ impl Error {
         }
         let (reason, cache) = match self {
             Self::Upstream(_) => (Reason::UpstreamFailed, Some(CacheStatus::Miss)),
+            Self::UpstreamAfter(_, word, _) => (Reason::UpstreamFailed, Some(*word)),
             Self::OnlyIfCached => (Reason::OnlyIfCached, Some(CacheStatus::Miss)),
             _ => (Reason::Refused, None),
         };
         let handled = match self {
             Self::Upstream(_) => Handling::forwarded(Forwarded::UriMiss, reason).to_string(),
+            Self::UpstreamAfter(.., forwarded) => {
+                Handling::forwarded(*forwarded, reason).to_string()
+            }
             _ => own_handling(reason),
         };
         tell_handling(&mut response, handled);

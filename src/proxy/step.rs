@@ -21,7 +21,7 @@ use crate::semantics::key::KeyHash;
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse;
 use crate::semantics::stale::{self, Failure};
-use crate::semantics::status::{CacheStatus, Handling};
+use crate::semantics::status::{CacheStatus, Forwarded, Handling};
 
 /// One turn of a request that is not answered yet.
 pub(super) struct Step<'a> {
@@ -135,7 +135,9 @@ impl Step<'_> {
             Some(Outcome::Stream(_) | Outcome::Freshened(_) | Outcome::Abandoned) => {
                 Ok(Taken::LookAgain)
             }
-            Some(Outcome::Failed(failure)) => self.failed(failure).map(answered),
+            Some(Outcome::Failed(failure)) => {
+                self.failed(failure, self.fetched_status(), self.handling()).map(answered)
+            }
             Some(Outcome::Alone) => {
                 let permit = zone.fetch_beside(self.key.primary);
                 self.fetch(permit, None).await.map(answered)
@@ -197,14 +199,19 @@ impl Step<'_> {
                 let handling = Handling { forwarded_status: code, reason, ..handling };
                 deliver::passed(&view, *response, handling, Some(status))
             }
-            Fetched::Failed(Error::Upstream(failure)) => self.failed(failure)?,
+            Fetched::Failed(Error::Upstream(failure)) => self.failed(failure, status, handling)?,
             Fetched::Failed(error) => return Err(error),
         };
         Ok(answer.after(report.upstream))
     }
 
     /// The origin failed: what is stored stands in where that is allowed.
-    fn failed(&self, failure: Failure) -> Result<Answer, Error> {
+    fn failed(
+        &self,
+        failure: Failure,
+        status: CacheStatus,
+        handling: Handling,
+    ) -> Result<Answer, Error> {
         let view = self.call.view();
         let rules = &self.cache.settings.rules;
         match &self.lookup {
@@ -216,10 +223,13 @@ impl Step<'_> {
                     _ => None,
                 };
                 let reason = Reason::OriginFailed;
-                let handling = Handling { forwarded_status: code, reason, ..self.handling() };
+                let handling = Handling { forwarded_status: code, reason, ..handling };
                 Ok(self.serve(found.clone(), CacheStatus::Stale, handling))
             }
-            _ => Err(Error::Upstream(failure)),
+            _ => {
+                let forwarded = handling.forwarded.unwrap_or(Forwarded::UriMiss);
+                Err(Error::UpstreamAfter(failure, status, forwarded))
+            }
         }
     }
 

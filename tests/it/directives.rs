@@ -172,21 +172,21 @@ async fn proxy_cache_lock_age_lets_one_more_fetch() {
 
 #[tokio::test]
 async fn proxy_cache_use_stale_error() {
-    assert_eq!(expired_with("\"off\"", Reply::hang_up()).await, "502 MISS");
+    assert_eq!(expired_with("\"off\"", Reply::hang_up()).await, "502 EXPIRED");
     assert_eq!(expired_with("[\"error\"]", Reply::hang_up()).await, "200 STALE");
 }
 
 #[tokio::test]
 async fn proxy_cache_use_stale_timeout() {
     let never = Gate::closed();
-    assert_eq!(expired_with("[\"error\"]", ok("").behind(&never)).await, "504 MISS");
+    assert_eq!(expired_with("[\"error\"]", ok("").behind(&never)).await, "504 EXPIRED");
     assert_eq!(expired_with("[\"timeout\"]", ok("").behind(&never)).await, "200 STALE");
 }
 
 #[tokio::test]
 async fn proxy_cache_use_stale_invalid_header() {
     let nonsense = || Reply::raw(b"nonsense\r\n\r\n");
-    assert_eq!(expired_with("[\"error\"]", nonsense()).await, "502 MISS");
+    assert_eq!(expired_with("[\"error\"]", nonsense()).await, "502 EXPIRED");
     assert_eq!(expired_with("[\"invalid_header\"]", nonsense()).await, "200 STALE");
 }
 

@@ -213,6 +213,13 @@ async fn an_answer_of_our_own_tells_how_it_came_about() {
     let down = proxy.get("/down").await;
     assert_eq!((down.status, down.cache().as_str()), (502, "MISS"));
     assert_eq!(down.header("cache-status"), "larder; fwd=uri-miss; detail=upstream-failed");
+    // nginx's word says why it was asked, whatever came of it.
+    origin.next("/a", ok("one").header("cache-control", "max-age=10")).on("/a", Reply::hang_up());
+    proxy.get("/a").await;
+    proxy.advance_s(20);
+    let expired = proxy.get("/a").await;
+    assert_eq!((expired.status, expired.cache().as_str()), (502, "EXPIRED"));
+    assert_eq!(expired.header("cache-status"), "larder; fwd=stale; detail=upstream-failed");
     let refused = proxy.send("TRACE", "/a", &[]).await;
     assert_eq!((refused.status, refused.cache().as_str()), (405, "-"));
     assert_eq!(refused.header("cache-status"), "larder; detail=refused");
