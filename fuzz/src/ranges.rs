@@ -54,8 +54,10 @@ fn parts_lie_apart_within(found: &Wanted, length: u64) {
     assert!(parts.iter().all(|part| part.start < part.end && part.end <= length), "{parts:?}");
     if let Wanted::Several(parts) = found {
         assert!((2..=RANGES_MAX).contains(&parts.len()));
-        let framed = Multipart::new(parts, length, None, 7).expect("a boundary is a value");
-        assert_eq!(framed.heads.len(), parts.len());
+        match Multipart::new(parts, length, None, 7) {
+            Some(framed) => assert_eq!(framed.heads.len(), parts.len()),
+            None => assert!(length > u64::MAX / 2, "only what cannot be said is not framed"),
+        }
     }
     parts.sort_by_key(|part| part.start);
     assert!(parts.windows(2).all(|pair| pair[0].end < pair[1].start), "{parts:?}");

@@ -26,7 +26,10 @@ pub(super) fn as_wanted(
     match wanted(call, cache, stored, source) {
         Wanted::Whole => whole(call, response, source),
         Wanted::Part(part) => one(response, (stored, source), part),
-        Wanted::Several(parts) => several(response, (stored, source), &parts),
+        Wanted::Several(parts) => match several(response, (stored, source), &parts) {
+            Some(()) => {}
+            None => whole(call, response, source),
+        },
         Wanted::Unsatisfiable => unsatisfiable(response, source),
     }
 }
@@ -161,21 +164,24 @@ fn one(response: &mut Response<Body>, (stored, source): (&Stored, &Source), part
         None => (0, source.length()),
         Some(place) => (place.first, place.total),
     };
-    let (first, last) = (part.start + offset, part.end + offset - 1);
+    // The place is the origin's word, and may be any number.
+    let first = part.start.saturating_add(offset);
+    let last = part.end.saturating_sub(1).saturating_add(offset);
     let total = total.map_or_else(|| "*".to_owned(), |total| total.to_string());
     insert_content_range(response.headers_mut(), format!("bytes {first}-{last}/{total}"));
     *response.body_mut() = source.body(part);
 }
 
+/// `None`, and nothing done, for what cannot be framed.
 fn several(
     response: &mut Response<Body>,
     (stored, source): (&Stored, &Source),
     ranges: &[Range<u64>],
-) {
+) -> Option<()> {
     let content_type = stored.fields.get(header::CONTENT_TYPE);
     let boundary = fastrand::u128(..);
     let total = source.length().unwrap_or(0);
-    let Some(multipart) = Multipart::new(ranges, total, content_type, boundary) else { return };
+    let multipart = Multipart::new(ranges, total, content_type, boundary)?;
     let mut parts = Vec::with_capacity(ranges.len() * 2 + 1);
     for (head, range) in multipart.heads.into_iter().zip(ranges) {
         parts.push(Body::full(head));
@@ -187,6 +193,7 @@ fn several(
     fields.insert(header::CONTENT_TYPE, multipart.content_type);
     fields.remove(header::CONTENT_RANGE);
     *response.body_mut() = Body::join(parts, multipart.length);
+    Some(())
 }
 
 fn unsatisfiable(response: &mut Response<Body>, source: &Source) {

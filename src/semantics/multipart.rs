@@ -20,7 +20,8 @@ pub struct Multipart {
 
 impl Multipart {
     /// Frames these parts of a representation of `total` bytes. The boundary is one that nobody
-    /// can guess, so that no stored body can hold it on purpose.
+    /// can guess, so that no stored body can hold it on purpose. `None` where they are longer
+    /// together than can be said: answer with the whole.
     pub fn new(
         ranges: &[Range<u64>],
         total: u64,
@@ -43,20 +44,23 @@ impl Multipart {
         let heads: Vec<_> = ranges.iter().map(head).collect();
         let end = Bytes::from(format!("\r\n--{boundary}--\r\n"));
         let framing = heads.iter().map(Bytes::len).sum::<usize>() + end.len();
-        let bytes = ranges.iter().map(|range| range.end - range.start).sum::<u64>();
+        // An origin may say any length; parts that add up to more than can be said are not framed.
+        let lengths = ranges.iter().map(|range| range.end.checked_sub(range.start));
+        let length = lengths.fold(Some(framing as u64), |sum, length| sum?.checked_add(length?))?;
         let content_type = format!("multipart/byteranges; boundary={boundary}");
-        Some(Self {
-            content_type: HeaderValue::try_from(content_type).ok()?,
-            heads,
-            end,
-            length: framing as u64 + bytes,
-        })
+        Some(Self { content_type: HeaderValue::try_from(content_type).ok()?, heads, end, length })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_longer_than_can_be_said_are_not_framed() {
+        let ranges = [0..u64::MAX - 1, 5..u64::MAX - 1];
+        assert_eq!(Multipart::new(&ranges, u64::MAX - 1, None, 1), None);
+    }
 
     #[test]
     fn parts_are_framed_as_the_rfc_shows_them() {

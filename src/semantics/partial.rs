@@ -43,7 +43,8 @@ impl ContentRange {
             b"*" => None,
             digits => Some(number(digits)?),
         };
-        let sound = first <= last && total.is_none_or(|total| last < total);
+        // No byte lies where the next one could not be counted.
+        let sound = first <= last && last < u64::MAX && total.is_none_or(|total| last < total);
         sound.then_some(Self { first, last, total })
     }
 
@@ -178,6 +179,8 @@ mod tests {
         check("Bytes 0-0/*", Some((0, 0, None)));
         check(" bytes 4-9/10 ", Some((4, 9, Some(10))));
         check("bytes 4-10/10", None);
+        check("bytes 0-18446744073709551615/*", None);
+        check("bytes 5-99999999999999999999999/*", None);
         check("bytes 5-4/10", None);
         check("bytes */10", None);
         check("bytes 4-9", None);
