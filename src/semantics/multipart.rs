@@ -45,8 +45,9 @@ impl Multipart {
         let end = Bytes::from(format!("\r\n--{boundary}--\r\n"));
         let framing = heads.iter().map(Bytes::len).sum::<usize>() + end.len();
         // An origin may say any length; parts that add up to more than can be said are not framed.
-        let lengths = ranges.iter().map(|range| range.end.checked_sub(range.start));
-        let length = lengths.fold(Some(framing as u64), |sum, length| sum?.checked_add(length?))?;
+        let length = ranges.iter().try_fold(framing as u64, |sum, range| {
+            sum.checked_add(range.end.checked_sub(range.start)?)
+        })?;
         let content_type = format!("multipart/byteranges; boundary={boundary}");
         Some(Self { content_type: HeaderValue::try_from(content_type).ok()?, heads, end, length })
     }
