@@ -288,6 +288,8 @@ impl Fetch {
         if let Some(found) = &self.stale
             && response.status().is_success()
             && self.dont_store.is_none()
+            // What one client is given says nothing of what is for all.
+            && reason != Reason::Authorization
         {
             self.cache.zone.store.remove(found.at).await;
         }

@@ -57,6 +57,11 @@ impl Fetch {
                 self.permit.settle(Outcome::Freshened(fresh.clone()));
                 Fetched::Freshened(fresh)
             }
+            Storable::No(Reason::Authorization) => {
+                // Said to this client only: it neither freshens what is for all nor ends it.
+                self.permit.settle(Outcome::Alone);
+                Fetched::Freshened(found.clone())
+            }
             _ => {
                 // Good for this answer, but not to be kept any longer, or not under this key.
                 self.cache.zone.store.remove(found.at).await;

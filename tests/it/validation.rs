@@ -49,6 +49,24 @@ async fn a_304_of_another_representation_updates_nothing() {
 }
 
 #[tokio::test]
+async fn an_authorised_client_does_not_end_what_is_stored_for_all() {
+    let origin = Origin::start().await;
+    let fresh = || ok("one").header("cache-control", "max-age=10").header("etag", "\"1\"");
+    let not_modified = || Reply::status(304, "").header("cache-control", "max-age=10");
+    for reply in [not_modified(), ok("mine").header("cache-control", "max-age=10")] {
+        origin.next("/a", fresh()).next("/a", reply).on("/a", not_modified());
+        let proxy = Proxy::cached(&origin).await;
+        proxy.get("/a").await;
+        proxy.advance_s(20);
+        let mine = proxy.send("GET", "/a", &[("authorization", "Basic eDp5")]).await;
+        assert_eq!(mine.status, 200);
+        assert_eq!(proxy.line("/a").await, "200 REVALIDATED one", "after {}", mine.text());
+        let last = origin.requests("/a").pop().unwrap();
+        assert_eq!(last.header("if-none-match"), "\"1\"");
+    }
+}
+
+#[tokio::test]
 async fn a_date_is_a_validator_too_byte_for_byte() {
     let origin = Origin::start().await;
     let odd = "Sunday, 06-Nov-94 08:49:37 GMT";
