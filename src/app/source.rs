@@ -84,7 +84,7 @@ impl Source for OperatorView {
     }
 
     async fn explain(&self, request: &Parts) -> Result<Explanation, String> {
-        self.worker.explain(request).await.map(explain::document)
+        self.worker.explain(request.clone()).await.map(explain::document)
     }
 }
 

@@ -1,16 +1,18 @@
 //! A request on its way through the proxy, with what admission and routing found out.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderValue, Method, header};
 
-use super::route::{Cache, Route, Site};
-use super::{Connection, Worker};
+use super::route::{self, Cache, Route, Site};
+use super::{Connection, Worker, admit};
 use crate::cache::lookup::Key;
 use crate::interim::Sink;
 use crate::semantics::date::Timestamp;
 use crate::semantics::demand::Demand;
+use crate::semantics::fields::{self, Present};
 use crate::semantics::invalidation::Target;
 use crate::semantics::storable::Asked;
 
@@ -98,6 +100,36 @@ impl<'a> Call<'a> {
 }
 
 impl OwnedCall {
+    /// A request that the operator asks about, admitted and routed as a client's is.
+    ///
+    /// # Errors
+    /// Why a client would get no further either, in words for the operator.
+    pub(super) fn of_operator(worker: &Arc<Worker>, mut request: Parts) -> Result<Self, String> {
+        let proxy = &worker.proxy;
+        fields::remove_named(&mut request.headers)
+            .map_err(|field| format!("`Connection` must not name `{}`: 400", field.0))?;
+        admit::name_host(&mut request);
+        let host = admit::admit(&request, Present::of(&request.headers), &proxy.limits)
+            .map_err(|error| format!("such a request is refused with {}", error.status()))?
+            .into_owned();
+        let site = proxy.hosts.find(&host).ok_or_else(|| format!("no site for `{host}`: 421"))?;
+        let path = route::normalized(request.uri.path()).ok_or("the path leaves the root: 400")?;
+        let path = path.into_owned();
+        let route = site.find(&path).ok_or_else(|| format!("no route for `{path}`: 404"))?;
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
+        Ok(Self {
+            worker: Arc::clone(worker),
+            site: Arc::clone(site),
+            route: Arc::clone(route),
+            host,
+            path,
+            connection: Connection { remote: nobody, local: nobody },
+            now: Timestamp::from(proxy.clock.now()),
+            interim: None,
+            request,
+        })
+    }
+
     /// A request of our own for a slice of what this one asks for, made at `now`: for this range,
     /// and without the client's conditions but for those on the head.
     pub(super) fn for_slice(&self, now: Timestamp, range: Option<HeaderValue>) -> Self {

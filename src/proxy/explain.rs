@@ -1,24 +1,22 @@
 //! What would happen to a request now, and why. Asks the same decisions as a live request and does
 //! nothing: no fetch, no count, no mark.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::call::Call;
+use super::Worker;
+use super::call::{Call, OwnedCall};
 use super::extent::Extent;
 use super::plan::{self, Plan};
 use super::route::Cache;
 use super::serve::{self, Uncached};
 use super::slice;
-use super::{Connection, Worker, admit, route};
 use crate::body::Body;
 use crate::cache::Refusal;
 use crate::cache::lookup::{Found, Key, Lookup};
 use crate::config::PathMatch;
 use crate::semantics::date::Timestamp;
-use crate::semantics::fields::Present;
 use crate::semantics::key::KeyHash;
 use crate::semantics::reason::Reason;
 use crate::semantics::rules::Semantics;
@@ -90,25 +88,10 @@ pub struct Outcome {
 ///
 /// # Errors
 /// Why there is nothing to explain, in words for the operator.
-pub(super) async fn explain(worker: &Arc<Worker>, request: &Parts) -> Result<Explanation, String> {
-    let host = admit::admit(request, Present::of(&request.headers), &worker.proxy.limits)
-        .map_err(|error| format!("such a request is refused with {}", error.status()))?;
-    let site = worker.proxy.hosts.find(&host);
-    let site = site.ok_or_else(|| format!("no site for `{host}`: 421"))?;
-    let path = route::normalized(request.uri.path()).ok_or("the path leaves the root: 400")?;
-    let route = site.find(&path).ok_or_else(|| format!("no route for `{path}`: 404"))?;
-    let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
-    let call = Call {
-        worker,
-        site,
-        route,
-        request,
-        host: &host,
-        path: &path,
-        connection: Connection { remote: nobody, local: nobody },
-        now: Timestamp::from(worker.proxy.clock.now()),
-        wants_all: false,
-    };
+pub(super) async fn explain(worker: &Arc<Worker>, request: Parts) -> Result<Explanation, String> {
+    let owned = OwnedCall::of_operator(worker, request)?;
+    let call = owned.view();
+    let (site, route) = (call.site, call.route);
     let (cached, now) = match serve::cacheable(&call, &Body::empty()) {
         Err(Uncached { reason, status, .. }) => {
             (None, Outcome { status, asks_origin: true, reason })

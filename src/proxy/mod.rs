@@ -142,7 +142,7 @@ impl Worker {
     /// Why there is nothing to explain, in words for the operator.
     pub async fn explain(
         self: &Arc<Self>,
-        request: &http::request::Parts,
+        request: http::request::Parts,
     ) -> Result<explain::Explanation, String> {
         explain::explain(self, request).await
     }

@@ -105,7 +105,7 @@ impl<'a> Prefix<'a> {
                     key.extend_from_slice(self.query.unwrap_or("").as_bytes());
                     return Ok(key);
                 }
-                known if is_same_for_all(known) => call.write(known, &mut key),
+                known if is_same_for_host(known) => call.write(known, &mut key),
                 unknown => return Err(NoPrefix::unknown(unknown)),
             }
         }
@@ -142,7 +142,7 @@ impl fmt::Display for NoPrefix {
 }
 
 /// Whether a variable gives a purge what it gives every request for the same host.
-fn is_same_for_all(variable: &Variable) -> bool {
+fn is_same_for_host(variable: &Variable) -> bool {
     const HOST: &HeaderName = &header::HOST;
     match variable {
         Variable::Scheme

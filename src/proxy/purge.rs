@@ -7,24 +7,22 @@
 //!                     {"all": true}     |
 //! ```
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 
-use super::call::Call;
+use super::Worker;
+use super::call::{Call, OwnedCall};
 use super::deliver::Answer;
-use super::error::{Error, plain};
+use super::error::{Error, own_handling, plain, tell_handling};
 use super::prefix::{NoPrefix, Prefix};
 use super::route::{Cache, Route};
-use super::{Connection, Worker, admit, route};
 use crate::body::Body;
 use crate::cache::Zone;
 use crate::cache::list::Listed;
 use crate::cache::log::Scope;
 use crate::cache::purge::{Purged, Wanted, What};
 use crate::semantics::date::Timestamp;
-use crate::semantics::fields::Present;
 use crate::semantics::reason::Reason;
 use crate::semantics::tags;
 
@@ -110,23 +108,9 @@ async fn purge_url(
     }
     let request = Request::get(target).header(header::HOST, host).body(());
     let (request, ()) = request.map_err(|error| error.to_string())?.into_parts();
-    let host = admit::admit(&request, Present::of(&request.headers), &worker.proxy.limits)
-        .map_err(|error| format!("not a URL that is served here: {}", error.status()))?;
-    let site = worker.proxy.hosts.find(&host).ok_or_else(|| format!("no site for `{host}`"))?;
-    let path = route::normalized(request.uri.path()).ok_or("not a path")?;
-    let route = site.find(&path).ok_or_else(|| format!("no route for `{path}`"))?;
-    let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
-    let call = Call {
-        worker,
-        site,
-        route,
-        request: &request,
-        host: &host,
-        path: &path,
-        connection: Connection { remote: nobody, local: nobody },
-        now: Timestamp::from(worker.proxy.clock.now()),
-        wants_all: false,
-    };
+    let owned = OwnedCall::of_operator(worker, request)?;
+    let call = owned.view();
+    let (site, route, path) = (call.site, call.route, call.path);
     let no_cache = || format!("the route of `{path}` has no cache");
     if is_prefix {
         let prefix = Prefix::of(&call);
@@ -276,6 +260,7 @@ fn told(purged: &Purged, call: &Call<'_>) -> Response<Body> {
 fn json(status: StatusCode, document: String, now: Timestamp) -> Response<Body> {
     let mut response = plain(status, now);
     *response.body_mut() = Body::full(document);
+    tell_handling(&mut response, own_handling(Reason::Purge));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response

@@ -85,12 +85,12 @@ fn varies_by_what_is_set(call: &Call<'_>, cache: &Cache, response: &HeaderMap) -
             |variable: &Variable| matches!(variable, Variable::Http(sent) if sent == name);
         template
             .variables()
-            .any(|variable| !is_same_for_all(variable) && !is_sent(variable) && !in_key(variable))
+            .any(|variable| !is_same_for_route(variable) && !is_sent(variable) && !in_key(variable))
     })
 }
 
 /// Whether a variable gives the same for all requests of a route.
-fn is_same_for_all(variable: &Variable) -> bool {
+fn is_same_for_route(variable: &Variable) -> bool {
     use Variable::{ProxyHost, ProxyPort, Scheme, ServerName};
     matches!(variable, Scheme | ServerName | ProxyHost | ProxyPort)
 }

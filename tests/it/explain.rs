@@ -89,6 +89,20 @@ async fn the_variant_of_the_fields_that_are_asked_with_is_told() {
 }
 
 #[tokio::test]
+async fn a_request_is_admitted_as_a_clients_is() {
+    let origin = Origin::start().await;
+    origin.on("/a", ok("a").header("cache-control", "max-age=60").header("vary", "x-named"));
+    let proxy = Proxy::cached(&origin).await;
+    let named = [("connection", "x-named"), ("x-named", "1")];
+    request(proxy.address, "GET", "/a", &[]).await;
+    assert_eq!(explain(&proxy, "/a", &named).await["now"]["reason"], "fresh");
+    let document = json!({ "url": "http://example.com/a", "headers": [["connection", "host"]] });
+    let (status, answer) = proxy.admin_post("/v1/explain", &document.to_string()).await;
+    assert_eq!(status, 400);
+    assert!(answer["error"].as_str().is_some_and(|error| error.contains("must not name `host`")));
+}
+
+#[tokio::test]
 async fn explaining_asks_nobody_and_changes_nothing() {
     let origin = Origin::start().await;
     let swr = "max-age=10, stale-while-revalidate=600";

@@ -35,6 +35,14 @@ async fn what_is_purged_is_fetched_again_and_nothing_else_is() {
 }
 
 #[tokio::test]
+async fn the_answer_to_a_purge_says_that_it_is_one() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::cached(&origin).await;
+    let answer = proxy.send("PURGE", "/a", &[]).await;
+    assert_eq!(answer.header("cache-status"), "larder; detail=purge");
+}
+
+#[tokio::test]
 async fn a_purge_that_finds_nothing_says_so() {
     let origin = Origin::start().await;
     origin.on("/a", lasting("one"));
