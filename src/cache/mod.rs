@@ -87,7 +87,7 @@ impl Zone {
         Arc::new(Self {
             name: config.name.clone(),
             store,
-            on_disk: config.path.is_some(),
+            on_disk: !config.folders.is_empty(),
             queries: Queries::new(),
             clock,
             flights: Arc::default(),

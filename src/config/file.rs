@@ -16,7 +16,7 @@ use super::words::{
     Balance, Failure, IgnoredField, Levels, LogLevel, RequestDirectives, StatusHeader, ValidTable,
     ZoneName,
 };
-use super::{AccessFormat, PathMatch};
+use super::{AccessFormat, Fsync, PathMatch};
 use crate::semantics::rules::Semantics;
 
 table! {
@@ -74,7 +74,7 @@ pub(crate) struct Access(pub AccessTable);
 table! {
     /// `[zone.NAME]`
     Zone() {
-        path: String,
+        path: List<Folder>,
         levels: Levels,
         memory: Size,
         memory_max_object: Size,
@@ -82,8 +82,21 @@ table! {
         min_free: Size,
         inactive: Timeout,
         use_temp_path: bool,
+        fsync: Fsync,
     }
 }
+
+table! {
+    /// One of `path` as a table; as a string it is the path alone.
+    FolderTable(path) {
+        path: String,
+        weight: u32,
+    }
+}
+
+/// One of `path` of a zone.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder(pub FolderTable);
 
 table! {
     /// `[upstream.NAME]`
@@ -243,6 +256,23 @@ impl FromNode for Access {
     #[cfg(test)]
     fn keys(path: &str, out: &mut Vec<String>) {
         AccessTable::keys(path, out);
+    }
+}
+
+impl FromNode for Folder {
+    fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
+        if matches!(node.value, Value::Table(_)) {
+            let table = FolderTable::from_node(node, report)?;
+            // A folder without a path is as good as none.
+            return table.path.is_some().then_some(Self(table));
+        }
+        let path = At { value: String::from_node(node, report)?, span: node.span };
+        Some(Self(FolderTable { path: Some(path), weight: None }))
+    }
+
+    #[cfg(test)]
+    fn keys(path: &str, out: &mut Vec<String>) {
+        FolderTable::keys(path, out);
     }
 }
 

@@ -109,8 +109,8 @@ pub enum AccessFormat {
 pub struct Zone {
     /// What routes call it.
     pub name: String,
-    /// The folder of the disk tier; `None` is memory only.
-    pub path: Option<PathBuf>,
+    /// The folders of the disk tier; none is memory only.
+    pub folders: Vec<Folder>,
     /// Lengths of the folder names, from the end of the key's hexadecimal form.
     pub levels: Vec<u8>,
     /// Bytes of the memory tier; 0 is disk only.
@@ -126,6 +126,27 @@ pub struct Zone {
     /// Files being written lie in a folder of their own instead of beside the final ones
     /// (nginx: use_temp_path).
     pub use_temp_path: bool,
+    /// What a file has to survive before it is put in its place.
+    pub fsync: Fsync,
+}
+
+/// One folder of a zone's disk tier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its share of the responses and of `disk_bytes_max` among the zone's folders; not 0.
+    pub weight: u32,
+}
+
+/// What a file has to survive before it is put in its place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fsync {
+    /// The end of the process. After a loss of power a file may be torn: then it is a miss.
+    #[default]
+    Never,
+    /// A loss of power.
+    Data,
 }
 
 /// What a route forwards to (nginx: upstream).

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::address::ProxyTarget;
 use super::load::parse;
 use super::read::FromText;
-use super::{AdminAddress, Config};
+use super::{AdminAddress, Config, Folder};
 use crate::semantics::rules::Valid;
 
 /// One site for all hosts that forwards everything to `to` and caches as the origin says: in
@@ -30,7 +30,8 @@ pub fn simple(
     let mut config = loaded.config;
     config.admin = admin;
     for zone in &mut config.zones {
-        zone.path.clone_from(&cache_dir);
+        zone.folders =
+            cache_dir.iter().map(|path| Folder { path: path.clone(), weight: 1 }).collect();
     }
     for site in &mut config.sites {
         site.listen = vec![listen];
@@ -81,7 +82,7 @@ mod tests {
     fn everything_goes_to_one_origin_and_is_cached() {
         let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let config = simple("http://127.0.0.1:3000", listen, None, Some("/c".into())).unwrap();
-        assert_eq!(config.zones[0].path, Some(PathBuf::from("/c")));
+        assert_eq!(config.zones[0].folders[0].path, PathBuf::from("/c"));
         assert_eq!(config.zones[0].name, "default");
         assert_eq!(config.zones[0].memory_bytes, 256 << 20);
         assert_eq!(config.zones[0].disk_bytes_max, Some(10 << 30));
@@ -94,7 +95,7 @@ mod tests {
         assert_eq!(site.routes[0].status_header.as_ref().unwrap(), "x-cache-status");
         assert_eq!(site.routes[0].cache.as_ref().unwrap().zone.literal(), Some("default"));
         assert_eq!(site.routes[0].purge.as_ref().unwrap().len(), 2);
-        assert_eq!(simple("http://h:1", listen, None, None).unwrap().zones[0].path, None);
+        assert_eq!(simple("http://h:1", listen, None, None).unwrap().zones[0].folders, []);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::read::{At, FromNode, FromText, Pairs};
 use super::report::Report;
 use super::template::Template;
 use super::tree::{Node, Value};
-use super::{AccessFormat, PathMatch};
+use super::{AccessFormat, Fsync, PathMatch};
 use crate::semantics::rules::Semantics;
 
 /// How an upstream chooses among its peers.
@@ -136,6 +136,17 @@ impl FromText for Levels {
             Problem::new(format!("`{text}` are not levels of folders"))
                 .help("write one to three lengths of 1 or 2: `1:2`")
         })
+    }
+}
+
+impl FromText for Fsync {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        match text {
+            "never" => Ok(Self::Never),
+            "data" => Ok(Self::Data),
+            _ => Err(Problem::new(format!("expected `never` or `data`, found `{text}`"))
+                .choices(text, &["never", "data"])),
+        }
     }
 }
 

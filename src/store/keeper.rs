@@ -1,7 +1,7 @@
-//! The thread behind a zone: scans once, then removes what nobody asks for, what was purged, and
+//! The threads behind a zone, one for memory and one for each disk: scans once, then removes what nobody asks for, what was purged, and
 //! what is in the way of something new. All of it at leisure.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -30,21 +30,22 @@ pub type Doomed = Box<dyn Fn(&[u8], &Stored) -> bool + Send + Sync>;
 pub(super) struct Doom {
     /// Given once, by who knows.
     pub(super) judge: OnceLock<Doomed>,
-    /// There is more to remove than before.
-    pub(super) wanted: AtomicBool,
+    /// How often it was asked for.
+    pub(super) wanted: AtomicU64,
 }
 
 /// How far the removal of what is doomed has come.
 #[derive(Default)]
 struct Sweep {
-    memory: Turn,
-    disk: Turn,
+    /// How often it had been asked for when we looked last.
+    asked: u64,
+    turn: Turn,
     /// Where the walk through the files goes on, while there is one.
     cursor: Option<(usize, usize)>,
     next: Vec<KeyHash>,
 }
 
-/// One tier's turn: not more often than is good for everybody else.
+/// Its turn: not more often than is good for everybody else.
 #[derive(Default)]
 struct Turn {
     wanted: bool,
@@ -76,9 +77,10 @@ impl Keeper {
     /// Removes what nobody asked for since `cutoff_s`. What is hot in memory is not asked for on
     /// disk, so memory is asked first.
     fn sweep(&self, cutoff_s: u32) {
+        let Some(disk) = &self.disk else { return self.memory.remove_idle(cutoff_s) };
         let mut cursor = Some((0, 0));
         let mut idle = Vec::new();
-        while let (Some(disk), Some(from)) = (&self.disk, cursor) {
+        while let Some(from) = cursor {
             cursor = disk.idle(from, cutoff_s, &mut idle);
             for (count, hash) in idle.drain(..).enumerate() {
                 if count % FILES_AT_ONCE == FILES_AT_ONCE - 1 && self.stop.wait(RECLAIM_PAUSE) {
@@ -90,28 +92,40 @@ impl Keeper {
                 }
             }
         }
-        self.memory.remove_idle(cutoff_s);
     }
 
-    /// Removes what is doomed: all of it from memory, and some files a time.
+    /// Removes what is doomed: all of it from memory, or some files a time.
     fn remove_doomed(&self, sweep: &mut Sweep, now_s: u32) {
         let Some(judge) = self.doom.judge.get() else { return };
-        if self.doom.wanted.swap(false, Ordering::AcqRel) {
-            sweep.memory.wanted = true;
-            sweep.disk.wanted = true;
+        let asked = self.doom.wanted.load(Ordering::Acquire);
+        if asked != sweep.asked {
+            sweep.asked = asked;
+            sweep.turn.wanted = true;
         }
-        if sweep.memory.comes(now_s, DOOMED_MEMORY_EVERY_S) {
-            self.memory.each(&mut |hash, entry| {
-                if let Content::Response(stored, _) = &entry.content
-                    && judge(&entry.key, stored)
-                {
-                    self.memory.exchange(hash, entry, None);
-                }
-                true
-            });
+        let Some(disk) = &self.disk else {
+            if sweep.turn.comes(now_s, DOOMED_MEMORY_EVERY_S) {
+                self.remove_doomed_from_memory(judge);
+            }
+            return;
+        };
+        if disk.is_complete() {
+            self.remove_doomed_files(disk, judge, sweep, now_s);
         }
-        let Some(disk) = self.disk.as_ref().filter(|disk| disk.is_complete()) else { return };
-        if sweep.cursor.is_none() && sweep.disk.comes(now_s, DOOMED_FILES_EVERY_S) {
+    }
+
+    fn remove_doomed_from_memory(&self, judge: &Doomed) {
+        self.memory.each(&mut |hash, entry| {
+            if let Content::Response(stored, _) = &entry.content
+                && judge(&entry.key, stored)
+            {
+                self.memory.exchange(hash, entry, None);
+            }
+            true
+        });
+    }
+
+    fn remove_doomed_files(&self, disk: &Arc<Disk>, judge: &Doomed, sweep: &mut Sweep, now_s: u32) {
+        if sweep.cursor.is_none() && sweep.turn.comes(now_s, DOOMED_FILES_EVERY_S) {
             sweep.cursor = Some((0, 0));
         }
         for _ in 0..DOOMED_ROUNDS {

@@ -4,6 +4,7 @@ pub mod memory;
 pub mod tiered;
 pub mod keeper;
 pub mod disk;
+mod disks;
 mod secret;
 
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use super::disk::format;
 use super::tiered::{Tiered, Usage};
 use super::{Body, Content, Entry};
 use crate::clock::Clock;
-use crate::config::Zone;
+use crate::config::{Folder, Fsync, Zone};
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
@@ -30,7 +30,7 @@ const MIB: usize = 1024 * 1024;
 fn zone(path: &Path) -> Zone {
     Zone {
         name: "test".into(),
-        path: Some(path.to_owned()),
+        folders: vec![Folder { path: path.to_owned(), weight: 1 }],
         levels: vec![1, 2],
         memory_bytes: 64 << 20,
         memory_object_bytes_max: 1 << 20,
@@ -38,6 +38,7 @@ fn zone(path: &Path) -> Zone {
         disk_bytes_min_free: 0,
         inactive: Duration::from_secs(600),
         use_temp_path: false,
+        fsync: Fsync::Never,
     }
 }
 
@@ -68,7 +69,7 @@ fn parts(entry: &Entry) -> (&Stored, Bytes) {
 
 fn file_of(zone: &Zone, hash: KeyHash) -> PathBuf {
     let hex = hash.to_string();
-    zone.path.as_ref().unwrap().join(&hex[31..]).join(&hex[29..31]).join(&hex)
+    zone.folders[0].path.join(&hex[31..]).join(&hex[29..31]).join(&hex)
 }
 
 fn pattern(length: usize) -> Bytes {

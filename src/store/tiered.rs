@@ -4,7 +4,7 @@
 //! fails no request: every fault of the disk is a miss, a counter and a log line.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::disk::Disk;
 use super::disk::write::Spool;
+use super::disks::Disks;
 use super::keeper::{Doom, Doomed, Keeper, Stop};
 use super::memory::Memory;
 use super::{Body, Content, Entry, secret};
@@ -27,18 +28,15 @@ use crate::semantics::stored::Stored;
 /// what has not reached the disk yet (see `flush`).
 pub struct Tiered {
     memory: Arc<Memory>,
-    disk: Option<Arc<Disk>>,
+    disks: Disks,
     memory_bytes: u64,
     memory_object_bytes_max: u64,
     disk_bytes_max: Option<u64>,
-    fault: Option<String>,
     put_dropped: AtomicU64,
     stop: Arc<Stop>,
     doom: Arc<Doom>,
     threads: Vec<JoinHandle<()>>,
     name: String,
-    /// The folder, if it can be used.
-    folder: Option<PathBuf>,
     secret: OnceLock<Secret>,
 }
 
@@ -84,42 +82,36 @@ impl Tiered {
     /// only, which is logged and told by `usage`.
     pub fn open(zone: &config::Zone, clock: Clock) -> Arc<Self> {
         let memory = Arc::new(Memory::new(zone.memory_bytes, clock.clone()));
-        let opened = zone.path.as_ref().map(|path| Disk::open(zone, path, &memory, &clock));
-        let (disk, fault) = match opened.transpose() {
-            Ok(disk) => (disk, None),
-            Err(error) => {
-                let path = zone.path.as_deref().unwrap_or(Path::new("")).display();
-                warn!(zone = zone.name, %path, %error, "cannot use the folder, going on with memory only");
-                (None, Some(error.to_string()))
-            }
-        };
-        let folder = zone.path.clone().filter(|_| disk.is_some());
+        let disks = Disks::open(zone, &memory, &clock);
         let (stop, doom) = (Arc::<Stop>::default(), Arc::<Doom>::default());
-        let keeper = Keeper {
-            memory: Arc::clone(&memory),
-            disk: disk.clone(),
+        let keeper = |memory, disk| Keeper {
+            memory,
+            disk,
             inactive_s: u32::try_from(zone.inactive.as_secs()).unwrap_or(u32::MAX).max(1),
-            clock,
+            clock: clock.clone(),
             stop: Arc::clone(&stop),
             doom: Arc::clone(&doom),
         };
-        let mut threads = vec![spawn("larder-keeper", move || keeper.run())];
-        for disk in disk.iter().flat_map(|disk| [Arc::clone(disk), Arc::clone(disk)]) {
+        let mut threads = Vec::new();
+        // One for memory and each disk: none of them waits for another.
+        let keepers = disks.iter().map(|disk| Some(Arc::clone(disk))).chain([None]);
+        for keeper in keepers.map(|disk| keeper(Arc::clone(&memory), disk)) {
+            threads.push(spawn("larder-keeper", move || keeper.run()));
+        }
+        for disk in disks.iter().flat_map(|disk| [Arc::clone(disk), Arc::clone(disk)]) {
             threads.push(spawn("larder-writer", move || disk.run_writer()));
         }
         Arc::new(Self {
             memory,
-            disk,
+            disks,
             memory_bytes: zone.memory_bytes,
             memory_object_bytes_max: zone.memory_object_bytes_max,
             disk_bytes_max: zone.disk_bytes_max,
-            fault,
             put_dropped: AtomicU64::new(0),
             stop,
             doom,
             threads: threads.into_iter().flatten().collect(),
             name: zone.name.clone(),
-            folder,
             secret: OnceLock::new(),
         })
     }
@@ -129,7 +121,7 @@ impl Tiered {
     pub fn secret(&self) -> &Secret {
         self.secret.get_or_init(|| {
             // Without a folder, what is stored does not outlive the process anyway.
-            let Some(folder) = &self.folder else { return secret::of_this_process() };
+            let Some(folder) = self.disks.home() else { return secret::of_this_process() };
             secret::kept_in(folder).unwrap_or_else(|error| {
                 let (zone, path) = (&self.name, folder.display());
                 warn!(
@@ -153,13 +145,13 @@ impl Tiered {
 
     /// `false` when `get` would certainly find nothing.
     pub fn may_be_on_disk(&self, hash: KeyHash) -> bool {
-        self.disk.as_ref().is_some_and(|disk| disk.may_have(hash))
+        self.disks.of(hash).is_some_and(|disk| disk.may_have(hash))
     }
 
     /// Looks on disk, in one blocking job, for what was stored under this hash and this very key.
     /// A small entry moves up into memory. Every fault is `None`, counted and logged.
     pub async fn get(&self, hash: KeyHash, key: &[u8]) -> Option<Arc<Entry>> {
-        let disk = Arc::clone(self.disk.as_ref().filter(|disk| disk.may_have(hash))?);
+        let disk = Arc::clone(self.disks.of(hash).filter(|disk| disk.may_have(hash))?);
         let ticket = match disk.begin_read(hash) {
             Ok(ticket) => ticket,
             Err(entry) => return entry.filter(|entry| *entry.key == *key),
@@ -179,7 +171,7 @@ impl Tiered {
                 self.memory.remove(hash);
             }
         };
-        let Some(disk) = &self.disk else { return to_memory() };
+        let Some(disk) = self.disks.of(hash) else { return to_memory() };
         if !disk.submit_write(hash, Arc::clone(&entry), to_memory) {
             self.put_dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -197,7 +189,7 @@ impl Tiered {
         stored: &Stored,
         expected_bytes: Option<u64>,
     ) -> io::Result<Spool> {
-        let Some(disk) = &self.disk else { return Err(io::Error::other("no disk tier")) };
+        let Some(disk) = self.disks.of(hash) else { return Err(io::Error::other("no disk tier")) };
         disk.spool(hash, key, stored, expected_bytes)
     }
 
@@ -213,7 +205,7 @@ impl Tiered {
                 self.memory.insert(hash, Arc::clone(&new));
             }
         };
-        match &self.disk {
+        match self.disks.of(hash) {
             Some(disk) => {
                 disk.submit_freshen(hash, Arc::clone(&new), to_memory);
             }
@@ -226,7 +218,7 @@ impl Tiered {
     /// this returns the file is gone for good; whether there was anything. Takes effect in the
     /// order of calls once it is first polled.
     pub async fn remove(&self, hash: KeyHash) -> bool {
-        let Some(disk) = &self.disk else { return self.memory.remove(hash) };
+        let Some(disk) = self.disks.of(hash) else { return self.memory.remove(hash) };
         let mut there = false;
         let (ticket, was_waiting) = disk.begin_remove(hash, || there = self.memory.remove(hash));
         let disk = Arc::clone(disk);
@@ -248,7 +240,7 @@ impl Tiered {
         hash: KeyHash,
         doomed: impl Fn(&[u8], &Stored) -> bool + Send + 'static,
     ) {
-        let Some(disk) = self.disk.as_ref().filter(|disk| disk.may_have(hash)) else { return };
+        let Some(disk) = self.disks.of(hash).filter(|disk| disk.may_have(hash)) else { return };
         let disk = Arc::clone(disk);
         let _ = tokio::task::spawn_blocking(move || disk.remove_if(hash, &doomed)).await;
     }
@@ -260,7 +252,7 @@ impl Tiered {
 
     /// Asks for what is doomed to be removed from both tiers, at leisure.
     pub fn sweep(&self) {
-        self.doom.wanted.store(true, Ordering::Release);
+        self.doom.wanted.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Calls `with` for every response until it says stop (`false`), those in memory first;
@@ -270,8 +262,15 @@ impl Tiered {
             Content::Response(stored, _) => with(hash, &entry.key, stored),
             Content::Variants(_) => true,
         });
-        let Some(disk) = &self.disk else { return complete };
-        let (mut cursor, mut hashes) = (complete.then_some((0, 0)), Vec::new());
+        complete && self.disks.iter().all(|disk| self.each_on(disk, with))
+    }
+
+    fn each_on(
+        &self,
+        disk: &Arc<Disk>,
+        with: &mut dyn FnMut(KeyHash, &[u8], &Stored) -> bool,
+    ) -> bool {
+        let (mut cursor, mut hashes) = (Some((0, 0)), Vec::new());
         while let Some(from) = cursor {
             cursor = disk.some(from, &mut hashes);
             for hash in hashes.drain(..) {
@@ -282,18 +281,18 @@ impl Tiered {
                 }
             }
         }
-        complete && disk.is_complete()
+        disk.is_complete()
     }
 
-    /// The folder of the disk tier, if that is in use.
+    /// The folder for what is about the whole zone, if the disk tier is in use.
     pub fn folder(&self) -> Option<&Path> {
-        self.folder.as_deref()
+        self.disks.home()
     }
 
     /// Bytes of the largest body this zone can take.
     pub fn body_bytes_max(&self) -> u64 {
         let in_memory = self.memory_object_bytes_max.min(self.memory_bytes);
-        let on_disk = self.disk.as_ref().map(|_| self.disk_bytes_max.unwrap_or(u64::MAX));
+        let on_disk = self.disks.iter().map(|disk| disk.bytes_max()).max();
         // The sums take 8 bytes for every 64 KiB; the rest is for the head.
         on_disk.map_or(in_memory, |max| {
             (max - max / 4096).saturating_sub(HEAD_ROOM_BYTES).max(in_memory)
@@ -313,35 +312,30 @@ impl Tiered {
             memory_bytes,
             memory_bytes_max: self.memory_bytes,
             disk_bytes_max: self.disk_bytes_max,
-            fault: self.fault.clone(),
+            fault: self.disks.fault.clone(),
             put_dropped: self.put_dropped.load(Ordering::Relaxed),
             ..Usage::default()
         };
-        if let Some(disk) = &self.disk {
-            disk.add_usage(&mut usage);
-        }
+        self.disks.iter().for_each(|disk| disk.add_usage(&mut usage));
         usage
     }
 
     /// Waits until everything put so far has reached the disk or failed.
     pub async fn flush(&self) {
-        let Some(disk) = self.disk.clone() else { return };
-        let _ = tokio::task::spawn_blocking(move || disk.flush()).await;
+        for disk in self.disks.iter().map(Arc::clone) {
+            let _ = tokio::task::spawn_blocking(move || disk.flush()).await;
+        }
     }
 }
 
 impl Drop for Tiered {
     fn drop(&mut self) {
         self.stop.set();
-        if let Some(disk) = &self.disk {
-            disk.stop();
-        }
+        self.disks.iter().for_each(|disk| disk.stop());
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-        if let Some(disk) = &self.disk {
-            disk.close();
-        }
+        self.disks.iter().for_each(|disk| disk.close());
     }
 }
 

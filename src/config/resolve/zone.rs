@@ -1,30 +1,30 @@
 //! `[zone.NAME]`. (nginx: proxy_cache_path)
 
-use super::{Report, flag, size, timeout};
-use crate::config::Zone;
+use super::{Report, flag, number, size, timeout};
 use crate::config::fault::Problem;
 use crate::config::file;
 use crate::config::read::{At, Named};
+use crate::config::{Folder, Zone};
 
 /// The zones as they are meant.
 pub(super) fn zones(named: Option<&At<Named<file::Zone>>>, report: &mut Report) -> Vec<Zone> {
     let mut zones: Vec<Zone> = Vec::new();
     for (name, table) in named.iter().flat_map(|named| &named.value.0) {
         let zone = zone(name, &table.value, report);
-        check_folder(&zone, &table.value, &zones, report);
+        check_folders(&zone, &table.value, &zones, report);
         zones.push(zone);
     }
     zones
 }
 
 fn zone(name: &At<String>, zone: &file::Zone, report: &mut Report) -> Zone {
-    let path = zone.path.as_ref().map(|path| report.path(path.span, &path.value));
+    let folders = folders(zone, report);
     let memory_bytes = size(zone.memory.as_ref(), "64m");
-    if memory_bytes == 0 && path.is_none() {
+    if memory_bytes == 0 && zone.path.is_none() {
         let problem = Problem::new(format!("zone `{}` has no place to store in", name.value));
         report.error(name.span, problem.help("give it a `path`, some `memory`, or both"));
     }
-    if path.is_none() {
+    if zone.path.is_none() {
         warn_of_disk_keys(zone, report);
     }
     if let Some(max) = zone.max_size.as_ref().filter(|max| max.value.0 == 0) {
@@ -33,7 +33,7 @@ fn zone(name: &At<String>, zone: &file::Zone, report: &mut Report) -> Zone {
     }
     Zone {
         name: name.value.clone(),
-        path,
+        folders,
         levels: zone.levels.as_ref().map_or_else(|| vec![1, 2], |at| at.value.0.clone()),
         memory_bytes,
         memory_object_bytes_max: size(zone.memory_max_object.as_ref(), "1m"),
@@ -41,7 +41,24 @@ fn zone(name: &At<String>, zone: &file::Zone, report: &mut Report) -> Zone {
         disk_bytes_min_free: size(zone.min_free.as_ref(), "0"),
         inactive: timeout(zone.inactive.as_ref(), "10m"),
         use_temp_path: flag(zone.use_temp_path.as_ref(), false),
+        fsync: zone.fsync.as_ref().map(|at| at.value).unwrap_or_default(),
     }
+}
+
+fn folders(zone: &file::Zone, report: &mut Report) -> Vec<Folder> {
+    let Some(list) = &zone.path else { return Vec::new() };
+    if list.value.items.is_empty() && !list.value.broken {
+        let problem = Problem::new("no folder is named");
+        report.error(list.span, problem.help("leave `path` out for memory only"));
+    }
+    let folders = list.value.values().filter_map(|folder| {
+        let path = folder.0.path.as_ref()?;
+        Some(Folder {
+            path: report.path(path.span, &path.value),
+            weight: number(folder.0.weight.as_ref(), 1, 1..=65535, report),
+        })
+    });
+    folders.collect()
 }
 
 fn warn_of_disk_keys(zone: &file::Zone, report: &mut Report) {
@@ -50,6 +67,7 @@ fn warn_of_disk_keys(zone: &file::Zone, report: &mut Report) {
         zone.max_size.as_ref().map(|at| at.span),
         zone.min_free.as_ref().map(|at| at.span),
         zone.use_temp_path.as_ref().map(|at| at.span),
+        zone.fsync.as_ref().map(|at| at.span),
     ];
     for span in spans.into_iter().flatten() {
         let problem = Problem::new("has no effect in a zone without `path`");
@@ -57,18 +75,25 @@ fn warn_of_disk_keys(zone: &file::Zone, report: &mut Report) {
     }
 }
 
-/// Two zones must not clean up each other's files.
-fn check_folder(zone: &Zone, table: &file::Zone, others: &[Zone], report: &mut Report) {
-    let (Some(path), Some(written)) = (&zone.path, &table.path) else { return };
-    for other in others {
-        let Some(folder) = &other.path else { continue };
-        let what = match (path.starts_with(folder), folder.starts_with(path)) {
-            (true, true) => "is the folder of",
-            (true, false) => "is inside the folder of",
-            (false, true) => "contains the folder of",
-            (false, false) => continue,
-        };
-        let problem = Problem::new(format!("`{}` {what} zone `{}`", written.value, other.name));
-        return report.error(written.span, problem.help("give every zone a folder of its own"));
+/// Two disk tiers must not clean up each other's files.
+fn check_folders(zone: &Zone, table: &file::Zone, others: &[Zone], report: &mut Report) {
+    let written: Vec<_> = table.path.iter().flat_map(|list| list.value.values()).collect();
+    let written = written.iter().filter_map(|folder| folder.0.path.as_ref());
+    for (number, (folder, written)) in zone.folders.iter().zip(written).enumerate() {
+        let mine = zone.folders[..number].iter().map(|folder| (folder, zone));
+        let theirs = others.iter().flat_map(|other| other.folders.iter().map(move |f| (f, other)));
+        for (other, owner) in mine.chain(theirs) {
+            let what = match (
+                folder.path.starts_with(&other.path),
+                other.path.starts_with(&folder.path),
+            ) {
+                (true, true) => "is the folder of",
+                (true, false) => "is inside the folder of",
+                (false, true) => "contains the folder of",
+                (false, false) => continue,
+            };
+            let problem = Problem::new(format!("`{}` {what} zone `{}`", written.value, owner.name));
+            return report.error(written.span, problem.help("give every zone folders of its own"));
+        }
     }
 }

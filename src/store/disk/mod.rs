@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use self::faults::Faults;
 use self::index::Index;
@@ -38,6 +39,10 @@ use crate::semantics::key::KeyHash;
 /// The disk tier of one zone.
 pub(super) struct Disk {
     root: PathBuf,
+    /// Its share among the zone's folders.
+    weight: u32,
+    /// Of its path: tells it from the zone's others.
+    seed: u64,
     /// Where files are written that are not in their place yet; `None` is beside it.
     temp_folder: Option<PathBuf>,
     levels: Vec<u8>,
@@ -67,16 +72,17 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Takes the folder for this zone.
+    /// Takes one folder for this zone.
     ///
     /// # Errors
     /// The folder cannot be used, or another server uses it.
     pub(super) fn open(
         zone: &config::Zone,
-        path: &Path,
+        folder: &config::Folder,
         memory: &Arc<Memory>,
         clock: &Clock,
     ) -> io::Result<Arc<Self>> {
+        let path = &folder.path;
         create_folder(path).map_err(|error| at(path, &error))?;
         let lock_path = path.join(LOCK_NAME);
         let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&lock_path);
@@ -85,6 +91,8 @@ impl Disk {
             .map_err(|error| at(&lock_path, &format_args!("in use by another server: {error}")))?;
         Ok(Arc::new(Self {
             root: path.to_owned(),
+            weight: folder.weight,
+            seed: xxh3_64(path.as_os_str().as_encoded_bytes()),
             temp_folder: zone.use_temp_path.then(|| path.join(TEMP_NAME)),
             levels: zone.levels.clone(),
             clock: clock.clone(),
@@ -92,7 +100,7 @@ impl Disk {
             memory_object_bytes_max: zone.memory_object_bytes_max,
             order: Arc::default(),
             index: Index::new(),
-            space: Arc::new(Space::new(zone, path, clock.clone())),
+            space: Arc::new(Space::new(zone, folder, clock.clone())),
             faults: Faults::new(&zone.name, clock.clone()),
             files: (0..FILE_LOCKS).map(|_| Mutex::default()).collect(),
             lock: Mutex::new(Some(lock)),
@@ -107,6 +115,26 @@ impl Disk {
             scanned: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
         }))
+    }
+
+    /// Bytes that its files may take together.
+    pub(super) fn bytes_max(&self) -> u64 {
+        self.space.max()
+    }
+
+    /// Where it lies.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// How much it is the one for a hash: the highest claim among a zone's folders counts. Each
+    /// wins by its weight, and one that comes or goes moves no more than its share. (weighted
+    /// rendezvous hashing)
+    pub(super) fn claim(&self, hash: KeyHash) -> f64 {
+        let drawn = xxh3_64_with_seed(&hash.0.to_le_bytes(), self.seed) >> 11;
+        // In (0, 1): 2^53 steps, none of them an end.
+        let drawn = (drawn as f64 + 0.5) / (1u64 << 53) as f64;
+        -f64::from(self.weight) / drawn.ln()
     }
 
     /// Gives the folder free.
@@ -184,18 +212,18 @@ impl Disk {
     /// Adds what the disk tier knows.
     pub(super) fn add_usage(&self, usage: &mut Usage) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        usage.disk_entries = self.index.count();
-        usage.disk_bytes = self.space.taken();
-        usage.cold = !self.complete.load(Ordering::Acquire);
-        usage.scanned = read(&self.scanned);
-        usage.unknown = read(&self.unknown);
-        usage.faults_read = read(&self.faults.read);
-        usage.faults_write = read(&self.faults.write);
-        usage.faults_corrupt = read(&self.faults.corrupt);
-        usage.other_version = read(&self.faults.other_version);
+        usage.disk_entries += self.index.count();
+        usage.disk_bytes += self.space.taken();
+        usage.cold |= !self.complete.load(Ordering::Acquire);
+        usage.scanned += read(&self.scanned);
+        usage.unknown += read(&self.unknown);
+        usage.faults_read += read(&self.faults.read);
+        usage.faults_write += read(&self.faults.write);
+        usage.faults_corrupt += read(&self.faults.corrupt);
+        usage.other_version += read(&self.faults.other_version);
         usage.put_dropped += read(&self.put_dropped);
-        usage.reclaimed = read(&self.reclaimed);
-        usage.fault = self.faults.current();
+        usage.reclaimed += read(&self.reclaimed);
+        usage.fault = usage.fault.take().or_else(|| self.faults.current());
     }
 
     /// Does a removal whose turn has come; whether there was a file.

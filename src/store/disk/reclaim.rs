@@ -3,7 +3,7 @@
 //! A file counts by its length rounded up to blocks of 4 KiB.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,14 +36,17 @@ pub(super) struct Reservation {
 }
 
 impl Space {
-    pub(super) fn new(zone: &config::Zone, path: &Path, clock: Clock) -> Self {
+    pub(super) fn new(zone: &config::Zone, folder: &config::Folder, clock: Clock) -> Self {
+        let weights: u64 = zone.folders.iter().map(|folder| u64::from(folder.weight)).sum();
+        let share = |max: u64| u128::from(max) * u128::from(folder.weight) / u128::from(weights);
+        let max = zone.disk_bytes_max.map(share);
         Self {
             taken: AtomicU64::new(0),
             reserved: AtomicU64::new(0),
-            max: zone.disk_bytes_max.unwrap_or(u64::MAX),
+            max: max.and_then(|max| u64::try_from(max).ok()).unwrap_or(u64::MAX),
             min_free: zone.disk_bytes_min_free,
             wanted: AtomicU64::new(0),
-            path: path.to_owned(),
+            path: folder.path.clone(),
             clock,
             free: Mutex::new(None),
         }
@@ -52,6 +55,11 @@ impl Space {
     /// Bytes of all files and reservations.
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that they may be at most.
+    pub(super) fn max(&self) -> u64 {
+        self.max
     }
 
     /// Counts a file that was found.
