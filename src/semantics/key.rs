@@ -19,6 +19,12 @@ impl KeyHash {
         Self(first.iter().fold(0, |bits, byte| bits << 8 | u128::from(*byte)))
     }
 
+    /// What `Display` writes.
+    pub fn digits(self) -> [u8; 32] {
+        let bytes = self.0.to_be_bytes();
+        std::array::from_fn(|n| HEX[usize::from(bytes[n / 2] >> (4 - n % 2 * 4) & 15)])
+    }
+
     /// Reads back what `Display` writes: exactly 32 lower-case hexadecimal digits.
     pub fn from_hex(text: &str) -> Option<Self> {
         let hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
@@ -31,7 +37,7 @@ impl KeyHash {
 
 impl fmt::Display for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        f.write_str(str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -40,6 +46,8 @@ impl fmt::Debug for KeyHash {
         fmt::Display::fmt(self, f)
     }
 }
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
 mod tests {

@@ -148,10 +148,15 @@ impl Tiered {
         self.disks.of(hash).is_some_and(|disk| disk.may_have(hash))
     }
 
-    /// Looks on disk, in one blocking job, for what was stored under this hash and this very key.
-    /// A small entry moves up into memory. Every fault is `None`, counted and logged.
+    /// Looks on disk for what was stored under this hash and this very key: at once what the page
+    /// cache has, in one blocking job otherwise. A small entry moves up into memory. Every fault is
+    /// `None`, counted and logged.
     pub async fn get(&self, hash: KeyHash, key: &[u8]) -> Option<Arc<Entry>> {
-        let disk = Arc::clone(self.disks.of(hash).filter(|disk| disk.may_have(hash))?);
+        let disk = self.disks.of(hash).filter(|disk| disk.may_have(hash))?;
+        if let Ok(known) = disk.read_warm(hash, key) {
+            return known;
+        }
+        let disk = Arc::clone(disk);
         let ticket = match disk.begin_read(hash) {
             Ok(ticket) => ticket,
             Err(entry) => return entry.filter(|entry| *entry.key == *key),

@@ -5,14 +5,15 @@
 //! writer (a newer one takes the place of an older one), the job a writer is at, and the tickets
 //! of reads, removals and spools. Every put, freshen and remove takes the next number. A read that
 //! ends after a later number was taken does not bring its result up into memory; a spool that
-//! ends after a removal is not committed. Nothing here touches the disk.
+//! ends after a removal is not committed. A read that does not wait has no place: it compares what
+//! was called for before and after. Nothing here touches the disk.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::super::memory::KeyIsHash;
 use super::super::{Body, Content, Entry};
+use super::groups::{Groups, Seen};
 use crate::semantics::key::KeyHash;
 
 /// The operations of one zone.
@@ -22,8 +23,8 @@ pub(super) struct Order {
     state: Mutex<State>,
     work: Condvar,
     done: Condvar,
-    /// Number of places, to be read without the lock.
-    places: AtomicUsize,
+    /// What a read may know of them without that lock.
+    pub(super) groups: Groups,
 }
 
 #[derive(Default)]
@@ -87,6 +88,7 @@ impl Order {
         in_order: impl FnOnce(),
     ) -> bool {
         let mut guard = self.lock();
+        let _change = self.groups.of(hash).change();
         let state = &mut *guard;
         in_order();
         state.last += 1;
@@ -119,6 +121,7 @@ impl Order {
         in_order: impl FnOnce(),
     ) -> (Ticket, bool) {
         let mut guard = self.lock();
+        let _change = self.groups.of(hash).change();
         let state = &mut *guard;
         in_order();
         state.last += 1;
@@ -143,9 +146,21 @@ impl Order {
         (Ticket { order: Arc::clone(self), hash, number }, under_way)
     }
 
-    /// Whether anything is under way for `hash`. Cheap when nothing is under way at all.
+    /// Whether anything is under way for `hash`. Mostly takes no lock.
     pub(super) fn knows(&self, hash: KeyHash) -> bool {
-        self.places.load(Ordering::Acquire) > 0 && self.lock().places.contains_key(&hash.0)
+        self.groups.of(hash).has_places() && self.lock().places.contains_key(&hash.0)
+    }
+
+    /// Begins a read that does not wait, so that it needs no ticket. Mostly takes no lock.
+    pub(super) fn look(&self, hash: KeyHash) -> (UnderWay, Seen) {
+        // First this: what it counts has its place by now, or is done.
+        let seen = self.groups.seen(hash);
+        let under_way = if self.groups.of(hash).has_places() {
+            self.lock().places.get(&hash.0).map_or(UnderWay::Nothing, Place::under_way)
+        } else {
+            UnderWay::Nothing
+        };
+        (under_way, seen)
     }
 
     /// Waits for the next hash that has a job. `None` when the writers shall stop. The caller takes
@@ -189,7 +204,7 @@ impl Order {
 
     fn place<'a>(&self, state: &'a mut State, hash: KeyHash) -> &'a mut Place {
         state.places.entry(hash.0).or_insert_with(|| {
-            self.places.fetch_add(1, Ordering::AcqRel);
+            self.groups.of(hash).add_place();
             Place::default()
         })
     }
@@ -270,6 +285,7 @@ impl Ticket {
         if state.places.get(&self.hash.0)?.removed > self.number {
             return None;
         }
+        let _change = self.order.groups.of(self.hash).change();
         in_order();
         self.order.cancel(state, self.hash);
         state.last += 1;
@@ -310,7 +326,7 @@ impl Drop for Ticket {
         place.users -= 1;
         if place.users == 0 {
             state.places.remove(&self.hash.0);
-            self.order.places.fetch_sub(1, Ordering::AcqRel);
+            self.order.groups.of(self.hash).drop_place();
         }
     }
 }
