@@ -40,6 +40,10 @@ pub struct Tiered {
     secret: OnceLock<Secret>,
 }
 
+/// Nothing can be told without waiting for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cold;
+
 /// What a zone holds, and what went wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -144,8 +148,20 @@ impl Tiered {
     }
 
     /// `false` when `get` would certainly find nothing.
+    #[cfg(test)]
     pub fn may_be_on_disk(&self, hash: KeyHash) -> bool {
         self.disks.of(hash).is_some_and(|disk| disk.may_have(hash))
+    }
+
+    /// Looks on disk without waiting, as `get`.
+    ///
+    /// # Errors
+    /// What there is cannot be told without waiting: `get` tells.
+    pub fn get_warm(&self, hash: KeyHash, key: &[u8]) -> Result<Option<Arc<Entry>>, Cold> {
+        match self.disks.of(hash).filter(|disk| disk.may_have(hash)) {
+            Some(disk) => disk.read_warm(hash, key),
+            None => Ok(None),
+        }
     }
 
     /// Looks on disk for what was stored under this hash and this very key: at once what the page

@@ -14,7 +14,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, retry_on_intr};
 
 use super::Disk;
@@ -72,11 +72,11 @@ impl Access<'_> {
             Self::Waiting => open_waiting(path)?,
             Self::Warm(warm) => warm.open(path).ok_or(Problem::Cold)?,
         };
-        let meta = file.metadata()?;
-        if !meta.is_file() {
+        let meta = fstat(&file).map_err(io::Error::from)?;
+        if FileType::from_raw_mode(meta.st_mode) != FileType::RegularFile {
             return Err(Problem::Format(Fault::Corrupt("not a file")));
         }
-        Ok((file, meta.len()))
+        Ok((file, u64::try_from(meta.st_size).unwrap_or(0)))
     }
 
     /// Reads as many bytes as `bytes` has room for.

@@ -3,7 +3,7 @@
 //! A small body is read and verified whole, a large one as it is sent (`stored_body.rs`). What the
 //! page cache has is read on the worker; all else, and every fault, is for one blocking job.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use super::{Disk, is_missing};
 use crate::config;
 use crate::semantics::key::KeyHash;
 use crate::store::memory::now_s;
+use crate::store::tiered::Cold;
 use crate::store::{Body, Content, Entry};
 
 impl Disk {
@@ -125,7 +126,7 @@ impl Disk {
     ) -> Result<Entry, (Problem, Option<File>)> {
         let (file, length) = access.open(path).map_err(|problem| (problem, None))?;
         if length <= self.whole_bytes_max + SMALL_FILE_OVERHEAD_BYTES {
-            match read_small(&file, length, hash, access) {
+            match self.read_small(&file, length, hash, access) {
                 Ok(entry) if entry.body_bytes() as u64 <= self.whole_bytes_max => {
                     return Ok(entry);
                 }
@@ -142,6 +143,38 @@ impl Disk {
             Err(problem) => Err((problem, Some(file))),
         }
     }
+
+    fn read_small(
+        &self,
+        file: &File,
+        length: u64,
+        hash: KeyHash,
+        access: Access<'_>,
+    ) -> Result<Entry, Problem> {
+        let on_worker = matches!(access, Access::Warm(_));
+        // The worker is not held for what costs many times more than a job does.
+        if on_worker && length > WARM_FILE_BYTES_MAX {
+            return Err(Problem::Cold);
+        }
+        let room = if on_worker { ROOM.take() } else { Bytes::new() };
+        let mut room = room.try_into_mut().unwrap_or_default();
+        room.resize(length as usize, 0);
+        access.read(file, &mut room, 0)?;
+        let capacity = room.capacity();
+        let file = room.freeze();
+        let (found, body) = format::decode_whole(&file)?;
+        let found = in_its_place(found, hash)?;
+        // Whoever holds a slice holds the room, which is more than an entry in memory weighs.
+        let body = if self.memory.is_in_use() || body.len() < capacity / 2 {
+            Bytes::copy_from_slice(body)
+        } else {
+            file.slice_ref(body)
+        };
+        if on_worker {
+            ROOM.set(file);
+        }
+        Ok(entry(found, || Body::Memory(body)))
+    }
 }
 
 /// Bytes of the largest body of a zone that is read whole: what fits into memory, or goes out in
@@ -151,39 +184,11 @@ pub(super) fn whole_bytes_max(zone: &config::Zone) -> u64 {
     zone.memory_object_bytes_max.min(in_memory)
 }
 
-/// The answer is not at hand: a job has to look.
-pub(in crate::store) struct Cold;
-
 /// Everything but the body. May wait for the disk.
 pub(super) fn read_head(file: &File, hash: KeyHash) -> Result<(Found, Footer), Problem> {
     let length = file.metadata()?.len();
     let (found, footer, _) = read_ends(file, length, hash, Access::Waiting)?;
     Ok((found, footer))
-}
-
-fn read_small(
-    file: &File,
-    length: u64,
-    hash: KeyHash,
-    access: Access<'_>,
-) -> Result<Entry, Problem> {
-    let length = length as usize;
-    let decode = |bytes: &mut [u8]| {
-        access.read(file, bytes, 0)?;
-        let (found, body) = format::decode_whole(bytes)?;
-        let found = in_its_place(found, hash)?;
-        // A copy, so that it holds no more than its own bytes while it rests in memory.
-        Ok(entry(found, || Body::Memory(Bytes::copy_from_slice(body))))
-    };
-    match access {
-        Access::Waiting => decode(&mut vec![0; length]),
-        // The worker is not held for what costs many times more than a job does.
-        Access::Warm(_) if length > WARM_FILE_BYTES_MAX => Err(Problem::Cold),
-        Access::Warm(_) => ROOM.with_borrow_mut(|room| {
-            room.resize(room.len().max(length), 0);
-            decode(&mut room[..length])
-        }),
-    }
 }
 
 fn read_ends(
@@ -229,13 +234,13 @@ fn is_small(entry: &Entry) -> bool {
 }
 
 thread_local! {
-    /// Where a worker reads a file to, before it knows what is in it.
-    static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// The last file this thread read whole: its room is used again once nobody holds it.
+    static ROOM: Cell<Bytes> = const { Cell::new(Bytes::new()) };
 }
 
 /// Beside the body, a file of this size or less has a head of a usual length.
 const SMALL_FILE_OVERHEAD_BYTES: u64 = 64 * 1024;
 /// Reading and verifying it takes about 50 us.
-const WARM_FILE_BYTES_MAX: usize = 320 * 1024;
+const WARM_FILE_BYTES_MAX: u64 = 320 * 1024;
 /// Footer and trailer of a body up to 31 MiB.
 const TAIL_BYTES: u64 = 4096;
