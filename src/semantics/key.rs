@@ -57,6 +57,7 @@ mod tests {
     fn hex_form_reads_back_and_nothing_else_does() {
         let hash = KeyHash::of(b"http://example.com/");
         assert_eq!(KeyHash::from_hex(&hash.to_string()), Some(hash));
+        assert_eq!(hash.to_string(), format!("{:032x}", hash.0));
         for bad in ["", "29c", "+0000000000000000000000000000000", &hash.to_string().to_uppercase()]
         {
             assert_eq!(KeyHash::from_hex(bad), None, "{bad}");

@@ -161,3 +161,31 @@ impl From<Fault> for Problem {
 
 /// A link is damage, and so is a pipe, which must not be waited for.
 const OPEN_FLAGS: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_remembered_and_other_failures_are_not() {
+        for (error, refused) in [
+            (Errno::NOSYS, true),
+            (Errno::PERM, true),
+            (Errno::INVAL, true),
+            (Errno::OPNOTSUPP, true),
+            (Errno::AGAIN, false),
+            (Errno::NOENT, false),
+            (Errno::LOOP, false),
+            (Errno::MFILE, false),
+            (Errno::IO, false),
+        ] {
+            let warm = Warm::default();
+            assert_eq!(note(Err::<(), _>(error), &warm.no_open), None);
+            assert_eq!(warm.may_open(), !refused, "{error:?}");
+            assert!(warm.may_read());
+        }
+        let warm = Warm::default();
+        assert_eq!(note(Err::<(), _>(Errno::OPNOTSUPP), &warm.no_read), None);
+        assert!(!warm.may_open() && !warm.may_read());
+    }
+}

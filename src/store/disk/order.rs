@@ -41,7 +41,7 @@ struct State {
 #[derive(Default)]
 struct Place {
     waiting: Option<(u64, Job)>,
-    running: Option<Job>,
+    running: Option<(u64, Job)>,
     queued: bool,
     latest: u64,
     removed: u64,
@@ -234,10 +234,13 @@ impl State {
 
 impl Place {
     fn under_way(&self) -> UnderWay {
-        let job = self.waiting.as_ref().map(|(_, job)| job).or(self.running.as_ref());
-        match job {
-            Some(Job::Write(entry) | Job::Freshen(entry)) => UnderWay::Entry(Arc::clone(entry)),
-            Some(Job::Discard) => UnderWay::Gone,
+        // What a writer is at may have been removed since: the removal waits for it to end.
+        let job = self.waiting.as_ref().or(self.running.as_ref());
+        match job.filter(|(number, _)| *number > self.removed) {
+            Some((_, Job::Write(entry) | Job::Freshen(entry))) => {
+                UnderWay::Entry(Arc::clone(entry))
+            }
+            Some((_, Job::Discard)) => UnderWay::Gone,
             None if self.removed > self.applied => UnderWay::Gone,
             None => UnderWay::Nothing,
         }
@@ -261,7 +264,7 @@ impl Ticket {
         let place = state.places.get_mut(&self.hash.0)?;
         place.queued = false;
         let (number, job) = place.waiting.take()?;
-        place.running = Some(job.clone());
+        place.running = Some((number, job.clone()));
         state.queued_bytes -= job.bytes();
         Some((number, job))
     }
@@ -292,7 +295,7 @@ impl Ticket {
         let number = state.last;
         let place = self.order.place(state, self.hash);
         place.latest = number;
-        place.running = Some(Job::Discard);
+        place.running = Some((number, Job::Discard));
         Some(number)
     }
 
@@ -400,5 +403,53 @@ mod tests {
         drop((removal, read));
         drop((order.next().unwrap(), writer));
         assert!(!order.knows(hash));
+    }
+
+    #[test]
+    fn a_read_without_a_ticket_notices_what_was_called_for_meanwhile() {
+        let order = Arc::<Order>::default();
+        let (hash, far) = (KeyHash(1), KeyHash(2));
+        let calls: [&dyn Fn(); 3] = [
+            &|| drop(order.submit(hash, write(1), false, || {})),
+            &|| drop(order.remove(hash, || {})),
+            &|| drop(order.enter(hash).0.begin_commit(|| {})),
+        ];
+        for (number, call) in calls.iter().enumerate() {
+            let (_, seen) = order.look(hash);
+            let (_, elsewhere) = order.look(far);
+            assert!(order.groups.unless_changed(seen, || {}), "{number}");
+            call();
+            assert!(!order.groups.is_unchanged(seen), "{number}");
+            assert!(!order.groups.unless_changed(seen, || panic!("changed since")), "{number}");
+            assert!(order.groups.unless_changed(elsewhere, || {}), "{number}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_while_it_is_removed_is_not_read() {
+        let order = Arc::<Order>::default();
+        let hash = KeyHash(1);
+        order.submit(hash, write(1), false, || {});
+        let writer = order.next().unwrap();
+        let (number, _) = writer.take().unwrap();
+        let (removal, _) = order.remove(hash, || {});
+        assert!(matches!(order.enter(hash).1, UnderWay::Gone), "while it is written");
+        writer.done(number);
+        assert!(matches!(order.enter(hash).1, UnderWay::Gone), "before it is removed");
+        removal.removed();
+        assert!(matches!(order.enter(hash).1, UnderWay::Nothing));
+    }
+
+    #[test]
+    fn a_read_without_a_ticket_finds_what_is_under_way() {
+        let order = Arc::<Order>::default();
+        let hash = KeyHash(1);
+        assert!(matches!(order.look(hash).0, UnderWay::Nothing));
+        order.submit(hash, write(1), false, || {});
+        assert!(matches!(order.look(hash).0, UnderWay::Entry(_)));
+        let (removal, _) = order.remove(hash, || {});
+        assert!(matches!(order.look(hash).0, UnderWay::Gone));
+        removal.removed();
+        assert!(matches!(order.look(hash).0, UnderWay::Nothing));
     }
 }

@@ -244,3 +244,6 @@ const SMALL_FILE_OVERHEAD_BYTES: u64 = 64 * 1024;
 const WARM_FILE_BYTES_MAX: u64 = 320 * 1024;
 /// Footer and trailer of a body up to 31 MiB.
 const TAIL_BYTES: u64 = 4096;
+
+#[cfg(test)]
+mod tests;
