@@ -186,6 +186,14 @@ pub struct Disk {
     pub max_bytes: Option<u64>,
     /// Files that the look through the folder has come across since the start.
     pub files_seen: u64,
+    /// Files among these that are not ours, and are left alone.
+    pub unknown: u64,
+    /// Reads that found a file of another format version.
+    pub other_version: u64,
+    /// Responses that did not reach the disk: no room, too much waiting, or the disk failing.
+    pub dropped: u64,
+    /// Files removed to make room, because nobody asked for them, or after a purge.
+    pub reclaimed: u64,
     /// Reads and writes that failed.
     pub errors: u64,
     /// Files that did not hold what was written, and were put aside.
@@ -193,6 +201,24 @@ pub struct Disk {
     /// Why nothing is written at present.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// Each folder, where there are several; what is above is all of them together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<Folder>,
+}
+
+/// One folder of a zone with several.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Folder {
+    /// Where it is.
+    pub path: String,
+    /// Its share among the zone's folders.
+    pub weight: u32,
+    /// It is still being looked through after a start.
+    pub cold: bool,
+    /// What it holds, and what went wrong in it.
+    #[serde(flatten)]
+    pub disk: Disk,
 }
 
 /// One upstream.

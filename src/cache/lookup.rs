@@ -193,8 +193,7 @@ impl Zone {
     pub(super) async fn get(&self, at: KeyHash, key: &[u8]) -> Option<Arc<Entry>> {
         match self.store.get_memory(at) {
             Some(entry) => Some(entry),
-            None if self.store.may_be_on_disk(at) => self.store.get(at, key).await,
-            None => None,
+            None => self.store.get(at, key).await,
         }
     }
 
