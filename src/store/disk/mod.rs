@@ -365,7 +365,7 @@ fn files_in(folder: &Path) -> u64 {
 }
 
 /// An error that says where.
-fn at(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
+pub(super) fn at(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
     io::Error::other(format!("{}: {error}", path.display()))
 }
 

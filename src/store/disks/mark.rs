@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 use bytes::{Buf, BufMut};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::store::disk::at;
+
 /// A folder's mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
@@ -72,6 +74,11 @@ impl Mark {
     /// # Errors
     /// The disk fails: what is there stays.
     pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
+        let written = self.try_write(folder);
+        written.map_err(|error| at(&folder.join(NAME), &error))
+    }
+
+    fn try_write(&self, folder: &Path) -> io::Result<()> {
         let temp = folder.join(TEMP_NAME);
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
