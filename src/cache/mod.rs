@@ -181,8 +181,7 @@ fn open_log(name: &str, store: &Tiered, clock: &Clock) -> (Arc<Log>, Option<Arc<
     let journal = Journal::new(folder);
     let read = journal.read();
     let log = Log::new(clock.clone(), read.records);
-    let strangers = store.has_strangers().then_some("a folder joins with files of its own");
-    if let Some(damage) = read.damage.or(strangers) {
+    if let Some(damage) = read.damage {
         tracing::warn!(
             zone = name,
             damage,

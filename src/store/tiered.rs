@@ -303,11 +303,6 @@ impl Tiered {
         self.disks.home()
     }
 
-    /// Whether a folder came to the zone with files that nobody knows when they were stored.
-    pub fn has_strangers(&self) -> bool {
-        self.disks.has_strangers
-    }
-
     /// Bytes of the largest body this zone can take.
     pub fn body_bytes_max(&self) -> u64 {
         let in_memory = self.memory_object_bytes_max.min(self.memory_bytes);

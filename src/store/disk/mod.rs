@@ -12,7 +12,7 @@ mod order;
 mod reclaim;
 mod walk;
 mod scan;
-mod trash;
+pub(super) mod trash;
 mod faults;
 
 use std::collections::HashSet;

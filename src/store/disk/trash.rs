@@ -16,7 +16,7 @@ impl Disk {
     /// The disk fails: some of it is still there.
     pub(in crate::store) fn empty(&self, with_journal: bool) -> io::Result<bool> {
         let trash = self.root.join(format!("{TRASH_PREFIX}{}", self.temp_prefix));
-        let folders = self.level_folders()?;
+        let folders = level_folders(&self.root)?;
         if !folders.is_empty() {
             create_folder(&trash)?;
         }
@@ -28,27 +28,6 @@ impl Disk {
                 .or_else(|error| if is_missing(&error) { Ok(()) } else { Err(error) })?;
         }
         Ok(!folders.is_empty())
-    }
-
-    /// Whether anything lies there that looks like a place of stored responses.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub(in crate::store) fn has_level_folders(&self) -> io::Result<bool> {
-        self.level_folders().map(|folders| !folders.is_empty())
-    }
-
-    fn level_folders(&self) -> io::Result<Vec<DirEntry>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.root)? {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            // Files are found behind links as well.
-            if is_level_of_any(&entry) && (kind.is_dir() || kind.is_symlink()) {
-                found.push(entry);
-            }
-        }
-        Ok(found)
     }
 
     /// Removes what was moved aside, by this server or an earlier one, calling `pause` every
@@ -87,7 +66,7 @@ impl Disk {
                 self.faults.warn(&entry.path(), &error, "cannot remove a file");
             }
             *removed += 1;
-            if *removed % FILES_AT_ONCE == 0 && !pause() {
+            if removed.is_multiple_of(FILES_AT_ONCE) && !pause() {
                 return false;
             }
         }
@@ -95,6 +74,23 @@ impl Disk {
         let _ = fs::remove_dir(folder);
         true
     }
+}
+
+/// What lies in a folder that looks like a place of stored responses, whatever the levels.
+///
+/// # Errors
+/// It cannot be read.
+pub(in crate::store) fn level_folders(root: &Path) -> io::Result<Vec<DirEntry>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        // Files are found behind links as well.
+        if is_level_of_any(&entry) && (kind.is_dir() || kind.is_symlink()) {
+            found.push(entry);
+        }
+    }
+    Ok(found)
 }
 
 fn is_level_of_any(entry: &DirEntry) -> bool {

@@ -15,7 +15,8 @@ use tracing::{info, warn};
 use self::mark::Mark;
 use self::plan::{Plan, Seen, plan};
 use self::share::{Share, owner};
-use super::disk::{Disk, JOURNAL_NAME, LOCK_NAME};
+use super::disk::trash::level_folders;
+use super::disk::{Disk, JOURNAL_NAME, LOCK_NAME, at};
 use super::memory::Memory;
 use super::tiered::{FolderUsage, Usage};
 use crate::clock::Clock;
@@ -35,8 +36,6 @@ pub(super) struct Disks {
     folders: Vec<Folder>,
     /// Why some folder cannot be used.
     pub(super) fault: Option<String>,
-    /// A folder that joins holds files of nobody knows when.
-    pub(super) has_strangers: bool,
     /// Guards what is missing before the home can say that all is settled.
     unsettled: Mutex<Option<Unsettled>>,
 }
@@ -44,8 +43,6 @@ pub(super) struct Disks {
 /// One folder as it is configured.
 struct Folder {
     share: Share,
-    /// A server used it before.
-    was_ours: bool,
     /// Or why it is not used.
     disk: Result<Arc<Disk>, String>,
 }
@@ -101,25 +98,24 @@ impl Disks {
         disks
     }
 
-    /// Empties and marks folders as planned; the mark of the home. `marks` is the era for new ones,
-    /// and whether an earlier plan wrote some.
+    /// Empties and marks folders as planned; the mark of the home. New marks are of this era;
+    /// `marked` says whether an earlier plan wrote some.
     fn carry_out(
-        &mut self,
+        &self,
         plan: &Plan,
         seen: &[Seen],
         (era, marked): (u64, &mut bool),
     ) -> Result<Mark, Failed> {
         for &at in &plan.emptied {
             let folder = &self.folders[seen[at].number];
-            let strangers = folder.empty(&self.zone, at != plan.home);
-            self.has_strangers |= strangers.map_err(|error| Failed { at, error })?;
+            let emptied = folder.empty(&self.zone, at != plan.home);
+            emptied.map_err(|error| Failed { at, error })?;
         }
-        let mut set = plan.set.clone();
-        set.settled &= !self.has_strangers;
+        let set = Some(plan.set.clone());
         if !plan.changed && !*marked {
-            return Ok(Mark { era: seen[plan.home].era(), set: Some(set) });
+            return Ok(Mark { era: seen[plan.home].era(), set });
         }
-        let home = Mark { era, set: Some(set) };
+        let home = Mark { era, set };
         let write = |at: usize, mark: &Mark| {
             let written = mark.write(&seen[at].share.path);
             written.map_err(|error| Failed { at, error })
@@ -234,16 +230,15 @@ impl Folder {
         memory: &Arc<Memory>,
         clock: &Clock,
     ) -> Self {
-        let was_ours = folder.path.join(LOCK_NAME).exists();
         let share = Share::new(folder);
-        match Disk::open(zone, folder, memory, clock) {
-            Ok(disk) => Self { share, was_ours, disk: Ok(disk) },
-            Err(error) => {
-                let mut folder = Self { share, was_ours, disk: Err(String::new()) };
-                folder.leave(&zone.name, &error);
-                folder
-            }
+        let disk = if zone.folders.len() > 1 { check(&folder.path) } else { Ok(()) }
+            .and_then(|()| Disk::open(zone, folder, memory, clock));
+        let mut opened = Self { share, disk: Err(String::new()) };
+        match disk {
+            Ok(disk) => opened.disk = Ok(disk),
+            Err(error) => opened.leave(&zone.name, &error),
         }
+        opened
     }
 
     fn seen((number, folder): (usize, &Self)) -> Option<Seen> {
@@ -263,18 +258,26 @@ impl Folder {
         self.disk = Err(error.to_string());
     }
 
-    /// Empties it, but for what no server of ours put there; whether there is such.
-    fn empty(&self, zone: &str, with_journal: bool) -> io::Result<bool> {
-        let Ok(disk) = &self.disk else { return Ok(false) };
-        if !self.was_ours {
-            return disk.has_level_folders();
-        }
+    fn empty(&self, zone: &str, with_journal: bool) -> io::Result<()> {
+        let Ok(disk) = &self.disk else { return Ok(()) };
         if disk.empty(with_journal)? {
             let path = self.share.path.display();
             info!(zone, %path, "what the folder holds may have missed a purge, it is emptied");
         }
-        Ok(false)
+        Ok(())
     }
+}
+
+/// A folder that joins may be emptied: not one with something in it that no server of ours put
+/// there.
+fn check(folder: &Path) -> io::Result<()> {
+    let has = |name| folder.join(name).exists();
+    let is_ours = has(LOCK_NAME) || has(JOURNAL_NAME) || has(mark::NAME);
+    // One that is not there, or cannot be read, is for whoever opens it.
+    if is_ours || level_folders(folder).map_or(true, |folders| folders.is_empty()) {
+        return Ok(());
+    }
+    Err(at(folder, &"holds folders of somebody else, named like those of a cache: empty it first"))
 }
 
 const HOME_IS_MISSING: &str = "the folder that knows what was purged cannot be used";
