@@ -391,9 +391,13 @@ mod tests {
         let mut stats = Stats { version: "1".to_owned(), requests: 7, ..Stats::default() };
         let peer = Peer { address: "a:1".to_owned(), state: PeerState::Unavail, ..Peer::default() };
         stats.upstreams.insert("api".to_owned(), Upstream { peers: vec![peer] });
-        stats.zones.insert("main".to_owned(), Zone::default());
+        let held = Disk { entries: 7, max_bytes: Some(9), ..Disk::default() };
+        let folder = Folder { path: "/a".to_owned(), weight: 2, cold: true, disk: held };
+        let disk = Some(Disk { folders: vec![folder], ..Disk::default() });
+        stats.zones.insert("main".to_owned(), Zone { disk, ..Zone::default() });
         let text = serde_json::to_string(&stats).unwrap();
         assert_eq!(serde_json::from_str::<Stats>(&text).unwrap(), stats);
+        assert!(text.contains(r#"{"path":"/a","weight":2,"cold":true,"entries":7,"#), "{text}");
         assert!(text.contains(r#""state":"unavail""#) && text.contains(r#""5xx":0"#), "{text}");
     }
 
