@@ -89,6 +89,7 @@ impl Zone {
         count(&self.purges.url, 1);
         self.flights.purge(key.hash);
         self.unmark_hit_for_miss(key.hash);
+        self.count_if_not_durable();
         let mut purged = 0;
         let variants = self.variants(key).await;
         for at in places(key, variants.as_deref()) {
@@ -143,9 +144,7 @@ impl Zone {
             self.store.sweep();
         }
         let Some(journal) = &self.journal else {
-            // In memory only there is nothing that outlasts a restart; a folder that cannot be used
-            // now may be found again.
-            return !self.on_disk;
+            return self.count_if_not_durable();
         };
         let (journal, log) = (Arc::clone(journal), Arc::clone(&self.log));
         let append = move || journal.append(&added.records, added.compacted, || log.records());
@@ -158,6 +157,18 @@ impl Zone {
         count(&self.purges.not_durable, 1);
         tracing::warn!(zone = self.name, error, "a purge does not outlast a restart");
         false
+    }
+
+    /// Whether a purge reaches all that outlasts a restart: in memory only there is no such thing;
+    /// a folder that cannot be used now may be found again.
+    pub fn reaches_disk(&self) -> bool {
+        self.journal.is_some() || !self.on_disk
+    }
+
+    fn count_if_not_durable(&self) -> bool {
+        let durable = self.reaches_disk();
+        count(&self.purges.not_durable, u64::from(!durable));
+        durable
     }
 
     /// The last sequence of the invalidation log: what is asked for from now on is stored with it.

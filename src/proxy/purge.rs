@@ -165,6 +165,7 @@ async fn by_url(call: &Call<'_>, caches: &[Arc<Cache>], how: How) -> Purged {
             durable &= lasts;
         } else {
             responses += cache.zone.purge(&key).await;
+            durable &= cache.zone.reaches_disk();
         }
     }
     Purged {
