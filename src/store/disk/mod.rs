@@ -13,11 +13,14 @@ mod reclaim;
 mod walk;
 mod scan;
 mod faults;
+mod quarantine;
+pub mod audit;
+pub mod resting;
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,7 +95,7 @@ impl Disk {
         Ok(Arc::new(Self {
             root: path.to_owned(),
             weight: folder.weight,
-            seed: xxh3_64(path.as_os_str().as_encoded_bytes()),
+            seed: seed_of(path),
             temp_folder: zone.use_temp_path.then(|| path.join(TEMP_NAME)),
             levels: zone.levels.clone(),
             clock: clock.clone(),
@@ -109,7 +112,7 @@ impl Disk {
             complete: AtomicBool::new(false),
             temp_prefix: fastrand::u64(TEMP_PREFIX_MIN..TEMP_PREFIX_MIN * 10),
             temp_next: AtomicU64::new(0),
-            quarantined: AtomicU64::new(files_in(&path.join(QUARANTINE_NAME))),
+            quarantined: AtomicU64::new(quarantine::count(path)),
             reclaimed: AtomicU64::new(0),
             put_dropped: AtomicU64::new(0),
             scanned: AtomicU64::new(0),
@@ -131,10 +134,7 @@ impl Disk {
     /// wins by its weight, and one that comes or goes moves no more than its share. (weighted
     /// rendezvous hashing)
     pub(super) fn claim(&self, hash: KeyHash) -> f64 {
-        let drawn = xxh3_64_with_seed(&hash.0.to_le_bytes(), self.seed) >> 11;
-        // In (0, 1): 2^53 steps, none of them an end.
-        let drawn = (drawn as f64 + 0.5) / (1u64 << 53) as f64;
-        -f64::from(self.weight) / drawn.ln()
+        claim(self.seed, self.weight, hash)
     }
 
     /// Gives the folder free.
@@ -274,23 +274,14 @@ impl Disk {
     fn quarantine(&self, hash: KeyHash, seen: Option<&File>) {
         let _file = self.file_lock(hash);
         let path = self.path(hash);
-        let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
-        let there = fs::symlink_metadata(&path).map(id).ok();
-        let Some(there) = there else { return };
-        if seen.is_some_and(|file| file.metadata().map(id).ok() != Some(there)) {
+        if !quarantine::is_there(&path, seen) {
             return;
         }
         if let Some(blocks) = self.index.remove(hash) {
             self.space.release(u64::from(blocks) * BLOCK_BYTES);
         }
-        let folder = self.root.join(QUARANTINE_NAME);
         let number = self.quarantined.fetch_add(1, Ordering::Relaxed);
-        let kept = number < QUARANTINE_FILES_MAX
-            && create_folder(&folder).is_ok()
-            && fs::rename(&path, folder.join(format!("{hash}.{number}"))).is_ok();
-        if !kept {
-            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
-        }
+        quarantine::put_aside(&self.root, &path, hash, number);
     }
 
     /// Puts a finished temporary file in its place. Under the file's lock.
@@ -318,16 +309,7 @@ impl Disk {
     }
 
     fn path(&self, hash: KeyHash) -> PathBuf {
-        let name = hash.to_string();
-        let mut path = self.root.clone();
-        let mut end = name.len();
-        for level in &self.levels {
-            let start = end.saturating_sub(usize::from(*level));
-            path.push(&name[start..end]);
-            end = start;
-        }
-        path.push(name);
-        path
+        path_of(&self.root, &self.levels, hash)
     }
 
     /// A new file beside the final one, or in the folder for such files.
@@ -361,13 +343,34 @@ impl Disk {
     }
 }
 
-fn create_folder(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+/// Where the file of a hash lies.
+fn path_of(root: &Path, levels: &[u8], hash: KeyHash) -> PathBuf {
+    let name = hash.to_string();
+    let mut path = root.to_owned();
+    let mut end = name.len();
+    for level in levels {
+        let start = end.saturating_sub(usize::from(*level));
+        path.push(&name[start..end]);
+        end = start;
+    }
+    path.push(name);
+    path
 }
 
-/// Files that lie in a folder, none if it cannot be read.
-fn files_in(folder: &Path) -> u64 {
-    fs::read_dir(folder).map_or(0, |entries| entries.count() as u64)
+/// What tells a folder from the others of its zone.
+fn seed_of(path: &Path) -> u64 {
+    xxh3_64(path.as_os_str().as_encoded_bytes())
+}
+
+fn claim(seed: u64, weight: u32, hash: KeyHash) -> f64 {
+    let drawn = xxh3_64_with_seed(&hash.0.to_le_bytes(), seed) >> 11;
+    // In (0, 1): 2^53 steps, none of them an end.
+    let drawn = (drawn as f64 + 0.5) / (1u64 << 53) as f64;
+    -f64::from(weight) / drawn.ln()
+}
+
+fn create_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// An error that says where.
@@ -392,7 +395,6 @@ const LOCK_NAME: &str = ".larder.lock";
 /// In the zone's own folder, so that a rename out of it never has to copy.
 const TEMP_NAME: &str = ".temp";
 const QUARANTINE_NAME: &str = ".quarantine";
-const QUARANTINE_FILES_MAX: u64 = 100;
 const FILE_LOCKS: usize = 256;
 /// Files that a failing disk did not let us remove, remembered until the next start.
 const OUTDATED_MAX: usize = 65_536;

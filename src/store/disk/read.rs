@@ -39,8 +39,10 @@ pub struct StoredBody {
 
 /// Why a file could not be read.
 #[derive(Debug)]
-pub(super) enum Problem {
+pub enum Problem {
+    /// The disk failed, or there is no such file.
     Io(io::Error),
+    /// The file is there, but not one to be used.
     Format(Fault),
 }
 
@@ -193,7 +195,13 @@ impl Disk {
         if ticket.if_current(put) { Some(entry) } else { self.memory.get(hash) }
     }
 
-    fn note_problem(&self, hash: KeyHash, path: &Path, problem: Problem, file: Option<&File>) {
+    pub(super) fn note_problem(
+        &self,
+        hash: KeyHash,
+        path: &Path,
+        problem: Problem,
+        file: Option<&File>,
+    ) {
         match problem {
             Problem::Io(error) if is_missing(&error) => {
                 let _file = self.file_lock(hash);
@@ -275,7 +283,7 @@ pub(super) fn read_head(file: &File, hash: KeyHash) -> Result<(Found, Footer), P
     Ok((found, footer))
 }
 
-fn read_ends(
+pub(super) fn read_ends(
     file: &File,
     length: u64,
     hash: KeyHash,
@@ -293,7 +301,7 @@ fn read_ends(
     Ok((found, footer, sums))
 }
 
-fn read_exact(file: &File, bytes: &mut [u8], offset: u64) -> Result<(), Problem> {
+pub(super) fn read_exact(file: &File, bytes: &mut [u8], offset: u64) -> Result<(), Problem> {
     file.read_exact_at(bytes, offset).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => Problem::Format(Fault::Corrupt("cut short")),
         _ => Problem::Io(error),
@@ -301,7 +309,7 @@ fn read_exact(file: &File, bytes: &mut [u8], offset: u64) -> Result<(), Problem>
 }
 
 fn in_its_place(found: Found, hash: KeyHash) -> Result<Found, Fault> {
-    if found.slot.place == hash { Ok(found) } else { Err(Fault::Corrupt("in another's place")) }
+    if found.slot.place == hash { Ok(found) } else { Err(Fault::Corrupt(IN_ANOTHERS_PLACE)) }
 }
 
 fn entry(found: Found, body: impl FnOnce() -> Body) -> Entry {
@@ -316,6 +324,18 @@ fn entry_body_bytes(entry: &Entry) -> u64 {
     match &entry.content {
         Content::Response(_, Body::Memory(body)) => body.len() as u64,
         _ => 0,
+    }
+}
+
+impl Problem {
+    /// There is no such file.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Io(error) if is_missing(error))
+    }
+
+    /// It is whole, as far as its head goes, but rests under another hash.
+    pub fn is_of_other_place(&self) -> bool {
+        matches!(self, Self::Format(Fault::Corrupt(IN_ANOTHERS_PLACE)))
     }
 }
 
@@ -345,4 +365,5 @@ impl From<Fault> for Problem {
 
 /// Beside the body, a file of this size or less has a head of a usual length.
 const SMALL_FILE_OVERHEAD_BYTES: u64 = 64 * 1024;
+const IN_ANOTHERS_PLACE: &str = "in another's place";
 const JOB_BYTES_MAX: u64 = 512 * 1024;

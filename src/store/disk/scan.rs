@@ -99,13 +99,13 @@ impl Disk {
 }
 
 /// `<hash>.<digits>.tmp`
-fn is_temp(name: &str) -> bool {
+pub(super) fn is_temp(name: &str) -> bool {
     let Some((hash, rest)) = name.split_once('.') else { return false };
     let digits = rest.strip_suffix(".tmp").unwrap_or_default();
     let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     all_digits && KeyHash::from_hex(hash).is_some()
 }
 
-const OWN_NAMES: [&str; 6] =
+pub(super) const OWN_NAMES: [&str; 6] =
     [LOCK_NAME, QUARANTINE_NAME, JOURNAL_NAME, JOURNAL_TEMP_NAME, secret::NAME, secret::TEMP_NAME];
 const FILES_AT_ONCE: u64 = 100;
