@@ -86,8 +86,11 @@ impl Zone {
     }
 }
 
+/// A response, and bytes of its body.
+type WithLength = (Arc<Stored>, u64);
+
 /// What a file holds, unless it is of another key with the same hash.
-fn of_file(resting: &Resting, key: &[u8]) -> (Option<(Arc<Stored>, u64)>, Option<Arc<Variants>>) {
+fn of_file(resting: &Resting, key: &[u8]) -> (Option<WithLength>, Option<Arc<Variants>>) {
     let Some((found, layout)) = resting.state.head() else { return (None, None) };
     if found.head.key != key {
         return (None, None);

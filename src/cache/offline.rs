@@ -18,6 +18,7 @@ use crate::semantics::variants::Variants;
 use crate::store::disk::audit;
 use crate::store::disk::format::Found;
 use crate::store::disk::head::Meaning;
+use crate::store::disk::place;
 
 /// A zone's folders, to be read beside a running server or without one.
 pub struct Offline {
@@ -58,7 +59,7 @@ impl Offline {
     /// What a request makes of the file that rests under `at` in one of the zone's folders, given
     /// by its number.
     pub fn standing(&mut self, folder: usize, at: KeyHash, found: &Found) -> Standing {
-        if audit::folder_of(&self.zone.folders, at) != folder {
+        if place::folder_of(&self.zone.folders, at) != folder {
             return Standing::Lost("another folder of the zone is looked into");
         }
         let key = &found.head.key[..];
@@ -94,8 +95,8 @@ impl Offline {
         if let Some(list) = self.lists.get(&at.0) {
             return list.clone();
         }
-        let folder = &self.zone.folders[audit::folder_of(&self.zone.folders, at)];
-        let head = audit::head(&audit::place(&folder.path, &self.zone.levels, at), at);
+        let folder = &self.zone.folders[place::folder_of(&self.zone.folders, at)];
+        let head = audit::head(&place::path_of(&folder.path, &self.zone.levels, at), at);
         let list = match head {
             Ok((found, _)) if found.head.key == key => match found.head.meaning {
                 Meaning::Variants(list) => Some(Arc::new(list)),

@@ -5,6 +5,7 @@ pub mod check;
 pub mod demo;
 pub mod purge;
 pub mod explain;
+pub mod inspect;
 pub mod stats;
 pub mod zone;
 mod progress;
@@ -30,7 +31,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Stats(stats) => stats::run(&stats),
         Command::Purge(purge) => purge::run(&purge),
         Command::Explain(explain) => explain::run(&explain),
-        Command::Inspect(_) => Ok(()),
+        Command::Inspect(inspect) => inspect::run(&inspect),
         Command::Zone(zone) => zone::run(&zone),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };

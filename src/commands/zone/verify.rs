@@ -34,7 +34,7 @@ pub fn run(arguments: &Verify, zones: Vec<config::Zone>) -> Result<(), Failure> 
             Ok(())
         })?;
         let folders = zone.folders.iter().map(|folder| folder.path.clone());
-        let mut check = Check {
+        let check = Check {
             arguments,
             orphans: folders.map(|folder| (folder, Vec::new())).collect(),
             offline: Offline::open(zone, Clock::Real),
@@ -99,7 +99,7 @@ struct Summary<'a> {
 
 impl Check<'_> {
     /// Whether nothing was damaged.
-    fn run(&mut self) -> Result<bool, Failure> {
+    fn run(mut self) -> Result<bool, Failure> {
         let begun = Clock::Real.instant();
         let zone = self.offline.zone().clone();
         each_file(&zone, &mut |folder, seen| self.file(folder, seen))?;
@@ -108,7 +108,7 @@ impl Check<'_> {
                 self.counts.repaired += audit::remove_orphans(folder, files).unwrap_or(0);
             }
         }
-        self.progress.hide();
+        self.progress.finish();
         let mut out = anstream::stdout();
         if self.arguments.json {
             let summary = Summary { zone: &zone.name, summary: &self.counts };

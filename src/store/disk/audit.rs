@@ -14,12 +14,10 @@ use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, preadv2};
 
 use super::format::{self, CHUNK_BYTES, Found, Layout, OtherSlot, Sums};
+use super::place::path_of;
 use super::read::{self, Problem, read_ends, read_exact, read_head};
 use super::scan::{OWN_NAMES, is_temp};
-use super::{
-    LOCK_NAME, QUARANTINE_NAME, TEMP_NAME, claim, is_missing, path_of, quarantine, seed_of,
-};
-use crate::config::Folder;
+use super::{LOCK_NAME, QUARANTINE_NAME, TEMP_NAME, is_missing, quarantine};
 use crate::semantics::key::KeyHash;
 
 /// A file that was found.
@@ -185,27 +183,23 @@ pub fn levels_of(root: &Path) -> Option<Vec<u8>> {
     levels_below(root, &mut levels).then_some(levels)
 }
 
+/// What lies deeper counts: an entry in the wrong place is rather too high up.
 fn levels_below(folder: &Path, levels: &mut Vec<u8>) -> bool {
-    let mut folders = Vec::new();
+    let mut has_entries = false;
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.to_str().unwrap_or_default();
-        if KeyHash::from_hex(name).is_some() {
-            return true;
-        }
+        has_entries |= KeyHash::from_hex(name).is_some();
         let is_level = (1..=2).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_hexdigit());
         if is_level && levels.len() < LEVELS_MAX && entry.file_type().is_ok_and(|t| t.is_dir()) {
-            folders.push((name.len() as u8, entry.path()));
-        }
-    }
-    folders.into_iter().any(|(level, folder)| {
-        levels.push(level);
-        let found = levels_below(&folder, levels);
-        if !found {
+            levels.push(name.len() as u8);
+            if levels_below(&entry.path(), levels) {
+                return true;
+            }
             levels.pop();
         }
-        found
-    })
+    }
+    has_entries
 }
 
 /// The head of the file at `path`, which must be that of `hash`.
@@ -306,18 +300,6 @@ pub fn put_aside(root: &Path, path: &Path, hash: KeyHash, seen: Option<&File>) -
     }
     quarantine::put_aside(root, path, hash, quarantine::count(root));
     !quarantine::is_there(path, seen)
-}
-
-/// Which of a zone's folders a lookup of `hash` goes to.
-pub fn folder_of(folders: &[Folder], hash: KeyHash) -> usize {
-    let claim = |folder: &Folder| claim(seed_of(&folder.path), folder.weight, hash);
-    let all = folders.iter().map(claim).enumerate();
-    all.max_by(|(_, one), (_, other)| one.total_cmp(other)).map_or(0, |(at, _)| at)
-}
-
-/// Where in a folder the file of `hash` lies.
-pub fn place(root: &Path, levels: &[u8], hash: KeyHash) -> PathBuf {
-    path_of(root, levels, hash)
 }
 
 /// Those of `paths`, temporary files that were found, go if no server is running: it was one that

@@ -14,6 +14,7 @@ mod walk;
 mod scan;
 mod faults;
 mod quarantine;
+pub mod place;
 pub mod audit;
 pub mod resting;
 
@@ -26,7 +27,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use self::faults::Faults;
 use self::index::Index;
@@ -95,7 +95,7 @@ impl Disk {
         Ok(Arc::new(Self {
             root: path.to_owned(),
             weight: folder.weight,
-            seed: seed_of(path),
+            seed: place::seed_of(path),
             temp_folder: zone.use_temp_path.then(|| path.join(TEMP_NAME)),
             levels: zone.levels.clone(),
             clock: clock.clone(),
@@ -134,7 +134,7 @@ impl Disk {
     /// wins by its weight, and one that comes or goes moves no more than its share. (weighted
     /// rendezvous hashing)
     pub(super) fn claim(&self, hash: KeyHash) -> f64 {
-        claim(self.seed, self.weight, hash)
+        place::claim(self.seed, self.weight, hash)
     }
 
     /// Gives the folder free.
@@ -309,7 +309,7 @@ impl Disk {
     }
 
     fn path(&self, hash: KeyHash) -> PathBuf {
-        path_of(&self.root, &self.levels, hash)
+        place::path_of(&self.root, &self.levels, hash)
     }
 
     /// A new file beside the final one, or in the folder for such files.
@@ -341,32 +341,6 @@ impl Disk {
     fn outdated(&self) -> MutexGuard<'_, HashSet<u128>> {
         self.outdated.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Where the file of a hash lies.
-fn path_of(root: &Path, levels: &[u8], hash: KeyHash) -> PathBuf {
-    let name = hash.to_string();
-    let mut path = root.to_owned();
-    let mut end = name.len();
-    for level in levels {
-        let start = end.saturating_sub(usize::from(*level));
-        path.push(&name[start..end]);
-        end = start;
-    }
-    path.push(name);
-    path
-}
-
-/// What tells a folder from the others of its zone.
-fn seed_of(path: &Path) -> u64 {
-    xxh3_64(path.as_os_str().as_encoded_bytes())
-}
-
-fn claim(seed: u64, weight: u32, hash: KeyHash) -> f64 {
-    let drawn = xxh3_64_with_seed(&hash.0.to_le_bytes(), seed) >> 11;
-    // In (0, 1): 2^53 steps, none of them an end.
-    let drawn = (drawn as f64 + 0.5) / (1u64 << 53) as f64;
-    -f64::from(weight) / drawn.ln()
 }
 
 fn create_folder(path: &Path) -> io::Result<()> {
