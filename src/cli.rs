@@ -1,6 +1,7 @@
 //! Arguments -> command; does nothing itself.
 
 mod examples;
+pub mod zone;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -14,8 +15,8 @@ use http::uri::Authority;
 
 use crate::config::{AdminAddress, units};
 use examples::{
-    CHECK_EXAMPLES, DEMO_EXAMPLES, EXAMPLES, EXPLAIN_EXAMPLES, PURGE_EXAMPLES, SERVE_EXAMPLES,
-    STATS_EXAMPLES,
+    CHECK_EXAMPLES, DEMO_EXAMPLES, EXAMPLES, EXPLAIN_EXAMPLES, INSPECT_EXAMPLES, PURGE_EXAMPLES,
+    SERVE_EXAMPLES, STATS_EXAMPLES,
 };
 
 /// What the operator asked for.
@@ -33,6 +34,10 @@ pub enum Command {
     Purge(Purge),
     /// Say what a running server would do with a request, and why.
     Explain(Explain),
+    /// Show what a running server has stored for a request, and check it.
+    Inspect(Inspect),
+    /// Look at the files of a zone.
+    Zone(zone::Zone),
 }
 
 /// How to serve.
@@ -156,6 +161,22 @@ pub struct Explain {
     pub json: bool,
 }
 
+/// What to inspect.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Inspect {
+    /// The URL as clients ask for it, with scheme and host
+    pub url: String,
+    /// A request field, as often as needed
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = field)]
+    pub headers: Vec<(String, String)>,
+    /// The server's operator listener: a loopback address or `unix:PATH`
+    #[arg(long, value_name = "ADDR", default_value = ADMIN_DEFAULT, value_parser = admin)]
+    pub admin: AdminAddress,
+    /// Print the JSON document of `/v1/inspect` instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// The command of this process. On a usage error, and for `--help` and `--version`, prints and
 /// ends the process: with 2, or with 0.
 pub fn parse() -> Command {
@@ -187,6 +208,8 @@ pub fn parse_from(
         Some(WrittenCommand::Stats(stats)) => Command::Stats(stats),
         Some(WrittenCommand::Purge(purge)) => Command::Purge(purge),
         Some(WrittenCommand::Explain(explain)) => Command::Explain(explain),
+        Some(WrittenCommand::Inspect(inspect)) => Command::Inspect(inspect),
+        Some(WrittenCommand::Zone(zone)) => Command::Zone(zone.with_default(config)),
     })
 }
 
@@ -238,6 +261,12 @@ enum WrittenCommand {
     /// Say what a running server would do with a request, and why
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),
+    /// Show what a running server has stored for a request, and check it
+    #[command(after_help = INSPECT_EXAMPLES)]
+    Inspect(Inspect),
+    /// Look at the files of a zone, with or without a running server
+    #[command(subcommand)]
+    Zone(zone::Zone),
 }
 
 #[derive(Args)]
@@ -418,6 +447,22 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_is_looked_for_where_it_is_said_before_the_environment() {
+        let config = Some(OsString::from("/e.toml"));
+        let at = |arguments: &[&str]| {
+            let arguments = ["larder", "zone"].iter().chain(arguments);
+            let Ok(Command::Zone(zone)) = parse_from(arguments, config.clone()) else { panic!() };
+            let zone::Where { zone, config, cache_dir } = zone.at().clone();
+            (zone, config.map(|p| p.display().to_string()), cache_dir.is_some())
+        };
+        let (ours, env) = (Some("a.toml".to_owned()), Some("/e.toml".to_owned()));
+        assert_eq!(at(&["ls"]), (None, env.clone(), false));
+        assert_eq!(at(&["du", "z"]), (Some("z".to_owned()), env, false));
+        assert_eq!(at(&["verify", "-c", "a.toml"]), (None, ours, false));
+        assert_eq!(at(&["ls", "--cache-dir", "d"]), (None, None, true));
+    }
+
+    #[test]
     fn wrong_usage_exits_with_2() {
         for arguments in [
             "",
@@ -445,6 +490,13 @@ mod tests {
             "purge http://a/ --zone b",
             "explain",
             "explain http://a/ -H nothing",
+            "inspect",
+            "inspect /a -H nothing",
+            "zone",
+            "zone ls a --cache-dir b",
+            "zone du -c a --cache-dir b",
+            "zone ls --sort colour",
+            "zone du --depth -1",
         ] {
             let error = parse(arguments).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{arguments}: {error}");

@@ -12,6 +12,8 @@ pub mod purge;
 pub mod log;
 pub mod journal;
 pub mod list;
+pub mod inspect;
+pub mod offline;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

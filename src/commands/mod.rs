@@ -5,7 +5,11 @@ pub mod check;
 pub mod demo;
 pub mod purge;
 pub mod explain;
+pub mod inspect;
 pub mod stats;
+pub mod zone;
+mod progress;
+mod amounts;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -27,6 +31,8 @@ pub fn run(command: Command) -> ExitCode {
         Command::Stats(stats) => stats::run(&stats),
         Command::Purge(purge) => purge::run(&purge),
         Command::Explain(explain) => explain::run(&explain),
+        Command::Inspect(inspect) => inspect::run(&inspect),
+        Command::Zone(zone) => zone::run(&zone),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if let Some(problem) = failure.problem {
@@ -113,7 +119,14 @@ fn report(problem: &str) {
     let _ = writeln!(anstream::stderr(), "{red}error:{red:#} {problem}");
 }
 
+/// Prints one line to standard error that is no failure.
+fn note(text: &str) {
+    let _ = writeln!(anstream::stderr(), "note: {text}");
+}
+
 /// nginx's and everybody's.
 const EXIT_FAILURE: u8 = 1;
+/// As clap has it.
+const EXIT_USAGE: u8 = 2;
 /// LSB: the program is not running.
 const EXIT_NOT_RUNNING: u8 = 3;

@@ -9,7 +9,6 @@ use http_body::Body as HttpBody;
 use super::call::{Call, OwnedCall};
 use super::deliver::Source;
 use super::outgoing;
-use super::partial;
 use super::route::Cache;
 use super::slice::Slice;
 use crate::body::Body;
@@ -46,7 +45,7 @@ impl Extent {
         if call.request.method != Method::GET {
             return Self::Whole;
         }
-        let length = partial::length(&found.body);
+        let length = found.body.len();
         match parts::rest(&found.stored, length) {
             // A stale part is worth the question only if the answer can prove that it fits.
             Some((_, validator))
@@ -193,7 +192,7 @@ async fn complete(
     call: &OwnedCall,
     request: Request<()>,
 ) -> Result<upstream::Reply, upstream::Failure> {
-    let length = partial::length(&found.body);
+    let length = found.body.len();
     let Some((range, validator)) = parts::rest(&found.stored, length) else {
         return send(call, request).await;
     };

@@ -70,5 +70,20 @@ pub enum Body {
     Disk(Arc<disk::stored_body::StoredBody>),
 }
 
+impl Body {
+    /// Its length.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::Disk(body) => body.len(),
+        }
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 #[cfg(test)]
 mod tests;

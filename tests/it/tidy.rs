@@ -9,7 +9,10 @@ use larder::semantics::reason::Reason;
 /// may name all.
 const LAYERS: [(&str, &[&str]); 15] = [
     ("cli", &["config", "admin"]),
-    ("commands", &["cli", "admin", "config", "app", "demo", "clock"]),
+    (
+        "commands",
+        &["cli", "admin", "config", "app", "demo", "clock", "cache", "store", "semantics"],
+    ),
     ("listener", &["config", "body", "interim", "clock"]),
     ("admin", &["cache", "upstream", "observe", "config", "body", "semantics"]),
     (

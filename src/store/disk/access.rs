@@ -5,11 +5,9 @@
 //! else, every fault included, to the job. Some file systems and sandboxes refuse to say what the
 //! page cache has; where one did, workers do not ask again.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, retry_on_intr};
 
-use super::Disk;
 use super::format::Fault;
+use super::place::path_of;
+use super::read::IN_ANOTHERS_PLACE;
+use super::{Disk, is_missing};
 use crate::semantics::key::KeyHash;
 
 /// Whether the disk may be waited for.
@@ -39,8 +39,10 @@ pub(super) struct Warm {
 
 /// Why a file could not be read.
 #[derive(Debug)]
-pub(super) enum Problem {
+pub enum Problem {
+    /// The disk failed, or there is no such file.
     Io(io::Error),
+    /// The file is there, but not one to be used.
     Format(Fault),
     /// It would have to be waited for, or looked at by somebody who may wait.
     Cold,
@@ -49,19 +51,7 @@ pub(super) enum Problem {
 impl Disk {
     /// Where the file of a hash lies.
     pub(super) fn path(&self, hash: KeyHash) -> PathBuf {
-        let name = hash.digits();
-        let folders: usize = self.levels.iter().map(|level| usize::from(*level) + 1).sum();
-        let room = self.root.as_os_str().len() + folders + name.len() + 1;
-        let mut path = PathBuf::with_capacity(room);
-        path.push(&self.root);
-        let mut end = name.len();
-        for level in &self.levels {
-            let start = end.saturating_sub(usize::from(*level));
-            path.push(OsStr::from_bytes(&name[start..end]));
-            end = start;
-        }
-        path.push(OsStr::from_bytes(&name));
-        path
+        path_of(&self.root, &self.levels, hash)
     }
 }
 
@@ -132,6 +122,18 @@ fn open_waiting(path: &Path) -> Result<File, Problem> {
         Some(Errno::NXIO) => Problem::Format(Fault::Corrupt("not a file")),
         _ => Problem::Io(error),
     })
+}
+
+impl Problem {
+    /// There is no such file.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Io(error) if is_missing(error))
+    }
+
+    /// It is whole, as far as its head goes, but that of another hash.
+    pub fn is_of_other_place(&self) -> bool {
+        matches!(self, Self::Format(Fault::Corrupt(IN_ANOTHERS_PLACE)))
+    }
 }
 
 impl std::error::Error for Problem {}

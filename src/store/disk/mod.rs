@@ -8,7 +8,7 @@ pub mod format;
 pub mod write;
 pub mod stored_body;
 mod read;
-mod access;
+pub mod access;
 mod index;
 mod order;
 mod groups;
@@ -17,11 +17,15 @@ mod walk;
 mod scan;
 pub(super) mod trash;
 mod faults;
+mod quarantine;
+pub mod place;
+pub mod audit;
+pub mod resting;
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -119,7 +123,7 @@ impl Disk {
             complete: AtomicBool::new(false),
             temp_prefix: fastrand::u64(TEMP_PREFIX_MIN..TEMP_PREFIX_MIN * 10),
             temp_next: AtomicU64::new(0),
-            quarantined: AtomicU64::new(files_in(&path.join(QUARANTINE_NAME))),
+            quarantined: AtomicU64::new(quarantine::count(path)),
             reclaimed: AtomicU64::new(0),
             put_dropped: AtomicU64::new(0),
             scanned: AtomicU64::new(0),
@@ -275,23 +279,14 @@ impl Disk {
     fn quarantine(&self, hash: KeyHash, seen: Option<&File>) {
         let _file = self.file_lock(hash);
         let path = self.path(hash);
-        let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
-        let there = fs::symlink_metadata(&path).map(id).ok();
-        let Some(there) = there else { return };
-        if seen.is_some_and(|file| file.metadata().map(id).ok() != Some(there)) {
+        if !quarantine::is_there(&path, seen) {
             return;
         }
         if let Some(blocks) = self.index.remove(hash) {
             self.space.release(u64::from(blocks) * BLOCK_BYTES);
         }
-        let folder = self.root.join(QUARANTINE_NAME);
         let number = self.quarantined.fetch_add(1, Ordering::Relaxed);
-        let kept = number < QUARANTINE_FILES_MAX
-            && create_folder(&folder).is_ok()
-            && fs::rename(&path, folder.join(format!("{hash}.{number}"))).is_ok();
-        if !kept {
-            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
-        }
+        quarantine::put_aside(&self.root, &path, hash, number);
     }
 
     /// Puts a finished temporary file in its place. Under the file's lock.
@@ -353,11 +348,6 @@ fn create_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Files that lie in a folder, none if it cannot be read.
-fn files_in(folder: &Path) -> u64 {
-    fs::read_dir(folder).map_or(0, |entries| entries.count() as u64)
-}
-
 /// An error that says where.
 pub(super) fn at(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
     io::Error::other(format!("{}: {error}", path.display()))
@@ -380,7 +370,6 @@ pub(super) const LOCK_NAME: &str = ".larder.lock";
 /// In the zone's own folder, so that a rename out of it never has to copy.
 const TEMP_NAME: &str = ".temp";
 const QUARANTINE_NAME: &str = ".quarantine";
-const QUARANTINE_FILES_MAX: u64 = 100;
 const FILE_LOCKS: usize = 256;
 /// Files that a failing disk did not let us remove, remembered until the next start.
 const OUTDATED_MAX: usize = 65_536;

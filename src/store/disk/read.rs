@@ -191,7 +191,7 @@ pub(super) fn read_head(file: &File, hash: KeyHash) -> Result<(Found, Footer), P
     Ok((found, footer))
 }
 
-fn read_ends(
+pub(super) fn read_ends(
     file: &File,
     length: u64,
     hash: KeyHash,
@@ -218,7 +218,7 @@ fn read_ends(
 }
 
 fn in_its_place(found: Found, hash: KeyHash) -> Result<Found, Fault> {
-    if found.slot.place == hash { Ok(found) } else { Err(Fault::Corrupt("in another's place")) }
+    if found.slot.place == hash { Ok(found) } else { Err(Fault::Corrupt(IN_ANOTHERS_PLACE)) }
 }
 
 fn entry(found: Found, body: impl FnOnce() -> Body) -> Entry {
@@ -238,6 +238,8 @@ thread_local! {
     static ROOM: Cell<Bytes> = const { Cell::new(Bytes::new()) };
 }
 
+/// What is said of a file that is whole, but that of another hash.
+pub(super) const IN_ANOTHERS_PLACE: &str = "in another's place";
 /// Beside the body, a file of this size or less has a head of a usual length.
 const SMALL_FILE_OVERHEAD_BYTES: u64 = 64 * 1024;
 /// Reading and verifying it takes about 50 us.

@@ -133,7 +133,7 @@ pub(super) fn is_temp(name: &str) -> bool {
     all_digits && KeyHash::from_hex(hash).is_some()
 }
 
-const OWN_NAMES: [&str; 8] = [
+pub(super) const OWN_NAMES: [&str; 8] = [
     LOCK_NAME,
     QUARANTINE_NAME,
     JOURNAL_NAME,

@@ -49,7 +49,10 @@ impl Share {
 }
 
 /// The place among `shares` of the one for a hash; 0 where there is one or none.
-pub(super) fn owner<'a>(hash: KeyHash, shares: impl ExactSizeIterator<Item = &'a Share>) -> usize {
+pub(in crate::store) fn owner<'a>(
+    hash: KeyHash,
+    shares: impl ExactSizeIterator<Item = &'a Share>,
+) -> usize {
     if shares.len() < 2 {
         return 0;
     }
