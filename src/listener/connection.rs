@@ -23,6 +23,7 @@ use super::drain::{Drain, Listen, Stage};
 use super::watch::{Busy, Cut, Verdict, Watch};
 use super::wire::Wired;
 use super::{Handler, Peer};
+use crate::body::ledger::Ledger;
 use crate::body::{Body, Error};
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -39,20 +40,22 @@ pub(super) async fn serve<H: Handler>(
 ) {
     let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
     let interim = Arc::new(Queue::default());
-    let io = TokioIo::new(Wired::new(stream, watch.clone(), interim.clone()));
+    let ledger = Arc::new(Ledger::default());
+    let io = TokioIo::new(Wired::new(stream, watch.clone(), interim.clone(), ledger.clone()));
     let client = peer.remote;
     let _connected = handler.connected();
     let service = service_fn(|request: Request<Incoming>| {
         let ambiguous = watch.is_ambiguous();
         let busy = watch.request(!request.body().is_end_stream());
         let (handler, peer) = (&handler, &peer);
+        let ledger = limits.sendfile.then_some(&ledger);
         let gap = Gap::new(interim.clone(), request.version());
         async move {
             let response =
                 if ambiguous { refused() } else { handler.handle(request, peer, &gap).await };
             // hyper must not have the response before that.
             gap.finish().await;
-            Ok::<_, Infallible>(response.map(|body| Answer { body, _busy: busy }))
+            Ok::<_, Infallible>(response.map(|body| Answer::new(body, busy, ledger)))
         }
     });
     let mut connection = builder(&limits).serve_connection(io, service).with_upgrades();
@@ -161,6 +164,13 @@ where
 struct Answer {
     body: Body,
     _busy: Busy,
+}
+
+impl Answer {
+    fn new(mut body: Body, busy: Busy, ledger: Option<&Arc<Ledger>>) -> Self {
+        ledger.into_iter().for_each(|ledger| body.splice(ledger));
+        Self { body, _busy: busy }
+    }
 }
 
 impl HttpBody for Answer {

@@ -31,5 +31,6 @@ mod reasons;
 mod zone;
 mod inspect;
 mod scenarios;
+mod sendfile;
 mod tidy;
 mod admin;

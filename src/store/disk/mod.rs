@@ -7,6 +7,8 @@ pub mod head;
 pub mod format;
 pub mod write;
 pub mod stored_body;
+mod sending;
+mod verified;
 mod read;
 pub mod access;
 mod index;
@@ -37,6 +39,7 @@ use self::faults::Faults;
 use self::index::Index;
 use self::order::{Job, Order, Ticket, UnderWay};
 use self::reclaim::Space;
+use self::verified::Verified;
 use super::Entry;
 use super::disks::share::Share;
 use super::memory::{Memory, now_s};
@@ -60,6 +63,7 @@ pub(super) struct Disk {
     /// Longer bodies are read as they are sent.
     whole_bytes_max: u64,
     warm: Warm,
+    verified: Verified,
     order: Arc<Order>,
     index: Index,
     space: Arc<Space>,
@@ -112,6 +116,7 @@ impl Disk {
             memory: Arc::clone(memory),
             whole_bytes_max: read::whole_bytes_max(zone),
             warm: Warm::default(),
+            verified: Verified::default(),
             order: Arc::default(),
             index: Index::new(),
             space: Arc::new(Space::new(zone, folder, clock.clone())),
