@@ -229,7 +229,7 @@ fn buffer() -> &'static [u8] {
 static BUFFER: OnceLock<&'static [u8]> = OnceLock::new();
 
 /// A longer piece costs the kernel no less for a byte, and others wait longer for their turn.
-pub const PIECE_BYTES_MAX: usize = 256 * 1024;
+pub const PIECE_BYTES_MAX: usize = 512 * 1024;
 /// More than hyper queues.
 const WAITING_MAX: usize = 32;
 /// Stand-ins for so many pieces in a row lie at different places.

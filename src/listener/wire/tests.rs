@@ -355,7 +355,7 @@ fn a_body_that_lies_ends_the_connection_before_a_wrong_byte() {
 fn a_file_that_is_cut_short_meanwhile_ends_the_connection() {
     let file = pattern(1 << 20);
     let resting = Resting::of(&file);
-    let parts = [(How::Piece, PIECE_BYTES_MAX); 8];
+    let parts = [(How::Piece, 1 << 18); 8];
     let received = block_on(async {
         let plans = Plans(vec![Plan::of(&parts)], resting.clone());
         let (mut client, serving) = connected(plans, limits(), Some(10_000)).await;
@@ -394,9 +394,9 @@ fn what_the_kernel_does_not_send_is_copied() {
 #[test]
 fn clients_that_leave_or_do_not_read_are_let_go() {
     let short = std::time::Duration::from_millis(120);
-    let parts = [(How::Piece, PIECE_BYTES_MAX); 64];
+    let parts = [(How::Piece, 1 << 18); 64];
     for leaves in [true, false] {
-        let resting = Resting::of(&pattern(64 * PIECE_BYTES_MAX / 4));
+        let resting = Resting::of(&pattern(1 << 22));
         block_on(async {
             let plans = Plans(vec![Plan::of(&parts)], resting.clone());
             let limits = Limits { send_timeout: short, ..limits() };

@@ -93,21 +93,20 @@ impl Sending {
 
     /// What stands for the next bytes, if the kernel may send them and need not wait for them.
     fn splice(&mut self) -> Option<Bytes> {
-        if matches!(self.way, Way::Undecided) {
-            self.way = self.decide();
-        }
-        let (Way::Spliced(verified), Some(ledger)) = (self.way, &self.ledger) else { return None };
         let body = &self.body;
-        if !body.disk.warm.may_splice() || Identity::of(&body.file) != Some(verified) {
-            self.way = Way::Read;
-            return None;
+        match self.way {
+            Way::Undecided => self.way = self.decide(),
+            Way::Spliced(verified) if Identity::of(&body.file) != Some(verified) => {
+                self.way = Way::Read;
+            }
+            Way::Read | Way::Proving(_) | Way::Spliced(_) => {}
         }
+        let (Way::Spliced(_), Some(ledger)) = (self.way, &self.ledger) else { return None };
         let range = self.step(PIECE_BYTES_MAX as u64);
         let (offset, length) = (body.offset() + range.start, (range.end - range.start) as usize);
-        // Looking at each page would cost more than now and then waiting for one.
-        let places = (0..length).step_by(CHUNK_BYTES).chain([length - 1]);
+        let places = (0..length).step_by(PROBED_BYTES).chain([length - 1]);
         let has = |place| body.disk.warm.has(&body.file, offset + place as u64);
-        if !places.into_iter().all(has) {
+        if !body.disk.warm.may_splice() || !places.into_iter().all(has) {
             return None;
         }
         ledger.stand_in(Piece { source: Arc::clone(body) as Arc<dyn Source>, offset, length })
@@ -220,6 +219,9 @@ impl Source for StoredBody {
 
 /// Below this, the kernel's way costs more than reading and verifying does.
 const SPLICED_BYTES_MIN: u64 = 64 * 1024;
+/// As much as is read ahead at once, and so comes together. Looking at each page would cost more
+/// than now and then waiting for one.
+const PROBED_BYTES: usize = 128 * 1024;
 /// Read on the worker at a time: what a core's cache holds from the read to the send.
 const WARM_BYTES: u64 = 64 * 1024;
 /// Some hundred microseconds of reading, verifying and sending to a fast client.

@@ -20,7 +20,7 @@ use crate::store::tests::stored_with;
 use crate::store::tiered::Tiered;
 use crate::store::{Body, Content};
 
-const LENGTH: usize = 1_000_000;
+const LENGTH: usize = 1_500_000;
 
 struct Stage {
     folder: TempDir,
@@ -164,7 +164,7 @@ fn only_what_was_sent_whole_is_known_to_be_right() {
 
 #[test]
 fn damage_is_found_when_the_file_changed_and_amid_a_body() {
-    for at in [200_000, 900_000] {
+    for at in [200_000, 1_400_000] {
         let Some(stage) = Stage::new() else { return };
         assert_eq!((stage.whole(), stage.whole()), (READ, SPLICED));
         stage.flip(at);
@@ -178,7 +178,7 @@ fn damage_is_found_when_the_file_changed_and_amid_a_body() {
     run(async {
         let first = poll_fn(|cx| sending.as_mut().poll_frame(cx)).await.unwrap().unwrap();
         assert_eq!(stage.write(first.data_ref().unwrap(), &mut sent), PIECE_BYTES_MAX);
-        stage.flip(900_000);
+        stage.flip(1_400_000);
         while let Some(Ok(frame)) = poll_fn(|cx| sending.as_mut().poll_frame(cx)).await {
             assert_eq!(stage.write(frame.data_ref().unwrap(), &mut sent), 0, "read from now on");
         }
