@@ -6,6 +6,8 @@ pub mod demo;
 pub mod purge;
 pub mod explain;
 pub mod stats;
+mod progress;
+mod amounts;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};

@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, Table, TableStyle};
 use crate::admin::client;
 use crate::admin::stats::{Disk, Fetched, Memory, Peer, PeerState, Served, Stats, Upstream, Zone};
 use crate::cli;
+use crate::commands::amounts::{bytes, duration};
 use crate::commands::{self, Failure};
 
 /// Asks the server for its counters and prints them.
@@ -177,36 +178,6 @@ fn lines(table: &Table) -> impl Iterator<Item = String> {
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().into_iter()
 }
 
-/// `512 B`, `1.5 KiB`, `20.0 GiB`.
-fn bytes(count: u64) -> String {
-    if count < 1024 {
-        return format!("{count} B");
-    }
-    let mut amount = count as f64;
-    let mut unit = "B";
-    for next in ["KiB", "MiB", "GiB", "TiB", "PiB"] {
-        // What would be written as `1024.0` is one of the next.
-        if amount < 1023.95 {
-            break;
-        }
-        amount /= 1024.0;
-        unit = next;
-    }
-    format!("{amount:.1} {unit}")
-}
-
-/// The two largest units: `5 s`, `3 min 20 s`, `2 d 4 h`.
-fn duration(seconds: u64) -> String {
-    let (days, hours) = (seconds / 86400, seconds / 3600 % 24);
-    let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{rest} s"),
-        (0, 0, _) => format!("{minutes} min {rest} s"),
-        (0, ..) => format!("{hours} h {minutes} min"),
-        _ => format!("{days} d {hours} h"),
-    }
-}
-
 const BOLD: Style = Style::new().bold();
 const GREEN: Style = AnsiColor::Green.on_default();
 const YELLOW: Style = AnsiColor::Yellow.on_default();
@@ -286,26 +257,6 @@ mod tests {
         assert!(
             anstream::adapter::strip_str(&text).to_string().contains("hit ratio -  0 upstream")
         );
-    }
-
-    #[test]
-    fn units_are_humane() {
-        for (count, expected) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1536, "1.5 KiB"),
-            ((1 << 20) - 1, "1.0 MiB"),
-            (20 << 30, "20.0 GiB"),
-            (u64::MAX, "16384.0 PiB"),
-        ] {
-            assert_eq!(bytes(count), expected, "{count}");
-        }
-        for (seconds, expected) in
-            [(0, "0 s"), (200, "3 min 20 s"), (3600, "1 h 0 min"), (187_200, "2 d 4 h")]
-        {
-            assert_eq!(duration(seconds), expected, "{seconds}");
-        }
     }
 
     #[test]
