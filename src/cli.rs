@@ -1,6 +1,7 @@
 //! Arguments -> command; does nothing itself.
 
 mod examples;
+pub mod snapshot;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -33,6 +34,8 @@ pub enum Command {
     Purge(Purge),
     /// Say what a running server would do with a request, and why.
     Explain(Explain),
+    /// Carry what a zone holds to another machine.
+    Snapshot(snapshot::Snapshot),
 }
 
 /// How to serve.
@@ -187,6 +190,9 @@ pub fn parse_from(
         Some(WrittenCommand::Stats(stats)) => Command::Stats(stats),
         Some(WrittenCommand::Purge(purge)) => Command::Purge(purge),
         Some(WrittenCommand::Explain(explain)) => Command::Explain(explain),
+        Some(WrittenCommand::Snapshot(snapshot)) => {
+            Command::Snapshot(snapshot.with_default(config))
+        }
     })
 }
 
@@ -238,6 +244,9 @@ enum WrittenCommand {
     /// Say what a running server would do with a request, and why
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),
+    /// Carry what a zone holds to another machine, which then starts warm
+    #[command(subcommand)]
+    Snapshot(snapshot::Snapshot),
 }
 
 #[derive(Args)]

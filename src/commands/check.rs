@@ -1,5 +1,6 @@
 //! `larder check`: every mistake of a configuration at once.
 
+use std::fmt::Display;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -26,9 +27,19 @@ pub(super) fn load(path: &Path) -> Result<Config, Failure> {
             }
             Ok(loaded.config)
         }
-        Err(faults) => {
-            writeln!(stderr, "{faults}")?;
-            Err(Failure { status: super::EXIT_FAILURE, problem: None })
-        }
+        Err(faults) => Err(refused(&faults)?),
     }
+}
+
+/// Loads a configuration for what it says of one thing; its warnings are for others.
+pub(super) fn load_only(path: &Path) -> Result<Config, Failure> {
+    match load::load(path) {
+        Ok(loaded) => Ok(loaded.config),
+        Err(faults) => Err(refused(&faults)?),
+    }
+}
+
+fn refused(faults: &dyn Display) -> Result<Failure, Failure> {
+    writeln!(anstream::stderr(), "{faults}")?;
+    Ok(Failure { status: super::EXIT_FAILURE, problem: None })
 }

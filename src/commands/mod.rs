@@ -6,6 +6,7 @@ pub mod demo;
 pub mod purge;
 pub mod explain;
 pub mod stats;
+pub mod snapshot;
 mod progress;
 mod amounts;
 
@@ -29,6 +30,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Stats(stats) => stats::run(&stats),
         Command::Purge(purge) => purge::run(&purge),
         Command::Explain(explain) => explain::run(&explain),
+        Command::Snapshot(snapshot) => snapshot::run(&snapshot),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if let Some(problem) = failure.problem {
@@ -50,6 +52,11 @@ impl Failure {
     /// Ends with 1 and says why.
     pub fn new(problem: impl Display) -> Self {
         Self { status: EXIT_FAILURE, problem: Some(problem.to_string()) }
+    }
+
+    /// Ends with 2 and says what is missing.
+    fn usage(problem: impl Display) -> Self {
+        Self { status: EXIT_USAGE, ..Self::new(problem) }
     }
 }
 
@@ -117,5 +124,7 @@ fn report(problem: &str) {
 
 /// nginx's and everybody's.
 const EXIT_FAILURE: u8 = 1;
+/// As clap has it.
+const EXIT_USAGE: u8 = 2;
 /// LSB: the program is not running.
 const EXIT_NOT_RUNNING: u8 = 3;

@@ -84,7 +84,7 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn user_cache_dir() -> Option<PathBuf> {
+pub(super) fn user_cache_dir() -> Option<PathBuf> {
     let folder = default_cache_dir(std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME"));
     if folder.is_none() {
         tracing::warn!("no folder for the cache: neither XDG_CACHE_HOME nor HOME is set");

@@ -62,6 +62,24 @@ impl Kind {
     }
 }
 
+impl Head {
+    /// The list, if it is one.
+    pub fn variants(&self) -> Option<&Variants> {
+        match &self.meaning {
+            Meaning::Variants(variants) => Some(variants),
+            Meaning::Response(_) => None,
+        }
+    }
+
+    /// Which of the two it is, and its bytes.
+    pub fn encode(&self) -> (Kind, Vec<u8>) {
+        match &self.meaning {
+            Meaning::Response(stored) => (Kind::Response, encode_response(&self.key, stored)),
+            Meaning::Variants(variants) => (Kind::Variants, encode_variants(&self.key, variants)),
+        }
+    }
+}
+
 /// The head of a response.
 pub fn encode_response(key: &[u8], stored: &Stored) -> Vec<u8> {
     let mut out = Vec::with_capacity(key.len() + stored.fields_bytes() + 128);

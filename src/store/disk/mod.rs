@@ -11,7 +11,7 @@ mod index;
 mod order;
 mod reclaim;
 mod walk;
-mod scan;
+pub(super) mod scan;
 mod faults;
 
 use std::collections::HashSet;
@@ -23,13 +23,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use self::faults::Faults;
 use self::index::Index;
 use self::order::{Job, Order, Ticket, UnderWay};
 use self::reclaim::Space;
 use super::Entry;
+use super::disks;
 use super::memory::{Memory, now_s};
 use super::tiered::Usage;
 use crate::clock::Clock;
@@ -92,7 +92,7 @@ impl Disk {
         Ok(Arc::new(Self {
             root: path.to_owned(),
             weight: folder.weight,
-            seed: xxh3_64(path.as_os_str().as_encoded_bytes()),
+            seed: disks::seed(path),
             temp_folder: zone.use_temp_path.then(|| path.join(TEMP_NAME)),
             levels: zone.levels.clone(),
             clock: clock.clone(),
@@ -127,14 +127,9 @@ impl Disk {
         &self.root
     }
 
-    /// How much it is the one for a hash: the highest claim among a zone's folders counts. Each
-    /// wins by its weight, and one that comes or goes moves no more than its share. (weighted
-    /// rendezvous hashing)
+    /// How much it is the one for a hash among the zone's folders.
     pub(super) fn claim(&self, hash: KeyHash) -> f64 {
-        let drawn = xxh3_64_with_seed(&hash.0.to_le_bytes(), self.seed) >> 11;
-        // In (0, 1): 2^53 steps, none of them an end.
-        let drawn = (drawn as f64 + 0.5) / (1u64 << 53) as f64;
-        -f64::from(self.weight) / drawn.ln()
+        disks::claim(self.seed, self.weight, hash)
     }
 
     /// Gives the folder free.
@@ -318,16 +313,7 @@ impl Disk {
     }
 
     fn path(&self, hash: KeyHash) -> PathBuf {
-        let name = hash.to_string();
-        let mut path = self.root.clone();
-        let mut end = name.len();
-        for level in &self.levels {
-            let start = end.saturating_sub(usize::from(*level));
-            path.push(&name[start..end]);
-            end = start;
-        }
-        path.push(name);
-        path
+        disks::path_of(&self.root, &self.levels, hash)
     }
 
     /// A new file beside the final one, or in the folder for such files.
@@ -386,7 +372,9 @@ fn block_bytes(bytes: u64) -> u64 {
 const BLOCK_BYTES: u64 = 4096;
 /// The zone's invalidation log. It lies here, but is the business of `cache`.
 pub const JOURNAL_NAME: &str = ".larder.purges";
-/// The same while it is written anew.
+/// When URLs were purged. The same holds.
+pub const URL_PURGES_NAME: &str = ".larder.urls";
+/// The log while it is written anew.
 pub const JOURNAL_TEMP_NAME: &str = ".larder.purges.tmp";
 const LOCK_NAME: &str = ".larder.lock";
 /// In the zone's own folder, so that a rename out of it never has to copy.

@@ -39,8 +39,10 @@ pub struct StoredBody {
 
 /// Why a file could not be read.
 #[derive(Debug)]
-pub(super) enum Problem {
+pub enum Problem {
+    /// The disk failed, or there is no such file.
     Io(io::Error),
+    /// It is damaged, or of another release.
     Format(Fault),
 }
 
@@ -241,7 +243,7 @@ impl Disk {
 }
 
 /// Opens a plain file; anything else at its path is damage.
-pub(super) fn open(path: &Path) -> Result<(File, u64), Problem> {
+pub(in crate::store) fn open(path: &Path) -> Result<(File, u64), Problem> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
     let file = file.map_err(|error| match error.raw_os_error() {
@@ -275,7 +277,8 @@ pub(super) fn read_head(file: &File, hash: KeyHash) -> Result<(Found, Footer), P
     Ok((found, footer))
 }
 
-fn read_ends(
+/// As `read_head`, with the sums of the body.
+pub(in crate::store) fn read_ends(
     file: &File,
     length: u64,
     hash: KeyHash,
@@ -293,7 +296,11 @@ fn read_ends(
     Ok((found, footer, sums))
 }
 
-fn read_exact(file: &File, bytes: &mut [u8], offset: u64) -> Result<(), Problem> {
+pub(in crate::store) fn read_exact(
+    file: &File,
+    bytes: &mut [u8],
+    offset: u64,
+) -> Result<(), Problem> {
     file.read_exact_at(bytes, offset).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => Problem::Format(Fault::Corrupt("cut short")),
         _ => Problem::Io(error),

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use super::{
     BLOCK_BYTES, Disk, JOURNAL_NAME, JOURNAL_TEMP_NAME, LOCK_NAME, QUARANTINE_NAME, TEMP_NAME,
-    is_missing,
+    URL_PURGES_NAME, is_missing,
 };
 use crate::semantics::key::KeyHash;
 use crate::store::memory::now_s;
@@ -42,9 +42,7 @@ impl Disk {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_str().unwrap_or_default();
-            let is_ours = self.levels.get(depth).is_some_and(|level| {
-                name.len() == usize::from(*level) && name.bytes().all(|b| b.is_ascii_hexdigit())
-            });
+            let is_ours = is_level(&self.levels, depth, name);
             let goes_on = if is_ours && entry.file_type()?.is_dir() {
                 self.scan_folder(&entry.path(), depth + 1, pause)?
             } else {
@@ -98,6 +96,13 @@ impl Disk {
     }
 }
 
+/// Whether a folder of this name, so deep, is one of those that the levels ask for.
+pub(in crate::store) fn is_level(levels: &[u8], depth: usize, name: &str) -> bool {
+    levels.get(depth).is_some_and(|level| {
+        name.len() == usize::from(*level) && name.bytes().all(|b| b.is_ascii_hexdigit())
+    })
+}
+
 /// `<hash>.<digits>.tmp`
 fn is_temp(name: &str) -> bool {
     let Some((hash, rest)) = name.split_once('.') else { return false };
@@ -106,6 +111,13 @@ fn is_temp(name: &str) -> bool {
     all_digits && KeyHash::from_hex(hash).is_some()
 }
 
-const OWN_NAMES: [&str; 6] =
-    [LOCK_NAME, QUARANTINE_NAME, JOURNAL_NAME, JOURNAL_TEMP_NAME, secret::NAME, secret::TEMP_NAME];
+const OWN_NAMES: [&str; 7] = [
+    LOCK_NAME,
+    QUARANTINE_NAME,
+    JOURNAL_NAME,
+    JOURNAL_TEMP_NAME,
+    URL_PURGES_NAME,
+    secret::NAME,
+    secret::TEMP_NAME,
+];
 const FILES_AT_ONCE: u64 = 100;

@@ -1,0 +1,1 @@
+//! Saves and loads as an operator sees them.
