@@ -22,6 +22,7 @@ mod invalidation;
 mod explain;
 mod directives;
 mod disk;
+mod snapshot;
 mod keys;
 mod oracle;
 mod upstream;

@@ -7,9 +7,9 @@ use larder::semantics::reason::Reason;
 
 /// Which rooms a room may name, besides itself, as docs/ARCHITECTURE.md has it. What is not listed
 /// may name all.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("cli", &["config", "admin"]),
-    ("commands", &["cli", "admin", "config", "app", "demo", "clock"]),
+    ("commands", &["cli", "admin", "snapshot", "semantics", "config", "app", "demo", "clock"]),
     ("listener", &["config", "body", "interim", "clock"]),
     ("admin", &["cache", "upstream", "observe", "config", "body", "semantics"]),
     (
@@ -26,6 +26,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "clock",
         ],
     ),
+    ("snapshot", &["cache", "store", "semantics", "config", "clock"]),
     ("cache", &["store", "semantics", "config", "body", "clock"]),
     ("store", &["semantics", "config", "body", "clock"]),
     ("upstream", &["semantics", "config", "body", "clock"]),

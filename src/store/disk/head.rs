@@ -259,13 +259,13 @@ const NAME_BYTES_MIN: usize = 3;
 const FIELD_BYTES_MIN: usize = NAME_BYTES_MIN + 4;
 
 #[cfg(test)]
-pub(in crate::store) mod tests {
+pub(crate) mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
 
-    pub(in crate::store) fn any_stored() -> impl Strategy<Value = Stored> {
+    pub(crate) fn any_stored() -> impl Strategy<Value = Stored> {
         let time = || (any::<u64>(), 0u32..1_000_000_000).prop_map(|(s, n)| Duration::new(s, n));
         let field = ("[a-z][a-z0-9-]{0,12}", vec(0x20u8..0x7f, 0..60));
         let flags = (any::<bool>(), any::<bool>(), any::<bool>());
