@@ -6,6 +6,7 @@
 
 mod build;
 mod explain;
+mod inspect;
 mod source;
 mod signals;
 

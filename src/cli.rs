@@ -2,6 +2,7 @@
 
 mod examples;
 pub mod snapshot;
+pub mod zone;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -15,8 +16,8 @@ use http::uri::Authority;
 
 use crate::config::{AdminAddress, units};
 use examples::{
-    CHECK_EXAMPLES, DEMO_EXAMPLES, EXAMPLES, EXPLAIN_EXAMPLES, PURGE_EXAMPLES, SERVE_EXAMPLES,
-    STATS_EXAMPLES,
+    CHECK_EXAMPLES, DEMO_EXAMPLES, EXAMPLES, EXPLAIN_EXAMPLES, INSPECT_EXAMPLES, PURGE_EXAMPLES,
+    SERVE_EXAMPLES, STATS_EXAMPLES,
 };
 
 /// What the operator asked for.
@@ -36,6 +37,10 @@ pub enum Command {
     Explain(Explain),
     /// Carry what a zone holds to another machine.
     Snapshot(snapshot::Snapshot),
+    /// Show what a running server has stored for a request, and check it.
+    Inspect(Inspect),
+    /// Look at the files of a zone.
+    Zone(zone::Zone),
 }
 
 /// How to serve.
@@ -159,6 +164,22 @@ pub struct Explain {
     pub json: bool,
 }
 
+/// What to inspect.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Inspect {
+    /// The URL as clients ask for it, with scheme and host
+    pub url: String,
+    /// A request field, as often as needed
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = field)]
+    pub headers: Vec<(String, String)>,
+    /// The server's operator listener: a loopback address or `unix:PATH`
+    #[arg(long, value_name = "ADDR", default_value = ADMIN_DEFAULT, value_parser = admin)]
+    pub admin: AdminAddress,
+    /// Print the JSON document of `/v1/inspect` instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// The command of this process. On a usage error, and for `--help` and `--version`, prints and
 /// ends the process: with 2, or with 0.
 pub fn parse() -> Command {
@@ -193,6 +214,8 @@ pub fn parse_from(
         Some(WrittenCommand::Snapshot(snapshot)) => {
             Command::Snapshot(snapshot.with_default(config))
         }
+        Some(WrittenCommand::Inspect(inspect)) => Command::Inspect(inspect),
+        Some(WrittenCommand::Zone(zone)) => Command::Zone(zone.with_default(config)),
     })
 }
 
@@ -247,6 +270,12 @@ enum WrittenCommand {
     /// Carry what a zone holds to another machine, which then starts warm
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
+    /// Show what a running server has stored for a request, and check it
+    #[command(after_help = INSPECT_EXAMPLES)]
+    Inspect(Inspect),
+    /// Look at the files of a zone, with or without a running server
+    #[command(subcommand)]
+    Zone(zone::Zone),
 }
 
 #[derive(Args)]
@@ -427,6 +456,22 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_is_looked_for_where_it_is_said_before_the_environment() {
+        let config = Some(OsString::from("/e.toml"));
+        let at = |arguments: &[&str]| {
+            let arguments = ["larder", "zone"].iter().chain(arguments);
+            let Ok(Command::Zone(zone)) = parse_from(arguments, config.clone()) else { panic!() };
+            let zone::Where { zone, config, cache_dir } = zone.at().clone();
+            (zone, config.map(|p| p.display().to_string()), cache_dir.is_some())
+        };
+        let (ours, env) = (Some("a.toml".to_owned()), Some("/e.toml".to_owned()));
+        assert_eq!(at(&["ls"]), (None, env.clone(), false));
+        assert_eq!(at(&["du", "z"]), (Some("z".to_owned()), env, false));
+        assert_eq!(at(&["verify", "-c", "a.toml"]), (None, ours, false));
+        assert_eq!(at(&["ls", "--cache-dir", "d"]), (None, None, true));
+    }
+
+    #[test]
     fn wrong_usage_exits_with_2() {
         for arguments in [
             "",
@@ -454,6 +499,13 @@ mod tests {
             "purge http://a/ --zone b",
             "explain",
             "explain http://a/ -H nothing",
+            "inspect",
+            "inspect /a -H nothing",
+            "zone",
+            "zone ls a --cache-dir b",
+            "zone du -c a --cache-dir b",
+            "zone ls --sort colour",
+            "zone du --depth -1",
         ] {
             let error = parse(arguments).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{arguments}: {error}");

@@ -8,6 +8,7 @@ pub mod purge;
 pub mod stats;
 pub mod explain;
 pub mod hottest;
+pub mod inspect;
 pub mod client;
 
 use std::fmt;
@@ -52,6 +53,16 @@ pub trait Source: Send + Sync + 'static {
         &self,
         request: &http::request::Parts,
     ) -> impl Future<Output = Result<explain::Explanation, String>> + Send;
+
+    /// Looks at what is stored for `request`, which has a `Host`, in memory and on disk.
+    ///
+    /// # Errors
+    ///
+    /// The request is none that is answered from a cache here, and why.
+    fn inspect(
+        &self,
+        request: &http::request::Parts,
+    ) -> impl Future<Output = Result<inspect::Inspection, String>> + Send;
 }
 
 /// Why a purge was not carried out.

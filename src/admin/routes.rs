@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -38,8 +39,9 @@ pub async fn answer<S: Source>(
         "/v1/stats" if get => reply(StatusCode::OK, &source.stats()),
         "/v1/purge" if request.method() == Method::POST => purge(source, request).await,
         "/v1/explain" if request.method() == Method::POST => explain(source, request).await,
+        "/v1/inspect" if request.method() == Method::POST => inspect(source, request).await,
         "/healthz" | "/readyz" | "/v1/stats" => other_method("GET, HEAD"),
-        "/v1/purge" | "/v1/explain" => other_method("POST"),
+        "/v1/purge" | "/v1/explain" | "/v1/inspect" => other_method("POST"),
         path => match hottest::zone_of(path) {
             Some(zone) if get => hottest(source, &zone, request.uri().query()).await,
             Some(_) => other_method("GET, HEAD"),
@@ -94,23 +96,35 @@ async fn document(request: Request<Incoming>) -> Result<Vec<u8>, Response<Body>>
 }
 
 async fn explain<S: Source>(source: &S, request: Request<Incoming>) -> Response<Body> {
-    let text = match document(request).await {
-        Ok(text) => text,
-        Err(refusal) => return refusal,
-    };
-    let question: Question = match serde_json::from_slice(&text) {
-        Ok(question) => question,
-        Err(error) => {
-            let problem_text = format!("expected `{{\"url\": \"http://host/path\"}}`: {error}");
-            return problem(StatusCode::BAD_REQUEST, &problem_text);
-        }
-    };
-    let request = match question.request() {
-        Ok(request) => request,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, &error),
-    };
-    match source.explain(&request).await {
-        Ok(explanation) => reply(StatusCode::OK, &explanation),
+    match question(request).await {
+        Ok(question) => answered(source.explain(&question).await),
+        Err(refusal) => refusal,
+    }
+}
+
+async fn inspect<S: Source>(source: &S, request: Request<Incoming>) -> Response<Body> {
+    match question(request).await {
+        Ok(question) => answered(source.inspect(&question).await),
+        Err(refusal) => refusal,
+    }
+}
+
+/// The request that is asked about.
+///
+/// # Errors
+/// The answer to what is none.
+async fn question(request: Request<Incoming>) -> Result<Parts, Response<Body>> {
+    let text = document(request).await?;
+    let question: Question = serde_json::from_slice(&text).map_err(|error| {
+        let expected = format!("expected `{{\"url\": \"http://host/path\"}}`: {error}");
+        problem(StatusCode::BAD_REQUEST, &expected)
+    })?;
+    question.request().map_err(|error| problem(StatusCode::BAD_REQUEST, &error))
+}
+
+fn answered(answer: Result<impl Serialize, String>) -> Response<Body> {
+    match answer {
+        Ok(document) => reply(StatusCode::OK, &document),
         Err(error) => problem(StatusCode::BAD_REQUEST, &error),
     }
 }

@@ -223,6 +223,7 @@ mod tests {
 
     use crate::admin::client::{self, Error};
     use crate::admin::explain::Explanation;
+    use crate::admin::inspect::Inspection;
     use crate::admin::{PurgeError, stats};
     use crate::cache::purge::{Purged, Wanted, What};
     use crate::semantics::key::KeyHash;
@@ -259,6 +260,10 @@ mod tests {
 
         async fn explain(&self, request: &Parts) -> Result<Explanation, String> {
             Err(format!("no site for {}", request.uri))
+        }
+
+        async fn inspect(&self, request: &Parts) -> Result<Inspection, String> {
+            Err(format!("nothing for {}", request.uri))
         }
     }
 

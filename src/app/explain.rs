@@ -58,7 +58,7 @@ fn cache(cached: &Cached, asked: Timestamp) -> explain::Cache {
     }
 }
 
-fn stored(at: &At, asked: Timestamp) -> explain::Stored {
+pub(super) fn stored(at: &At, asked: Timestamp) -> explain::Stored {
     let stored = &at.stored;
     let has = [("ETag", stored.etag()), ("Last-Modified", stored.last_modified())];
     let validators = has.into_iter().filter(|(_, value)| value.is_some());

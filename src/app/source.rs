@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use http::request::Parts;
 
-use super::explain;
+use super::{explain, inspect};
 use crate::admin::explain::Explanation;
+use crate::admin::inspect::Inspection;
 use crate::admin::stats::{self, Stats};
 use crate::admin::{PurgeError, Source};
 use crate::cache::Zone;
@@ -94,6 +95,10 @@ impl Source for OperatorView {
 
     async fn explain(&self, request: &Parts) -> Result<Explanation, String> {
         self.worker.explain(request.clone()).await.map(explain::document)
+    }
+
+    async fn inspect(&self, request: &Parts) -> Result<Inspection, String> {
+        self.worker.inspect(request.clone()).await.map(|all| inspect::document(&all))
     }
 }
 

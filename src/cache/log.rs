@@ -199,6 +199,11 @@ impl Log {
     }
 }
 
+/// A response as it is since a soft purge covered it: its lifetime ended then at the latest.
+pub fn ended(stored: &Stored, since: Timestamp) -> Stored {
+    Stored { lifetime: stored.lifetime.min(stored.age(since)), ..Stored::clone(stored) }
+}
+
 impl Scope {
     /// Every key that begins with `prefix`.
     pub fn prefix(prefix: &[u8]) -> Self {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use http::HeaderMap;
 
 use super::Zone;
-use super::log::Verdict;
+use super::log::{self, Verdict};
 use super::queries::Rule;
 use crate::semantics::date::Timestamp;
 use crate::semantics::fields::Names;
@@ -167,9 +167,8 @@ impl Zone {
             Verdict::Gone => return None,
             Verdict::Valid => Arc::clone(entry),
             Verdict::Stale(since) => {
-                let lifetime = stored.lifetime.min(stored.age(since));
-                let stored = Stored { lifetime, ..Stored::clone(stored) };
-                let content = Content::Response(Arc::new(stored), body.clone());
+                let stored = Arc::new(log::ended(stored, since));
+                let content = Content::Response(stored, body.clone());
                 Arc::new(Entry::new(&entry.key, content))
             }
         };

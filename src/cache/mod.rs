@@ -14,6 +14,8 @@ pub mod journal;
 pub mod list;
 mod urls;
 pub mod adopt;
+pub mod inspect;
+pub mod offline;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -6,6 +6,7 @@ Examples:
   larder serve --to http://127.0.0.1:3000     put it in front of a server
   larder serve -c /etc/larder/config.toml     as a configuration says
   larder -t -c /etc/larder/config.toml        check a configuration (as nginx -t)
+  larder zone du                              what takes the room on disk
 
 Environment:
   LARDER_CONFIG  the configuration file, where neither `-c` nor `--to` is given
@@ -68,3 +69,30 @@ Examples:
   larder snapshot load /srv/warm --cache-dir /var/cache/larder
 
 Exit status: 0 done, 1 failed or something damaged was left out, 2 wrong usage";
+
+pub(super) const INSPECT_EXAMPLES: &str = "\
+Examples:
+  larder inspect http://127.0.0.1:8080/api/products
+  larder inspect http://127.0.0.1:8080/api/greeting -H 'Accept-Language: fr'
+  larder inspect http://127.0.0.1:8080/api/products --json | jq .file.damage";
+
+pub(super) const LS_EXAMPLES: &str = "\
+Examples:
+  larder zone ls
+  larder zone ls api -c /etc/larder/config.toml --sort size | head
+  larder zone ls --cache-dir /var/cache/larder --prefix http://www.example.com/img/ --long
+  larder zone ls --sort none --json | jq -r 'select(.ttl_s < 0).key'";
+
+pub(super) const DU_EXAMPLES: &str = "\
+Examples:
+  larder zone du
+  larder zone du -c /etc/larder/config.toml --depth 2 --top 20
+  larder zone du --cache-dir /var/cache/larder --json | jq '.[].purged.disk_bytes'";
+
+pub(super) const VERIFY_EXAMPLES: &str = "\
+Examples:
+  larder zone verify
+  larder zone verify api -c /etc/larder/config.toml
+  larder zone verify --cache-dir /var/cache/larder --repair
+
+Exit status: 0 all is well, 1 something is damaged (even if it was repaired) or cannot be looked at";

@@ -57,7 +57,7 @@ fn describe_cache(text: &mut String, cache: &Cache) {
     }
 }
 
-fn describe_stored(text: &mut String, stored: &Stored) {
+pub(super) fn describe_stored(text: &mut String, stored: &Stored) {
     let Stored { status, body_bytes, tier, received, .. } = stored;
     line(text, "stored", &format!("{status}, {body_bytes} bytes in {tier}, since {received}"));
     let rest = match stored.ttl_s {
@@ -105,7 +105,7 @@ fn describe_outcome(text: &mut String, now: &Outcome) {
     }
 }
 
-fn line(text: &mut String, label: &str, value: &str) {
+pub(super) fn line(text: &mut String, label: &str, value: &str) {
     let _ = writeln!(text, "{BOLD}{label:<14}{BOLD:#}{value}");
 }
 

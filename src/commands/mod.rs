@@ -5,8 +5,10 @@ pub mod check;
 pub mod demo;
 pub mod purge;
 pub mod explain;
+pub mod inspect;
 pub mod stats;
 pub mod snapshot;
+pub mod zone;
 mod progress;
 mod amounts;
 
@@ -31,6 +33,8 @@ pub fn run(command: Command) -> ExitCode {
         Command::Purge(purge) => purge::run(&purge),
         Command::Explain(explain) => explain::run(&explain),
         Command::Snapshot(snapshot) => snapshot::run(&snapshot),
+        Command::Inspect(inspect) => inspect::run(&inspect),
+        Command::Zone(zone) => zone::run(&zone),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if let Some(problem) = failure.problem {
@@ -120,6 +124,11 @@ fn report(problem: &str) {
     let red = anstyle::AnsiColor::Red.on_default().bold();
     // There is nowhere left to say that it cannot be said.
     let _ = writeln!(anstream::stderr(), "{red}error:{red:#} {problem}");
+}
+
+/// Prints one line to standard error that is no failure.
+fn note(text: &str) {
+    let _ = writeln!(anstream::stderr(), "note: {text}");
 }
 
 /// nginx's and everybody's.

@@ -173,15 +173,12 @@ fn outcome(call: &Call<'_>, cache: &Cache, lookup: &Lookup, extent: &Extent) -> 
 
 impl At {
     fn of(found: &Found) -> Self {
-        let (in_memory, body_bytes) = match &found.body {
-            crate::store::Body::Memory(bytes) => (true, bytes.len() as u64),
-            crate::store::Body::Disk(body) => (false, body.len()),
-        };
-        Self { stored: Arc::clone(&found.stored), in_memory, body_bytes }
+        let in_memory = matches!(found.body, crate::store::Body::Memory(_));
+        Self { stored: Arc::clone(&found.stored), in_memory, body_bytes: found.body.len() }
     }
 }
 
 /// A key as text; clients choose it, so what is no text in it is shown as what it is.
-fn shown(key: &Key) -> String {
+pub(super) fn shown(key: &Key) -> String {
     key.text.escape_ascii().to_string()
 }

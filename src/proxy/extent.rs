@@ -46,7 +46,7 @@ impl Extent {
         if call.request.method != Method::GET {
             return Self::Whole;
         }
-        let length = partial::length(&found.body);
+        let length = found.body.len();
         match parts::rest(&found.stored, length) {
             // A stale part is worth the question only if the answer can prove that it fits.
             Some((_, validator))
@@ -193,7 +193,7 @@ async fn complete(
     call: &OwnedCall,
     request: Request<()>,
 ) -> Result<upstream::Reply, upstream::Failure> {
-    let length = partial::length(&found.body);
+    let length = found.body.len();
     let Some((range, validator)) = parts::rest(&found.stored, length) else {
         return send(call, request).await;
     };

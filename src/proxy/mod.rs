@@ -18,6 +18,7 @@ pub mod route;
 pub mod zone;
 pub mod key;
 pub mod explain;
+pub mod inspect;
 mod admit;
 mod call;
 mod facts;
@@ -145,6 +146,17 @@ impl Worker {
         request: http::request::Parts,
     ) -> Result<explain::Explanation, String> {
         explain::explain(self, request).await
+    }
+
+    /// Looks at what is stored for a request, in memory and on disk.
+    ///
+    /// # Errors
+    /// Why there is nothing to look at, in words for the operator.
+    pub async fn inspect(
+        self: &Arc<Self>,
+        request: http::request::Parts,
+    ) -> Result<inspect::Inspection, String> {
+        inspect::inspect(self, request).await
     }
 
     async fn answer(

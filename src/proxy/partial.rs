@@ -86,16 +86,7 @@ fn cut(response: &mut Response<Body>, length: u64, wanted: Wanted) {
 /// Whether what was found has what the client asks for: the whole does, a stored part only for a
 /// range within it.
 pub(super) fn is_enough(call: &Call<'_>, found: &Found) -> bool {
-    found.stored.part.is_none()
-        || wanted_of_part(call, &found.stored, length(&found.body)).is_some()
-}
-
-/// Bytes of a body at rest.
-pub(super) fn length(body: &store::Body) -> u64 {
-    match body {
-        store::Body::Memory(bytes) => bytes.len() as u64,
-        store::Body::Disk(body) => body.len(),
-    }
+    found.stored.part.is_none() || wanted_of_part(call, &found.stored, found.body.len()).is_some()
 }
 
 fn wanted(call: &Call<'_>, cache: &Cache, stored: &Stored, source: &Source) -> Wanted {

@@ -4,7 +4,10 @@
 //! no other machine finds is left out.
 
 use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use super::Watch;
 use super::content::{self, Hasher};
@@ -19,11 +22,13 @@ use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::secret::may_hold_hash;
 use crate::semantics::stored::Stored;
-use crate::store::beside::{Beside, Sealed, Seen};
 use crate::store::disk::JOURNAL_NAME;
+use crate::store::disk::audit::{self, What};
 use crate::store::disk::format::Fault;
 use crate::store::disk::head::{Head, Meaning};
+use crate::store::disk::place::{folder_of, path_of};
 use crate::store::disk::read::Problem;
+use crate::store::disk::sealed::Sealed;
 
 /// What to save.
 #[derive(Clone, Debug, Default)]
@@ -86,8 +91,7 @@ pub fn save(
 ) -> io::Result<Saved> {
     let now = Timestamp::from(clock.now());
     let log = log_of(zone, clock)?;
-    let beside = Beside::of(zone);
-    let candidates = candidates(&beside, &wanted)?;
+    let candidates = candidates(zone, &wanted)?;
     if candidates.is_empty() {
         return Err(io::Error::other(format!("nothing is stored in zone `{}`", zone.name)));
     }
@@ -100,7 +104,7 @@ pub fn save(
     let header = Header { zone: zone.name.clone(), made: now };
     let out = Counted { out: BufWriter::new(folder.content.writer()?), bytes: 0 };
     let mut saving = Saving {
-        beside: &beside,
+        zone,
         folder,
         log,
         now,
@@ -157,10 +161,34 @@ fn log_of(zone: &config::Zone, clock: &Clock) -> io::Result<Log> {
     Ok(Log::new(clock.clone(), records))
 }
 
-/// Everything in the zone, what is wanted most first.
-fn candidates(beside: &Beside, wanted: &Wanted) -> io::Result<Vec<Seen>> {
+/// A file as the folder shows it.
+#[derive(Clone, Copy)]
+struct Seen {
+    hash: KeyHash,
+    bytes: u64,
+    /// When it was stored or freshened last, in seconds.
+    written_s: i64,
+}
+
+/// Everything in the zone that a lookup could come to, what is wanted most first.
+fn candidates(zone: &config::Zone, wanted: &Wanted) -> io::Result<Vec<Seen>> {
     let mut candidates = Vec::new();
-    beside.each(&mut |seen| candidates.push(seen))?;
+    for (number, folder) in zone.folders.iter().enumerate() {
+        // One that cannot be looked at may hold anything.
+        fs::read_dir(&folder.path).map_err(|error| at(&folder.path, &error))?;
+        audit::walk(&folder.path, &zone.levels, &mut |seen| {
+            match seen.what {
+                What::Entry(hash) if folder_of(&zone.folders, hash) == number => {
+                    let meta = fs::symlink_metadata(&seen.path);
+                    let written_s = meta.map_or(0, |meta| meta.mtime());
+                    candidates.push(Seen { hash, bytes: seen.file_bytes, written_s });
+                }
+                What::Unreadable(error) => return Err(at(&seen.path, &error)),
+                _ => {}
+            }
+            Ok(())
+        })?;
+    }
     let ranks: HashMap<KeyHash, usize> =
         wanted.hottest.iter().enumerate().map(|(rank, hash)| (*hash, rank)).collect();
     candidates.sort_by_cached_key(|seen| {
@@ -170,9 +198,19 @@ fn candidates(beside: &Beside, wanted: &Wanted) -> io::Result<Vec<Seen>> {
     Ok(candidates)
 }
 
+/// Where what rests under a hash lies in the zone.
+fn path(zone: &config::Zone, hash: KeyHash) -> PathBuf {
+    let folder = &zone.folders[folder_of(&zone.folders, hash)];
+    path_of(&folder.path, &zone.levels, hash)
+}
+
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 /// A save under way.
 struct Saving<'a> {
-    beside: &'a Beside,
+    zone: &'a config::Zone,
     folder: &'a Folder,
     log: Log,
     now: Timestamp,
@@ -202,7 +240,7 @@ impl Saving<'_> {
     /// Saves what rests at a place, if it is to be saved.
     fn take(&mut self, seen: Seen) -> io::Result<()> {
         let left = self.wanted.bytes_max.map(|max| max - self.saved.body_bytes);
-        let taken = match self.beside.open(seen.hash) {
+        let taken = match self.open(seen.hash) {
             Ok(sealed) if left.is_some_and(|left| sealed.body_bytes() > left) => return Ok(()),
             Ok(sealed) => self.take_open(seen.hash, sealed),
             Err(problem) => Err(Skip::File(problem)),
@@ -217,6 +255,10 @@ impl Saving<'_> {
         }
     }
 
+    fn open(&self, hash: KeyHash) -> Result<Sealed, Problem> {
+        Sealed::open(&path(self.zone, hash), hash)
+    }
+
     fn skip(&mut self, hash: KeyHash, problem: &Problem) {
         match problem {
             // It was there a moment ago.
@@ -224,7 +266,7 @@ impl Saving<'_> {
             Problem::Format(Fault::OtherVersion) => self.saved.left_out.lost += 1,
             problem => {
                 self.saved.left_out.damaged += 1;
-                self.watch.damaged(&self.beside.path(hash).display().to_string(), problem);
+                self.watch.damaged(&path(self.zone, hash).display().to_string(), problem);
             }
         }
     }
@@ -292,7 +334,7 @@ impl Saving<'_> {
         if let Some(taken) = self.lists.get(&place) {
             return Ok(*taken);
         }
-        let head = match self.beside.open(place) {
+        let head = match self.open(place) {
             Ok(sealed) => Some(sealed.head).filter(|head| *head.key == *key),
             Err(problem) => {
                 self.skip(place, &problem);

@@ -29,8 +29,11 @@ use crate::semantics::stored::tests::stored;
 use crate::semantics::stored::{Part, Stored};
 use crate::semantics::tags;
 use crate::semantics::variants::Variants;
-use crate::store::beside::Beside;
-use crate::store::disk::head::Head;
+use crate::store::disk::audit::{self, What};
+use crate::store::disk::head::{Head, Meaning};
+use crate::store::disk::place::{folder_of, path_of};
+use crate::store::disk::read::Problem;
+use crate::store::disk::sealed::Sealed;
 use crate::store::{Body, Content, Entry};
 
 /// Zones and snapshots in folders of their own.
@@ -140,25 +143,35 @@ fn fill(zone: &Zone, entries: &[(KeyHash, Entry)]) {
 
 /// Everything on a zone's disk, generations aside: they are the zone's own.
 fn held(zone: &config::Zone) -> Held {
-    let beside = Beside::of(zone);
     let mut places = Vec::new();
-    beside.each(&mut |seen| places.push(seen.hash)).unwrap();
+    for folder in &zone.folders {
+        let found = audit::walk(&folder.path, &zone.levels, &mut |seen| match seen.what {
+            What::Entry(place) => Ok(places.push(place)),
+            What::Own => Ok(()),
+            other => Err(other),
+        });
+        found.unwrap();
+    }
     let read = |place: KeyHash| {
-        let sealed = beside.open(place).unwrap();
+        let sealed = Sealed::open(&file_of(zone, place), place).unwrap();
         let mut body = Vec::new();
         sealed
             .read(&mut |piece| {
                 body.extend_from_slice(piece);
-                Ok::<_, crate::store::disk::read::Problem>(())
+                Ok::<_, Problem>(())
             })
             .unwrap();
         let mut head = sealed.head;
-        if let crate::store::disk::head::Meaning::Response(stored) = &mut head.meaning {
+        if let Meaning::Response(stored) = &mut head.meaning {
             stored.generation = 0;
         }
         (place, (head, body))
     };
     places.into_iter().map(read).collect()
+}
+
+fn file_of(zone: &config::Zone, place: KeyHash) -> PathBuf {
+    path_of(&zone.folders[folder_of(&zone.folders, place)].path, &zone.levels, place)
 }
 
 fn pattern(length: usize) -> Bytes {
@@ -357,9 +370,8 @@ fn what_is_damaged_in_the_zone_is_named_and_left_out() {
     let stage = Stage::new();
     let large = entry("http://a/large", received(RECEIVED_S), pattern(2 << 20));
     let zone = stage.filled("from", 1, &[page("http://a/1"), page("http://a/2"), large]);
-    let beside = Beside::of(&zone);
     let flip = |key: &str, at: fn(usize) -> usize| {
-        let path = beside.path(KeyHash::of(key.as_bytes()));
+        let path = file_of(&zone, KeyHash::of(key.as_bytes()));
         let mut bytes = fs::read(&path).unwrap();
         let at = at(bytes.len());
         bytes[at] ^= 4;
@@ -395,7 +407,7 @@ fn what_was_purged_is_not_saved() {
     let held = held(&to);
     assert!(!held.contains_key(&KeyHash::of(b"http://a/1")));
     let (head, _) = &held[&KeyHash::of(b"http://b/3")];
-    let crate::store::disk::head::Meaning::Response(soft) = &head.meaning else { panic!() };
+    let Meaning::Response(soft) = &head.meaning else { panic!() };
     assert_eq!(soft.lifetime.as_secs(), 50, "it ended when it was purged");
     drop(open);
     fs::write(zone.folders[0].path.join(".larder.purges"), "not a log").unwrap();

@@ -1,10 +1,9 @@
-//! The folders of one zone: which of them holds a hash, and where.
+//! The folders of one zone: which of them holds a hash.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tracing::warn;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::disk::Disk;
 use super::memory::Memory;
@@ -55,33 +54,4 @@ impl Disks {
     pub(super) fn home(&self) -> Option<&Path> {
         self.all.first().map(|disk| disk.root())
     }
-}
-
-/// What tells a folder from the zone's others.
-pub(super) fn seed(folder: &Path) -> u64 {
-    xxh3_64(folder.as_os_str().as_encoded_bytes())
-}
-
-/// How much a folder is the one for a hash: the highest claim among a zone's folders counts. Each
-/// wins by its weight, and one that comes or goes moves no more than its share. (weighted
-/// rendezvous hashing)
-pub(super) fn claim(seed: u64, weight: u32, hash: KeyHash) -> f64 {
-    let drawn = xxh3_64_with_seed(&hash.0.to_le_bytes(), seed) >> 11;
-    // In (0, 1): 2^53 steps, none of them an end.
-    let drawn = (drawn as f64 + 0.5) / (1u64 << 53) as f64;
-    -f64::from(weight) / drawn.ln()
-}
-
-/// Where what rests under a hash lies in a folder.
-pub(super) fn path_of(root: &Path, levels: &[u8], hash: KeyHash) -> PathBuf {
-    let name = hash.to_string();
-    let mut path = root.to_owned();
-    let mut end = name.len();
-    for level in levels {
-        let start = end.saturating_sub(usize::from(*level));
-        path.push(&name[start..end]);
-        end = start;
-    }
-    path.push(name);
-    path
 }

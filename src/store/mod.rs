@@ -5,7 +5,6 @@ pub mod tiered;
 pub mod keeper;
 pub mod disk;
 mod disks;
-pub mod beside;
 mod secret;
 
 use std::sync::Arc;
@@ -69,6 +68,21 @@ pub enum Body {
     Memory(Bytes),
     /// In a file, to be read and verified as it is sent.
     Disk(Arc<disk::read::StoredBody>),
+}
+
+impl Body {
+    /// Its length.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::Disk(body) => body.len(),
+        }
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use std::thread::{self, JoinHandle};
 use tracing::warn;
 
 use super::disk::Disk;
+use super::disk::resting::Resting;
 use super::disk::write::Spool;
 use super::disks::Disks;
 use super::keeper::{Doom, Doomed, Keeper, Stop};
@@ -228,6 +229,13 @@ impl Tiered {
         let job = tokio::task::spawn_blocking(move || disk.remove(&ticket));
         let on_disk = job.await.unwrap_or(false);
         there || was_waiting || on_disk
+    }
+
+    /// What lies on disk under a hash, its head or `all` of it, looked at in one blocking job; `None`
+    /// where there is no disk. Damage is treated as by `get`.
+    pub async fn resting(&self, hash: KeyHash, all: bool) -> Option<Resting> {
+        let disk = Arc::clone(self.disks.of(hash)?);
+        tokio::task::spawn_blocking(move || disk.resting(hash, all)).await.ok()
     }
 
     /// Puts `new` in the place of this very entry in memory, or removes it there; not if another

@@ -22,13 +22,13 @@ fn pattern(length: u32) -> Vec<u8> {
 }
 
 /// Where `levels = "1:2"` puts what is stored for a target of `example.com`.
-fn file_of(folder: &Path, target: &str) -> PathBuf {
+pub(crate) fn file_of(folder: &Path, target: &str) -> PathBuf {
     let name = KeyHash::of(format!("http://example.com{target}").as_bytes()).to_string();
     folder.join(&name[31..]).join(&name[29..31]).join(name)
 }
 
 /// A proxy with nothing in memory, on the folder of one that stopped after its last write.
-async fn restarted(proxy: Proxy, config: &str, origin: &Origin) -> Proxy {
+pub(crate) async fn restarted(proxy: Proxy, config: &str, origin: &Origin) -> Proxy {
     proxy.flush().await;
     let clock = proxy.clock.clone();
     proxy.crash();
@@ -36,7 +36,7 @@ async fn restarted(proxy: Proxy, config: &str, origin: &Origin) -> Proxy {
 }
 
 /// A client may have all of a body a little before it is stored.
-async fn stored(proxy: &Proxy, target: &str) {
+pub(crate) async fn stored(proxy: &Proxy, target: &str) {
     let hits = async || proxy.send("HEAD", target, &[]).await.cache() == "HIT";
     eventually("it is stored", hits).await;
 }

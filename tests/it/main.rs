@@ -27,6 +27,8 @@ mod keys;
 mod oracle;
 mod upstream;
 mod reasons;
+mod zone;
+mod inspect;
 mod scenarios;
 mod tidy;
 mod admin;

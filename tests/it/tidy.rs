@@ -9,7 +9,21 @@ use larder::semantics::reason::Reason;
 /// may name all.
 const LAYERS: [(&str, &[&str]); 16] = [
     ("cli", &["config", "admin"]),
-    ("commands", &["cli", "admin", "snapshot", "semantics", "config", "app", "demo", "clock"]),
+    (
+        "commands",
+        &[
+            "cli",
+            "admin",
+            "config",
+            "app",
+            "demo",
+            "clock",
+            "snapshot",
+            "cache",
+            "store",
+            "semantics",
+        ],
+    ),
     ("listener", &["config", "body", "interim", "clock"]),
     ("admin", &["cache", "upstream", "observe", "config", "body", "semantics"]),
     (

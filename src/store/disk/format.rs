@@ -87,6 +87,17 @@ pub struct Found {
     pub head: Head,
 }
 
+/// What is in the slot that does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherSlot {
+    /// Nothing was ever written to it.
+    Empty,
+    /// An older head.
+    Older,
+    /// A head that was cut short or is damaged: it may have been newer.
+    Torn,
+}
+
 /// The sums of a body that comes piece by piece.
 pub struct Sums {
     chunks: Vec<u64>,
@@ -263,6 +274,17 @@ pub fn decode_slots(slots: &[u8], footer: &Footer) -> Result<Found, Fault> {
     let ((slot, head), in_b) = newest.ok_or(Fault::Corrupt("no valid head"))?;
     let head = head::decode(slot.kind, Bytes::copy_from_slice(head));
     Ok(Found { slot, in_b, head: head.ok_or(Fault::Corrupt("head"))? })
+}
+
+/// What is in the other slot than the one that counts, from the bytes of both.
+pub fn other_slot(slots: &[u8], footer: &Footer, in_b: bool) -> OtherSlot {
+    let middle = (footer.layout.slot_bytes as usize).min(slots.len());
+    let (a, b) = slots.split_at(middle);
+    let other = if in_b { a } else { b };
+    if other.iter().all(|byte| *byte == 0) {
+        return OtherSlot::Empty;
+    }
+    if decode_slot(other, footer).is_some() { OtherSlot::Older } else { OtherSlot::Torn }
 }
 
 /// Reads a whole file and verifies all of it. The slice is its body.

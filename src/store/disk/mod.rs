@@ -11,13 +11,18 @@ mod index;
 mod order;
 mod reclaim;
 mod walk;
-pub(super) mod scan;
+mod scan;
 mod faults;
+mod quarantine;
+pub mod place;
+pub mod audit;
+pub mod resting;
+pub mod sealed;
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +34,6 @@ use self::index::Index;
 use self::order::{Job, Order, Ticket, UnderWay};
 use self::reclaim::Space;
 use super::Entry;
-use super::disks;
 use super::memory::{Memory, now_s};
 use super::tiered::Usage;
 use crate::clock::Clock;
@@ -92,7 +96,7 @@ impl Disk {
         Ok(Arc::new(Self {
             root: path.to_owned(),
             weight: folder.weight,
-            seed: disks::seed(path),
+            seed: place::seed_of(path),
             temp_folder: zone.use_temp_path.then(|| path.join(TEMP_NAME)),
             levels: zone.levels.clone(),
             clock: clock.clone(),
@@ -109,7 +113,7 @@ impl Disk {
             complete: AtomicBool::new(false),
             temp_prefix: fastrand::u64(TEMP_PREFIX_MIN..TEMP_PREFIX_MIN * 10),
             temp_next: AtomicU64::new(0),
-            quarantined: AtomicU64::new(files_in(&path.join(QUARANTINE_NAME))),
+            quarantined: AtomicU64::new(quarantine::count(path)),
             reclaimed: AtomicU64::new(0),
             put_dropped: AtomicU64::new(0),
             scanned: AtomicU64::new(0),
@@ -127,9 +131,11 @@ impl Disk {
         &self.root
     }
 
-    /// How much it is the one for a hash among the zone's folders.
+    /// How much it is the one for a hash: the highest claim among a zone's folders counts. Each
+    /// wins by its weight, and one that comes or goes moves no more than its share. (weighted
+    /// rendezvous hashing)
     pub(super) fn claim(&self, hash: KeyHash) -> f64 {
-        disks::claim(self.seed, self.weight, hash)
+        place::claim(self.seed, self.weight, hash)
     }
 
     /// Gives the folder free.
@@ -269,23 +275,14 @@ impl Disk {
     fn quarantine(&self, hash: KeyHash, seen: Option<&File>) {
         let _file = self.file_lock(hash);
         let path = self.path(hash);
-        let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
-        let there = fs::symlink_metadata(&path).map(id).ok();
-        let Some(there) = there else { return };
-        if seen.is_some_and(|file| file.metadata().map(id).ok() != Some(there)) {
+        if !quarantine::is_there(&path, seen) {
             return;
         }
         if let Some(blocks) = self.index.remove(hash) {
             self.space.release(u64::from(blocks) * BLOCK_BYTES);
         }
-        let folder = self.root.join(QUARANTINE_NAME);
         let number = self.quarantined.fetch_add(1, Ordering::Relaxed);
-        let kept = number < QUARANTINE_FILES_MAX
-            && create_folder(&folder).is_ok()
-            && fs::rename(&path, folder.join(format!("{hash}.{number}"))).is_ok();
-        if !kept {
-            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
-        }
+        quarantine::put_aside(&self.root, &path, hash, number);
     }
 
     /// Puts a finished temporary file in its place. Under the file's lock.
@@ -313,7 +310,7 @@ impl Disk {
     }
 
     fn path(&self, hash: KeyHash) -> PathBuf {
-        disks::path_of(&self.root, &self.levels, hash)
+        place::path_of(&self.root, &self.levels, hash)
     }
 
     /// A new file beside the final one, or in the folder for such files.
@@ -351,11 +348,6 @@ fn create_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Files that lie in a folder, none if it cannot be read.
-fn files_in(folder: &Path) -> u64 {
-    fs::read_dir(folder).map_or(0, |entries| entries.count() as u64)
-}
-
 /// An error that says where.
 fn at(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
     io::Error::other(format!("{}: {error}", path.display()))
@@ -380,7 +372,6 @@ const LOCK_NAME: &str = ".larder.lock";
 /// In the zone's own folder, so that a rename out of it never has to copy.
 const TEMP_NAME: &str = ".temp";
 const QUARANTINE_NAME: &str = ".quarantine";
-const QUARANTINE_FILES_MAX: u64 = 100;
 const FILE_LOCKS: usize = 256;
 /// Files that a failing disk did not let us remove, remembered until the next start.
 const OUTDATED_MAX: usize = 65_536;

@@ -42,7 +42,7 @@ pub struct StoredBody {
 pub enum Problem {
     /// The disk failed, or there is no such file.
     Io(io::Error),
-    /// It is damaged, or of another release.
+    /// The file is there, but not one to be used.
     Format(Fault),
 }
 
@@ -195,7 +195,13 @@ impl Disk {
         if ticket.if_current(put) { Some(entry) } else { self.memory.get(hash) }
     }
 
-    fn note_problem(&self, hash: KeyHash, path: &Path, problem: Problem, file: Option<&File>) {
+    pub(super) fn note_problem(
+        &self,
+        hash: KeyHash,
+        path: &Path,
+        problem: Problem,
+        file: Option<&File>,
+    ) {
         match problem {
             Problem::Io(error) if is_missing(&error) => {
                 let _file = self.file_lock(hash);
@@ -243,7 +249,7 @@ impl Disk {
 }
 
 /// Opens a plain file; anything else at its path is damage.
-pub(in crate::store) fn open(path: &Path) -> Result<(File, u64), Problem> {
+pub(super) fn open(path: &Path) -> Result<(File, u64), Problem> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
     let file = file.map_err(|error| match error.raw_os_error() {
@@ -277,8 +283,7 @@ pub(super) fn read_head(file: &File, hash: KeyHash) -> Result<(Found, Footer), P
     Ok((found, footer))
 }
 
-/// As `read_head`, with the sums of the body.
-pub(in crate::store) fn read_ends(
+pub(super) fn read_ends(
     file: &File,
     length: u64,
     hash: KeyHash,
@@ -296,11 +301,7 @@ pub(in crate::store) fn read_ends(
     Ok((found, footer, sums))
 }
 
-pub(in crate::store) fn read_exact(
-    file: &File,
-    bytes: &mut [u8],
-    offset: u64,
-) -> Result<(), Problem> {
+pub(super) fn read_exact(file: &File, bytes: &mut [u8], offset: u64) -> Result<(), Problem> {
     file.read_exact_at(bytes, offset).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => Problem::Format(Fault::Corrupt("cut short")),
         _ => Problem::Io(error),
@@ -308,7 +309,7 @@ pub(in crate::store) fn read_exact(
 }
 
 fn in_its_place(found: Found, hash: KeyHash) -> Result<Found, Fault> {
-    if found.slot.place == hash { Ok(found) } else { Err(Fault::Corrupt("in another's place")) }
+    if found.slot.place == hash { Ok(found) } else { Err(Fault::Corrupt(IN_ANOTHERS_PLACE)) }
 }
 
 fn entry(found: Found, body: impl FnOnce() -> Body) -> Entry {
@@ -323,6 +324,18 @@ fn entry_body_bytes(entry: &Entry) -> u64 {
     match &entry.content {
         Content::Response(_, Body::Memory(body)) => body.len() as u64,
         _ => 0,
+    }
+}
+
+impl Problem {
+    /// There is no such file.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Io(error) if is_missing(error))
+    }
+
+    /// It is whole, as far as its head goes, but rests under another hash.
+    pub fn is_of_other_place(&self) -> bool {
+        matches!(self, Self::Format(Fault::Corrupt(IN_ANOTHERS_PLACE)))
     }
 }
 
@@ -352,4 +365,5 @@ impl From<Fault> for Problem {
 
 /// Beside the body, a file of this size or less has a head of a usual length.
 const SMALL_FILE_OVERHEAD_BYTES: u64 = 64 * 1024;
+const IN_ANOTHERS_PLACE: &str = "in another's place";
 const JOB_BYTES_MAX: u64 = 512 * 1024;

@@ -42,7 +42,9 @@ impl Disk {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_str().unwrap_or_default();
-            let is_ours = is_level(&self.levels, depth, name);
+            let is_ours = self.levels.get(depth).is_some_and(|level| {
+                name.len() == usize::from(*level) && name.bytes().all(|b| b.is_ascii_hexdigit())
+            });
             let goes_on = if is_ours && entry.file_type()?.is_dir() {
                 self.scan_folder(&entry.path(), depth + 1, pause)?
             } else {
@@ -96,22 +98,15 @@ impl Disk {
     }
 }
 
-/// Whether a folder of this name, so deep, is one of those that the levels ask for.
-pub(in crate::store) fn is_level(levels: &[u8], depth: usize, name: &str) -> bool {
-    levels.get(depth).is_some_and(|level| {
-        name.len() == usize::from(*level) && name.bytes().all(|b| b.is_ascii_hexdigit())
-    })
-}
-
 /// `<hash>.<digits>.tmp`
-fn is_temp(name: &str) -> bool {
+pub(super) fn is_temp(name: &str) -> bool {
     let Some((hash, rest)) = name.split_once('.') else { return false };
     let digits = rest.strip_suffix(".tmp").unwrap_or_default();
     let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     all_digits && KeyHash::from_hex(hash).is_some()
 }
 
-const OWN_NAMES: [&str; 7] = [
+pub(super) const OWN_NAMES: [&str; 7] = [
     LOCK_NAME,
     QUARANTINE_NAME,
     JOURNAL_NAME,
