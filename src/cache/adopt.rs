@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Zone;
-use super::log::Verdict;
+use super::log::{self, Verdict};
 use super::purge::SLICE_MARK;
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
@@ -25,12 +25,12 @@ impl Zone {
         // A sequence is never less than the time of its record in microseconds.
         let then = asked.0.saturating_mul(1000).min(last);
         let judged = Stored { generation: then, ..stored.clone() };
-        let lifetime = match self.log.judge(key, &judged, 0).0 {
+        let adopted = match self.log.judge(key, &judged, 0).0 {
             Verdict::Gone => return None,
-            Verdict::Stale(since) => stored.lifetime.min(stored.age(since)),
-            Verdict::Valid => stored.lifetime,
+            Verdict::Stale(since) => log::ended(&judged, since),
+            Verdict::Valid => judged,
         };
-        Some(Stored { generation: last, lifetime, ..judged })
+        Some(Stored { generation: last, ..adopted })
     }
 
     /// Whether a list of variants from elsewhere may rest under a key: not if the key may have been

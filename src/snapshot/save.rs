@@ -14,17 +14,15 @@ use super::content::{self, Hasher};
 use super::folder::{Folder, Latest, Swept};
 use super::manifest::{self, Digest, Entry, Header};
 use crate::cache::adopt::whole_of;
-use crate::cache::journal::Journal;
-use crate::cache::log::{Log, Verdict};
+use crate::cache::offline::{Offline, Standing};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::secret::may_hold_hash;
 use crate::semantics::stored::Stored;
-use crate::store::disk::JOURNAL_NAME;
 use crate::store::disk::audit::{self, What};
-use crate::store::disk::format::Fault;
+use crate::store::disk::format::{Fault, Found};
 use crate::store::disk::head::{Head, Meaning};
 use crate::store::disk::place::{folder_of, path_of};
 use crate::store::disk::read::Problem;
@@ -90,7 +88,13 @@ pub fn save(
     watch: &mut dyn Watch,
 ) -> io::Result<Saved> {
     let now = Timestamp::from(clock.now());
-    let log = log_of(zone, clock)?;
+    let offline = Offline::open(zone.clone(), clock.clone());
+    if let Some(damage) = offline.damage {
+        return Err(io::Error::other(format!(
+            "the record of purges of zone `{}` cannot be trusted: {damage}; everything counts as purged",
+            zone.name
+        )));
+    }
     let candidates = candidates(zone, &wanted)?;
     if candidates.is_empty() {
         return Err(io::Error::other(format!("nothing is stored in zone `{}`", zone.name)));
@@ -106,12 +110,11 @@ pub fn save(
     let mut saving = Saving {
         zone,
         folder,
-        log,
+        offline,
         now,
         wanted,
         manifest: manifest::Writer::new(out, &header)?,
-        lists: HashMap::new(),
-        reachable: HashSet::new(),
+        lists: HashSet::new(),
         saved: Saved::default(),
         watch,
     };
@@ -137,28 +140,6 @@ pub fn has_secret_keys(config: &Config, zone: &str) -> bool {
     caches
         .filter(|cache| cache.zone.literal().is_none_or(|name| name == zone))
         .any(|cache| cache.key.variables().any(config::template::Variable::is_secret))
-}
-
-/// What was purged in a zone, as far as its folders say.
-fn log_of(zone: &config::Zone, clock: &Clock) -> io::Result<Log> {
-    let with_log = zone.folders.iter().filter(|folder| folder.path.join(JOURNAL_NAME).exists());
-    let mut folders: Vec<_> = with_log.collect();
-    if folders.is_empty() {
-        folders.extend(zone.folders.first());
-    }
-    let mut records = Vec::new();
-    for folder in folders {
-        let read = Journal::new(&folder.path).read();
-        if let Some(damage) = read.damage {
-            let path = folder.path.join(JOURNAL_NAME);
-            return Err(io::Error::other(format!(
-                "{}: the record of purges cannot be trusted: {damage}; nothing is saved, as everything counts as purged",
-                path.display()
-            )));
-        }
-        records.extend(read.records);
-    }
-    Ok(Log::new(clock.clone(), records))
 }
 
 /// A file as the folder shows it.
@@ -212,14 +193,12 @@ fn at(path: &Path, error: &io::Error) -> io::Error {
 struct Saving<'a> {
     zone: &'a config::Zone,
     folder: &'a Folder,
-    log: Log,
+    offline: Offline,
     now: Timestamp,
     wanted: Wanted,
     manifest: manifest::Writer<Counted>,
-    /// Places where a list should be, and the number of the one that is.
-    lists: HashMap<KeyHash, Option<u64>>,
-    /// What the lists name.
-    reachable: HashSet<KeyHash>,
+    /// Those that were saved, by their places.
+    lists: HashSet<KeyHash>,
     saved: Saved,
     watch: &'a mut dyn Watch,
 }
@@ -272,22 +251,12 @@ impl Saving<'_> {
     }
 
     fn take_open(&mut self, place: KeyHash, sealed: Sealed) -> Result<(), Skip> {
-        // Lists come with what is found through them.
-        let Meaning::Response(stored) = &sealed.head.meaning else { return Ok(()) };
-        let key = sealed.head.key.clone();
-        let Some(stored) = self.wanted(&key, stored) else { return Ok(()) };
-        if !self.take_lists(place, &key)? {
-            self.saved.left_out.lost += 1;
-            return Ok(());
-        }
-        let body =
-            if sealed.body_bytes() == 0 { Digest([0; 32]) } else { self.take_body(&sealed)? };
-        let entry = Entry {
-            place,
-            body_bytes: sealed.body_bytes(),
-            body,
-            head: Head { key, meaning: Meaning::Response(stored) },
-        };
+        let Some(stored) = self.wanted(place, &sealed.found) else { return Ok(()) };
+        let key = sealed.found.head.key.clone();
+        self.take_lists(place, &key)?;
+        let body = if sealed.body_bytes() == 0 { NOTHING } else { self.take_body(&sealed)? };
+        let head = Head { key, meaning: Meaning::Response(stored) };
+        let entry = Entry { place, body_bytes: sealed.body_bytes(), body, head };
         self.manifest.append(&entry)?;
         self.saved.responses += 1;
         self.saved.body_bytes += entry.body_bytes;
@@ -296,59 +265,41 @@ impl Saving<'_> {
     }
 
     /// The response as it is to be saved, if it is.
-    fn wanted(&mut self, key: &[u8], stored: &Stored) -> Option<Stored> {
+    fn wanted(&mut self, place: KeyHash, found: &Found) -> Option<Stored> {
+        let folder = folder_of(&self.zone.folders, place);
+        let standing = self.offline.standing(folder, place, found);
         let left_out = &mut self.saved.left_out;
-        if may_hold_hash(key, self.wanted.secret_keys) {
-            left_out.private += 1;
-            return None;
-        }
-        let lifetime = match self.log.judge(key, stored, 0).0 {
-            Verdict::Gone => {
-                left_out.purged += 1;
-                return None;
+        let number = match standing {
+            Standing::Found(_) if may_hold_hash(&found.head.key, self.wanted.secret_keys) => {
+                &mut left_out.private
             }
-            Verdict::Stale(since) => stored.lifetime.min(stored.age(since)),
-            Verdict::Valid => stored.lifetime,
+            Standing::Found(stored) => {
+                if !self.wanted.fresh_only || !stored.fresh_for(self.now).is_zero() {
+                    return Some(stored);
+                }
+                &mut left_out.stale
+            }
+            // They come with what is found through them.
+            Standing::List => return None,
+            Standing::Purged => &mut left_out.purged,
+            Standing::Lost(_) => &mut left_out.lost,
         };
-        let stored = Stored { lifetime, ..stored.clone() };
-        if self.wanted.fresh_only && stored.fresh_for(self.now).is_zero() {
-            left_out.stale += 1;
-            return None;
-        }
-        Some(stored)
+        *number += 1;
+        None
     }
 
-    /// Saves the lists that a response is found through; whether it is.
-    fn take_lists(&mut self, place: KeyHash, key: &[u8]) -> Result<bool, Skip> {
-        if let Some((whole, nonce)) = whole_of(key) {
-            let list = self.take_list(KeyHash::of(whole), whole)?;
-            if list.is_none() || list != nonce {
-                return Ok(false);
+    /// Saves the lists that a response is found through, each once.
+    fn take_lists(&mut self, place: KeyHash, key: &[u8]) -> Result<(), Skip> {
+        let whole = whole_of(key).map(|(whole, _)| KeyHash::of(whole));
+        let own = Some(KeyHash::of(key)).filter(|own| *own != place);
+        for place in whole.into_iter().chain(own) {
+            if !self.lists.contains(&place) {
+                let head = self.open(place)?.found.head;
+                self.manifest.append(&Entry { place, head, body_bytes: 0, body: NOTHING })?;
+                self.lists.insert(place);
             }
         }
-        let own = KeyHash::of(key);
-        Ok(place == own || (self.take_list(own, key)?.is_some() && self.reachable.contains(&place)))
-    }
-
-    fn take_list(&mut self, place: KeyHash, key: &[u8]) -> Result<Option<u64>, Skip> {
-        if let Some(taken) = self.lists.get(&place) {
-            return Ok(*taken);
-        }
-        let head = match self.open(place) {
-            Ok(sealed) => Some(sealed.head).filter(|head| *head.key == *key),
-            Err(problem) => {
-                self.skip(place, &problem);
-                None
-            }
-        };
-        let list = head.as_ref().and_then(Head::variants);
-        let nonce = list.map(|list| list.nonce);
-        self.reachable.extend(list.into_iter().flat_map(|list| &list.hashes));
-        self.lists.insert(place, nonce);
-        if let (Some(head), Some(_)) = (head, nonce) {
-            self.manifest.append(&Entry { place, head, body_bytes: 0, body: Digest([0; 32]) })?;
-        }
-        Ok(nonce)
+        Ok(())
     }
 
     /// Puts a body into the folder, if it is not there and right.
@@ -416,3 +367,5 @@ impl io::Write for Counted {
 
 /// A larger body is read twice if it has to be written.
 const HELD_BYTES_MAX: u64 = 1024 * 1024;
+/// Stands for the body of what has none.
+const NOTHING: Digest = Digest([0; 32]);

@@ -161,7 +161,7 @@ fn held(zone: &config::Zone) -> Held {
                 Ok::<_, Problem>(())
             })
             .unwrap();
-        let mut head = sealed.head;
+        let mut head = sealed.found.head;
         if let Meaning::Response(stored) = &mut head.meaning {
             stored.generation = 0;
         }

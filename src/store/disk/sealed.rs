@@ -5,15 +5,14 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::format::{self, CHUNK_BYTES, Fault, Layout};
-use super::head::Head;
+use super::format::{self, CHUNK_BYTES, Fault, Found, Layout};
 use super::read::{self, Problem, read_ends, read_exact};
 use crate::semantics::key::KeyHash;
 
 /// An open file.
 pub struct Sealed {
     /// What it holds.
-    pub head: Head,
+    pub found: Found,
     layout: Layout,
     sums: Vec<u64>,
     file: File,
@@ -27,7 +26,7 @@ impl Sealed {
     pub fn open(path: &Path, hash: KeyHash) -> Result<Self, Problem> {
         let (file, length) = read::open(path)?;
         let (found, footer, sums) = read_ends(&file, length, hash)?;
-        Ok(Self { head: found.head, layout: footer.layout, sums, file })
+        Ok(Self { found, layout: footer.layout, sums, file })
     }
 
     /// Length of its body.
