@@ -72,7 +72,7 @@ impl Offline {
         }
         if let Some((whole, nonce)) = whole_of(key) {
             let list = self.list(KeyHash::of(whole), whole);
-            if list.map(|list| list.nonce) != nonce {
+            if nonce.is_none() || list.map(|list| list.nonce) != nonce {
                 return Standing::Lost("its slices were forgotten");
             }
         }
@@ -127,3 +127,58 @@ fn read_log(zone: &config::Zone, clock: &Clock) -> (Log, Option<&'static str>) {
 
 /// Remembered because many slices hang on one list: at most 8 MiB.
 const LISTS_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::log::Record;
+    use super::*;
+    use crate::config::Folder;
+    use crate::semantics::date::Timestamp;
+    use crate::store::disk::format::Slot;
+    use crate::store::disk::head::{Head, Kind};
+
+    fn zone(path: &Path) -> config::Zone {
+        let text = "[zone.a]\n[[site]]\nlisten = \"127.0.0.1:0\"\n[[site.route]]\npath = \"/\"\n\
+                    proxy = \"http://127.0.0.1\"\ncache = { zone = \"a\" }\n";
+        let mut zone = config::load::parse(text, "a.toml").unwrap().config.zones.remove(0);
+        zone.folders = vec![Folder { path: path.to_owned(), weight: 1 }];
+        zone
+    }
+
+    /// A response as a file has it.
+    fn found(key: &'static str, generation: u64) -> (KeyHash, Found) {
+        let stored = crate::semantics::stored::tests::stored(60);
+        let stored = Stored { generation, ..stored };
+        let place = KeyHash::of(key.as_bytes());
+        let slot = Slot { kind: Kind::Response, sequence: 1, body_bytes: 0, body_hash: 0, place };
+        let head = Head { key: Bytes::from(key), meaning: Meaning::Response(stored) };
+        (place, Found { slot, in_b: false, head })
+    }
+
+    #[test]
+    fn what_was_stored_after_a_purge_that_came_meanwhile_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(".larder.lock"), "").unwrap();
+        let journal = Journal::new(folder.path());
+        journal.write(&[]).unwrap();
+        let mut offline = Offline::open(zone(folder.path()), Clock::Real);
+        let (old, new) = (found("k", 0), found("k", 7));
+        assert!(matches!(offline.standing(0, old.0, &old.1), Standing::Found(_)));
+        let record = Record { sequence: 7, time: Timestamp(1), scope: Scope::All, soft: false };
+        journal.append(&[record], false, || vec![record]).unwrap();
+        assert!(matches!(offline.standing(0, new.0, &new.1), Standing::Found(_)));
+        assert_eq!(offline.standing(0, old.0, &old.1), Standing::Purged);
+        let (at, of_the_future) = found("k", 8);
+        assert_eq!(offline.standing(0, at, &of_the_future), Standing::Purged);
+    }
+
+    #[test]
+    fn a_slice_names_its_whole_and_the_number_of_its_list() {
+        let key = b"http://a/b c\0bytes=0-9 00000000000000ff";
+        assert_eq!(whole_of(key), Some((&b"http://a/b c"[..], Some(255))));
+        assert_eq!(whole_of(b"http://a/ 00ff"), None);
+        assert_eq!(whole_of(b"a\0bytes=0-9 x"), Some((&b"a"[..], None)), "no list has it");
+    }
+}

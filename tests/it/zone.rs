@@ -106,6 +106,7 @@ async fn responses_are_listed_beside_a_running_server_and_after_it() {
     let origin = Origin::start().await;
     origin.on("/b", lasting("longer").header("etag", "\"1\"").header("content-type", "text/x"));
     origin.on("/a", lasting("one")).on("/c", lasting("xx").header("vary", "accept-language"));
+    origin.on("/d", ok("y").header("cache-control", "no-cache").header("etag", "\"1\""));
     let proxy = started(&on_disk(folder.path(), ""), &origin).await;
     fetch(&proxy, &["/b", "/a"]).await;
     for language in ["de", "fr"] {
@@ -114,13 +115,17 @@ async fn responses_are_listed_beside_a_running_server_and_after_it() {
         let hits = async || proxy.send("HEAD", "/c", &fields).await.cache() == "HIT";
         eventually("it is stored", hits).await;
     }
+    proxy.get("/d").await;
+    let is_stored = async || proxy.get("/d").await.cache() == "REVALIDATED";
+    origin.on("/d", Reply::status(304, ""));
+    eventually("it is stored", is_stored).await;
     proxy.flush().await;
     let dir = folder.path().display();
     let json = zone(format!("ls --json --cache-dir {dir}")).await;
     assert_eq!((json.code, json.err.as_str()), (0, ""));
-    let keys = ["/a", "/b", "/c", "/c"].map(|path| format!("http://example.com{path}"));
+    let keys = ["/a", "/b", "/c", "/c", "/d"].map(|path| format!("http://example.com{path}"));
     assert_eq!(json.column("key"), keys);
-    assert_eq!(json.column("state"), ["fresh"; 4]);
+    assert_eq!(json.column("state"), ["fresh", "fresh", "fresh", "fresh", "no-cache"]);
     let rows = json.documents();
     let b = &rows[1];
     assert_eq!(
@@ -130,7 +135,7 @@ async fn responses_are_listed_beside_a_running_server_and_after_it() {
     assert_eq!(b["file"], file_of(folder.path(), "/b").display().to_string());
     assert!((900..=1000).contains(&b["ttl_s"].as_i64().unwrap()), "{b}");
     let list = KeyHash::of(keys[2].as_bytes()).to_string();
-    assert_eq!(json.column("variant_of"), ["-", "-", &list, &list]);
+    assert_eq!(json.column("variant_of"), ["-", "-", &list, &list, "-"]);
     assert_ne!(rows[2]["hash"], rows[3]["hash"]);
 
     let text = zone(format!("ls --long --sort size --cache-dir {dir}")).await;

@@ -246,6 +246,7 @@ fn row(
         age_s: stored.age(now).as_secs(),
         ttl_s: fresh_for.as_secs() as i64 - stale_for.as_secs() as i64,
         state: match state {
+            "found" if stored.no_cache => "no-cache",
             "found" if is_fresh => "fresh",
             "found" => "stale",
             other => other,
