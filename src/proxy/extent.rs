@@ -9,7 +9,6 @@ use http_body::Body as HttpBody;
 use super::call::{Call, OwnedCall};
 use super::deliver::Source;
 use super::outgoing;
-use super::partial;
 use super::route::Cache;
 use super::slice::Slice;
 use crate::body::Body;

@@ -14,7 +14,6 @@ use crate::semantics::multipart::Multipart;
 use crate::semantics::range::Wanted;
 use crate::semantics::stored::Stored;
 use crate::semantics::{partial, precondition, range};
-use crate::store;
 
 /// Gives the response its body, as far as the client wants it; the head says which part it is.
 pub(super) fn as_wanted(

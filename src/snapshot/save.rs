@@ -21,11 +21,11 @@ use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::secret::may_hold_hash;
 use crate::semantics::stored::Stored;
+use crate::store::disk::access::Problem;
 use crate::store::disk::audit::{self, What};
 use crate::store::disk::format::{Fault, Found};
 use crate::store::disk::head::{Head, Meaning};
 use crate::store::disk::place::{folder_of, path_of};
-use crate::store::disk::read::Problem;
 use crate::store::disk::sealed::Sealed;
 
 /// What to save.

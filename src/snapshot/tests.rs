@@ -29,10 +29,10 @@ use crate::semantics::stored::tests::stored;
 use crate::semantics::stored::{Part, Stored};
 use crate::semantics::tags;
 use crate::semantics::variants::Variants;
+use crate::store::disk::access::Problem;
 use crate::store::disk::audit::{self, What};
 use crate::store::disk::head::{Head, Meaning};
 use crate::store::disk::place::{folder_of, path_of};
-use crate::store::disk::read::Problem;
 use crate::store::disk::sealed::Sealed;
 use crate::store::{Body, Content, Entry};
 

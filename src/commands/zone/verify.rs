@@ -15,9 +15,9 @@ use crate::commands::amounts::{bytes, count, duration};
 use crate::commands::progress::Progress;
 use crate::config;
 use crate::semantics::key::KeyHash;
+use crate::store::disk::access::Problem;
 use crate::store::disk::audit::{self, Examined, Seen, What};
 use crate::store::disk::format::{Fault, OtherSlot};
-use crate::store::disk::read::Problem;
 
 /// Reads all files of the zones and says which of them are not well.
 ///
@@ -182,9 +182,9 @@ impl Check<'_> {
                 return Ok(read);
             }
             Err(Problem::Format(Fault::Corrupt(part))) => part.to_owned(),
-            Err(Problem::Io(error)) => {
+            Err(problem @ (Problem::Io(_) | Problem::Cold)) => {
                 self.counts.unreadable += 1;
-                self.tell("unreadable", &path, &error.to_string(), false)?;
+                self.tell("unreadable", &path, &problem.to_string(), false)?;
                 return Ok(read);
             }
         };

@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, preadv2};
 
+use super::access::{Access, Problem};
 use super::format::{self, CHUNK_BYTES, Found, Layout, OtherSlot, Sums};
 use super::place::path_of;
-use super::read::{self, Problem, read_ends, read_exact, read_head};
+use super::read::{read_ends, read_head};
 use super::scan::{OWN_NAMES, is_temp};
 use super::{LOCK_NAME, QUARANTINE_NAME, TEMP_NAME, is_missing, quarantine};
 use crate::semantics::key::KeyHash;
@@ -224,7 +225,7 @@ pub fn head_of(file: &File, hash: KeyHash) -> Result<(Found, Layout), Problem> {
 /// # Errors
 /// It is gone, cannot be opened, or is no plain file.
 pub fn open(path: &Path) -> Result<File, Problem> {
-    read::open(path).map(|(file, _)| file)
+    Access::Waiting.open(path).map(|(file, _)| file)
 }
 
 /// Reads all of an entry's file and verifies it. Calls `read` with the bytes of body that each step
@@ -254,10 +255,10 @@ fn examine_all(
     hash: KeyHash,
     read: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Examined, Problem> {
-    let (found, footer, sums) = read_ends(file, length, hash)?;
+    let (found, footer, sums) = read_ends(file, length, hash, Access::Waiting)?;
     let layout = footer.layout;
     let mut slots = vec![0; layout.body_offset() as usize];
-    read_exact(file, &mut slots, 0)?;
+    Access::Waiting.read(file, &mut slots, 0)?;
     let other_slot = format::other_slot(&slots, &footer, found.in_b);
     let mut body = Sums::new();
     let mut buffer = vec![0; STEP_BYTES.min(layout.body_bytes) as usize];
@@ -265,7 +266,7 @@ fn examine_all(
     while at < layout.body_bytes && goes_on {
         let step = STEP_BYTES.min(layout.body_bytes - at);
         let bytes = &mut buffer[..step as usize];
-        read_exact(file, bytes, layout.body_offset() + at)?;
+        Access::Waiting.read(file, bytes, layout.body_offset() + at)?;
         body.update(bytes);
         at += step;
         goes_on = read(step);

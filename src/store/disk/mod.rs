@@ -6,9 +6,12 @@
 pub mod head;
 pub mod format;
 pub mod write;
-pub mod read;
+pub mod stored_body;
+mod read;
+pub mod access;
 mod index;
 mod order;
+mod groups;
 mod reclaim;
 mod walk;
 mod scan;
@@ -29,6 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 
+use self::access::Warm;
 use self::faults::Faults;
 use self::index::Index;
 use self::order::{Job, Order, Ticket, UnderWay};
@@ -52,7 +56,9 @@ pub(super) struct Disk {
     levels: Vec<u8>,
     clock: Clock,
     memory: Arc<Memory>,
-    memory_object_bytes_max: u64,
+    /// Longer bodies are read as they are sent.
+    whole_bytes_max: u64,
+    warm: Warm,
     order: Arc<Order>,
     index: Index,
     space: Arc<Space>,
@@ -101,7 +107,8 @@ impl Disk {
             levels: zone.levels.clone(),
             clock: clock.clone(),
             memory: Arc::clone(memory),
-            memory_object_bytes_max: zone.memory_object_bytes_max,
+            whole_bytes_max: read::whole_bytes_max(zone),
+            warm: Warm::default(),
             order: Arc::default(),
             index: Index::new(),
             space: Arc::new(Space::new(zone, folder, clock.clone())),
@@ -307,10 +314,6 @@ impl Disk {
             self.outdated_count.store(outdated.len(), Ordering::Release);
         }
         Ok(())
-    }
-
-    fn path(&self, hash: KeyHash) -> PathBuf {
-        place::path_of(&self.root, &self.levels, hash)
     }
 
     /// A new file beside the final one, or in the folder for such files.

@@ -1,5 +1,7 @@
 //! Where a hash rests: in which of a zone's folders, and where in it.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -9,15 +11,18 @@ use crate::semantics::key::KeyHash;
 
 /// Where in a folder the file of a hash lies.
 pub fn path_of(root: &Path, levels: &[u8], hash: KeyHash) -> PathBuf {
-    let name = hash.to_string();
-    let mut path = root.to_owned();
+    let name = hash.digits();
+    let folders: usize = levels.iter().map(|level| usize::from(*level) + 1).sum();
+    let room = root.as_os_str().len() + folders + name.len() + 1;
+    let mut path = PathBuf::with_capacity(room);
+    path.push(root);
     let mut end = name.len();
     for level in levels {
         let start = end.saturating_sub(usize::from(*level));
-        path.push(&name[start..end]);
+        path.push(OsStr::from_bytes(&name[start..end]));
         end = start;
     }
-    path.push(name);
+    path.push(OsStr::from_bytes(&name));
     path
 }
 

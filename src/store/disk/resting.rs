@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::Problem;
 use super::audit::{self, Examined};
 use super::format::{Fault, Found, Layout};
 use super::order::UnderWay;
-use super::read::Problem;
 use super::{Disk, is_missing};
 use crate::semantics::key::KeyHash;
 
@@ -89,7 +89,7 @@ impl Disk {
         state.unwrap_or_else(|problem| {
             let state = match &problem {
                 Problem::Io(error) if is_missing(error) => State::Absent,
-                Problem::Io(error) => State::Unreadable(error.to_string()),
+                Problem::Io(_) | Problem::Cold => State::Unreadable(problem.to_string()),
                 Problem::Format(Fault::OtherVersion) => State::OtherVersion,
                 Problem::Format(Fault::Corrupt(part)) => State::Damaged((*part).to_owned()),
             };

@@ -5,8 +5,9 @@
 use std::fs::File;
 use std::path::Path;
 
+use super::access::{Access, Problem};
 use super::format::{self, CHUNK_BYTES, Fault, Found, Layout};
-use super::read::{self, Problem, read_ends, read_exact};
+use super::read::read_ends;
 use crate::semantics::key::KeyHash;
 
 /// An open file.
@@ -24,8 +25,8 @@ impl Sealed {
     /// # Errors
     /// There is none, or it cannot be read, or nothing of it may be trusted.
     pub fn open(path: &Path, hash: KeyHash) -> Result<Self, Problem> {
-        let (file, length) = read::open(path)?;
-        let (found, footer, sums) = read_ends(&file, length, hash)?;
+        let (file, length) = Access::Waiting.open(path)?;
+        let (found, footer, sums) = read_ends(&file, length, hash, Access::Waiting)?;
         Ok(Self { found, layout: footer.layout, sums, file })
     }
 
@@ -46,7 +47,7 @@ impl Sealed {
         let (mut from, mut sums) = (0, self.sums.iter());
         while from < self.body_bytes() {
             let piece = &mut buffer[..(self.body_bytes() - from).min(PIECE_BYTES) as usize];
-            read_exact(&self.file, piece, self.layout.body_offset() + from)?;
+            Access::Waiting.read(&self.file, piece, self.layout.body_offset() + from)?;
             for chunk in piece.chunks(CHUNK_BYTES) {
                 if !sums.next().is_some_and(|sum| format::chunk_matches(chunk, *sum)) {
                     return Err(Problem::Format(Fault::Corrupt("body")).into());
