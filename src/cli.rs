@@ -211,9 +211,7 @@ pub fn parse_from(
         Some(WrittenCommand::Stats(stats)) => Command::Stats(stats),
         Some(WrittenCommand::Purge(purge)) => Command::Purge(purge),
         Some(WrittenCommand::Explain(explain)) => Command::Explain(explain),
-        Some(WrittenCommand::Snapshot(snapshot)) => {
-            Command::Snapshot(snapshot.with_default(config))
-        }
+        Some(WrittenCommand::Snapshot(what)) => Command::Snapshot(what.with_default(config)),
         Some(WrittenCommand::Inspect(inspect)) => Command::Inspect(inspect),
         Some(WrittenCommand::Zone(zone)) => Command::Zone(zone.with_default(config)),
     })

@@ -89,12 +89,7 @@ pub fn save(
 ) -> io::Result<Saved> {
     let now = Timestamp::from(clock.now());
     let offline = Offline::open(zone.clone(), clock.clone());
-    if let Some(damage) = offline.damage {
-        return Err(io::Error::other(format!(
-            "the record of purges of zone `{}` cannot be trusted: {damage}; everything counts as purged",
-            zone.name
-        )));
-    }
+    purges_are_known(&offline)?;
     let candidates = candidates(zone, &wanted)?;
     if candidates.is_empty() {
         return Err(io::Error::other(format!("nothing is stored in zone `{}`", zone.name)));
@@ -124,13 +119,24 @@ pub fn save(
         }
         saving.take(seen)?;
     }
-    let Saving { manifest, mut saved, .. } = saving;
+    let Saving { manifest, mut saved, offline, .. } = saving;
+    // It is read again where a server purged meanwhile.
+    purges_are_known(&offline)?;
     let (counted, _) = manifest.finish()?;
     let writer = counted.out.into_inner().map_err(io::IntoInnerError::into_error)?;
     let latest = Latest { manifest: writer.commit()?, bytes: counted.bytes };
     folder.set_latest(&zone.name, latest)?;
     saved.swept = Some(folder.sweep());
     Ok(saved)
+}
+
+/// What everything counts as purged in is nothing to save.
+fn purges_are_known(offline: &Offline) -> io::Result<()> {
+    let Some(damage) = offline.damage else { return Ok(()) };
+    Err(io::Error::other(format!(
+        "the record of purges of zone `{}` cannot be trusted: {damage}; everything counts as purged",
+        offline.zone().name
+    )))
 }
 
 /// Whether keys of a zone hold hashes of credentials in their text.
