@@ -12,18 +12,19 @@ impl Tiered {
     /// at every entry of the index and holds `count` of them: not for the hit path.
     pub fn hottest(&self, count: usize) -> Vec<KeyHash> {
         let mut hottest = BinaryHeap::new();
+        let mut meet = |hash, was_used, used_s: u32| {
+            let in_memory_s = self.memory.used_s(hash);
+            let again = was_used || in_memory_s.is_some_and(|memory_s| memory_s > used_s);
+            let used_s = in_memory_s.map_or(used_s, |memory_s| memory_s.max(used_s));
+            hottest.push(Reverse((again, used_s, hash)));
+            if hottest.len() > count {
+                hottest.pop();
+            }
+        };
         for disk in self.disks.iter() {
             let mut cursor = Some((0, 0));
             while let Some(from) = cursor {
-                cursor = disk.uses(from, &mut |hash, was_used, used_s| {
-                    let in_memory_s = self.memory.used_s(hash);
-                    let again = was_used || in_memory_s.is_some_and(|memory_s| memory_s > used_s);
-                    let used_s = in_memory_s.map_or(used_s, |memory_s| memory_s.max(used_s));
-                    hottest.push(Reverse((again, used_s, hash)));
-                    if hottest.len() > count {
-                        hottest.pop();
-                    }
-                });
+                cursor = disk.uses(from, &mut meet);
             }
         }
         hottest.into_sorted_vec().into_iter().map(|Reverse((_, _, hash))| hash).collect()
