@@ -20,7 +20,7 @@ pub fn check(data: &[u8]) {
 
 fn all(reader: &mut Reader<&[u8]>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    while let Some(entry) = reader.next()? {
+    while let Some(entry) = reader.read_entry()? {
         entries.push(entry);
     }
     Ok(entries)

@@ -99,8 +99,8 @@ fn line(done: Done, totals: Done, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64().max(0.001);
     let rate = amounts::bytes((done.bytes as f64 / seconds) as u64);
     let percent = (fraction * 100.0) as u8;
-    let of = amounts::bytes(totals.bytes.max(done.bytes));
-    let mut text = format!("{percent:>3} %  {} files, {of}, {rate}/s", done.files);
+    let bytes = amounts::bytes(done.bytes);
+    let mut text = format!("{percent:>3} %  {} files, {bytes}, {rate}/s", done.files);
     if fraction > 0.0 && elapsed >= RATE_KNOWN_AFTER {
         let left = seconds * (1.0 - fraction) / fraction;
         text.push_str(&format!(", {} left", amounts::duration(left.ceil() as u64)));
@@ -162,9 +162,9 @@ mod tests {
     fn a_line_says_how_far_how_fast_and_how_long_still() {
         let half = Done { files: 50, bytes: 512 << 20 };
         let at = |done, s| line(done, TOTALS, Duration::from_secs(s));
-        assert_eq!(at(half, 8), " 50 %  50 files, 1.0 GiB, 64.0 MiB/s, 8 s left");
-        assert_eq!(at(Done::default(), 8), "  0 %  0 files, 1.0 GiB, 0 B/s");
-        assert_eq!(at(half, 0), " 50 %  50 files, 1.0 GiB, 500.0 GiB/s");
+        assert_eq!(at(half, 8), " 50 %  50 files, 512.0 MiB, 64.0 MiB/s, 8 s left");
+        assert_eq!(at(Done::default(), 8), "  0 %  0 files, 0 B, 0 B/s");
+        assert_eq!(at(half, 0), " 50 %  50 files, 512.0 MiB, 500.0 GiB/s");
         let more = Done { files: 120, bytes: 2 << 30 };
         assert_eq!(at(more, 1), "100 %  120 files, 2.0 GiB, 2.0 GiB/s, 0 s left");
         assert_eq!(
@@ -200,6 +200,6 @@ mod tests {
         let mut progress = Progress::on(Box::new(file.clone()), false, TOTALS);
         progress.show(Duration::from_secs(1));
         progress.finish();
-        assert_eq!(file.text(), "  0 %  0 files, 1.0 GiB, 0 B/s\n");
+        assert_eq!(file.text(), "  0 %  0 files, 0 B, 0 B/s\n");
     }
 }

@@ -166,7 +166,7 @@ impl Folder {
             let latest = self.latest(&zone)?.ok_or_else(|| damaged("a zone without a manifest"))?;
             named.push(bits(latest.manifest));
             let mut manifest = self.manifest(latest)?;
-            while let Some(entry) = manifest.next()? {
+            while let Some(entry) = manifest.read_entry()? {
                 named.push(bits(entry.body));
             }
         }

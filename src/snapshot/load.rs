@@ -73,7 +73,7 @@ pub fn load(
         .ok_or_else(|| io::Error::other(format!("the snapshot has nothing of zone `{from}`")))?;
     // Read to its end before anything is done, so that a damaged one changes nothing.
     let mut manifest = folder.manifest(latest)?;
-    while manifest.next()?.is_some() {}
+    while manifest.read_entry()?.is_some() {}
     let totals = manifest.totals();
     watch.begin(totals.entries, totals.body_bytes);
 
@@ -89,7 +89,7 @@ pub fn load(
         loaded: Loaded { made, ..Loaded::default() },
         watch,
     };
-    while let Some(entry) = manifest.next()? {
+    while let Some(entry) = manifest.read_entry()? {
         let bytes = entry.body_bytes;
         loading.take(entry)?;
         loading.watch.advance(1, bytes);

@@ -166,7 +166,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// It is damaged, or `from` fails: nothing more can be read.
-    pub fn next(&mut self) -> io::Result<Option<Entry>> {
+    pub fn read_entry(&mut self) -> io::Result<Option<Entry>> {
         if self.ended {
             return Ok(None);
         }
@@ -300,7 +300,7 @@ mod tests {
     fn read(bytes: &[u8]) -> io::Result<Vec<Entry>> {
         let mut reader = Reader::new(bytes)?;
         let mut entries = Vec::new();
-        while let Some(entry) = reader.next()? {
+        while let Some(entry) = reader.read_entry()? {
             entries.push(entry);
         }
         Ok(entries)

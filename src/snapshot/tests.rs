@@ -146,7 +146,10 @@ fn held(zone: &config::Zone) -> Held {
     let mut places = Vec::new();
     for folder in &zone.folders {
         let found = audit::walk(&folder.path, &zone.levels, &mut |seen| match seen.what {
-            What::Entry(place) => Ok(places.push(place)),
+            What::Entry(place) => {
+                places.push(place);
+                Ok(())
+            }
             What::Own => Ok(()),
             other => Err(other),
         });

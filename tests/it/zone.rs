@@ -251,8 +251,10 @@ async fn a_zone_with_several_folders_is_shown_as_one() {
     let file = config_file(one.path(), &[&one.path().join("1"), two.path()]);
     let text = fs::read_to_string(&file).unwrap();
     let origin = Origin::start().await;
-    let targets: Vec<_> = (0..12).map(|number| format!("/{number:02}/x")).collect();
-    targets.iter().for_each(|target| drop(origin.on(target, lasting("abc"))));
+    let targets: Vec<_> = (0..40).map(|number| format!("/{number:02}/x")).collect();
+    for target in &targets {
+        origin.on(target, lasting("abc"));
+    }
     let proxy =
         started(&text.replace("127.0.0.1:1\"", &format!("{}\"", origin.address)), &origin).await;
     let targets: Vec<_> = targets.iter().map(String::as_str).collect();
@@ -264,22 +266,22 @@ async fn a_zone_with_several_folders_is_shown_as_one() {
     assert_eq!(listed.column("key"), keys);
     let in_two =
         listed.column("file").iter().filter(|f| Path::new(f).starts_with(two.path())).count();
-    assert!((1..12).contains(&in_two), "{in_two}");
+    assert!((1..40).contains(&in_two), "{in_two}");
 
     let du = zone(format!("du test --depth 2 --top 3 --json -c {file}")).await;
     let du = &du.documents()[0][0];
     assert_eq!(
         (&du["entries"][0]["name"], &du["entries"][0]["files"]),
-        (&"http://example.com/".into(), &12.into())
+        (&"http://example.com/".into(), &40.into())
     );
-    assert_eq!((du["entries"].as_array().unwrap().len(), &du["more"]), (3, &10.into()));
+    assert_eq!((du["entries"].as_array().unwrap().len(), &du["more"]), (3, &38.into()));
     let files = |folder: usize| du["folders"][folder]["files"].as_u64().unwrap();
     assert_eq!(du["files"].as_u64().unwrap(), files(0) + files(1));
-    assert!(du["disk_bytes"].as_u64().unwrap() >= 12 * 4096, "{du}");
+    assert!(du["disk_bytes"].as_u64().unwrap() >= 40 * 4096, "{du}");
     let verify = zone(format!("verify -c {file}")).await;
     assert_eq!(verify.code, 0, "{} {}", verify.out, verify.err);
     assert!(
-        verify.out.starts_with("zone test: ") && verify.out.contains(": 12 ok"),
+        verify.out.starts_with("zone test: ") && verify.out.contains(": 40 ok"),
         "{}",
         verify.out
     );
@@ -293,64 +295,99 @@ async fn a_zone_with_several_folders_is_shown_as_one() {
     fs::create_dir_all(to.parent().unwrap()).unwrap();
     fs::rename(&from, &to).unwrap();
     let listed = zone(format!("ls --json -c {file}")).await;
-    assert_eq!((listed.column("key").len(), listed.code), (11, 0));
+    assert_eq!((listed.column("key").len(), listed.code), (39, 0));
 
     fs::remove_dir_all(two.path()).unwrap();
     let listed = zone(format!("ls --json -c {file}")).await;
-    assert_eq!((listed.column("key").len(), listed.code), (12 - in_two, 1));
+    assert_eq!((listed.column("key").len(), listed.code), (40 - in_two, 1));
     assert!(listed.err.contains("no server has stored anything in"), "{}", listed.err);
 }
 
-#[tokio::test]
-async fn each_kind_of_damage_is_found_named_and_put_aside() {
-    const BODY: usize = 200_000;
-    // What is changed in the file, and what is said of it.
-    type Damage = (&'static str, fn(&mut Vec<u8>), &'static str);
-    let kinds: [Damage; 9] = [
-        ("/footer", |file| *file.iter_mut().rev().nth(30).unwrap() ^= 1, "trailer"),
-        ("/magic", |file| *file.iter_mut().rev().nth(55).unwrap() ^= 1, "no footer"),
-        ("/trailer", |file| *file.iter_mut().rev().nth(60).unwrap() ^= 1, "trailer"),
-        ("/slot", |file| file[80] ^= 1, "no valid head"),
-        ("/body", |file| *file.iter_mut().rev().nth(50_000).unwrap() ^= 1, "body: 1 of 4 chunks"),
-        ("/cut", |file| file.truncate(100_000), "no footer"),
-        ("/empty", Vec::clear, "too short"),
-        ("/longer", |file| file.push(0), "no footer"),
-        ("/lengths", |file| *file.iter_mut().rev().nth(36).unwrap() ^= 1, "lengths do not add up"),
-    ];
-    let folder = tempfile::tempdir().unwrap();
-    let origin = Origin::start().await;
-    let whole = ["/whole", "/padding", "/other-version", "/link", "/moved", "/misplaced"];
-    let targets: Vec<_> = kinds.iter().map(|(target, ..)| *target).chain(whole).collect();
-    let body: Vec<u8> = (0..BODY).map(|n| (n / 7) as u8).collect();
-    targets.iter().for_each(|target| drop(origin.on(target, lasting("").bytes(body.clone()))));
-    let proxy = started(&on_disk(folder.path(), ""), &origin).await;
-    fetch(&proxy, &targets).await;
-    proxy.crash();
-    let at = |target: &str| file_of(folder.path(), target);
-    for (target, damage, _) in kinds {
-        change(&at(target), damage);
-    }
-    // Zeros behind a head, which mean nothing.
-    change(&at("/padding"), |file| file[500] ^= 1);
-    change(&at("/other-version"), |file| {
-        let footer = file.len() - 56;
-        file[footer + 8] += 1;
-    });
-    fs::remove_file(at("/link")).unwrap();
-    std::os::unix::fs::symlink(at("/whole"), at("/link")).unwrap();
-    // In another's place, by its name; and by its folder.
-    fs::rename(at("/moved"), at("/footer")).unwrap();
-    let name = KeyHash::of(b"http://example.com/misplaced").to_string();
-    let misplaced = folder.path().join(&name);
-    fs::rename(at("/misplaced"), &misplaced).unwrap();
-    let temporary = folder.path().join(format!("{name}.11111111110000000000.tmp"));
-    for unknown in [&temporary, &folder.path().join("README"), &folder.path().join("0".repeat(32))]
-    {
-        fs::write(unknown, "x").unwrap();
+/// What is changed in the file of a target, and what is said of it.
+type Damage = (&'static str, fn(&mut Vec<u8>), &'static str);
+
+#[rustfmt::skip]
+const DAMAGES: [Damage; 9] = [
+    ("/footer",  |file| *from_end(file, 30) ^= 1,     "trailer"),
+    ("/magic",   |file| *from_end(file, 55) ^= 1,     "no footer"),
+    ("/trailer", |file| *from_end(file, 60) ^= 1,     "trailer"),
+    ("/slot",    |file| file[80] ^= 1,                "no valid head"),
+    ("/body",    |file| *from_end(file, 50_000) ^= 1, "body: 1 of 4 chunks"),
+    ("/cut",     |file| file.truncate(100_000),       "no footer"),
+    ("/empty",   Vec::clear,                          "too short"),
+    ("/longer",  |file| file.push(0),                 "no footer"),
+    ("/lengths", |file| *from_end(file, 36) ^= 1,     "lengths do not add up"),
+];
+
+fn from_end(file: &mut [u8], bytes: usize) -> &mut u8 {
+    file.iter_mut().rev().nth(bytes).unwrap()
+}
+
+/// A folder with every kind of file in it, and no server any more.
+struct Mixed {
+    folder: tempfile::TempDir,
+    origin: Origin,
+    misplaced: PathBuf,
+    temporary: PathBuf,
+    /// Named like an entry, but none.
+    impostor: PathBuf,
+}
+
+impl Mixed {
+    async fn left() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let origin = Origin::start().await;
+        let others = ["/whole", "/padding", "/other-version", "/link", "/moved", "/misplaced"];
+        let targets: Vec<_> = DAMAGES.iter().map(|(target, ..)| *target).chain(others).collect();
+        let body: Vec<u8> = (0..200_000).map(|n| (n / 7) as u8).collect();
+        for target in &targets {
+            origin.on(target, lasting("").bytes(body.clone()));
+        }
+        let proxy = started(&on_disk(folder.path(), ""), &origin).await;
+        fetch(&proxy, &targets).await;
+        proxy.crash();
+        let name = KeyHash::of(b"http://example.com/misplaced").to_string();
+        let mixed = Self {
+            misplaced: folder.path().join(&name),
+            temporary: folder.path().join(format!("{name}.11111111110000000000.tmp")),
+            impostor: folder.path().join("0".repeat(32)),
+            origin,
+            folder,
+        };
+        mixed.spoil();
+        mixed
     }
 
-    let dir = folder.path().display();
-    let found = zone(format!("verify --json --cache-dir {dir}")).await;
+    fn spoil(&self) {
+        for (target, damage, _) in DAMAGES {
+            change(&self.at(target), damage);
+        }
+        // Zeros behind a head, which mean nothing.
+        change(&self.at("/padding"), |file| file[500] ^= 1);
+        change(&self.at("/other-version"), |file| *from_end(file, 47) += 1);
+        fs::remove_file(self.at("/link")).unwrap();
+        std::os::unix::fs::symlink(self.at("/whole"), self.at("/link")).unwrap();
+        // In another's place, by its name; and by its folder.
+        fs::rename(self.at("/moved"), self.at("/footer")).unwrap();
+        fs::rename(self.at("/misplaced"), &self.misplaced).unwrap();
+        for unknown in [&self.temporary, &self.folder.path().join("README"), &self.impostor] {
+            fs::write(unknown, "x").unwrap();
+        }
+    }
+
+    fn at(&self, target: &str) -> PathBuf {
+        file_of(self.folder.path(), target)
+    }
+
+    async fn verify(&self, options: &str) -> Said {
+        zone(format!("verify{options} --cache-dir {}", self.folder.path().display())).await
+    }
+}
+
+#[tokio::test]
+async fn each_kind_of_damage_is_found_and_named() {
+    let mixed = Mixed::left().await;
+    let found = mixed.verify(" --json").await;
     assert_eq!(found.code, 1, "{} {}", found.out, found.err);
     let documents = found.documents();
     let said = |path: &Path| {
@@ -358,43 +395,49 @@ async fn each_kind_of_damage_is_found_named_and_put_aside() {
         let of = documents.iter().find(|document| document["file"] == *file);
         of.map(|of| format!("{}: {}", of["state"], of["what"]).replace('"', ""))
     };
-    for (target, _, what) in &kinds[1..] {
-        assert_eq!(said(&at(target)), Some(format!("damaged: {what}")), "{target}\n{}", found.out);
+    for (target, _, what) in &DAMAGES[1..] {
+        let expected = Some(format!("damaged: {what}"));
+        assert_eq!(said(&mixed.at(target)), expected, "{target}\n{}", found.out);
     }
-    assert_eq!(said(&at("/footer")).unwrap(), "damaged: in another's place");
-    assert_eq!(said(&at("/link")).unwrap(), "damaged: a link");
-    assert_eq!(said(&misplaced).unwrap(), "misplaced: no request looks for it there");
-    assert_eq!(said(&folder.path().join("0".repeat(32))).unwrap(), "unknown: not ours, left alone");
-    for well in [at("/whole"), at("/padding"), at("/other-version"), temporary.clone()] {
-        assert_eq!(said(&well), None, "{}", well.display());
+    for (path, expected) in [
+        (mixed.at("/footer"), "damaged: in another's place"),
+        (mixed.at("/link"), "damaged: a link"),
+        (mixed.misplaced.clone(), "misplaced: no request looks for it there"),
+        (mixed.impostor.clone(), "unknown: not ours, left alone"),
+        (mixed.folder.path().join("README"), "unknown: not ours, left alone"),
+    ] {
+        assert_eq!(said(&path).as_deref(), Some(expected), "{}", path.display());
+    }
+    for well in ["/whole", "/padding", "/other-version"] {
+        assert_eq!(said(&mixed.at(well)), None, "{well}");
     }
     let summary = &documents.last().unwrap()["summary"];
     let counted = |name: &str| summary[name].as_u64().unwrap();
     assert_eq!((counted("ok"), counted("damaged"), counted("misplaced")), (2, 10, 1));
     assert_eq!((counted("other_version"), counted("temporary"), counted("unknown")), (1, 1, 2));
-    assert!(at("/cut").exists(), "looking changes nothing");
+    assert!(mixed.at("/cut").exists() && mixed.temporary.exists(), "looking changes nothing");
+}
 
-    let repaired = zone(format!("verify --repair --cache-dir {dir}")).await;
+#[tokio::test]
+async fn what_is_damaged_is_put_aside_and_the_rest_left_alone() {
+    let mixed = Mixed::left().await;
+    let repaired = mixed.verify(" --repair").await;
     assert_eq!(repaired.code, 1, "what was damaged is told even when it was repaired");
-    assert!(
-        repaired.out.contains("(put aside)\n") && repaired.out.ends_with("  repaired: 12\n"),
-        "{}",
-        repaired.out
-    );
-    assert!(repaired.err.is_empty(), "{}", repaired.err);
-    assert!(
-        !at("/cut").exists() && !at("/link").exists() && !misplaced.exists() && !temporary.exists()
-    );
-    assert!(
-        at("/whole").exists()
-            && at("/other-version").exists()
-            && folder.path().join("README").exists()
-    );
-    assert_eq!(fs::read_dir(folder.path().join(".quarantine")).unwrap().count(), 11);
-    let well = zone(format!("verify --cache-dir {dir}")).await;
+    assert!(repaired.out.contains("(put aside)\n"), "{}", repaired.out);
+    assert!(repaired.out.ends_with("  repaired: 12\n"), "{}", repaired.out);
+    assert_eq!(repaired.err, "");
+    for gone in [&mixed.at("/cut"), &mixed.at("/link"), &mixed.misplaced, &mixed.temporary] {
+        assert!(fs::symlink_metadata(gone).is_err(), "{}", gone.display());
+    }
+    for left in [&mixed.at("/whole"), &mixed.at("/other-version"), &mixed.impostor] {
+        assert!(left.exists(), "{}", left.display());
+    }
+    let quarantine = mixed.folder.path().join(".quarantine");
+    assert_eq!(fs::read_dir(quarantine).unwrap().count(), 11);
+    let well = mixed.verify("").await;
     assert_eq!(well.code, 0, "{}", well.out);
     assert!(well.out.contains("11 put aside before"), "{}", well.out);
-    let proxy = started(&on_disk(folder.path(), ""), &origin).await;
+    let proxy = started(&on_disk(mixed.folder.path(), ""), &mixed.origin).await;
     assert_eq!(proxy.get("/whole").await.cache(), "HIT");
     assert_eq!(proxy.get("/cut").await.cache(), "MISS");
 }

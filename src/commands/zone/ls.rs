@@ -81,7 +81,7 @@ struct Row {
     /// Below zero when it is stale.
     ttl_s: i64,
     state: &'static str,
-    /// What no request finds, and why.
+    /// Why no request finds it.
     why: Option<&'static str>,
     file: String,
     content_type: Option<String>,

@@ -182,7 +182,7 @@ impl Check<'_> {
                 return Ok(read);
             }
             Err(Problem::Format(Fault::Corrupt(part))) => part.to_owned(),
-            Err(problem @ (Problem::Io(_) | Problem::Cold)) => {
+            Err(problem) => {
                 self.counts.unreadable += 1;
                 self.tell("unreadable", &path, &problem.to_string(), false)?;
                 return Ok(read);

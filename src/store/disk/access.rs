@@ -17,6 +17,7 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2, retry_on_intr};
 
 use super::format::Fault;
 use super::place::path_of;
+use super::read::IN_ANOTHERS_PLACE;
 use super::{Disk, is_missing};
 use crate::semantics::key::KeyHash;
 
@@ -129,7 +130,7 @@ impl Problem {
         matches!(self, Self::Io(error) if is_missing(error))
     }
 
-    /// It is whole, as far as its head goes, but rests under another hash.
+    /// It is whole, as far as its head goes, but that of another hash.
     pub fn is_of_other_place(&self) -> bool {
         matches!(self, Self::Format(Fault::Corrupt(IN_ANOTHERS_PLACE)))
     }
@@ -160,8 +161,6 @@ impl From<Fault> for Problem {
     }
 }
 
-/// What a file is that was moved to where another's should be.
-pub(super) const IN_ANOTHERS_PLACE: &str = "in another's place";
 /// A link is damage, and so is a pipe, which must not be waited for.
 const OPEN_FLAGS: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK);
 

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::access::{Access, IN_ANOTHERS_PLACE, Problem};
+use super::access::{Access, Problem};
 use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Fault, Footer, Found};
 use super::head::Meaning;
 use super::order::{Ticket, UnderWay};
@@ -239,6 +239,8 @@ thread_local! {
     static ROOM: Cell<Bytes> = const { Cell::new(Bytes::new()) };
 }
 
+/// What is said of a file that is whole, but that of another hash.
+pub(super) const IN_ANOTHERS_PLACE: &str = "in another's place";
 /// Beside the body, a file of this size or less has a head of a usual length.
 const SMALL_FILE_OVERHEAD_BYTES: u64 = 64 * 1024;
 /// Reading and verifying it takes about 50 us.

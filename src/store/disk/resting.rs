@@ -89,9 +89,9 @@ impl Disk {
         state.unwrap_or_else(|problem| {
             let state = match &problem {
                 Problem::Io(error) if is_missing(error) => State::Absent,
-                Problem::Io(_) | Problem::Cold => State::Unreadable(problem.to_string()),
                 Problem::Format(Fault::OtherVersion) => State::OtherVersion,
                 Problem::Format(Fault::Corrupt(part)) => State::Damaged((*part).to_owned()),
+                problem => State::Unreadable(problem.to_string()),
             };
             self.note_problem(hash, path, problem, opened.as_ref());
             state
