@@ -1,13 +1,15 @@
-//! Writes the whole files among the seeds of `stored_heads` anew, from the heads among them. To be
-//! run after a change of the format: `cargo run --manifest-path fuzz/Cargo.toml --example seeds`.
+//! Writes the whole files among the seeds of `stored_heads` anew, from the heads among them, and the
+//! manifests of `manifests`. To be run after a change of the format: `cargo run --manifest-path fuzz/Cargo.toml --example seeds`.
 
 use std::fs;
 use std::io::Result;
 use std::path::Path;
 
+use larder::semantics::date::Timestamp;
 use larder::semantics::key::KeyHash;
+use larder::snapshot::manifest::{Digest, Entry, Header, Writer};
 use larder::store::disk::format::{Layout, Slot, Sums, encode_slot};
-use larder::store::disk::head::Kind;
+use larder::store::disk::head::{Kind, decode};
 use larder_fuzz::stored_heads::file_of;
 
 fn main() -> Result<()> {
@@ -32,7 +34,32 @@ fn main() -> Result<()> {
     write("file-freshened.seed", &file)?;
     // As a crash in the middle of writing that head leaves it.
     file[slot_b + newer.len() - 9..slot_b + newer.len()].fill(0);
-    write("file-half-freshened.seed", &file)
+    write("file-half-freshened.seed", &file)?;
+    manifests(response, variants)
+}
+
+/// Snapshots of nothing, and of a list and a response.
+fn manifests(response: Vec<u8>, variants: Vec<u8>) -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/manifests");
+    let header = Header { zone: "api".to_owned(), made: Timestamp(1_790_000_000_000) };
+    let empty = Writer::new(Vec::new(), &header)?.finish()?.0;
+    fs::write(folder.join("empty.seed"), &empty)?;
+    let mut writer = Writer::new(Vec::new(), &header)?;
+    let heads = [(Kind::Variants, variants, 0), (Kind::Response, response, 6)];
+    for (kind, head, body_bytes) in heads {
+        let head = decode(kind, head.into()).expect("the seeds of heads are right");
+        let body = Digest([if body_bytes == 0 { 0 } else { 7 }; 32]);
+        writer.append(&Entry { place: KeyHash::of(&head.key), head, body_bytes, body })?;
+    }
+    let two = writer.finish()?.0;
+    fs::write(folder.join("two.seed"), &two)?;
+    fs::write(folder.join("more-behind.seed"), [&two[..], b"x"].concat())?;
+    // An entry that claims to be very long.
+    let mut long = empty;
+    let end = long.len() - 20;
+    long.truncate(end);
+    long.extend_from_slice(&(16u32 << 20).to_le_bytes());
+    fs::write(folder.join("long.seed"), long)
 }
 
 const BODY: &[u8] = b"a body";

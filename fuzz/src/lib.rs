@@ -11,13 +11,14 @@ pub mod structured;
 pub mod stored_heads;
 pub mod keys;
 pub mod heads;
+pub mod manifests;
 mod message;
 
 /// Panics where the invariant of its target does not hold for these bytes.
 pub type Check = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder in `corpus/`.
-pub const TARGETS: [(&str, Check); 8] = [
+pub const TARGETS: [(&str, Check); 9] = [
     ("directives", directives::check),
     ("dates", dates::check),
     ("ranges", ranges::check),
@@ -26,4 +27,5 @@ pub const TARGETS: [(&str, Check); 8] = [
     ("stored_heads", stored_heads::check),
     ("keys", keys::check),
     ("heads", heads::check),
+    ("manifests", manifests::check),
 ];

@@ -16,6 +16,7 @@ use crate::cache::purge::{Counted, Purged, Wanted};
 use crate::observe::access::LossCounter;
 use crate::observe::metrics::Metrics;
 use crate::proxy::Worker;
+use crate::semantics::key::KeyHash;
 use crate::store::tiered::{FolderUsage, Usage};
 use crate::upstream::{Group, PeerState, PeerStats};
 
@@ -82,6 +83,14 @@ impl Source for OperatorView {
             tracing::info!(?wanted.what, scope = purged.scope, soft = purged.soft, "purge");
         }
         Ok(purged)
+    }
+
+    async fn hottest(&self, zone: &str, count: usize) -> Option<Vec<KeyHash>> {
+        let zone = self.worker.proxy.zones.iter().find(|it| it.name == zone)?;
+        let store = Arc::clone(&zone.store);
+        // The whole index is looked at: not between the answers to others.
+        let job = tokio::task::spawn_blocking(move || store.hottest(count));
+        Some(job.await.unwrap_or_default())
     }
 
     async fn explain(&self, request: &Parts) -> Result<Explanation, String> {

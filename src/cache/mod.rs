@@ -12,6 +12,8 @@ pub mod purge;
 pub mod log;
 pub mod journal;
 pub mod list;
+mod urls;
+pub mod adopt;
 pub mod inspect;
 pub mod offline;
 
@@ -26,6 +28,7 @@ use lock::{Flights, Permit, Turn};
 use log::{Log, Scope, Verdict};
 use purge::Counts;
 use queries::Queries;
+use urls::Urls;
 
 use crate::clock::Clock;
 use crate::config;
@@ -51,6 +54,8 @@ pub struct Zone {
     log: Arc<Log>,
     /// Where that outlasts a restart.
     journal: Option<Arc<Journal>>,
+    /// When URLs were purged: their files go, and the log knows nothing of it.
+    urls: Option<Urls>,
     purges: Counts,
     /// One response's place is worked out at a time, per part of the keys.
     placing: Vec<tokio::sync::Mutex<()>>,
@@ -81,6 +86,8 @@ impl Zone {
     /// Opens a zone. Never fails: one whose folder cannot be used says so and rests in memory.
     pub fn open(config: &config::Zone, clock: Clock) -> Arc<Self> {
         let store = Tiered::open(config, clock.clone());
+        // Before there is a log: whether there is one says whether the zone is new.
+        let urls = store.folder().map(|folder| Urls::open(folder, &clock));
         let (log, journal) = open_log(&config.name, &store, &clock);
         let judge = Arc::clone(&log);
         store.doom(Box::new(move |key, stored| {
@@ -95,6 +102,7 @@ impl Zone {
             flights: Arc::default(),
             log,
             journal,
+            urls,
             purges: Counts::default(),
             placing: (0..PLACING_STRIPES).map(|_| tokio::sync::Mutex::new(())).collect(),
             hit_for_miss: Cache::new(HIT_FOR_MISS_MAX),

@@ -87,6 +87,9 @@ impl Zone {
     /// nothing under way is stored. How many responses there were.
     pub async fn purge(&self, key: &Key) -> u64 {
         count(&self.purges.url, 1);
+        if let Some(urls) = &self.urls {
+            urls.note(key.hash);
+        }
         self.flights.purge(key.hash);
         self.unmark_hit_for_miss(key.hash);
         self.count_if_not_durable();

@@ -3,6 +3,9 @@
 //! A hit in memory touches no disk and takes no lock of ours. A store may forget anything and
 //! fails no request: every fault of the disk is a miss, a counter and a log line.
 
+mod hottest;
+mod intake;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

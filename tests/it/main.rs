@@ -24,6 +24,7 @@ mod explain;
 mod directives;
 mod disk;
 mod disks;
+mod snapshot;
 mod keys;
 mod oracle;
 mod upstream;

@@ -106,6 +106,23 @@ impl Index {
         Some(if to == shard.nodes.len() { (shard_at + 1, 0) } else { (shard_at, to) })
     }
 
+    /// Up to `IDLE_STEP` nodes on from `cursor`: whether each was used since the hand came by, and
+    /// when it was used last. The next cursor, `None` at the end.
+    pub(super) fn uses(
+        &self,
+        cursor: (usize, usize),
+        with: &mut dyn FnMut(KeyHash, bool, u32),
+    ) -> Option<(usize, usize)> {
+        let (shard_at, from) = cursor;
+        let shard = lock(self.shards.get(shard_at)?);
+        let to = shard.nodes.len().min(from + IDLE_STEP);
+        let nodes = shard.nodes[from.min(to)..to].iter();
+        for node in nodes.filter(|node| node.blocks != FREE) {
+            with(KeyHash(node.hash), node.blocks & USED != 0, node.used_s);
+        }
+        Some(if to == shard.nodes.len() { (shard_at + 1, 0) } else { (shard_at, to) })
+    }
+
     /// Number of files.
     pub(super) fn count(&self) -> u64 {
         self.shards.iter().map(|shard| lock(shard).count as u64).sum()

@@ -21,6 +21,7 @@ mod quarantine;
 pub mod place;
 pub mod audit;
 pub mod resting;
+pub mod sealed;
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -364,7 +365,9 @@ fn block_bytes(bytes: u64) -> u64 {
 const BLOCK_BYTES: u64 = 4096;
 /// The zone's invalidation log. It lies here, but is the business of `cache`.
 pub const JOURNAL_NAME: &str = ".larder.purges";
-/// The same while it is written anew.
+/// When URLs were purged. The same holds.
+pub const URL_PURGES_NAME: &str = ".larder.urls";
+/// The log while it is written anew.
 pub const JOURNAL_TEMP_NAME: &str = ".larder.purges.tmp";
 pub(super) const LOCK_NAME: &str = ".larder.lock";
 /// In the zone's own folder, so that a rename out of it never has to copy.

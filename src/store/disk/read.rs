@@ -191,6 +191,7 @@ pub(super) fn read_head(file: &File, hash: KeyHash) -> Result<(Found, Footer), P
     Ok((found, footer))
 }
 
+/// As `read_head`, with the sums of the body.
 pub(super) fn read_ends(
     file: &File,
     length: u64,

@@ -173,6 +173,11 @@ impl Disk {
         Err(io::Error::new(io::ErrorKind::StorageFull, text))
     }
 
+    /// Whether a file of `bytes` has room without anything being removed.
+    pub(in crate::store) fn has_room(&self, bytes: u64) -> bool {
+        self.space.take(block_bytes(bytes)).is_some()
+    }
+
     /// Removes the file that is missed least. `false` when there is none.
     pub(super) fn reclaim_one(&self) -> bool {
         let Some((hash, blocks)) = self.index.reclaim() else { return false };

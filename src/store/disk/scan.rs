@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use super::{
     BLOCK_BYTES, Disk, JOURNAL_NAME, JOURNAL_TEMP_NAME, LOCK_NAME, QUARANTINE_NAME, TEMP_NAME,
-    is_missing, trash::TRASH_PREFIX,
+    URL_PURGES_NAME, is_missing, trash::TRASH_PREFIX,
 };
 use crate::semantics::key::KeyHash;
 use crate::store::disks::mark;
@@ -133,11 +133,12 @@ pub(super) fn is_temp(name: &str) -> bool {
     all_digits && KeyHash::from_hex(hash).is_some()
 }
 
-pub(super) const OWN_NAMES: [&str; 8] = [
+pub(super) const OWN_NAMES: [&str; 9] = [
     LOCK_NAME,
     QUARANTINE_NAME,
     JOURNAL_NAME,
     JOURNAL_TEMP_NAME,
+    URL_PURGES_NAME,
     secret::NAME,
     secret::TEMP_NAME,
     mark::NAME,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Disk;
 use super::access::Access;
-use super::head::Meaning;
+use super::head::{Head, Meaning};
 use super::order::UnderWay;
 use super::read::read_head;
 use crate::semantics::key::KeyHash;
@@ -20,16 +20,21 @@ impl Disk {
         self: &Arc<Self>,
         hash: KeyHash,
     ) -> Option<(Bytes, Stored)> {
+        let head = self.head(hash)?;
+        match head.meaning {
+            Meaning::Response(stored) => Some((head.key, stored)),
+            Meaning::Variants(_) => None,
+        }
+    }
+
+    /// The same for whatever the file holds.
+    pub(in crate::store) fn head(self: &Arc<Self>, hash: KeyHash) -> Option<Head> {
         let (_ticket, under_way) = self.order.enter(hash);
         if !matches!(under_way, UnderWay::Nothing) || self.is_outdated(hash) {
             return None;
         }
         let (file, _) = Access::Waiting.open(&self.path(hash)).ok()?;
-        let (found, _) = read_head(&file, hash).ok()?;
-        match found.head.meaning {
-            Meaning::Response(stored) => Some((found.head.key, stored)),
-            Meaning::Variants(_) => None,
-        }
+        read_head(&file, hash).ok().map(|(found, _)| found.head)
     }
 
     /// Removes the file if `doomed` says so of what it holds at this moment; whether it did. What
@@ -53,6 +58,15 @@ impl Disk {
     /// The index knows every file.
     pub(in crate::store) fn is_complete(&self) -> bool {
         self.complete.load(Ordering::Acquire)
+    }
+
+    /// When files were asked for, a few at a time; see `Index::uses`.
+    pub(in crate::store) fn uses(
+        &self,
+        cursor: (usize, usize),
+        with: &mut dyn FnMut(KeyHash, bool, u32),
+    ) -> Option<(usize, usize)> {
+        self.index.uses(cursor, with)
     }
 
     /// The files that are known, a few at a time, from a cursor that begins at `(0, 0)`.
