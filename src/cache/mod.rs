@@ -5,6 +5,8 @@ pub mod lookup;
 pub mod queries;
 pub mod lock;
 pub mod fill;
+mod window;
+pub mod writer;
 pub mod follow;
 pub mod place;
 pub mod slices;
@@ -12,6 +14,8 @@ pub mod purge;
 pub mod log;
 pub mod journal;
 pub mod list;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
