@@ -5,6 +5,8 @@ pub mod lookup;
 pub mod queries;
 pub mod lock;
 pub mod fill;
+mod window;
+pub mod writer;
 pub mod follow;
 pub mod place;
 pub mod slices;
@@ -16,6 +18,8 @@ mod urls;
 pub mod adopt;
 pub mod inspect;
 pub mod offline;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -28,6 +28,7 @@ mod prefix;
 mod serve;
 mod plan;
 mod step;
+mod join;
 mod fetch;
 mod validated;
 mod incoming;

@@ -105,19 +105,7 @@ impl Step<'_> {
             Some(Outcome::Stream(fill))
                 if (fill.at == at && self.key.admits(&fill.stored)) || self.extent.takes(&fill) =>
             {
-                let served = Served {
-                    stored: Arc::clone(&fill.stored),
-                    names: Names::ANY,
-                    source: Source::Fill(Arc::clone(&fill)),
-                    status: self.fetched_status(),
-                    handling: Handling {
-                        forwarded_status: None,
-                        collapsed: true,
-                        reason: Reason::Collapsed,
-                        ..self.handling()
-                    },
-                };
-                Ok(answered(deliver::stored(&self.call.view(), self.cache, served)))
+                self.join(fill).await
             }
             Some(Outcome::Freshened(found))
                 if found.at == at && self.key.admits(&found.stored) && self.is_enough(&found) =>
@@ -344,16 +332,16 @@ impl Step<'_> {
         }
     }
 
-    fn fetched_status(&self) -> CacheStatus {
+    pub(super) fn fetched_status(&self) -> CacheStatus {
         plan::fetched_status(&self.call.view(), self.cache, &self.lookup)
     }
 
-    fn handling(&self) -> Handling {
+    pub(super) fn handling(&self) -> Handling {
         why_asked(&self.call.view(), self.cache, &self.lookup, &self.extent)
     }
 }
 
-fn answered(answer: Answer) -> Taken {
+pub(super) fn answered(answer: Answer) -> Taken {
     Taken::Answered(Box::new(answer))
 }
 

@@ -6,14 +6,19 @@ use http::{HeaderMap, HeaderName, Response, header};
 use http_body::Body as HttpBody;
 
 use super::call::{Call, OwnedCall};
+use super::fetch::Survival;
 use super::incoming;
 use super::route::Cache;
 use super::serve::any_is_true;
 use crate::body::Body;
-use crate::cache::fill::Writer;
+use crate::cache::Refusal;
 use crate::cache::lock::Outcome;
 use crate::cache::lookup::Key;
+use crate::cache::writer::Writer;
 use crate::config::template::{Template, Variable};
+use crate::semantics::advice;
+use crate::semantics::date::Timestamp;
+use crate::semantics::key::KeyHash;
 use crate::semantics::reason::Reason;
 use crate::semantics::rules::Rules;
 use crate::semantics::status::CacheStatus;
@@ -38,14 +43,16 @@ pub(super) async fn store_beside(
     let mut writer = Writer::begin(&zone, permit, &key.text, at, stored, length);
     let follower = writer.fill().follow(0..u64::MAX);
     let (shard, number) = (Arc::clone(&view.worker.shard), cache.zone_number);
+    let mut survival = Survival::of(cache);
     tokio::spawn(async move {
-        match incoming::pump(&mut body, &mut writer).await {
+        let goes_on = |writer: &Writer, bytes| survival.lets(writer, bytes);
+        match incoming::pump(&mut body, &mut writer, goes_on).await {
             Ok(bytes) => {
                 if writer.complete().await {
                     shard.count_stored(number, CacheStatus::Miss, bytes);
                 }
             }
-            Err(why) => writer.fail(why),
+            Err(why) => why.tell(writer),
         }
     });
     Response::from_parts(head, Body::stream(follower))
@@ -66,6 +73,24 @@ pub(super) fn not_to_be_stored(
     let length = response.body().size_hint().exact();
     let too_large = length.is_some_and(|length| length > cache.zone.store.body_bytes_max());
     too_large.then_some(Reason::TooLarge)
+}
+
+/// Remembers for `explain` why a response is not stored.
+pub(super) fn note_refusal(
+    call: &Call<'_>,
+    cache: &Cache,
+    at: KeyHash,
+    response: &Response<Body>,
+    reason: Reason,
+) {
+    let said = advice::field_of(reason).and_then(|name| {
+        let value = response.headers().get(&name)?.as_bytes();
+        let value = String::from_utf8_lossy(&value[..value.len().min(SAID_BYTES_MAX)]);
+        Some(format!("{name}: {value}"))
+    });
+    let now = Timestamp::from(call.worker.proxy.clock.now());
+    let refusal = Refusal { at: now, status: response.status().as_u16(), reason, said };
+    cache.zone.note_refusal(at, refusal);
 }
 
 /// Whether a response differs by a field that the origin does not get from the client: variants are
@@ -102,3 +127,6 @@ pub(super) fn names(stored: &Stored, rules: &Rules) -> Vec<HeaderName> {
     }
     vary::names(&stored.fields, rules.vary).unwrap_or_default()
 }
+
+/// Of a response field that is remembered for `explain`.
+const SAID_BYTES_MAX: usize = 200;

@@ -14,6 +14,7 @@ mod caching;
 mod storing;
 mod vary;
 mod collapse;
+mod fills;
 mod validation;
 mod partial;
 mod ranges;
