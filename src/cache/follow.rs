@@ -43,6 +43,17 @@ impl Fill {
         drop(state);
         Follower { fill: Arc::clone(self), slot, at: range.start, end: range.end, reading: None }
     }
+
+    /// Follows the whole body; `None` when its beginning is gone already, because it is stored
+    /// nowhere. While this follower stays, others find the beginning too.
+    pub fn follow_all(self: &Arc<Self>) -> Option<Follower> {
+        let follower = self.follow(0..u64::MAX);
+        let state = self.lock();
+        let on_disk = state.disk.as_ref().map_or(0, |(_, reach)| *reach);
+        let begins = state.first <= on_disk;
+        drop(state);
+        begins.then_some(follower)
+    }
 }
 
 impl Follower {

@@ -105,10 +105,14 @@ impl Step<'_> {
             Some(Outcome::Stream(fill))
                 if (fill.at == at && self.key.admits(&fill.stored)) || self.extent.takes(&fill) =>
             {
+                let Some(first) = fill.follow_all() else {
+                    let permit = zone.fetch_beside(self.key.primary);
+                    return self.fetch(permit, None).await.map(answered);
+                };
                 let served = Served {
                     stored: Arc::clone(&fill.stored),
                     names: Names::ANY,
-                    source: Source::Fill(Arc::clone(&fill)),
+                    source: Source::Fill(fill),
                     status: self.fetched_status(),
                     handling: Handling {
                         forwarded_status: None,
@@ -117,7 +121,10 @@ impl Step<'_> {
                         ..self.handling()
                     },
                 };
-                Ok(answered(deliver::stored(&self.call.view(), self.cache, served)))
+                let answer = deliver::stored(&self.call.view(), self.cache, served);
+                // Held until the answer follows what it needs.
+                drop(first);
+                Ok(answered(answer))
             }
             Some(Outcome::Freshened(found))
                 if found.at == at && self.key.admits(&found.stored) && self.is_enough(&found) =>
