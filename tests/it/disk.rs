@@ -22,7 +22,7 @@ fn pattern(length: u32) -> Vec<u8> {
 }
 
 /// Where `levels = "1:2"` puts what is stored for a target of `example.com`.
-fn file_of(folder: &Path, target: &str) -> PathBuf {
+pub(crate) fn file_of(folder: &Path, target: &str) -> PathBuf {
     let name = KeyHash::of(format!("http://example.com{target}").as_bytes()).to_string();
     folder.join(&name[31..]).join(&name[29..31]).join(name)
 }

@@ -283,7 +283,14 @@ fn read_ends(
     let mut footer = [0; FOOTER_BYTES];
     let footer_at = length.checked_sub(FOOTER_BYTES as u64);
     read_exact(file, &mut footer, footer_at.ok_or(Fault::Corrupt("too short"))?)?;
-    let footer = format::decode_footer(&footer, length)?;
+    let footer = match format::decode_footer(&footer, length) {
+        Ok(footer) => footer,
+        Err(fault) => {
+            let mut start = [0; format::VERSION_END];
+            read_exact(file, &mut start, 0)?;
+            return Err(format::seen_at_start(fault, &start).into());
+        }
+    };
     let mut slots = vec![0; footer.layout.body_offset() as usize];
     read_exact(file, &mut slots, 0)?;
     let mut trailer = vec![0; footer.layout.chunks() as usize * 8];

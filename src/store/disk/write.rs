@@ -7,8 +7,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -31,8 +31,17 @@ pub struct Spool {
     slot_bytes: u32,
     reservation: Option<Reservation>,
     sums: Sums,
-    appended: Arc<AtomicU64>,
+    /// Guards what can be read back so far.
+    appended: Arc<Mutex<Appended>>,
     failed: bool,
+}
+
+/// What a spool has taken in so far.
+#[derive(Default)]
+struct Appended {
+    bytes: u64,
+    /// The sum of every 64 KiB; the last is of what there is of it.
+    sums: Vec<u64>,
 }
 
 /// Reads what a spool has taken in so far, also after the spool is gone.
@@ -40,7 +49,7 @@ pub struct Spool {
 pub struct SpoolReader {
     file: Arc<File>,
     body_offset: u64,
-    appended: Arc<AtomicU64>,
+    appended: Arc<Mutex<Appended>>,
 }
 
 /// A temporary file; dropping it removes it, unless it was put in its place.
@@ -72,7 +81,7 @@ impl Spool {
 
     /// Bytes taken in so far.
     pub fn appended(&self) -> u64 {
-        self.appended.load(Ordering::Relaxed)
+        lock(&self.appended).bytes
     }
 
     /// Puts the finished file in its place; blocking. The body is what was appended.
@@ -130,7 +139,11 @@ impl Spool {
             self.sums.update(chunk);
             offset += chunk.len() as u64;
         }
-        self.appended.fetch_add(more as u64, Ordering::Release);
+        let mut appended = lock(&self.appended);
+        appended.bytes += more as u64;
+        // The last one may have grown since.
+        appended.sums.pop();
+        self.sums.add_to(&mut appended.sums);
         Ok(())
     }
 
@@ -151,15 +164,31 @@ impl Spool {
 }
 
 impl SpoolReader {
-    /// Up to `max_len` bytes of the body from `offset` on, none if they are not there yet; blocking.
+    /// Up to `max_len` bytes of the body from `offset` on, none if they are not there yet; verified;
+    /// blocking.
     ///
     /// # Errors
-    /// The disk fails.
+    /// The disk fails, or does not hold what was written: nothing of it may be sent.
     pub fn read_at(&self, offset: u64, max_len: usize) -> io::Result<Bytes> {
-        let there = self.appended.load(Ordering::Acquire).saturating_sub(offset);
-        let mut bytes = vec![0; there.min(max_len as u64) as usize];
-        self.file.read_exact_at(&mut bytes, self.body_offset + offset)?;
-        Ok(bytes.into())
+        let chunk_bytes = CHUNK_BYTES as u64;
+        let start = offset / chunk_bytes * chunk_bytes;
+        let (range, sums) = {
+            let appended = lock(&self.appended);
+            let end = offset.saturating_add(max_len as u64).min(appended.bytes);
+            if end <= offset {
+                return Ok(Bytes::new());
+            }
+            let whole = end.next_multiple_of(chunk_bytes).min(appended.bytes);
+            let chunks = (start / chunk_bytes) as usize..whole.div_ceil(chunk_bytes) as usize;
+            (start..whole, appended.sums[chunks].to_vec())
+        };
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        self.file.read_exact_at(&mut bytes, self.body_offset + range.start)?;
+        if !bytes.chunks(CHUNK_BYTES).zip(sums).all(|(c, sum)| format::chunk_matches(c, sum)) {
+            return Err(io::Error::other("a file that is being written is damaged"));
+        }
+        let bytes = Bytes::from(bytes).slice((offset - start) as usize..);
+        Ok(bytes.slice(..bytes.len().min(max_len)))
     }
 }
 
@@ -329,6 +358,11 @@ impl Disk {
         let (file, path) = self.create_temp(hash).or_else(|error| self.faults.wrote(Err(error)))?;
         Ok(Temp { file: Arc::new(file), path })
     }
+}
+
+/// A poisoned lock guards plain values that are whole at any moment.
+fn lock(appended: &Mutex<Appended>) -> MutexGuard<'_, Appended> {
+    appended.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The first slot of a new file.
