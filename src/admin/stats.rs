@@ -186,6 +186,14 @@ pub struct Disk {
     pub max_bytes: Option<u64>,
     /// Files that the look through the folder has come across since the start.
     pub files_seen: u64,
+    /// Files among these that are not ours, and are left alone.
+    pub unknown: u64,
+    /// Reads that found a file of another format version.
+    pub other_version: u64,
+    /// Responses that did not reach the disk: no room, too much waiting, or the disk failing.
+    pub dropped: u64,
+    /// Files removed to make room, because nobody asked for them, or after a purge.
+    pub reclaimed: u64,
     /// Reads and writes that failed.
     pub errors: u64,
     /// Files that did not hold what was written, and were put aside.
@@ -193,6 +201,24 @@ pub struct Disk {
     /// Why nothing is written at present.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// Each folder, where there are several; what is above is all of them together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<Folder>,
+}
+
+/// One folder of a zone with several.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Folder {
+    /// Where it is.
+    pub path: String,
+    /// Its share among the zone's folders.
+    pub weight: u32,
+    /// It is still being looked through after a start.
+    pub cold: bool,
+    /// What it holds, and what went wrong in it.
+    #[serde(flatten)]
+    pub disk: Disk,
 }
 
 /// One upstream.
@@ -365,9 +391,13 @@ mod tests {
         let mut stats = Stats { version: "1".to_owned(), requests: 7, ..Stats::default() };
         let peer = Peer { address: "a:1".to_owned(), state: PeerState::Unavail, ..Peer::default() };
         stats.upstreams.insert("api".to_owned(), Upstream { peers: vec![peer] });
-        stats.zones.insert("main".to_owned(), Zone::default());
+        let held = Disk { entries: 7, max_bytes: Some(9), ..Disk::default() };
+        let folder = Folder { path: "/a".to_owned(), weight: 2, cold: true, disk: held };
+        let disk = Some(Disk { folders: vec![folder], ..Disk::default() });
+        stats.zones.insert("main".to_owned(), Zone { disk, ..Zone::default() });
         let text = serde_json::to_string(&stats).unwrap();
         assert_eq!(serde_json::from_str::<Stats>(&text).unwrap(), stats);
+        assert!(text.contains(r#"{"path":"/a","weight":2,"cold":true,"entries":7,"#), "{text}");
         assert!(text.contains(r#""state":"unavail""#) && text.contains(r#""5xx":0"#), "{text}");
     }
 

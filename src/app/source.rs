@@ -15,7 +15,7 @@ use crate::cache::purge::{Counted, Purged, Wanted};
 use crate::observe::access::LossCounter;
 use crate::observe::metrics::Metrics;
 use crate::proxy::Worker;
-use crate::store::tiered::Usage;
+use crate::store::tiered::{FolderUsage, Usage};
 use crate::upstream::{Group, PeerState, PeerStats};
 
 /// The server as its operator sees it.
@@ -103,19 +103,39 @@ fn add_usage(zone: &mut stats::Zone, usage: Usage, on_disk: bool) {
         });
     }
     (zone.size, zone.max_size) = if on_disk {
-        zone.disk = Some(stats::Disk {
-            entries: usage.disk_entries,
-            bytes: usage.disk_bytes,
-            max_bytes: usage.disk_bytes_max,
-            files_seen: usage.scanned,
-            errors: usage.faults_read + usage.faults_write,
-            damaged: usage.faults_corrupt,
-            fault: usage.fault,
-        });
         (usage.disk_bytes, usage.disk_bytes_max)
     } else {
         (usage.memory_bytes, Some(usage.memory_bytes_max))
     };
+    zone.disk = on_disk.then(|| disk(usage));
+}
+
+fn disk(mut usage: Usage) -> stats::Disk {
+    let folders = std::mem::take(&mut usage.folders);
+    let folders = if folders.len() > 1 { folders } else { Vec::new() };
+    stats::Disk {
+        entries: usage.disk_entries,
+        bytes: usage.disk_bytes,
+        max_bytes: usage.disk_bytes_max,
+        files_seen: usage.scanned,
+        unknown: usage.unknown,
+        other_version: usage.other_version,
+        dropped: usage.put_dropped,
+        reclaimed: usage.reclaimed,
+        errors: usage.faults_read + usage.faults_write,
+        damaged: usage.faults_corrupt,
+        fault: usage.fault,
+        folders: folders.into_iter().map(folder).collect(),
+    }
+}
+
+fn folder(folder: FolderUsage) -> stats::Folder {
+    stats::Folder {
+        path: folder.path.to_string_lossy().into_owned(),
+        weight: folder.weight,
+        cold: folder.usage.cold,
+        disk: disk(folder.usage),
+    }
 }
 
 fn upstream(group: &Group) -> stats::Upstream {

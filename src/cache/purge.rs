@@ -111,8 +111,11 @@ impl Zone {
             purged += u64::from(removal.there && variants.hashes.is_empty());
             all_gone &= removal.gone;
         }
+        if all_gone {
+            return (purged, self.count_if_not_durable());
+        }
         // A file that stays is found again after a restart: a record has to stand against it.
-        (purged, all_gone || self.record(&[Scope::Key(key.hash)], false).await)
+        (purged, self.record(&[Scope::Key(key.hash)], false).await)
     }
 
     /// Makes everything stored under a key stale, and what is under way for it as well. How many
@@ -157,9 +160,7 @@ impl Zone {
             self.store.sweep();
         }
         let Some(journal) = &self.journal else {
-            // In memory only there is nothing that outlasts a restart; a folder that cannot be used
-            // now may be found again.
-            return !self.on_disk;
+            return self.count_if_not_durable();
         };
         let (journal, log) = (Arc::clone(journal), Arc::clone(&self.log));
         let append = move || journal.append(&added.records, added.compacted, || log.records());
@@ -172,6 +173,14 @@ impl Zone {
         count(&self.purges.not_durable, 1);
         tracing::warn!(zone = self.name, error, "a purge does not outlast a restart");
         false
+    }
+
+    /// Whether a purge outlasts a restart without a record: where the disk tier is in use, or there is
+    /// none at all.
+    fn count_if_not_durable(&self) -> bool {
+        let durable = self.journal.is_some() || !self.on_disk;
+        count(&self.purges.not_durable, u64::from(!durable));
+        durable
     }
 
     /// The last sequence of the invalidation log: what is asked for from now on is stored with it.

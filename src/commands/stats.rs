@@ -99,13 +99,32 @@ fn describe_zone(text: &mut String, name: &str, zone: &Zone) {
     }
 }
 
+/// One line, and where there are several folders one more for each.
 fn describe_disk(text: &mut String, disk: &Disk, cold: bool) {
-    let _ = write!(text, "  disk    {} entries  {}", disk.entries, bytes(disk.bytes));
+    let _ = write!(text, "  disk    ");
+    describe_tier(text, disk, cold);
+    for folder in &disk.folders {
+        let _ = write!(text, "    {}  weight {}  ", folder.path, folder.weight);
+        describe_tier(text, &folder.disk, folder.cold);
+    }
+}
+
+fn describe_tier(text: &mut String, disk: &Disk, cold: bool) {
+    let _ = write!(text, "{} entries  {}", disk.entries, bytes(disk.bytes));
     if let Some(limit) = disk.max_bytes {
         let _ = write!(text, " of {}", bytes(limit));
     }
     if cold {
         let _ = write!(text, "  cold: {} files seen", disk.files_seen);
+    }
+    for (count, what) in [
+        (disk.unknown, "unknown files"),
+        (disk.other_version, "of another version"),
+        (disk.dropped, "dropped"),
+    ] {
+        if count > 0 {
+            let _ = write!(text, "  {count} {what}");
+        }
     }
     if disk.errors > 0 || disk.damaged > 0 {
         let Disk { errors, damaged, .. } = disk;
@@ -217,7 +236,7 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    use crate::admin::stats::{AccessLog, Classes, Connections};
+    use crate::admin::stats::{AccessLog, Classes, Connections, Folder};
     use crate::config::AdminAddress;
 
     fn stats() -> Stats {
@@ -277,6 +296,25 @@ mod tests {
     fn tables_without_colours() {
         let text = anstream::adapter::strip_str(&describe(&stats())).to_string();
         assert_eq!(text, TABLES, "got:\n{text}");
+    }
+
+    #[test]
+    fn several_folders_have_a_line_each() {
+        let folder =
+            |path: &str, disk| Folder { path: path.to_owned(), weight: 1, cold: true, disk };
+        let one = Disk { entries: 7, bytes: 4096, unknown: 1, dropped: 2, ..Disk::default() };
+        let fault = Some("not a folder".to_owned());
+        let other = Disk { max_bytes: Some(1 << 20), fault, ..Disk::default() };
+        let folders = vec![folder("/disk1", one.clone()), folder("/disk2", other)];
+        let mut text = String::new();
+        describe_disk(&mut text, &Disk { folders, ..one }, false);
+        let text = anstream::adapter::strip_str(&text).to_string();
+        assert_eq!(
+            text,
+            "  disk    7 entries  4.0 KiB  1 unknown files  2 dropped\n    \
+             /disk1  weight 1  7 entries  4.0 KiB  cold: 0 files seen  1 unknown files  2 dropped\n    \
+             /disk2  weight 1  0 entries  0 B of 1.0 MiB  cold: 0 files seen  not written: not a folder\n"
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The threads behind a zone, one for memory and one for each disk: scans once, then removes what nobody asks for, what was purged, and
-//! what is in the way of something new. All of it at leisure.
+//! The threads behind a zone, one for memory and one for each disk: scans once, then removes what
+//! nobody asks for, what was purged, what was moved aside, and what is in the way of something new.
+//! All of it at leisure.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use super::Content;
 use super::disk::Disk;
+use super::disks::Disks;
 use super::memory::{Memory, now_s};
 use crate::clock::Clock;
 use crate::semantics::key::KeyHash;
@@ -15,6 +17,7 @@ use crate::semantics::stored::Stored;
 /// What the thread works with.
 pub(super) struct Keeper {
     pub(super) memory: Arc<Memory>,
+    pub(super) disks: Arc<Disks>,
     pub(super) disk: Option<Arc<Disk>>,
     pub(super) inactive_s: u32,
     pub(super) clock: Clock,
@@ -54,9 +57,11 @@ struct Turn {
 
 impl Keeper {
     pub(super) fn run(self) {
-        if let Some(disk) = &self.disk {
-            disk.scan(&|| !self.stop.wait(SCAN_PAUSE));
+        let settled = |disk: &Arc<Disk>| disk.scan(&|| !self.stop.wait(SCAN_PAUSE));
+        if self.disk.as_ref().is_some_and(settled) {
+            self.disks.scanned();
         }
+        let mut has_trash = true;
         let tick = if matches!(self.clock, Clock::Real) { TICK } else { TICK_MANUAL };
         let every_s = (self.inactive_s / 16).clamp(1, SWEEP_EVERY_S_MAX);
         let mut swept_s = now_s(&self.clock);
@@ -70,6 +75,7 @@ impl Keeper {
             }
             self.remove_doomed(&mut doomed, now_s);
             let Some(disk) = &self.disk else { continue };
+            has_trash = has_trash && !self.remove_trash(disk);
             while disk.reclaim_wanted() && !self.stop.wait(RECLAIM_PAUSE) {}
         }
     }
@@ -111,6 +117,18 @@ impl Keeper {
         if disk.is_complete() {
             self.remove_doomed_files(disk, judge, sweep, now_s);
         }
+    }
+
+    /// Removes some of what was moved aside; whether that was all.
+    fn remove_trash(&self, disk: &Disk) -> bool {
+        let (mut rounds, mut begun) = (0, self.clock.instant());
+        disk.remove_trash(&mut || {
+            let worked = self.clock.instant().duration_since(begun);
+            let stopped = self.stop.wait(RECLAIM_PAUSE.max(worked * 3));
+            begun = self.clock.instant();
+            rounds += 1;
+            !stopped && rounds < TRASH_ROUNDS
+        })
     }
 
     fn remove_doomed_from_memory(&self, judge: &Doomed) {
@@ -194,3 +212,5 @@ const DOOMED_MEMORY_EVERY_S: u32 = 60;
 const DOOMED_FILES_EVERY_S: u32 = 600;
 /// In one tick, a thousand files.
 const DOOMED_ROUNDS: usize = 16;
+/// In one tick, some thousand files; then other things have their turn.
+const TRASH_ROUNDS: usize = 64;

@@ -242,9 +242,10 @@ fn a_flood_never_exceeds_the_size() {
     assert_eq!(bytes_below(folder.path()), usage.disk_bytes);
 }
 
-/// Bytes of all files in blocks.
+/// Bytes of all responses in blocks.
 fn bytes_below(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).unwrap().filter_map(Result::ok);
+    let entries = entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
     let sizes = entries.filter_map(|entry| match entry.metadata() {
         Ok(meta) if meta.is_dir() => Some(bytes_below(&entry.path())),
         Ok(meta) => Some(meta.len().next_multiple_of(4096)),
@@ -269,6 +270,38 @@ fn a_folder_that_cannot_be_used_makes_the_zone_memory_only() {
         assert!(run(store.remove(hash())));
     }
     drop(first);
+}
+
+#[test]
+fn a_folder_whose_record_cannot_be_written_is_used_where_nothing_hangs_on_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    // In the way of the record, for whoever we are.
+    fs::create_dir_all(one.join(".larder.folders.new")).unwrap();
+    let alone = zone(&one);
+    let store = open(&alone);
+    store.put(hash(), response("one"));
+    run(store.flush());
+    drop(store);
+    assert_eq!(parts(&run(open(&alone).get(hash(), KEY)).unwrap()).1, "one");
+    // Of two, the home without a record makes both useless, and another one is left out.
+    let both = |first: &Path, second: &Path| {
+        let mut zone = zone(first);
+        zone.folders.push(Folder { path: second.to_owned(), weight: 1 });
+        zone
+    };
+    let usage = Tiered::open(&both(&one, &two), Clock::default()).usage();
+    assert!(usage.fault.unwrap().contains(".larder.folders"));
+    assert!(usage.folders.iter().all(|folder| folder.usage.fault.is_some()));
+    let three = folder.path().join("three");
+    fs::create_dir_all(three.join(".larder.folders.new")).unwrap();
+    let store = Tiered::open(&both(&two, &three), Clock::default());
+    let faults = store.usage().folders.into_iter().map(|folder| folder.usage.fault.is_some());
+    assert_eq!(faults.collect::<Vec<_>>(), [false, true]);
+    store.put(hash(), response("two"));
+    run(store.flush());
+    drop(store);
+    assert_eq!(parts(&run(open(&zone(&two)).get(hash(), KEY)).unwrap()).1, "two");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! fails no request: every fault of the disk is a miss, a counter and a log line.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -28,7 +28,7 @@ use crate::semantics::stored::Stored;
 /// what has not reached the disk yet (see `flush`).
 pub struct Tiered {
     memory: Arc<Memory>,
-    disks: Disks,
+    disks: Arc<Disks>,
     memory_bytes: u64,
     memory_object_bytes_max: u64,
     disk_bytes_max: Option<u64>,
@@ -88,6 +88,19 @@ pub struct Usage {
     pub reclaimed: u64,
     /// Why the disk tier is not used, or not written to just now.
     pub fault: Option<String>,
+    /// Each folder of the disk tier, in the order of the configuration.
+    pub folders: Vec<FolderUsage>,
+}
+
+/// What one folder of a zone holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderUsage {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its share among the zone's folders.
+    pub weight: u32,
+    /// What it holds; nothing of it is about memory.
+    pub usage: Usage,
 }
 
 impl Tiered {
@@ -95,10 +108,11 @@ impl Tiered {
     /// only, which is logged and told by `usage`.
     pub fn open(zone: &config::Zone, clock: Clock) -> Arc<Self> {
         let memory = Arc::new(Memory::new(zone.memory_bytes, clock.clone()));
-        let disks = Disks::open(zone, &memory, &clock);
+        let disks = Arc::new(Disks::open(zone, &memory, &clock));
         let (stop, doom) = (Arc::<Stop>::default(), Arc::<Doom>::default());
         let keeper = |memory, disk| Keeper {
             memory,
+            disks: Arc::clone(&disks),
             disk,
             inactive_s: u32::try_from(zone.inactive.as_secs()).unwrap_or(u32::MAX).max(1),
             clock: clock.clone(),
@@ -352,6 +366,7 @@ impl Tiered {
             disk_bytes_max: self.disk_bytes_max,
             fault: self.disks.fault.clone(),
             put_dropped: self.put_dropped.load(Ordering::Relaxed),
+            folders: self.disks.usage(),
             ..Usage::default()
         };
         self.disks.iter().for_each(|disk| disk.add_usage(&mut usage));

@@ -12,7 +12,7 @@ pub(crate) fn on_disk(folder: &Path, zone: &str) -> String {
     crate::harness::proxy::CACHED.replace("memory = \"64m\"", &path)
 }
 
-fn lasting(text: &str) -> Reply {
+pub(crate) fn lasting(text: &str) -> Reply {
     ok(text).header("cache-control", "max-age=100")
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn file_of(folder: &Path, target: &str) -> PathBuf {
 }
 
 /// A proxy with nothing in memory, on the folder of one that stopped after its last write.
-async fn restarted(proxy: Proxy, config: &str, origin: &Origin) -> Proxy {
+pub(crate) async fn restarted(proxy: Proxy, config: &str, origin: &Origin) -> Proxy {
     proxy.flush().await;
     let clock = proxy.clock.clone();
     proxy.crash();
@@ -36,7 +36,7 @@ async fn restarted(proxy: Proxy, config: &str, origin: &Origin) -> Proxy {
 }
 
 /// A client may have all of a body a little before it is stored.
-async fn stored(proxy: &Proxy, target: &str) {
+pub(crate) async fn stored(proxy: &Proxy, target: &str) {
     let hits = async || proxy.send("HEAD", target, &[]).await.cache() == "HIT";
     eventually("it is stored", hits).await;
 }

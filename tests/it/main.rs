@@ -23,6 +23,7 @@ mod invalidation;
 mod explain;
 mod directives;
 mod disk;
+mod disks;
 mod keys;
 mod oracle;
 mod upstream;

@@ -87,13 +87,18 @@ fn check_folders(zone: &Zone, table: &file::Zone, others: &[Zone], report: &mut 
                 folder.path.starts_with(&other.path),
                 other.path.starts_with(&folder.path),
             ) {
-                (true, true) => "is the folder of",
-                (true, false) => "is inside the folder of",
-                (false, true) => "contains the folder of",
+                (true, true) => "is a folder of",
+                (true, false) => "is inside a folder of",
+                (false, true) => "contains a folder of",
                 (false, false) => continue,
             };
-            let problem = Problem::new(format!("`{}` {what} zone `{}`", written.value, owner.name));
-            return report.error(written.span, problem.help("give every zone folders of its own"));
+            let (whose, help) = if owner.name == zone.name {
+                ("this zone".to_owned(), "name each once; none lies in another")
+            } else {
+                (format!("zone `{}`", owner.name), "give every zone folders of its own")
+            };
+            let problem = Problem::new(format!("`{}` {what} {whose}", written.value));
+            return report.error(written.span, problem.help(help));
         }
     }
 }

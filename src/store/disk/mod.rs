@@ -15,6 +15,7 @@ mod groups;
 mod reclaim;
 mod walk;
 mod scan;
+pub(super) mod trash;
 mod faults;
 
 use std::collections::HashSet;
@@ -23,10 +24,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use self::access::Warm;
 use self::faults::Faults;
@@ -34,6 +34,7 @@ use self::index::Index;
 use self::order::{Job, Order, Ticket, UnderWay};
 use self::reclaim::Space;
 use super::Entry;
+use super::disks::share::Share;
 use super::memory::{Memory, now_s};
 use super::tiered::{Removal, Usage};
 use crate::clock::Clock;
@@ -43,10 +44,10 @@ use crate::semantics::key::KeyHash;
 /// The disk tier of one zone.
 pub(super) struct Disk {
     root: PathBuf,
-    /// Its share among the zone's folders.
-    weight: u32,
-    /// Of its path: tells it from the zone's others.
-    seed: u64,
+    /// Its part among the zone's folders.
+    pub(super) share: Share,
+    /// The parts of the others, where there are any.
+    pub(super) others: OnceLock<Vec<Share>>,
     /// Where files are written that are not in their place yet; `None` is beside it.
     temp_folder: Option<PathBuf>,
     levels: Vec<u8>,
@@ -75,6 +76,8 @@ pub(super) struct Disk {
     put_dropped: AtomicU64,
     scanned: AtomicU64,
     unknown: AtomicU64,
+    /// Files that belong into another folder and could not be removed.
+    misplaced: AtomicU64,
 }
 
 impl Disk {
@@ -97,8 +100,8 @@ impl Disk {
             .map_err(|error| at(&lock_path, &format_args!("in use by another server: {error}")))?;
         Ok(Arc::new(Self {
             root: path.to_owned(),
-            weight: folder.weight,
-            seed: xxh3_64(path.as_os_str().as_encoded_bytes()),
+            share: Share::new(folder),
+            others: OnceLock::new(),
             temp_folder: zone.use_temp_path.then(|| path.join(TEMP_NAME)),
             levels: zone.levels.clone(),
             clock: clock.clone(),
@@ -121,6 +124,7 @@ impl Disk {
             put_dropped: AtomicU64::new(0),
             scanned: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
+            misplaced: AtomicU64::new(0),
         }))
     }
 
@@ -132,16 +136,6 @@ impl Disk {
     /// Where it lies.
     pub(super) fn root(&self) -> &Path {
         &self.root
-    }
-
-    /// How much it is the one for a hash: the highest claim among a zone's folders counts. Each
-    /// wins by its weight, and one that comes or goes moves no more than its share. (weighted
-    /// rendezvous hashing)
-    pub(super) fn claim(&self, hash: KeyHash) -> f64 {
-        let drawn = xxh3_64_with_seed(&hash.0.to_le_bytes(), self.seed) >> 11;
-        // In (0, 1): 2^53 steps, none of them an end.
-        let drawn = (drawn as f64 + 0.5) / (1u64 << 53) as f64;
-        -f64::from(self.weight) / drawn.ln()
     }
 
     /// Gives the folder free.
@@ -365,7 +359,7 @@ fn files_in(folder: &Path) -> u64 {
 }
 
 /// An error that says where.
-fn at(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
+pub(super) fn at(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
     io::Error::other(format!("{}: {error}", path.display()))
 }
 
@@ -382,7 +376,7 @@ const BLOCK_BYTES: u64 = 4096;
 pub const JOURNAL_NAME: &str = ".larder.purges";
 /// The same while it is written anew.
 pub const JOURNAL_TEMP_NAME: &str = ".larder.purges.tmp";
-const LOCK_NAME: &str = ".larder.lock";
+pub(super) const LOCK_NAME: &str = ".larder.lock";
 /// In the zone's own folder, so that a rename out of it never has to copy.
 const TEMP_NAME: &str = ".temp";
 const QUARANTINE_NAME: &str = ".quarantine";

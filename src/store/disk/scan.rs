@@ -10,21 +10,27 @@ use std::sync::atomic::Ordering;
 
 use super::{
     BLOCK_BYTES, Disk, JOURNAL_NAME, JOURNAL_TEMP_NAME, LOCK_NAME, QUARANTINE_NAME, TEMP_NAME,
-    is_missing,
+    is_missing, trash::TRASH_PREFIX,
 };
 use crate::semantics::key::KeyHash;
+use crate::store::disks::mark;
 use crate::store::memory::now_s;
 use crate::store::secret;
 
 impl Disk {
     /// Fills the index, calling `pause` every hundred files until it says stop (`false`). The
-    /// index counts as complete only when every folder could be read.
-    pub(in crate::store) fn scan(&self, pause: &dyn Fn() -> bool) {
+    /// index counts as complete only when every folder could be read. Whether it is, and no file
+    /// is left that belongs into another folder of the zone.
+    pub(in crate::store) fn scan(&self, pause: &dyn Fn() -> bool) -> bool {
         match self.scan_folder(&self.root, 0, pause) {
-            Ok(true) => self.complete.store(true, Ordering::Release),
+            Ok(true) => {
+                self.complete.store(true, Ordering::Release);
+                return self.misplaced.load(Ordering::Relaxed) == 0;
+            }
             Ok(false) => {}
             Err(error) => self.faults.cannot_read(&self.root, &error),
         }
+        false
     }
 
     fn scan_folder(
@@ -42,9 +48,8 @@ impl Disk {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_str().unwrap_or_default();
-            let is_ours = self.levels.get(depth).is_some_and(|level| {
-                name.len() == usize::from(*level) && name.bytes().all(|b| b.is_ascii_hexdigit())
-            });
+            let is_ours =
+                self.levels.get(depth).is_some_and(|level| is_level(name, usize::from(*level)));
             let goes_on = if is_ours && entry.file_type()?.is_dir() {
                 self.scan_folder(&entry.path(), depth + 1, pause)?
             } else {
@@ -63,6 +68,9 @@ impl Disk {
         if let Some(hash) = KeyHash::from_hex(name).filter(|hash| self.path(*hash) == entry.path())
         {
             let _file = self.file_lock(hash);
+            if !self.owns(hash) {
+                return self.remove_misplaced(hash);
+            }
             let Ok(meta) = entry.metadata() else { return };
             if meta.is_file() && !self.index.contains(hash) {
                 let blocks = meta.len().div_ceil(BLOCK_BYTES);
@@ -74,8 +82,22 @@ impl Disk {
             self.sweep(&entry.path());
         } else if is_temp(name) {
             self.remove_orphan(&entry.path(), name);
-        } else if !OWN_NAMES.contains(&name) {
+        } else if !OWN_NAMES.contains(&name) && !name.starts_with(TRASH_PREFIX) {
             self.unknown.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether files under this hash lie here, and not in another folder of the zone.
+    fn owns(&self, hash: KeyHash) -> bool {
+        self.others.get().is_none_or(|others| self.share.owns(hash, others))
+    }
+
+    /// Removes a file where it is not looked for: it would be missed by a purge, and be found again
+    /// when the zone's folders change.
+    fn remove_misplaced(&self, hash: KeyHash) {
+        if let Err(error) = self.unlink(hash) {
+            self.misplaced.fetch_add(1, Ordering::Relaxed);
+            self.faults.warn(&self.path(hash), &error, "cannot remove a file");
         }
     }
 
@@ -98,14 +120,27 @@ impl Disk {
     }
 }
 
+/// A folder of so many hexadecimal digits.
+pub(super) fn is_level(name: &str, digits: usize) -> bool {
+    name.len() == digits && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// `<hash>.<digits>.tmp`
-fn is_temp(name: &str) -> bool {
+pub(super) fn is_temp(name: &str) -> bool {
     let Some((hash, rest)) = name.split_once('.') else { return false };
     let digits = rest.strip_suffix(".tmp").unwrap_or_default();
     let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     all_digits && KeyHash::from_hex(hash).is_some()
 }
 
-const OWN_NAMES: [&str; 6] =
-    [LOCK_NAME, QUARANTINE_NAME, JOURNAL_NAME, JOURNAL_TEMP_NAME, secret::NAME, secret::TEMP_NAME];
+const OWN_NAMES: [&str; 8] = [
+    LOCK_NAME,
+    QUARANTINE_NAME,
+    JOURNAL_NAME,
+    JOURNAL_TEMP_NAME,
+    secret::NAME,
+    secret::TEMP_NAME,
+    mark::NAME,
+    mark::TEMP_NAME,
+];
 const FILES_AT_ONCE: u64 = 100;
