@@ -116,7 +116,11 @@ impl Journal {
     fn sync(&self, file: &File, number: u64) -> io::Result<()> {
         let mut synced = lock(&self.synced);
         if *synced < number {
-            let appends = lock(&self.end).appends;
+            let end = lock(&self.end);
+            // What came later may be in a file that was written anew meanwhile.
+            let is_same = end.file.as_ref().is_some_and(|now| std::ptr::eq(&**now, file));
+            let appends = if is_same { end.appends } else { number };
+            drop(end);
             if let Err(error) = file.sync_data() {
                 lock(&self.end).file = None;
                 return Err(error);
@@ -294,6 +298,23 @@ mod tests {
         }
         fs::write(&path, "").unwrap();
         assert!(left(folder.path()).damage.is_some());
+    }
+
+    #[test]
+    fn a_sync_of_a_file_that_was_replaced_does_not_count_for_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::new(folder.path());
+        journal.write(&[]).unwrap();
+        let file = || Arc::clone(lock(&journal.end).file.as_ref().unwrap());
+        let old = file();
+        journal.append(&[record(1)], false, Vec::new).unwrap();
+        journal.write(&[record(1)]).unwrap();
+        // Appended by two others, and not synced yet.
+        lock(&journal.end).appends += 2;
+        journal.sync(&old, 2).unwrap();
+        assert_eq!(*lock(&journal.synced), 2);
+        journal.sync(&file(), 3).unwrap();
+        assert_eq!(*lock(&journal.synced), 3);
     }
 
     #[test]

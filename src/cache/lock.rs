@@ -76,6 +76,8 @@ struct Flight {
     /// Set by a purge that may be about it: nobody joins it any more. Changes under the lock of
     /// the flights.
     parted: AtomicBool,
+    /// There was a purge since it began; changes under the lock of the flights.
+    doubtful: AtomicBool,
 }
 
 impl Flights {
@@ -109,12 +111,25 @@ impl Flights {
         Permit { flights: Arc::clone(self), flight, places: Vec::new() }
     }
 
-    /// Forgets every fetch under a key: what was asked for before a purge is not stored after it,
-    /// and who asks from now on fetches anew.
-    pub fn purge(&self, primary: KeyHash) {
+    /// To be called before it is worked out which keys a purge is about: a fetch that turns out to be
+    /// for another key than it was begun for may be one that the purge knows nothing of.
+    pub fn doubt(&self, spared: Option<&Permit>) {
+        let flying = self.flying();
+        for flight in flying.by_place.values().chain(&flying.beside) {
+            if spared.is_none_or(|permit| !Arc::ptr_eq(&permit.flight, flight)) {
+                flight.doubtful.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Forgets every fetch under a key but the `spared` one: what was asked for before a purge is
+    /// not stored after it, and who asks from now on fetches anew.
+    pub fn purge(&self, primary: KeyHash, spared: Option<&Permit>) {
         let mut forgotten = Vec::new();
         let mut forget = |flight: &Arc<Flight>| {
-            let keep = flight.primary != primary && flight.stored_under.get() != Some(&primary);
+            let is_spared = spared.is_some_and(|permit| Arc::ptr_eq(&permit.flight, flight));
+            let keep = is_spared
+                || (flight.primary != primary && flight.stored_under.get() != Some(&primary));
             if !keep {
                 flight.parted.store(true, Ordering::Relaxed);
                 forgotten.push(Arc::clone(flight));
@@ -151,7 +166,8 @@ impl Flight {
     fn new(primary: KeyHash, begun: Instant) -> Arc<Self> {
         let (outcome, purged) = (watch::Sender::new(None), Mutex::new(false));
         let (stored_under, parted) = (OnceLock::new(), AtomicBool::new(false));
-        Arc::new(Self { primary, stored_under, begun, outcome, purged, parted })
+        let doubtful = AtomicBool::new(false);
+        Arc::new(Self { primary, stored_under, begun, outcome, purged, parted, doubtful })
     }
 
     fn is_over_age(&self, now: Instant, age_max: Duration) -> bool {
@@ -172,10 +188,21 @@ impl Permit {
         }
     }
 
-    /// Answers to purges of this key as well: the response will be stored under it.
+    /// Answers to purges of this key as well: the response will be stored under it, unless one of
+    /// those since the fetch began may have missed it for not knowing that. The rule that says so
+    /// is known by now.
     pub fn stored_under(&mut self, primary: KeyHash) {
+        if primary == self.flight.primary {
+            return;
+        }
         // A fetch stores one response, so this is said once.
         let _ = self.flight.stored_under.set(primary);
+        let flying = self.flights.flying();
+        let doubtful = self.flight.doubtful.load(Ordering::Relaxed);
+        drop(flying);
+        if doubtful {
+            *lock(&self.flight.purged) = true;
+        }
         self.also_at(primary);
     }
 
@@ -301,9 +328,37 @@ mod tests {
         let flights = Arc::new(Flights::default());
         let beside = flights.beside(KEY, now());
         let other = flights.beside(KeyHash(9), now());
-        flights.purge(KEY);
+        flights.purge(KEY, None);
         assert!(beside.unless_purged(|| ()).is_none());
         assert!(other.unless_purged(|| ()).is_some());
+    }
+
+    #[test]
+    fn a_purge_may_be_about_a_fetch_that_turns_out_to_be_for_another_key() {
+        let flights = Arc::new(Flights::default());
+        let [mut begun, mut same, mut spared] =
+            [KEY, KEY, KEY].map(|key| flights.beside(key, now()));
+        flights.doubt(Some(&spared));
+        let mut later = flights.beside(KEY, now());
+        same.stored_under(KEY);
+        for permit in [&mut begun, &mut spared, &mut later] {
+            permit.stored_under(KeyHash(9));
+        }
+        assert!(begun.unless_purged(|| ()).is_none());
+        assert!(same.unless_purged(|| ()).is_some(), "a purge of its own key reaches it");
+        assert!(spared.unless_purged(|| ()).is_some());
+        assert!(later.unless_purged(|| ()).is_some());
+    }
+
+    #[test]
+    fn a_purge_spares_the_fetch_that_it_comes_of() {
+        let flights = Arc::new(Flights::default());
+        let (spared, other) = (flights.beside(KEY, now()), flights.beside(KEY, now()));
+        flights.purge(KEY, Some(&spared));
+        assert!(spared.unless_purged(|| ()).is_some());
+        assert!(other.unless_purged(|| ()).is_none());
+        flights.purge(KEY, None);
+        assert!(spared.unless_purged(|| ()).is_none());
     }
 
     #[test]
@@ -311,7 +366,7 @@ mod tests {
         let flights = Arc::new(Flights::default());
         let older = fetch(join(&flights));
         let newer = fetch(flights.join(KEY, KEY, now(), Duration::ZERO));
-        flights.purge(KEY);
+        flights.purge(KEY, None);
         assert!(older.unless_purged(|| ()).is_none());
         assert!(newer.unless_purged(|| ()).is_none());
         drop((older, newer));
@@ -330,7 +385,7 @@ mod tests {
         fetch(flights.join(KEY, KeyHash(2), now(), Duration::MAX));
         wait(flights.join(KEY, KEY, now(), Duration::MAX));
         assert!(old.unless_purged(|| ()).is_some());
-        flights.purge(KEY);
+        flights.purge(KEY, None);
         assert!(old.unless_purged(|| ()).is_none());
         assert!(new.unless_purged(|| ()).is_none());
         drop(old);
@@ -342,7 +397,7 @@ mod tests {
         let flights = Arc::new(Flights::default());
         let mut old = fetch(join(&flights));
         old.also_at(KeyHash(2));
-        flights.purge(KEY);
+        flights.purge(KEY, None);
         assert!(old.unless_purged(|| ()).is_none());
         let new = fetch(join(&flights));
         drop(old);

@@ -201,7 +201,7 @@ impl Fetch {
             return tell(report, fetched, upstream);
         }
         // A method that the operator caches may be unsafe all the same.
-        invalidate(&self.call, response.status(), response.headers(), Some(self.key.hash)).await;
+        invalidate(&self.call, response.status(), response.headers(), Some(&self.permit)).await;
         match self.storable(&response, times) {
             Storable::Yes(stored)
                 if extent::is_less(&self.call, &self.cache, &self.key, &stored).await =>

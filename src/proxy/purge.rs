@@ -145,6 +145,9 @@ fn allowed<'a>(call: &Call<'_>, route: &'a Route) -> Result<&'a [Arc<Cache>], Er
 
 /// From every zone that may have it.
 async fn by_url(call: &Call<'_>, caches: &[Arc<Cache>], how: How) -> Purged {
+    for cache in caches.iter().filter(|_| !how.dry_run) {
+        cache.zone.purge_begins(None);
+    }
     let keys = caches
         .iter()
         .flat_map(|cache| call.keys_for_reading(cache).into_iter().map(move |key| (cache, key)));
@@ -159,14 +162,13 @@ async fn by_url(call: &Call<'_>, caches: &[Arc<Cache>], how: How) -> Purged {
     }
     let (mut responses, mut durable) = (0, true);
     for (cache, key) in keys {
-        if how.soft {
-            let (softened, lasts) = cache.zone.soften(&key).await;
-            responses += softened;
-            durable &= lasts;
+        let (covered, lasts) = if how.soft {
+            cache.zone.soften(&key).await
         } else {
-            responses += cache.zone.purge(&key).await;
-            durable &= cache.zone.reaches_disk();
-        }
+            cache.zone.purge(&key, None).await
+        };
+        responses += covered;
+        durable &= lasts;
     }
     Purged {
         scope: "url",

@@ -77,8 +77,15 @@ impl Step<'_> {
         match zone.join(self.key.primary, at, settings.lock_age) {
             Turn::Fetch(permit) => {
                 let lookup = zone.lookup(self.key, &view.request.headers).await;
-                if let Some(answer) = self.fetched_meanwhile(lookup) {
+                if let Some(answer) = self.fetched_meanwhile(&lookup) {
                     return Ok(answered(answer));
+                }
+                if matches!(lookup, Lookup::Absent { .. }) {
+                    // Purged since we looked, if it was there: nothing may bring it back.
+                    if matches!(self.extent, Extent::RestOf(_)) {
+                        self.extent = Extent::Whole;
+                    }
+                    self.lookup = lookup;
                 }
                 self.fetch(permit, None).await.map(answered)
             }
@@ -238,7 +245,7 @@ impl Step<'_> {
         };
         let view = self.call.view();
         let lookup = self.cache.zone.lookup_at_hand(self.key, &view.request.headers, view.now);
-        if let Some(answer) = self.fetched_meanwhile(lookup) {
+        if let Some(answer) = self.fetched_meanwhile(&lookup) {
             return answer;
         }
         match self.begin(permit, self.not_to_be_stored(), CacheStatus::Expired) {
@@ -305,13 +312,11 @@ impl Step<'_> {
 
     /// The answer from what a new lookup found: between our look and our turn to fetch, somebody
     /// else's fetch may have ended.
-    fn fetched_meanwhile(&self, lookup: Lookup) -> Option<Answer> {
+    fn fetched_meanwhile(&self, lookup: &Lookup) -> Option<Answer> {
         let view = self.call.view();
         match lookup {
-            Lookup::Found(found)
-                if is_fresh(&view, self.cache, &found) && self.is_enough(&found) =>
-            {
-                Some(hit(&view, self.cache, found))
+            Lookup::Found(found) if is_fresh(&view, self.cache, found) && self.is_enough(found) => {
+                Some(hit(&view, self.cache, found.clone()))
             }
             _ => None,
         }

@@ -283,7 +283,7 @@ fn a_second_save_writes_nothing_and_removes_what_nobody_names() {
     assert!(same >= 9, "bodies are left as they are: {same}");
     assert!(after.len() <= 10, "and one manifest: {}", after.len());
 
-    run(stage.open(&zone).purge(&Key::new(b"http://a/large".to_vec())));
+    run(stage.open(&zone).purge(&Key::new(b"http://a/large".to_vec()), None));
     let third = stage.save(&zone);
     let swept = third.swept.unwrap().unwrap();
     assert_eq!((third.responses, swept.files), (10, 2), "the body and the former manifest");
@@ -442,8 +442,8 @@ fn a_purge_in_the_zone_holds_against_what_is_loaded() {
     let open = stage.open(&to);
     stage.clock.step_back(Duration::from_secs(4000));
     // What is purged is not there: only the purge is remembered.
-    run(open.purge(&Key::new(b"http://b/1".to_vec())));
-    run(open.purge(&Key::new(b"http://d/vary".to_vec())));
+    run(open.purge(&Key::new(b"http://b/1".to_vec()), None));
+    run(open.purge(&Key::new(b"http://d/vary".to_vec()), None));
     run(open.invalidate(&[Scope::Tag(tags::of_text("red"))], false));
     run(open.invalidate(&[Scope::prefix(b"http://b/l")], false));
     drop(open);

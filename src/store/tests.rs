@@ -356,6 +356,31 @@ fn a_large_body_is_read_while_it_is_written_and_in_ranges_after() {
     assert!(run(store.get(hash(), KEY)).is_none());
 }
 
+#[test]
+fn what_is_damaged_while_it_is_written_is_not_read_back() {
+    use std::os::unix::fs::FileExt;
+    let folder = tempfile::tempdir().unwrap();
+    let zone = zone(folder.path());
+    let store = open(&zone);
+    let mut spool = store.spool(hash(), KEY, &stored_with(HeaderMap::new()), None).unwrap();
+    let reader = spool.reader();
+    let body = pattern(200_000);
+    spool.append(&[body.slice(..100_000)]).unwrap();
+    spool.append(&[body.slice(100_000..)]).unwrap();
+    for (offset, length) in [(0, 200_000), (65_000, 1000), (65_536, 1), (199_999, 9), (150_000, 70)]
+    {
+        let end = body.len().min(offset + length);
+        assert_eq!(reader.read_at(offset as u64, length).unwrap(), body[offset..end]);
+    }
+    let beside = fs::read_dir(file_of(&zone, hash()).parent().unwrap()).unwrap();
+    let temp = beside.map(|entry| entry.unwrap().path()).find(|path| path.extension().is_some());
+    let file = fs::OpenOptions::new().write(true).open(temp.unwrap()).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.write_all_at(b"?", length - 1).unwrap();
+    assert!(reader.read_at(199_000, 10).is_err(), "of the same 64 KiB");
+    assert_eq!(reader.read_at(0, 9).unwrap(), body[..9]);
+}
+
 fn damaged_body_never_ends_cleanly(zone: &Zone, entry: &Entry, length: usize) {
     use std::os::unix::fs::FileExt;
     let Content::Response(_, Body::Disk(file)) = &entry.content else { panic!() };
@@ -407,6 +432,8 @@ fn a_file_of_another_version_is_a_miss_and_stays() {
     let path = file_of(&zone, hash());
     let mut bytes = fs::read(&path).unwrap();
     let at = bytes.len() - format::FOOTER_BYTES + 8;
+    // In the first slot, and in the footer.
+    bytes[8] += 1;
     bytes[at] += 1;
     fs::write(&path, bytes).unwrap();
     let store = open(&zone);

@@ -44,6 +44,15 @@ pub struct Tiered {
     secret: OnceLock<Secret>,
 }
 
+/// What came of removing something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// There was something.
+    pub there: bool,
+    /// There is nothing any more. Else the disk failed: it is not served, until the next start.
+    pub gone: bool,
+}
+
 /// Nothing can be told without waiting for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cold;
@@ -254,16 +263,24 @@ impl Tiered {
     }
 
     /// Removes what rests under a hash from both tiers, and what is on its way to the disk. When
-    /// this returns the file is gone for good; whether there was anything. Takes effect in the
+    /// this returns it is not served any more; whether there was anything. Takes effect in the
     /// order of calls once it is first polled.
     pub async fn remove(&self, hash: KeyHash) -> bool {
-        let Some(disk) = self.disks.of(hash) else { return self.memory.remove(hash) };
+        self.remove_for_good(hash).await.there
+    }
+
+    /// The same for whoever has to know whether the file is really gone.
+    pub async fn remove_for_good(&self, hash: KeyHash) -> Removal {
+        let Some(disk) = self.disks.of(hash) else {
+            return Removal { there: self.memory.remove(hash), gone: true };
+        };
         let mut there = false;
         let (ticket, was_waiting) = disk.begin_remove(hash, || there = self.memory.remove(hash));
         let disk = Arc::clone(disk);
         let job = tokio::task::spawn_blocking(move || disk.remove(&ticket));
-        let on_disk = job.await.unwrap_or(false);
-        there || was_waiting || on_disk
+        // A job that is not done any more was in the way of a stop.
+        let on_disk = job.await.unwrap_or(Removal { there: false, gone: false });
+        Removal { there: there || was_waiting || on_disk.there, ..on_disk }
     }
 
     /// What lies on disk under a hash, its head or `all` of it, looked at in one blocking job; `None`

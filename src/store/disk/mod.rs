@@ -41,7 +41,7 @@ use self::reclaim::Space;
 use super::Entry;
 use super::disks::share::Share;
 use super::memory::{Memory, now_s};
-use super::tiered::Usage;
+use super::tiered::{Removal, Usage};
 use crate::clock::Clock;
 use crate::config;
 use crate::semantics::key::KeyHash;
@@ -232,25 +232,25 @@ impl Disk {
         usage.fault = usage.fault.take().or_else(|| self.faults.current());
     }
 
-    /// Does a removal whose turn has come; whether there was a file.
-    pub(super) fn remove(&self, ticket: &Ticket) -> bool {
+    /// Does a removal whose turn has come.
+    pub(super) fn remove(&self, ticket: &Ticket) -> Removal {
         let hash = ticket.hash;
         let _file = self.file_lock(hash);
         if ticket.is_overtaken() {
-            return true;
+            return Removal { there: true, gone: true };
         }
-        let there = self.discard(hash);
+        let removal = self.discard(hash);
         ticket.removed();
-        there
+        removal
     }
 
-    /// The file is out of date. Under its lock; whether there was one.
-    fn discard(&self, hash: KeyHash) -> bool {
+    /// The file is out of date. Under its lock.
+    fn discard(&self, hash: KeyHash) -> Removal {
         if let Some(blocks) = self.index.remove(hash) {
             self.space.release(u64::from(blocks) * BLOCK_BYTES);
         }
         match self.unlink(hash) {
-            Ok(there) => there,
+            Ok(there) => Removal { there, gone: true },
             Err(error) => {
                 self.faults.warn(&self.path(hash), &error, "cannot remove a file");
                 let mut outdated = self.outdated();
@@ -258,7 +258,7 @@ impl Disk {
                     outdated.insert(hash.0);
                 }
                 self.outdated_count.store(outdated.len(), Ordering::Release);
-                true
+                Removal { there: true, gone: false }
             }
         }
     }

@@ -201,7 +201,14 @@ pub(super) fn read_ends(
     let mut tail = vec![0; TAIL_BYTES.min(length) as usize];
     let tail_at = length - tail.len() as u64;
     access.read(file, &mut tail, tail_at)?;
-    let footer = format::decode_footer(&tail, length)?;
+    let footer = match format::decode_footer(&tail, length) {
+        Ok(footer) => footer,
+        Err(fault) => {
+            let mut start = [0; format::VERSION_END];
+            access.read(file, &mut start, 0)?;
+            return Err(format::seen_at_start(fault, &start).into());
+        }
+    };
     let trailer_at = footer.layout.trailer_offset();
     let footer_at = length - FOOTER_BYTES as u64;
     let sums = if trailer_at >= tail_at {

@@ -5,10 +5,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSliceMut, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use rustix::io::ReadWriteFlags;
@@ -33,8 +34,17 @@ pub struct Spool {
     slot_bytes: u32,
     reservation: Option<Reservation>,
     sums: Sums,
-    appended: Arc<AtomicU64>,
+    /// Guards what can be read back so far.
+    appended: Arc<Mutex<Appended>>,
     failed: bool,
+}
+
+/// What a spool has taken in so far.
+#[derive(Default)]
+struct Appended {
+    bytes: u64,
+    /// The sum of every 64 KiB; the last is of what there is of it.
+    sums: Vec<u64>,
 }
 
 /// Reads what a spool has taken in so far, also after the spool is gone.
@@ -42,7 +52,7 @@ pub struct Spool {
 pub struct SpoolReader {
     file: Arc<File>,
     body_offset: u64,
-    appended: Arc<AtomicU64>,
+    appended: Arc<Mutex<Appended>>,
 }
 
 /// A temporary file; dropping it removes it, unless it was put in its place.
@@ -74,7 +84,7 @@ impl Spool {
 
     /// Bytes taken in so far.
     pub fn appended(&self) -> u64 {
-        self.appended.load(Ordering::Relaxed)
+        lock(&self.appended).bytes
     }
 
     /// Puts the finished file in its place; blocking. The body is what was appended.
@@ -132,7 +142,11 @@ impl Spool {
             self.sums.update(chunk);
             offset += chunk.len() as u64;
         }
-        self.appended.fetch_add(more as u64, Ordering::Release);
+        let mut appended = lock(&self.appended);
+        appended.bytes += more as u64;
+        // The last one may have grown since.
+        appended.sums.pop();
+        self.sums.add_to(&mut appended.sums);
         Ok(())
     }
 
@@ -153,26 +167,67 @@ impl Spool {
 }
 
 impl SpoolReader {
-    /// Up to `max_len` bytes of the body from `offset` on, none if they are not there yet; blocking.
+    /// Up to `max_len` bytes of the body from `offset` on, none if they are not there yet; verified;
+    /// blocking.
     ///
     /// # Errors
-    /// The disk fails.
+    /// The disk fails, or does not hold what was written: nothing of it may be sent.
     pub fn read_at(&self, offset: u64, max_len: usize) -> io::Result<Bytes> {
-        let there = self.appended.load(Ordering::Acquire).saturating_sub(offset);
-        let mut bytes = vec![0; there.min(max_len as u64) as usize];
-        self.file.read_exact_at(&mut bytes, self.body_offset + offset)?;
-        Ok(bytes.into())
+        let Some(wanted) = self.wanted(offset, max_len) else { return Ok(Bytes::new()) };
+        let mut bytes = vec![0; wanted.bytes()];
+        self.file.read_exact_at(&mut bytes, self.body_offset + wanted.range.start)?;
+        let damaged = || io::Error::other("a file that is being written is damaged");
+        wanted.verified(bytes).ok_or_else(damaged)
     }
 
-    /// The same from the page cache alone; nothing where that would have to wait for the disk.
+    /// The same from the page cache alone; nothing where that would have to wait for the disk, or
+    /// where it is not what was written.
     pub fn read_now(&self, offset: u64, max_len: usize) -> Option<Bytes> {
-        let there = self.appended.load(Ordering::Acquire).saturating_sub(offset);
-        let mut bytes = vec![0; there.min(max_len as u64) as usize];
-        let at = self.body_offset + offset;
+        let wanted = self.wanted(offset, max_len)?;
+        let mut bytes = vec![0; wanted.bytes()];
+        let at = self.body_offset + wanted.range.start;
         let slices = &mut [IoSliceMut::new(&mut bytes)];
         let read = rustix::io::preadv2(&*self.file, slices, at, ReadWriteFlags::NOWAIT).ok()?;
-        bytes.truncate(read);
-        (read > 0).then(|| bytes.into())
+        if read < bytes.len() {
+            return None;
+        }
+        wanted.verified(bytes)
+    }
+
+    /// What has to be read for that; `None` when nothing of it is there yet.
+    fn wanted(&self, offset: u64, max_len: usize) -> Option<Wanted> {
+        let chunk_bytes = CHUNK_BYTES as u64;
+        let appended = lock(&self.appended);
+        let end = offset.saturating_add(max_len as u64).min(appended.bytes);
+        if end <= offset {
+            return None;
+        }
+        let start = offset / chunk_bytes * chunk_bytes;
+        let whole = end.next_multiple_of(chunk_bytes).min(appended.bytes);
+        let chunks = (start / chunk_bytes) as usize..whole.div_ceil(chunk_bytes) as usize;
+        let sums = appended.sums[chunks].to_vec();
+        Some(Wanted { range: start..whole, sums, part: offset - start..end - start })
+    }
+}
+
+/// Whole chunks of a body, to be verified, and the part of them that is asked for.
+struct Wanted {
+    range: Range<u64>,
+    sums: Vec<u64>,
+    part: Range<u64>,
+}
+
+impl Wanted {
+    fn bytes(&self) -> usize {
+        (self.range.end - self.range.start) as usize
+    }
+
+    fn verified(&self, bytes: Vec<u8>) -> Option<Bytes> {
+        let mut chunks = bytes.chunks(CHUNK_BYTES).zip(&self.sums);
+        if !chunks.all(|(chunk, sum)| format::chunk_matches(chunk, *sum)) {
+            return None;
+        }
+        Some(Bytes::from(bytes).slice(self.part.start as usize..self.part.end as usize))
     }
 }
 
@@ -342,6 +397,11 @@ impl Disk {
         let (file, path) = self.create_temp(hash).or_else(|error| self.faults.wrote(Err(error)))?;
         Ok(Temp { file: Arc::new(file), path })
     }
+}
+
+/// A poisoned lock guards plain values that are whole at any moment.
+fn lock(appended: &Mutex<Appended>) -> MutexGuard<'_, Appended> {
+    appended.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The first slot of a new file.
