@@ -109,6 +109,8 @@ fn add_usage(zone: &mut stats::Zone, usage: Usage, on_disk: bool) {
             max_bytes: usage.disk_bytes_max,
             files_seen: usage.scanned,
             errors: usage.faults_read + usage.faults_write,
+            dropped: usage.put_dropped,
+            too_many_files: usage.faults_files,
             damaged: usage.faults_corrupt,
             fault: usage.fault,
         });

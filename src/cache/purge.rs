@@ -84,36 +84,48 @@ pub struct Counted {
 
 impl Zone {
     /// Removes everything stored under a key, all variants in both tiers, and makes sure that
-    /// nothing under way is stored. How many responses there were.
-    pub async fn purge(&self, key: &Key) -> u64 {
+    /// nothing under way is stored. How many responses there were, and whether that outlasts a
+    /// restart, which it does unless the disk fails.
+    pub async fn purge(&self, key: &Key) -> (u64, bool) {
         count(&self.purges.url, 1);
         self.flights.purge(key.hash);
         self.unmark_hit_for_miss(key.hash);
-        let mut purged = 0;
+        let (mut purged, mut lasts) = (0, true);
         let variants = self.variants(key).await;
         for at in places(key, variants.as_deref()) {
             // What was purged before does not count again.
             let alive = self.log.last() == 0 || self.is_alive(key, at).await;
-            let there = self.store.remove(at).await;
-            purged += u64::from(alive && there);
+            let removed = self.store.remove(at).await;
+            purged += u64::from(alive && removed.there);
+            lasts &= removed.lasts;
         }
-        if let Some(variants) = variants {
-            let listed = self.store.remove(key.hash).await;
+        if let Some(variants) = &variants {
+            let removed = self.store.remove(key.hash).await;
             // A list without variants is what all slices of a response hang on.
-            purged += u64::from(listed && variants.hashes.is_empty());
+            purged += u64::from(removed.there && variants.hashes.is_empty());
+            lasts &= removed.lasts;
         }
-        purged
+        if !lasts {
+            // What the disk does not let go of must not count, now or after a restart.
+            lasts = self.invalidate_key(key, variants.as_deref(), false).await;
+        }
+        (purged, lasts)
     }
 
     /// Makes everything stored under a key stale, and what is under way for it as well. How many
     /// responses there were, and whether that outlasts a restart.
     pub async fn soften(&self, key: &Key) -> (u64, bool) {
         let softened = self.count_alive(key).await;
+        let variants = self.variants(key).await;
+        (softened, self.invalidate_key(key, variants.as_deref(), true).await)
+    }
+
+    async fn invalidate_key(&self, key: &Key, variants: Option<&Variants>, soft: bool) -> bool {
         let mut scopes = vec![Scope::Key(key.hash)];
-        if self.variants(key).await.is_some_and(|list| list.hashes.is_empty()) {
+        if variants.is_some_and(|list| list.hashes.is_empty()) {
             scopes.push(Scope::prefix(&[&key.text[..], SLICE_MARK].concat()));
         }
-        (softened, self.invalidate(&scopes, true).await)
+        self.invalidate(&scopes, soft).await
     }
 
     /// Responses under a key, all variants, that were not purged.

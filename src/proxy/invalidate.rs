@@ -43,7 +43,7 @@ pub(super) async fn invalidate(
 async fn remove(call: &Call<'_>, own: Option<KeyHash>) {
     for cache in call.route.caching.all() {
         for key in call.keys_for_reading(cache).iter().filter(|key| Some(key.hash) != own) {
-            let purged = cache.zone.purge(key).await;
+            let (purged, _) = cache.zone.purge(key).await;
             tracing::debug!(purged, uri = call.request_uri(), "invalidated");
         }
     }

@@ -159,13 +159,11 @@ async fn by_url(call: &Call<'_>, caches: &[Arc<Cache>], how: How) -> Purged {
     }
     let (mut responses, mut durable) = (0, true);
     for (cache, key) in keys {
-        if how.soft {
-            let (softened, lasts) = cache.zone.soften(&key).await;
-            responses += softened;
-            durable &= lasts;
-        } else {
-            responses += cache.zone.purge(&key).await;
-        }
+        let zone = &cache.zone;
+        let (count, lasts) =
+            if how.soft { zone.soften(&key).await } else { zone.purge(&key).await };
+        responses += count;
+        durable &= lasts;
     }
     Purged {
         scope: "url",

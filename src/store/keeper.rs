@@ -1,15 +1,20 @@
-//! The threads behind a zone, one for memory and one for each disk: scans once, then removes what nobody asks for, what was purged, and
-//! what is in the way of something new. All of it at leisure.
+//! The threads behind a zone, one for memory and one for each disk: scans once, then removes what
+//! nobody asks for, what was purged, and what is in the way of something new, and looks whether the
+//! disk is well. All of it at leisure: a file system that has just removed many files is slow to
+//! make new ones.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Content;
 use super::disk::Disk;
+use super::disk::tend::{Folder, Mend};
 use super::memory::{Memory, now_s};
+use super::secret;
 use crate::clock::Clock;
 use crate::semantics::key::KeyHash;
+use crate::semantics::secret::Secret;
 use crate::semantics::stored::Stored;
 
 /// What the thread works with.
@@ -20,6 +25,8 @@ pub(super) struct Keeper {
     pub(super) clock: Clock,
     pub(super) stop: Arc<Stop>,
     pub(super) doom: Arc<Doom>,
+    pub(super) mend: Arc<OnceLock<Mend>>,
+    pub(super) secret: Arc<OnceLock<Secret>>,
 }
 
 /// Says of a response under a key that it is never used again.
@@ -45,6 +52,13 @@ struct Sweep {
     next: Vec<KeyHash>,
 }
 
+/// When the disk was looked after.
+struct Tended {
+    at: Instant,
+    noted: Instant,
+    scanned: Instant,
+}
+
 /// Its turn: not more often than is good for everybody else.
 #[derive(Default)]
 struct Turn {
@@ -60,8 +74,13 @@ impl Keeper {
         let tick = if matches!(self.clock, Clock::Real) { TICK } else { TICK_MANUAL };
         let every_s = (self.inactive_s / 16).clamp(1, SWEEP_EVERY_S_MAX);
         let mut swept_s = now_s(&self.clock);
+        let now = self.clock.instant();
+        let mut tended = Tended { at: now, noted: now, scanned: now };
         let mut doomed = Sweep::default();
         while !self.stop.wait(tick) {
+            if let Some(disk) = &self.disk {
+                self.tend(disk, &mut tended);
+            }
             let now_s = now_s(&self.clock);
             // A clock that stepped back starts the count anew.
             if now_s < swept_s || now_s - swept_s >= every_s {
@@ -69,8 +88,46 @@ impl Keeper {
                 self.sweep(now_s.saturating_sub(self.inactive_s));
             }
             self.remove_doomed(&mut doomed, now_s);
-            let Some(disk) = &self.disk else { continue };
-            while disk.reclaim_wanted() && !self.stop.wait(RECLAIM_PAUSE) {}
+            if let Some(disk) = &self.disk {
+                self.make_room(disk);
+            }
+        }
+    }
+
+    /// Looks whether the folder and its disk are well, once a second.
+    fn tend(&self, disk: &Disk, tended: &mut Tended) {
+        let now = self.clock.instant();
+        if now.duration_since(tended.at) < TICK {
+            return;
+        }
+        tended.at = now;
+        disk.tend(&|folder, found| {
+            if let (Folder::Other { .. }, Some(secret)) = (found, self.secret.get()) {
+                secret::keep_in(folder, secret)?;
+            }
+            self.mend.get().map_or(Ok(()), |mend| mend(folder, found))
+        });
+        if now.duration_since(tended.noted) >= NOTE_SIZE_EVERY {
+            tended.noted = now;
+            disk.note_size();
+        }
+        // The folder is a new one, or could not be read to its end.
+        let due = now.duration_since(tended.scanned) >= SCAN_AGAIN_AFTER;
+        if due && !disk.is_complete() && disk.can_be_read() {
+            tended.scanned = now;
+            disk.scan(&|| !self.stop.wait(SCAN_PAUSE));
+        }
+    }
+
+    /// Removes what is in the way of something new, at a quarter of what the disk can do.
+    fn make_room(&self, disk: &Disk) {
+        loop {
+            let begun = self.clock.instant();
+            let more = disk.reclaim_wanted();
+            let worked = self.clock.instant().duration_since(begun);
+            if !more || self.stop.wait(RECLAIM_PAUSE.max(worked * 3)) {
+                return;
+            }
         }
     }
 
@@ -82,9 +139,14 @@ impl Keeper {
         let mut idle = Vec::new();
         while let Some(from) = cursor {
             cursor = disk.idle(from, cutoff_s, &mut idle);
+            let mut begun = self.clock.instant();
             for (count, hash) in idle.drain(..).enumerate() {
-                if count % FILES_AT_ONCE == FILES_AT_ONCE - 1 && self.stop.wait(RECLAIM_PAUSE) {
-                    return;
+                if count % FILES_AT_ONCE == FILES_AT_ONCE - 1 {
+                    let worked = self.clock.instant().duration_since(begun);
+                    if self.stop.wait(RECLAIM_PAUSE.max(worked * 3)) {
+                        return;
+                    }
+                    begun = self.clock.instant();
                 }
                 match self.memory.used_s(hash).filter(|used_s| *used_s > cutoff_s) {
                     Some(used_s) => disk.touch(hash, used_s),
@@ -187,7 +249,10 @@ const TICK: Duration = Duration::from_secs(1);
 const TICK_MANUAL: Duration = Duration::from_millis(20);
 const SWEEP_EVERY_S_MAX: u32 = 60;
 const RECLAIM_PAUSE: Duration = Duration::from_millis(2);
-const FILES_AT_ONCE: usize = 64;
+const FILES_AT_ONCE: usize = 16;
+const NOTE_SIZE_EVERY: Duration = Duration::from_secs(60);
+/// A folder that could not be read to its end is read anew.
+const SCAN_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Looking at a million entries takes some tenths of a second.
 const DOOMED_MEMORY_EVERY_S: u32 = 60;
 /// It reads the head of every file; what is asked for goes at once anyway.

@@ -12,6 +12,8 @@ use std::thread::{self, JoinHandle};
 use tracing::warn;
 
 use super::disk::Disk;
+use super::disk::remove::Removed;
+use super::disk::tend::Mend;
 use super::disk::write::Spool;
 use super::disks::Disks;
 use super::keeper::{Doom, Doomed, Keeper, Stop};
@@ -37,7 +39,8 @@ pub struct Tiered {
     doom: Arc<Doom>,
     threads: Vec<JoinHandle<()>>,
     name: String,
-    secret: OnceLock<Secret>,
+    mend: Arc<OnceLock<Mend>>,
+    secret: Arc<OnceLock<Secret>>,
 }
 
 /// What a zone holds, and what went wrong.
@@ -65,6 +68,8 @@ pub struct Usage {
     pub faults_read: u64,
     /// Writes that failed.
     pub faults_write: u64,
+    /// Times that a file could not be opened because the process had too many.
+    pub faults_files: u64,
     /// Damaged files that were put aside.
     pub faults_corrupt: u64,
     /// Reads that found a file of another format version.
@@ -84,6 +89,7 @@ impl Tiered {
         let memory = Arc::new(Memory::new(zone.memory_bytes, clock.clone()));
         let disks = Disks::open(zone, &memory, &clock);
         let (stop, doom) = (Arc::<Stop>::default(), Arc::<Doom>::default());
+        let (mend, secret) = (Arc::<OnceLock<Mend>>::default(), Arc::<OnceLock<Secret>>::default());
         let keeper = |memory, disk| Keeper {
             memory,
             disk,
@@ -91,6 +97,8 @@ impl Tiered {
             clock: clock.clone(),
             stop: Arc::clone(&stop),
             doom: Arc::clone(&doom),
+            mend: Arc::clone(&mend),
+            secret: Arc::clone(&secret),
         };
         let mut threads = Vec::new();
         // One for memory and each disk: none of them waits for another.
@@ -98,7 +106,8 @@ impl Tiered {
         for keeper in keepers.map(|disk| keeper(Arc::clone(&memory), disk)) {
             threads.push(spawn("larder-keeper", move || keeper.run()));
         }
-        for disk in disks.iter().flat_map(|disk| [Arc::clone(disk), Arc::clone(disk)]) {
+        for disk in disks.iter().flat_map(|disk| vec![disk; disk.writers()]) {
+            let disk = Arc::clone(disk);
             threads.push(spawn("larder-writer", move || disk.run_writer()));
         }
         Arc::new(Self {
@@ -112,7 +121,8 @@ impl Tiered {
             doom,
             threads: threads.into_iter().flatten().collect(),
             name: zone.name.clone(),
-            secret: OnceLock::new(),
+            mend,
+            secret,
         })
     }
 
@@ -215,16 +225,18 @@ impl Tiered {
     }
 
     /// Removes what rests under a hash from both tiers, and what is on its way to the disk. When
-    /// this returns the file is gone for good; whether there was anything. Takes effect in the
-    /// order of calls once it is first polled.
-    pub async fn remove(&self, hash: KeyHash) -> bool {
-        let Some(disk) = self.disks.of(hash) else { return self.memory.remove(hash) };
+    /// this returns it is never found again by this process. Takes effect in the order of calls
+    /// once it is first polled.
+    pub async fn remove(&self, hash: KeyHash) -> Removed {
+        let Some(disk) = self.disks.of(hash) else {
+            return Removed { there: self.memory.remove(hash), lasts: true };
+        };
         let mut there = false;
         let (ticket, was_waiting) = disk.begin_remove(hash, || there = self.memory.remove(hash));
         let disk = Arc::clone(disk);
         let job = tokio::task::spawn_blocking(move || disk.remove(&ticket));
-        let on_disk = job.await.unwrap_or(false);
-        there || was_waiting || on_disk
+        let on_disk = job.await.unwrap_or(Removed { there: false, lasts: false });
+        Removed { there: there || was_waiting || on_disk.there, lasts: on_disk.lasts }
     }
 
     /// Puts `new` in the place of this very entry in memory, or removes it there; not if another
@@ -248,6 +260,11 @@ impl Tiered {
     /// Says what is to be removed behind; once, before the first `sweep`.
     pub fn doom(&self, doomed: Doomed) {
         let _ = self.doom.judge.set(doomed);
+    }
+
+    /// Says what belongs into a folder beside the entries, to be put there when it is not; once.
+    pub fn mend(&self, mend: Mend) {
+        let _ = self.mend.set(mend);
     }
 
     /// Asks for what is doomed to be removed from both tiers, at leisure.

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Fault, Footer, Found};
 use super::head::Meaning;
 use super::order::Ticket;
-use super::{Disk, at, is_missing};
+use super::{Disk, at, fault_at, is_missing};
 use crate::body;
 use crate::semantics::key::KeyHash;
 use crate::store::memory::now_s;
@@ -174,7 +174,10 @@ impl Disk {
         }
         let path = self.path(hash);
         let entry = match self.read_file(hash, &path) {
-            Ok(entry) => Arc::new(entry),
+            Ok(entry) => {
+                self.faults.read_well();
+                Arc::new(entry)
+            }
             Err((problem, file)) => {
                 self.note_problem(hash, &path, problem, file.as_ref());
                 return None;
@@ -196,13 +199,14 @@ impl Disk {
     fn note_problem(&self, hash: KeyHash, path: &Path, problem: Problem, file: Option<&File>) {
         match problem {
             Problem::Io(error) if is_missing(&error) => {
+                self.faults.read_well();
                 let _file = self.file_lock(hash);
                 let gone = !path.exists();
                 if let Some(blocks) = gone.then(|| self.index.remove(hash)).flatten() {
                     self.space.release(u64::from(blocks) * super::BLOCK_BYTES);
                 }
             }
-            Problem::Io(error) => self.faults.cannot_read(path, &error),
+            Problem::Io(error) => self.faults.cannot_read(&fault_at(path, error)),
             Problem::Format(Fault::OtherVersion) => {
                 self.faults.other_version.fetch_add(1, Ordering::Relaxed);
             }

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::{
-    BLOCK_BYTES, Disk, JOURNAL_NAME, JOURNAL_TEMP_NAME, LOCK_NAME, QUARANTINE_NAME, TEMP_NAME,
-    is_missing,
+    BLOCK_BYTES, Disk, JOURNAL_NAME, JOURNAL_TEMP_NAME, LOCK_NAME, PROBE_NAME, PROBED_NAME,
+    QUARANTINE_NAME, SIZE_NAME, TEMP_NAME, is_missing,
 };
 use crate::semantics::key::KeyHash;
 use crate::store::memory::now_s;
@@ -20,10 +20,15 @@ impl Disk {
     /// Fills the index, calling `pause` every hundred files until it says stop (`false`). The
     /// index counts as complete only when every folder could be read.
     pub(in crate::store) fn scan(&self, pause: &dyn Fn() -> bool) {
+        self.scanned.store(0, Ordering::Relaxed);
+        self.unknown.store(0, Ordering::Relaxed);
         match self.scan_folder(&self.root, 0, pause) {
-            Ok(true) => self.complete.store(true, Ordering::Release),
+            Ok(true) => {
+                self.space.set_unseen(0);
+                self.complete.store(true, Ordering::Release);
+            }
             Ok(false) => {}
-            Err(error) => self.faults.cannot_read(&self.root, &error),
+            Err(error) => self.faults.cannot_read(&error),
         }
     }
 
@@ -66,7 +71,7 @@ impl Disk {
             let Ok(meta) = entry.metadata() else { return };
             if meta.is_file() && !self.index.contains(hash) {
                 let blocks = meta.len().div_ceil(BLOCK_BYTES);
-                self.space.add(blocks * BLOCK_BYTES);
+                self.space.found(blocks * BLOCK_BYTES);
                 let blocks = u32::try_from(blocks).unwrap_or(u32::MAX >> 1);
                 self.index.insert(hash, blocks, now_s(&self.clock));
             }
@@ -106,6 +111,15 @@ fn is_temp(name: &str) -> bool {
     all_digits && KeyHash::from_hex(hash).is_some()
 }
 
-const OWN_NAMES: [&str; 6] =
-    [LOCK_NAME, QUARANTINE_NAME, JOURNAL_NAME, JOURNAL_TEMP_NAME, secret::NAME, secret::TEMP_NAME];
+const OWN_NAMES: [&str; 9] = [
+    LOCK_NAME,
+    SIZE_NAME,
+    PROBE_NAME,
+    PROBED_NAME,
+    QUARANTINE_NAME,
+    JOURNAL_NAME,
+    JOURNAL_TEMP_NAME,
+    secret::NAME,
+    secret::TEMP_NAME,
+];
 const FILES_AT_ONCE: u64 = 100;

@@ -54,6 +54,11 @@ impl Disk {
         self.complete.load(Ordering::Acquire)
     }
 
+    /// Whether it is worth while to read.
+    pub(in crate::store) fn can_be_read(&self) -> bool {
+        !self.faults.folder.is_open() && !self.faults.read.is_open()
+    }
+
     /// The files that are known, a few at a time, from a cursor that begins at `(0, 0)`.
     pub(in crate::store) fn some(
         &self,

@@ -13,11 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Layout, Slot, Sums};
+use super::faults::is_full;
 use super::head::{self, Kind};
 use super::order::{Job, Ticket, UnderWay};
 use super::read::{StoredBody, read_head};
 use super::reclaim::Reservation;
-use super::{Disk, at};
+use super::{Disk, at, fault_at};
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
 use crate::store::{Body, Content, Entry};
@@ -47,6 +48,7 @@ pub struct SpoolReader {
 struct Temp {
     file: Arc<File>,
     path: PathBuf,
+    placed: bool,
 }
 
 impl Spool {
@@ -94,8 +96,9 @@ impl Spool {
         let file = &self.temp.file;
         let written = file
             .write_all_at(&tail, layout.trailer_offset())
-            .and_then(|()| file.write_all_at(&format::encode_slot(&slot, &head), 0));
-        self.disk.faults.wrote(written.map_err(|error| at(&self.temp.path, &error)))?;
+            .and_then(|()| file.write_all_at(&format::encode_slot(&slot, &head), 0))
+            .and_then(|()| self.disk.sync(file));
+        self.disk.wrote(written.map_err(|error| fault_at(&self.temp.path, error)), layout)?;
         let footer = format::decode_footer(&tail, layout.file_bytes());
         let footer = footer.map_err(|fault| at(&self.temp.path, &format_args!("{fault:?}")))?;
 
@@ -109,10 +112,11 @@ impl Spool {
         if placed.is_err() {
             disk.discard(hash);
         } else if let Some(reservation) = self.reservation.take() {
+            self.temp.placed = true;
             reservation.keep(super::block_bytes(layout.file_bytes()));
         }
         self.ticket.done(number);
-        disk.faults.wrote(placed)?;
+        disk.wrote(placed, layout)?;
         let body = StoredBody::new(&disk, hash, Arc::clone(&self.temp.file), footer, sums);
         let content = Content::Response(Arc::new(stored), Body::Disk(Arc::new(body)));
         Ok(Arc::new(Entry::new(&self.key, content)))
@@ -126,9 +130,12 @@ impl Spool {
         self.make_room(layout.file_bytes())?;
         for chunk in chunks {
             let written = self.temp.file.write_all_at(chunk, offset);
-            self.disk.faults.wrote(written.map_err(|error| at(&self.temp.path, &error)))?;
+            self.disk.wrote(written.map_err(|error| fault_at(&self.temp.path, error)), layout)?;
             self.sums.update(chunk);
             offset += chunk.len() as u64;
+        }
+        if let Some(reservation) = &mut self.reservation {
+            reservation.wrote(more as u64);
         }
         self.appended.fetch_add(more as u64, Ordering::Release);
         Ok(())
@@ -165,8 +172,9 @@ impl SpoolReader {
 
 impl Drop for Temp {
     fn drop(&mut self) {
-        // After a rename there is nothing at this path any more.
-        let _ = fs::remove_file(&self.path);
+        if !self.placed {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -259,16 +267,18 @@ impl Disk {
             return Err(at(&self.root, &"the head is too long"));
         }
         let reservation = self.reserve(layout.file_bytes())?;
-        let temp = self.temp(slot.place)?;
+        let mut temp = self.temp(slot.place)?;
         let mut file = &*temp.file;
         let written = file
             .write_all(&format::encode_slot(slot, head))
             .and_then(|()| file.seek(SeekFrom::Start(layout.body_offset())))
             .and_then(|_| write_body(&mut file))
             .and_then(|()| file.write_all(tail))
-            .map_err(|error| at(&temp.path, &error))
+            .and_then(|()| self.sync(file))
+            .map_err(|error| fault_at(&temp.path, error))
             .and_then(|()| self.put_in_place(slot.place, &temp.path, layout.file_bytes()));
-        self.faults.wrote(written)?;
+        temp.placed = written.is_ok();
+        self.wrote(written, layout)?;
         reservation.keep(super::block_bytes(layout.file_bytes()));
         Ok(())
     }
@@ -299,7 +309,8 @@ impl Disk {
         if footer.layout.fits(head.len()) {
             let offset = if found.in_b { 0 } else { u64::from(footer.layout.slot_bytes) };
             let written = file.write_all_at(&format::encode_slot(&slot, &head), offset);
-            return self.faults.wrote(written.map_err(|error| at(&path, &error)));
+            let written = written.and_then(|()| self.sync(&file));
+            return self.faults.wrote(written.map_err(|error| fault_at(&path, error)));
         }
         match body {
             Body::Memory(_) => self.write_entry(hash, entry),
@@ -324,10 +335,22 @@ impl Disk {
         self.write_file(layout, slot, head, copy, &tail)
     }
 
+    /// Notes how a write of a file like this went; makes room where the disk had none after all.
+    fn wrote<T>(&self, result: io::Result<T>, layout: Layout) -> io::Result<T> {
+        if result.as_ref().is_err_and(is_full) {
+            self.make_room(layout.file_bytes());
+        }
+        self.faults.wrote(result)
+    }
+
     fn temp(&self, hash: KeyHash) -> io::Result<Temp> {
         // Only a failure is noted: that a file can be created does not prove the disk well.
-        let (file, path) = self.create_temp(hash).or_else(|error| self.faults.wrote(Err(error)))?;
-        Ok(Temp { file: Arc::new(file), path })
+        let created = self.create_temp(hash);
+        let (file, path) = match created {
+            Ok(created) => created,
+            Err(error) => return self.faults.wrote(Err(error)),
+        };
+        Ok(Temp { file: Arc::new(file), path, placed: false })
     }
 }
 
