@@ -22,6 +22,7 @@ use super::lock::Permit;
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
 use crate::store::disk::write::{Spool, SpoolReader};
+use crate::store::patience::patiently;
 use crate::store::{Body, Content, Entry};
 
 /// A response that is being stored, as its followers see it.
@@ -176,11 +177,10 @@ impl Writer {
             return;
         }
         let (zone, fill, key) = (Arc::clone(&self.zone), Arc::clone(&self.fill), self.key.clone());
-        let opened = tokio::task::spawn_blocking(move || {
-            zone.store.spool(fill.at, &key, &fill.stored, fill.length)
-        });
-        // A full or failing disk is counted and logged by the store.
-        let Ok(Ok(spool)) = opened.await else {
+        let (store, at) = (Arc::clone(&self.zone.store), self.fill.at);
+        let open = move || zone.store.spool(fill.at, &key, &fill.stored, fill.length);
+        // A full, failing or slow disk is counted and logged by the store.
+        let Some(Ok(spool)) = patiently(open, || store.too_slow_to_write(at)).await else {
             self.plan = Plan::PassOn;
             return;
         };
@@ -199,8 +199,9 @@ impl Writer {
         else {
             return;
         };
-        let written = tokio::task::spawn_blocking(move || spool.append(&batch).map(|()| spool));
-        if let Ok(Ok(spool)) = written.await {
+        let (store, at) = (Arc::clone(&self.zone.store), self.fill.at);
+        let write = move || spool.append(&batch).map(|()| spool);
+        if let Some(Ok(spool)) = patiently(write, || store.too_slow_to_write(at)).await {
             self.fill.on_disk(batch_bytes as u64);
             self.plan = Plan::Disk { spool, batch: Vec::new(), batch_bytes: 0 };
         } else {
@@ -218,6 +219,8 @@ impl Writer {
         }
         let committed = tokio::task::spawn_blocking(move || {
             let stored = Stored::clone(&self.fill.stored);
+            // Not in what a purge waits for.
+            spool.sync().ok()?;
             self.permit.unless_purged(|| spool.commit(stored))
         });
         matches!(committed.await, Ok(Some(Ok(_))))

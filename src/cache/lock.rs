@@ -2,11 +2,11 @@
 //! (nginx: proxy_cache_lock, without its polling)
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::fill::Fill;
 use super::lookup::Found;
@@ -18,6 +18,9 @@ use crate::semantics::stale::Failure;
 pub struct Flights {
     /// Guards which flight answers for which place. Held for a moment, never across a wait.
     flying: Mutex<Flying>,
+    /// Permits that are held.
+    permits: AtomicUsize,
+    none_left: Notify,
 }
 
 #[derive(Default)]
@@ -99,14 +102,14 @@ impl Flights {
             older.parted.store(true, Ordering::Relaxed);
             flying.beside.push(older);
         }
-        Turn::Fetch(Permit { flights: Arc::clone(self), flight, places: vec![at] })
+        Turn::Fetch(Permit::new(self, flight, vec![at]))
     }
 
     /// A permit that nobody waits for, for a fetch beside others.
     pub fn beside(self: &Arc<Self>, primary: KeyHash, now: Instant) -> Permit {
         let flight = Flight::new(primary, now);
         self.flying().beside.push(Arc::clone(&flight));
-        Permit { flights: Arc::clone(self), flight, places: Vec::new() }
+        Permit::new(self, flight, Vec::new())
     }
 
     /// Forgets every fetch under a key: what was asked for before a purge is not stored after it,
@@ -142,6 +145,18 @@ impl Flights {
         flying.beside.append(&mut parted);
     }
 
+    /// Waits until nobody fetches: all that came is stored or given up. Bound it.
+    pub async fn ended(&self) {
+        loop {
+            let mut none_left = std::pin::pin!(self.none_left.notified());
+            none_left.as_mut().enable();
+            if self.permits.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            none_left.await;
+        }
+    }
+
     fn flying(&self) -> MutexGuard<'_, Flying> {
         lock(&self.flying)
     }
@@ -161,6 +176,11 @@ impl Flight {
 }
 
 impl Permit {
+    fn new(flights: &Arc<Flights>, flight: Arc<Flight>, places: Vec<KeyHash>) -> Self {
+        flights.permits.fetch_add(1, Ordering::AcqRel);
+        Self { flights: Arc::clone(flights), flight, places }
+    }
+
     /// Answers for `at` as well, now that it is known that the response will rest there.
     pub fn also_at(&mut self, at: KeyHash) {
         if !self.places.is_empty() && !self.places.contains(&at) {
@@ -211,6 +231,9 @@ impl Drop for Permit {
             }
             abandoned
         });
+        if self.flights.permits.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.flights.none_left.notify_waiters();
+        }
     }
 }
 
@@ -286,6 +309,19 @@ mod tests {
         let waiter = wait(join(&flights));
         drop(permit);
         assert!(matches!(waiter.outcome(Duration::MAX).await, Some(Outcome::Abandoned)));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_all_fetches_is_waited_for() {
+        let flights = Arc::new(Flights::default());
+        flights.ended().await;
+        let (one, other) = (fetch(join(&flights)), flights.beside(KEY, now()));
+        let mut ended = std::pin::pin!(flights.ended());
+        drop(one);
+        let waited = tokio::time::timeout(Duration::from_millis(1), &mut ended).await;
+        assert!(waited.is_err(), "one is left");
+        drop(other);
+        ended.await;
     }
 
     #[tokio::test]

@@ -118,6 +118,13 @@ impl Zone {
         self.flights.beside(primary, self.clock.instant())
     }
 
+    /// Waits until nothing is fetched for this zone any more and what came has reached the disk.
+    /// Bound it.
+    pub async fn settled(&self) {
+        self.flights.ended().await;
+        self.store.flush().await;
+    }
+
     /// Counts a request for a key that is not stored; how many there were, this one included
     /// (nginx: proxy_cache_min_uses).
     pub fn count_use(&self, at: KeyHash) -> u32 {

@@ -88,7 +88,9 @@ impl Zone {
     /// restart, which it does unless the disk fails.
     pub async fn purge(&self, key: &Key) -> (u64, bool) {
         count(&self.purges.url, 1);
-        self.flights.purge(key.hash);
+        // What is being stored at this moment is waited for, which is up to the disk.
+        let (flights, primary) = (Arc::clone(&self.flights), key.hash);
+        let _ = tokio::task::spawn_blocking(move || flights.purge(primary)).await;
         self.unmark_hit_for_miss(key.hash);
         let (mut purged, mut lasts) = (0, true);
         let variants = self.variants(key).await;

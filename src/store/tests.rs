@@ -77,7 +77,7 @@ fn pattern(length: usize) -> Bytes {
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
 /// Polls until the store says so, for at most five seconds.

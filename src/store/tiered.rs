@@ -18,6 +18,7 @@ use super::disk::write::Spool;
 use super::disks::Disks;
 use super::keeper::{Doom, Doomed, Keeper, Stop};
 use super::memory::Memory;
+use super::patience::patiently;
 use super::{Body, Content, Entry, secret};
 use crate::clock::Clock;
 use crate::config;
@@ -166,9 +167,9 @@ impl Tiered {
             Ok(ticket) => ticket,
             Err(entry) => return entry.filter(|entry| *entry.key == *key),
         };
-        let key = key.to_vec();
-        let job = tokio::task::spawn_blocking(move || disk.read(&ticket, &key));
-        job.await.ok().flatten()
+        let (key, read) = (key.to_vec(), Arc::clone(&disk));
+        let found = patiently(move || read.read(&ticket, &key), || disk.too_slow_to_read());
+        found.await.flatten()
     }
 
     /// Stores an entry whose body is in memory: in memory at once, on disk behind.
@@ -201,6 +202,13 @@ impl Tiered {
     ) -> io::Result<Spool> {
         let Some(disk) = self.disks.of(hash) else { return Err(io::Error::other("no disk tier")) };
         disk.spool(hash, key, stored, expected_bytes)
+    }
+
+    /// Notes that what was to be written for a hash took so long that nobody waits for it any more.
+    pub fn too_slow_to_write(&self, hash: KeyHash) {
+        if let Some(disk) = self.disks.of(hash) {
+            disk.too_slow_to_write();
+        }
     }
 
     /// Stores the body of `entry` with a new head, after a 304: in memory at once, on disk behind.

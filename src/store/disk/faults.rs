@@ -64,7 +64,10 @@ struct State {
     probe_at: Option<Instant>,
     /// The log says that it is not used.
     told: bool,
+    /// When the log last said that it is not used, or is again.
     logged: Option<Instant>,
+    /// When the log last spoke of a failure by itself.
+    noted: Option<Instant>,
 }
 
 impl Faults {
@@ -164,7 +167,7 @@ impl Breaker {
             state.lost += 1;
         } else if state.in_row < self.in_row_max {
             // One by itself is worth a line now and then.
-            if self.may_log(&mut state, NOTE_EVERY) {
+            if self.is_time(&mut state.noted, NOTE_EVERY) {
                 warn!(zone = self.zone, path = self.path, %error, "{}, once", self.what);
             }
         } else {
@@ -242,7 +245,7 @@ impl Breaker {
 
     /// Says in the log that it is not used: once, and not again right after it was.
     fn tell(&self, state: &mut State) {
-        if !state.told && self.may_log(state, TELL_EVERY) {
+        if !state.told && self.is_time(&mut state.logged, TELL_EVERY) {
             state.told = true;
             let error = &state.error;
             warn!(zone = self.zone, path = self.path, error, "{}, going on without", self.what);
@@ -251,18 +254,19 @@ impl Breaker {
 
     /// A line now and then.
     fn note(&self, text: &str) {
-        if self.may_log(&mut self.lock(), LOG_EVERY) {
+        if self.is_time(&mut self.lock().noted, LOG_EVERY) {
             warn!(zone = self.zone, "{text}");
         }
     }
 
-    fn may_log(&self, state: &mut State, every: Duration) -> bool {
+    /// Whether so long has passed since the last time, which then is now.
+    fn is_time(&self, last: &mut Option<Instant>, every: Duration) -> bool {
         let now = self.clock.instant();
-        let may = state.logged.is_none_or(|logged| now.duration_since(logged) >= every);
-        if may {
-            state.logged = Some(now);
+        let is_time = last.is_none_or(|last| now.duration_since(last) >= every);
+        if is_time {
+            *last = Some(now);
         }
-        may
+        is_time
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -73,6 +73,17 @@ impl Disk {
         }
     }
 
+    /// Notes that a request waited in vain for a read.
+    pub(in crate::store) fn too_slow_to_read(&self) {
+        self.faults.cannot_read(&io::ErrorKind::TimedOut.into());
+    }
+
+    /// Notes that a request waited in vain for a write.
+    pub(in crate::store) fn too_slow_to_write(&self) {
+        let _ = self.faults.wrote::<()>(Err(io::ErrorKind::TimedOut.into()));
+        self.put_dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Whether the path leads to the folder that is held.
     pub(super) fn is_in_its_folder(&self) -> bool {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);

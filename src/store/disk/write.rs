@@ -61,8 +61,21 @@ impl Spool {
             return Err(at(&self.temp.path, &"failed before"));
         }
         let result = self.try_append(chunks);
-        self.failed = result.is_err();
+        if result.is_err() {
+            self.failed = true;
+            self.disk.put_dropped.fetch_add(1, Ordering::Relaxed);
+        }
         result
+    }
+
+    /// Lets what was taken in outlast a loss of power, where that is asked for; blocking. `commit`
+    /// does so as well, but should not take long.
+    ///
+    /// # Errors
+    /// The disk fails: drop the spool.
+    pub fn sync(&self) -> io::Result<()> {
+        let synced = self.disk.sync(&self.temp.file);
+        self.disk.wrote(synced.map_err(|error| fault_at(&self.temp.path, error)), self.layout())
     }
 
     /// For those who read while it is written.
@@ -181,6 +194,20 @@ impl Drop for Temp {
 impl Disk {
     /// Begins a spool. See `Tiered::spool`.
     pub(in crate::store) fn spool(
+        self: &Arc<Self>,
+        hash: KeyHash,
+        key: &[u8],
+        stored: &Stored,
+        expected_bytes: Option<u64>,
+    ) -> io::Result<Spool> {
+        let begun = self.begin_spool(hash, key, stored, expected_bytes);
+        if begun.is_err() {
+            self.put_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        begun
+    }
+
+    fn begin_spool(
         self: &Arc<Self>,
         hash: KeyHash,
         key: &[u8],
