@@ -22,6 +22,8 @@ mod invalidation;
 mod explain;
 mod directives;
 mod disk;
+mod faults;
+mod clocks;
 mod keys;
 mod oracle;
 mod upstream;
