@@ -6,11 +6,14 @@
 pub mod head;
 pub mod format;
 pub mod write;
-pub mod read;
+pub mod stored_body;
 pub mod remove;
 pub mod tend;
+mod read;
+mod access;
 mod index;
 mod order;
+mod groups;
 mod reclaim;
 mod walk;
 mod scan;
@@ -27,6 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use self::access::Warm;
 use self::faults::Faults;
 use self::index::Index;
 use self::order::{Job, Order, Ticket, UnderWay};
@@ -51,7 +55,9 @@ pub(super) struct Disk {
     levels: Vec<u8>,
     clock: Clock,
     memory: Arc<Memory>,
-    memory_object_bytes_max: u64,
+    /// Longer bodies are read as they are sent.
+    whole_bytes_max: u64,
+    warm: Warm,
     order: Arc<Order>,
     index: Index,
     space: Arc<Space>,
@@ -99,7 +105,8 @@ impl Disk {
             levels: zone.levels.clone(),
             clock: clock.clone(),
             memory: Arc::clone(memory),
-            memory_object_bytes_max: zone.memory_object_bytes_max,
+            whole_bytes_max: read::whole_bytes_max(zone),
+            warm: Warm::default(),
             order: Arc::default(),
             index: Index::new(),
             space: Arc::new(space),
@@ -250,19 +257,6 @@ impl Disk {
         }
         self.not_outdated(hash);
         Ok(())
-    }
-
-    fn path(&self, hash: KeyHash) -> PathBuf {
-        let name = hash.to_string();
-        let mut path = self.root.clone();
-        let mut end = name.len();
-        for level in &self.levels {
-            let start = end.saturating_sub(usize::from(*level));
-            path.push(&name[start..end]);
-            end = start;
-        }
-        path.push(name);
-        path
     }
 
     /// A new file beside the final one, or in the folder for such files.
