@@ -269,6 +269,25 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_that_was_removed_is_written_anew_with_all_records() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("zone");
+        fs::create_dir(&path).unwrap();
+        let journal = Journal::new(&path);
+        journal.write(|| vec![record(1)]).unwrap();
+        journal.mend(|| panic!("no need")).unwrap();
+        fs::remove_file(path.join(JOURNAL_NAME)).unwrap();
+        journal.append(&[record(2)], false, || vec![record(1), record(2)]).unwrap();
+        assert_eq!(left(&path).records, [1, 2].map(record), "an append notices");
+        fs::remove_dir_all(&path).unwrap();
+        assert!(journal.append(&[record(3)], false, Vec::new).is_err());
+        assert!(journal.mend(Vec::new).is_err());
+        fs::create_dir(&path).unwrap();
+        journal.mend(|| [1, 2, 3].map(record).to_vec()).unwrap();
+        assert_eq!(left(&path).records, [1, 2, 3].map(record), "so does whoever looks");
+    }
+
+    #[test]
     fn what_was_appended_is_read_by_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path());

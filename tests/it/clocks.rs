@@ -5,8 +5,7 @@ use crate::harness::{Origin, Proxy, Reply, eventually, ok};
 
 const HOUR_S: i64 = 3600;
 const YEAR_S: i64 = 365 * 24 * HOUR_S;
-const STEPS_S: [i64; 8] =
-    [1, -1, 30, -30, HOUR_S, -HOUR_S, 10 * YEAR_S, -10 * YEAR_S];
+const STEPS_S: [i64; 8] = [1, -1, 30, -30, HOUR_S, -HOUR_S, 10 * YEAR_S, -10 * YEAR_S];
 
 fn lasting(text: &str) -> Reply {
     ok(text).header("cache-control", "max-age=100").header("etag", "\"1\"")

@@ -410,9 +410,9 @@ mod tests {
         let order = Arc::<Order>::default();
         let (hash, far) = (KeyHash(1), KeyHash(2));
         let calls: [&dyn Fn(); 3] = [
-            &|| drop(order.submit(hash, write(1), false, || {})),
+            &|| assert!(order.submit(hash, write(1), false, || {})),
             &|| drop(order.remove(hash, || {})),
-            &|| drop(order.enter(hash).0.begin_commit(|| {})),
+            &|| assert!(order.enter(hash).0.begin_commit(|| {}).is_some()),
         ];
         for (number, call) in calls.iter().enumerate() {
             let (_, seen) = order.look(hash);

@@ -13,7 +13,9 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 
 use super::faults::{is_full, is_out_of_files};
-use super::{Disk, LOCK_NAME, PROBE_NAME, PROBED_NAME, SIZE_NAME, at, create_folder, fault_at, is_missing};
+use super::{
+    Disk, LOCK_NAME, PROBE_NAME, PROBED_NAME, SIZE_NAME, at, create_folder, fault_at, is_missing,
+};
 
 /// What is held of a folder that is ours.
 pub(super) struct Held {

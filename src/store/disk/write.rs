@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Layout, Slot, Sums};
 use super::faults::is_full;
+use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Layout, Slot, Sums};
 use super::head::{self, Kind};
 use super::order::{Job, Ticket, UnderWay};
 use super::read::read_head;
