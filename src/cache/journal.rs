@@ -309,7 +309,7 @@ mod tests {
     fn a_file_that_grew_too_long_is_written_anew() {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path());
-        journal.write(|| vec![]).unwrap();
+        journal.write(Vec::new).unwrap();
         let many: Vec<_> = (0..=2 * RECORDS_MAX as u64).map(record).collect();
         journal.append(&many, false, Vec::new).unwrap();
         journal.append(&[record(1)], false, || vec![record(9)]).unwrap();
@@ -351,7 +351,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("below");
         let journal = Journal::new(&path);
-        assert!(journal.write(|| vec![]).is_err());
+        assert!(journal.write(Vec::new).is_err());
         assert!(journal.append(&[record(1)], false, || vec![record(1)]).is_err());
         fs::create_dir(&path).unwrap();
         journal.append(&[record(2)], false, || [1, 2].map(record).into()).unwrap();

@@ -123,9 +123,7 @@ impl Keeper {
     fn make_room(&self, disk: &Disk) {
         loop {
             let begun = self.clock.instant();
-            let more = disk.reclaim_wanted();
-            let worked = self.clock.instant().duration_since(begun);
-            if !more || self.stop.wait(RECLAIM_PAUSE.max(worked * 3)) {
+            if !disk.reclaim_wanted() || self.rests(begun) {
                 return;
             }
         }
@@ -139,21 +137,29 @@ impl Keeper {
         let mut idle = Vec::new();
         while let Some(from) = cursor {
             cursor = disk.idle(from, cutoff_s, &mut idle);
-            let mut begun = self.clock.instant();
-            for (count, hash) in idle.drain(..).enumerate() {
-                if count % FILES_AT_ONCE == FILES_AT_ONCE - 1 {
-                    let worked = self.clock.instant().duration_since(begun);
-                    if self.stop.wait(RECLAIM_PAUSE.max(worked * 3)) {
-                        return;
-                    }
-                    begun = self.clock.instant();
-                }
-                match self.memory.used_s(hash).filter(|used_s| *used_s > cutoff_s) {
-                    Some(used_s) => disk.touch(hash, used_s),
-                    None => disk.remove_idle(hash, cutoff_s),
+            for some in idle.chunks(FILES_AT_ONCE) {
+                let begun = self.clock.instant();
+                some.iter().for_each(|hash| self.remove_if_idle(disk, *hash, cutoff_s));
+                if self.rests(begun) {
+                    return;
                 }
             }
+            idle.clear();
         }
+    }
+
+    fn remove_if_idle(&self, disk: &Disk, hash: KeyHash, cutoff_s: u32) {
+        match self.memory.used_s(hash).filter(|used_s| *used_s > cutoff_s) {
+            Some(used_s) => disk.touch(hash, used_s),
+            None => disk.remove_idle(hash, cutoff_s),
+        }
+    }
+
+    /// Leaves the disk to others for three times as long as it had work since `begun`, or until
+    /// told to stop; whether it was.
+    fn rests(&self, begun: Instant) -> bool {
+        let worked = self.clock.instant().duration_since(begun);
+        self.stop.wait(RECLAIM_PAUSE.max(worked * 3))
     }
 
     /// Removes what is doomed: all of it from memory, or some files a time.
@@ -200,9 +206,7 @@ impl Keeper {
             for hash in sweep.next.drain(rest..) {
                 disk.remove_if(hash, judge.as_ref());
             }
-            // A quarter of what the disk can do at most.
-            let worked = self.clock.instant().duration_since(begun);
-            if self.stop.wait(RECLAIM_PAUSE.max(worked * 3)) {
+            if self.rests(begun) {
                 return;
             }
         }
