@@ -7,7 +7,7 @@ the answer is stored. nginx has proxy_cache, open_file_cache and sendfile. Each 
 wrk and the origin have core 1. Rounds alternate between the two; what counts is the median of the ratios within
 rounds, of the CPU time first, in which all threads and processes of a server are counted.
 
-Needs nginx, wrk, taskset and two cores that have nothing else to do; with the defaults, about 20 GiB in the
+Needs nginx, wrk, taskset and two cores that have nothing else to do; with the defaults, about 9 GiB in the
 folder for temporary files.
 """
 

@@ -93,23 +93,26 @@ impl Zone {
     /// Looks where no waiting is needed: in memory, and in what the page cache has of the disk.
     /// The hit path.
     pub fn lookup_at_hand(&self, key: &Key, request: &HeaderMap, now: Timestamp) -> Lookup {
-        let mut at = key.hash;
-        let mut entry = self.at_hand(at, key, now);
-        let variants = match &entry {
-            Ok(Some(entry)) => match &entry.content {
-                Content::Variants(variants) => Some(Arc::clone(variants)),
-                Content::Response(..) => None,
-            },
-            _ => None,
-        };
-        if let Some(variants) = &variants {
-            at = variants.hash_for(&key.text, request, key.comparison);
-            entry = self.at_hand(at, key, now);
+        let first = self.at_hand(key.hash, key, now);
+        if let Ok(Some(list)) = &first
+            && let Content::Variants(variants) = &list.content
+        {
+            let at = variants.hash_for(&key.text, request, key.comparison);
+            return self.found_at_hand(self.at_hand(at, key, now), at, key);
         }
+        self.found_at_hand(first, key.hash, key)
+    }
+
+    fn found_at_hand(
+        &self,
+        entry: Result<Option<Arc<Entry>>, Cold>,
+        at: KeyHash,
+        key: &Key,
+    ) -> Lookup {
         match entry {
             // What was purged may have left a file.
             Ok(Some(entry)) => self.unless_purged(entry, at, key).unwrap_or(Lookup::AskDisk),
-            Ok(None) => Lookup::Absent { at, other_variant: variants.is_some() },
+            Ok(None) => Lookup::Absent { at, other_variant: at != key.hash },
             Err(Cold) => Lookup::AskDisk,
         }
     }

@@ -290,7 +290,7 @@ fn reads_are_in_order(memory_bytes: u64) {
         }
     };
     let write = || {
-        for version in 1..=400 {
+        for version in 1..=200 {
             store.put(hash, entry_of(KEY, body_of_version(version)));
             oldest.store(version, Ordering::Release);
             if version % 3 == 0 {
