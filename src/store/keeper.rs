@@ -3,6 +3,7 @@
 //! disk is well. All of it at leisure: a file system that has just removed many files is slow to
 //! make new ones.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -54,9 +55,9 @@ struct Sweep {
 
 /// When the disk was looked after.
 struct Tended {
-    at: Instant,
-    noted: Instant,
-    scanned: Instant,
+    at: Cell<Instant>,
+    noted: Cell<Instant>,
+    scanned: Cell<Instant>,
 }
 
 /// Its turn: not more often than is good for everybody else.
@@ -68,18 +69,19 @@ struct Turn {
 
 impl Keeper {
     pub(super) fn run(self) {
+        let now = self.clock.instant();
+        let tended = Tended { at: Cell::new(now), noted: Cell::new(now), scanned: Cell::new(now) };
         if let Some(disk) = &self.disk {
-            disk.scan(&|| !self.stop.wait(SCAN_PAUSE));
+            self.scan(disk, &tended);
         }
         let tick = if matches!(self.clock, Clock::Real) { TICK } else { TICK_MANUAL };
         let every_s = (self.inactive_s / 16).clamp(1, SWEEP_EVERY_S_MAX);
         let mut swept_s = now_s(&self.clock);
-        let now = self.clock.instant();
-        let mut tended = Tended { at: now, noted: now, scanned: now };
         let mut doomed = Sweep::default();
         while !self.stop.wait(tick) {
             if let Some(disk) = &self.disk {
-                self.tend(disk, &mut tended);
+                self.tend(disk, &tended);
+                self.scan_again(disk, &tended);
             }
             let now_s = now_s(&self.clock);
             // A clock that stepped back starts the count anew.
@@ -95,27 +97,39 @@ impl Keeper {
     }
 
     /// Looks whether the folder and its disk are well, once a second.
-    fn tend(&self, disk: &Disk, tended: &mut Tended) {
+    fn tend(&self, disk: &Disk, tended: &Tended) {
         let now = self.clock.instant();
-        if now.duration_since(tended.at) < TICK {
+        if now.duration_since(tended.at.get()) < TICK {
             return;
         }
-        tended.at = now;
+        tended.at.set(now);
         disk.tend(&|folder, found| {
             if let (Folder::Other { .. }, Some(secret)) = (found, self.secret.get()) {
                 secret::keep_in(folder, secret)?;
             }
             self.mend.get().map_or(Ok(()), |mend| mend(folder, found))
         });
-        if now.duration_since(tended.noted) >= NOTE_SIZE_EVERY {
-            tended.noted = now;
+        if now.duration_since(tended.noted.get()) >= NOTE_SIZE_EVERY {
+            tended.noted.set(now);
             disk.note_size();
         }
-        // The folder is a new one, or could not be read to its end.
-        let due = now.duration_since(tended.scanned) >= SCAN_AGAIN_AFTER;
+    }
+
+    /// Looks through the folder; a disk that fails meanwhile is tended all the same.
+    fn scan(&self, disk: &Disk, tended: &Tended) {
+        disk.scan(&|| {
+            self.tend(disk, tended);
+            !self.stop.wait(SCAN_PAUSE)
+        });
+    }
+
+    /// Looks through a folder that is a new one, or could not be read to its end.
+    fn scan_again(&self, disk: &Disk, tended: &Tended) {
+        let now = self.clock.instant();
+        let due = now.duration_since(tended.scanned.get()) >= SCAN_AGAIN_AFTER;
         if due && !disk.is_complete() && disk.can_be_read() {
-            tended.scanned = now;
-            disk.scan(&|| !self.stop.wait(SCAN_PAUSE));
+            tended.scanned.set(now);
+            self.scan(disk, tended);
         }
     }
 

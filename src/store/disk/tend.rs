@@ -69,6 +69,9 @@ impl Disk {
         if self.faults.folder.is_open() {
             return;
         }
+        if self.is_complete() {
+            self.space.set_unseen(0);
+        }
         self.probe_what_is_due();
         if !self.faults.write.is_open() {
             self.remove_outdated();
