@@ -196,9 +196,11 @@ pub struct Disk {
     pub reclaimed: u64,
     /// Reads and writes that failed.
     pub errors: u64,
+    /// Times that a file could not be opened because the process had too many open.
+    pub too_many_files: u64,
     /// Files that did not hold what was written, and were put aside.
     pub damaged: u64,
-    /// Why nothing is written at present.
+    /// What is wrong with the disk at present.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
     /// Each folder, where there are several; what is above is all of them together.

@@ -135,6 +135,7 @@ fn disk(mut usage: Usage) -> stats::Disk {
         unknown: usage.unknown,
         other_version: usage.other_version,
         dropped: usage.put_dropped,
+        too_many_files: usage.faults_files,
         reclaimed: usage.reclaimed,
         errors: usage.faults_read + usage.faults_write,
         damaged: usage.faults_corrupt,

@@ -2,11 +2,11 @@
 //! (nginx: proxy_cache_lock, without its polling)
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::fill::Fill;
 use super::lookup::Found;
@@ -18,6 +18,9 @@ use crate::semantics::stale::Failure;
 pub struct Flights {
     /// Guards which flight answers for which place. Held for a moment, never across a wait.
     flying: Mutex<Flying>,
+    /// Permits that are held.
+    permits: AtomicUsize,
+    none_left: Notify,
 }
 
 #[derive(Default)]
@@ -64,7 +67,8 @@ pub struct Waiter {
     outcome: watch::Receiver<Option<Outcome>>,
 }
 
-struct Flight {
+/// One fetch under way.
+pub(super) struct Flight {
     /// The key under which it was asked for, for purges.
     primary: KeyHash,
     /// The key under which it will be stored, if that is another one.
@@ -101,14 +105,14 @@ impl Flights {
             older.parted.store(true, Ordering::Relaxed);
             flying.beside.push(older);
         }
-        Turn::Fetch(Permit { flights: Arc::clone(self), flight, places: vec![at] })
+        Turn::Fetch(Permit::new(self, flight, vec![at]))
     }
 
     /// A permit that nobody waits for, for a fetch beside others.
     pub fn beside(self: &Arc<Self>, primary: KeyHash, now: Instant) -> Permit {
         let flight = Flight::new(primary, now);
         self.flying().beside.push(Arc::clone(&flight));
-        Permit { flights: Arc::clone(self), flight, places: Vec::new() }
+        Permit::new(self, flight, Vec::new())
     }
 
     /// To be called before it is worked out which keys a purge is about: a fetch that turns out to be
@@ -124,10 +128,10 @@ impl Flights {
 
     /// Forgets every fetch under a key but the `spared` one: what was asked for before a purge is
     /// not stored after it, and who asks from now on fetches anew.
-    pub fn purge(&self, primary: KeyHash, spared: Option<&Permit>) {
+    pub(super) fn purge(&self, primary: KeyHash, spared: Option<&Arc<Flight>>) {
         let mut forgotten = Vec::new();
         let mut forget = |flight: &Arc<Flight>| {
-            let is_spared = spared.is_some_and(|permit| Arc::ptr_eq(&permit.flight, flight));
+            let is_spared = spared.is_some_and(|spared| Arc::ptr_eq(spared, flight));
             let keep = is_spared
                 || (flight.primary != primary && flight.stored_under.get() != Some(&primary));
             if !keep {
@@ -157,6 +161,18 @@ impl Flights {
         flying.beside.append(&mut parted);
     }
 
+    /// Waits until nobody fetches: all that came is stored or given up. Bound it.
+    pub async fn ended(&self) {
+        loop {
+            let mut none_left = std::pin::pin!(self.none_left.notified());
+            none_left.as_mut().enable();
+            if self.permits.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            none_left.await;
+        }
+    }
+
     fn flying(&self) -> MutexGuard<'_, Flying> {
         lock(&self.flying)
     }
@@ -177,6 +193,11 @@ impl Flight {
 }
 
 impl Permit {
+    fn new(flights: &Arc<Flights>, flight: Arc<Flight>, places: Vec<KeyHash>) -> Self {
+        flights.permits.fetch_add(1, Ordering::AcqRel);
+        Self { flights: Arc::clone(flights), flight, places }
+    }
+
     /// Answers for `at` as well, now that it is known that the response will rest there.
     pub fn also_at(&mut self, at: KeyHash) {
         if !self.places.is_empty() && !self.places.contains(&at) {
@@ -204,6 +225,11 @@ impl Permit {
             *lock(&self.flight.purged) = true;
         }
         self.also_at(primary);
+    }
+
+    /// The fetch that it is for.
+    pub(super) fn flight(&self) -> Arc<Flight> {
+        Arc::clone(&self.flight)
     }
 
     /// Tells everybody who waits, and everybody who comes before this is dropped.
@@ -238,6 +264,9 @@ impl Drop for Permit {
             }
             abandoned
         });
+        if self.flights.permits.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.flights.none_left.notify_waiters();
+        }
     }
 }
 
@@ -316,6 +345,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_end_of_all_fetches_is_waited_for() {
+        let flights = Arc::new(Flights::default());
+        flights.ended().await;
+        let (one, other) = (fetch(join(&flights)), flights.beside(KEY, now()));
+        let mut ended = std::pin::pin!(flights.ended());
+        drop(one);
+        let waited = tokio::time::timeout(Duration::from_millis(1), &mut ended).await;
+        assert!(waited.is_err(), "one is left");
+        drop(other);
+        ended.await;
+    }
+
+    #[tokio::test]
     async fn waiting_ends_in_time() {
         let flights = Arc::new(Flights::default());
         let _permit = fetch(join(&flights));
@@ -354,7 +396,7 @@ mod tests {
     fn a_purge_spares_the_fetch_that_it_comes_of() {
         let flights = Arc::new(Flights::default());
         let (spared, other) = (flights.beside(KEY, now()), flights.beside(KEY, now()));
-        flights.purge(KEY, Some(&spared));
+        flights.purge(KEY, Some(&spared.flight()));
         assert!(spared.unless_purged(|| ()).is_some());
         assert!(other.unless_purged(|| ()).is_none());
         flights.purge(KEY, None);

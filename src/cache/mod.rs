@@ -40,6 +40,7 @@ use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::reason::Reason;
 use crate::semantics::stale::Failure;
+use crate::store::disk::tend::Folder;
 use crate::store::tiered::Tiered;
 
 /// A named cache with its limits and tiers (nginx: proxy_cache_path). Shared by all workers.
@@ -93,6 +94,7 @@ impl Zone {
         // Before there is a log: whether there is one says whether the zone is new.
         let urls = store.folder().map(|folder| Urls::open(folder, &clock));
         let (log, journal) = open_log(&config.name, &store, &clock);
+        mend_folders(&store, &log, journal.as_ref());
         let judge = Arc::clone(&log);
         store.doom(Box::new(move |key, stored| {
             stored.generation != judge.last() && judge.judge(key, stored, 0).0 == Verdict::Gone
@@ -128,6 +130,13 @@ impl Zone {
     /// A permit to fetch beside everybody else.
     pub fn fetch_beside(&self, primary: KeyHash) -> Permit {
         self.flights.beside(primary, self.clock.instant())
+    }
+
+    /// Waits until nothing is fetched for this zone any more and what came has reached the disk.
+    /// Bound it.
+    pub async fn settled(&self) {
+        self.flights.ended().await;
+        self.store.flush().await;
     }
 
     /// Counts a request for a key that is not stored; how many there were, this one included
@@ -206,10 +215,24 @@ fn open_log(name: &str, store: &Tiered, clock: &Clock) -> (Arc<Log>, Option<Arc<
     if log.records().iter().any(|record| !record.soft) {
         store.sweep();
     }
-    if let Err(error) = journal.write(&log.records()) {
+    if let Err(error) = journal.write(|| log.records()) {
         tracing::warn!(zone = name, %error, "cannot write the record of purges");
     }
     (Arc::new(log), Some(Arc::new(journal)))
+}
+
+/// Keeps the record of purges where it belongs, also when the folder is another one than before.
+fn mend_folders(store: &Tiered, log: &Arc<Log>, journal: Option<&Arc<Journal>>) {
+    let Some(journal) = journal.map(Arc::clone) else { return };
+    let log = Arc::clone(log);
+    store.mend(Box::new(move |folder, found| {
+        if found == (Folder::Other { empty: false }) {
+            let path = folder.display();
+            tracing::warn!(%path, "another folder with responses, all that is stored counts as purged");
+            log.add(&[Scope::All], false);
+        }
+        journal.mend(|| log.records())
+    }));
 }
 
 /// Long enough to spare a busy uncacheable URL its queue, short enough not to notice when it

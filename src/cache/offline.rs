@@ -165,7 +165,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(".larder.lock"), "").unwrap();
         let journal = Journal::new(folder.path());
-        journal.write(&[]).unwrap();
+        journal.write(|| [].to_vec()).unwrap();
         let mut offline = Offline::open(zone(folder.path()), Clock::Real);
         let (old, new) = (found("k", 0), found("k", 7));
         assert!(matches!(offline.standing(0, old.0, &old.1), Standing::Found(_)));

@@ -91,45 +91,46 @@ impl Zone {
 
     /// Removes everything stored under a key, all variants in both tiers, and makes sure that
     /// nothing under way is stored, but for what comes under the `spared` permit. How many responses
-    /// there were, and whether that outlasts a restart.
+    /// there were, and whether that outlasts a restart, which it does unless the disk fails.
     pub async fn purge(&self, key: &Key, spared: Option<&Permit>) -> (u64, bool) {
         count(&self.purges.url, 1);
         if let Some(urls) = &self.urls {
             urls.note(key.hash);
         }
-        self.flights.purge(key.hash, spared);
+        // What is being stored at this moment is waited for, which is up to the disk.
+        let (flights, primary) = (Arc::clone(&self.flights), key.hash);
+        let spared = spared.map(Permit::flight);
+        let forget = move || flights.purge(primary, spared.as_ref());
+        let _ = tokio::task::spawn_blocking(forget).await;
         self.unmark_hit_for_miss(key.hash);
-        let (mut purged, mut all_gone) = (0, true);
+        let (mut purged, mut lasts) = (0, true);
         let variants = self.variants(key).await;
         for at in places(key, variants.as_deref()) {
             // What was purged before does not count again.
             let alive = self.log.last() == 0 || self.is_alive(key, at).await;
-            let removal = self.store.remove_for_good(at).await;
-            purged += u64::from(alive && removal.there);
-            all_gone &= removal.gone;
+            let removed = self.store.remove(at).await;
+            purged += u64::from(alive && removed.there);
+            lasts &= removed.lasts;
         }
-        if let Some(variants) = variants {
-            let removal = self.store.remove_for_good(key.hash).await;
+        if let Some(variants) = &variants {
+            let removed = self.store.remove(key.hash).await;
             // A list without variants is what all slices of a response hang on.
-            purged += u64::from(removal.there && variants.hashes.is_empty());
-            all_gone &= removal.gone;
+            purged += u64::from(removed.there && variants.hashes.is_empty());
+            lasts &= removed.lasts;
         }
-        if all_gone {
+        if lasts {
             return (purged, self.count_if_not_durable());
         }
-        // A file that stays is found again after a restart: a record has to stand against it.
-        (purged, self.record(&[Scope::Key(key.hash)], false).await)
+        // What the disk does not let go of must not count, now or after a restart.
+        (purged, self.record(&scopes_of(key, variants.as_deref()), false).await)
     }
 
     /// Makes everything stored under a key stale, and what is under way for it as well. How many
     /// responses there were, and whether that outlasts a restart.
     pub async fn soften(&self, key: &Key) -> (u64, bool) {
         let softened = self.count_alive(key).await;
-        let mut scopes = vec![Scope::Key(key.hash)];
-        if self.variants(key).await.is_some_and(|list| list.hashes.is_empty()) {
-            scopes.push(Scope::prefix(&[&key.text[..], SLICE_MARK].concat()));
-        }
-        (softened, self.invalidate(&scopes, true).await)
+        let variants = self.variants(key).await;
+        (softened, self.invalidate(&scopes_of(key, variants.as_deref()), true).await)
     }
 
     /// Responses under a key, all variants, that were not purged.
@@ -229,6 +230,15 @@ impl Zone {
 
 /// Behind the key of a whole in those of its slices, and in no other key.
 pub const SLICE_MARK: &[u8] = b"\0bytes=";
+
+/// What covers all that rests under a key.
+fn scopes_of(key: &Key, variants: Option<&Variants>) -> Vec<Scope> {
+    let mut scopes = vec![Scope::Key(key.hash)];
+    if variants.is_some_and(|list| list.hashes.is_empty()) {
+        scopes.push(Scope::prefix(&[&key.text[..], SLICE_MARK].concat()));
+    }
+    scopes
+}
 
 /// Where responses under a key rest.
 fn places(key: &Key, variants: Option<&Variants>) -> Vec<KeyHash> {

@@ -14,6 +14,7 @@ use super::window::WINDOW_BYTES;
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
 use crate::store::disk::write::Spool;
+use crate::store::patience::{patiently, patiently_ended};
 use crate::store::{Body, Content, Entry};
 
 /// The one who writes a fill. Dropping it uncompleted fails the fill: followers get an error that
@@ -141,12 +142,11 @@ impl Writer {
             return;
         }
         let (zone, fill, key) = (Arc::clone(&self.zone), Arc::clone(&self.fill), self.key.clone());
-        let opened = tokio::task::spawn_blocking(move || {
-            zone.store.spool(fill.at, &key, &fill.stored, fill.length)
-        });
-        // A full or failing disk is counted and logged by the store.
-        self.plan = match opened.await {
-            Ok(Ok(spool)) => {
+        let (store, at) = (Arc::clone(&self.zone.store), self.fill.at);
+        let open = move || zone.store.spool(fill.at, &key, &fill.stored, fill.length);
+        // A full, failing or slow disk is counted and logged by the store.
+        self.plan = match patiently(open, || store.too_slow_to_write(at)).await {
+            Some(Ok(spool)) => {
                 self.fill.lock().disk = Some((spool.reader(), 0));
                 Plan::Disk(Spooling::Rests { spool: Box::new(spool), written: 0 })
             }
@@ -202,18 +202,21 @@ impl Writer {
     /// Waits for what is being written.
     async fn written(&mut self) {
         self.plan = match std::mem::replace(&mut self.plan, Plan::PassOn) {
-            Plan::Disk(Spooling::Writes { job, written, batch_bytes }) => match job.await {
-                Ok(Ok(spool)) => {
-                    self.fill.on_disk(batch_bytes);
-                    Plan::Disk(Spooling::Rests { spool, written: written + batch_bytes })
+            Plan::Disk(Spooling::Writes { job, written, batch_bytes }) => {
+                let (store, at) = (&self.zone.store, self.fill.at);
+                match patiently_ended(job, || store.too_slow_to_write(at)).await {
+                    Some(Ok(spool)) => {
+                        self.fill.on_disk(batch_bytes);
+                        Plan::Disk(Spooling::Rests { spool, written: written + batch_bytes })
+                    }
+                    // What is on disk already can still be read; the rest is held until it was
+                    // followed.
+                    _ => {
+                        tracing::debug!(%at, "the disk took no more of a fill");
+                        Plan::PassOn
+                    }
                 }
-                // What is on disk already can still be read; the rest is held until it was
-                // followed.
-                _ => {
-                    tracing::debug!(at = %self.fill.at, "the disk took no more of a fill");
-                    Plan::PassOn
-                }
-            },
+            }
             plan => plan,
         };
     }
@@ -229,6 +232,8 @@ impl Writer {
         }
         let committed = tokio::task::spawn_blocking(move || {
             let stored = Stored::clone(&self.fill.stored);
+            // Not in what a purge waits for.
+            spool.sync().ok()?;
             self.permit.unless_purged(|| spool.commit(stored))
         });
         matches!(committed.await, Ok(Some(Ok(_))))

@@ -145,7 +145,7 @@ pub enum Fsync {
     /// The end of the process. After a loss of power a file may be torn: then it is a miss.
     #[default]
     Never,
-    /// A loss of power.
+    /// A loss of power; and so does the removal of one that is purged.
     Data,
 }
 

@@ -229,7 +229,8 @@ impl Fetch {
         let request = std::mem::take(&mut self.request);
         let method = request.method().clone();
         let sent = self.extent.send(&self.call, request).await;
-        let times = Times { requested, received: Timestamp::from(clock.now()) };
+        let (received, dated) = (Timestamp::from(clock.now()), Timestamp::from(clock.wall()));
+        let times = Times { requested, received, dated };
         let facts = |peer: Option<&Arc<str>>| incoming::facts(peer, clock.instant(), begun);
         match sent {
             Ok(reply) => {

@@ -45,7 +45,8 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     let mut handling =
         Handling { forwarded_status: code, ..Handling::forwarded(why.forwarded, why.reason) };
     let facts = incoming::facts(Some(&reply.peer), clock.instant(), begun);
-    let times = Times { requested, received: Timestamp::from(clock.now()) };
+    let (received, dated) = (Timestamp::from(clock.now()), Timestamp::from(clock.wall()));
+    let times = Times { requested, received, dated };
     let for_get =
         for_get.filter(|for_get| for_get.is_answered(response.status(), response.headers()));
     let own = for_get.as_ref().map(|for_get| &for_get.permit);

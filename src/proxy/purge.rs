@@ -59,7 +59,7 @@ pub(super) async fn purge(call: &Call<'_>) -> Result<Answer, Error> {
         Err(problem) => {
             tracing::info!(%client, uri, %problem, "purge refused");
             let document = format!("{{\"error\":\"{problem}\"}}\n");
-            let response = json(StatusCode::BAD_REQUEST, document, call.now);
+            let response = json(StatusCode::BAD_REQUEST, document, call);
             Answer::own(response, Reason::Purge, None)
         }
     })
@@ -257,11 +257,11 @@ fn told(purged: &Purged, call: &Call<'_>) -> Response<Body> {
     }
     text.push_str("}\n");
     let nothing = purged.responses == Some(0);
-    json(if nothing { StatusCode::NOT_FOUND } else { StatusCode::OK }, text, call.now)
+    json(if nothing { StatusCode::NOT_FOUND } else { StatusCode::OK }, text, call)
 }
 
-fn json(status: StatusCode, document: String, now: Timestamp) -> Response<Body> {
-    let mut response = plain(status, now);
+fn json(status: StatusCode, document: String, call: &Call<'_>) -> Response<Body> {
+    let mut response = plain(status, Timestamp::from(call.worker.proxy.clock.wall()));
     *response.body_mut() = Body::full(document);
     tell_handling(&mut response, own_handling(Reason::Purge));
     let json = HeaderValue::from_static("application/json");

@@ -12,6 +12,11 @@ impl Secret {
         Self(bytes)
     }
 
+    /// Its bytes, to be kept where nobody else can read them.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The hash of some values for one `purpose`: a purpose of its own gives other hashes.
     pub fn hash<'a>(&self, purpose: &str, values: impl Iterator<Item = &'a [u8]>) -> KeyHash {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);

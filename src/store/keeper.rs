@@ -1,17 +1,22 @@
 //! The threads behind a zone, one for memory and one for each disk: scans once, then removes what
-//! nobody asks for, what was purged, what was moved aside, and what is in the way of something new.
-//! All of it at leisure.
+//! nobody asks for, what was purged, what was moved aside, and what is in the way of something new,
+//! and looks whether the disk is well. All of it at leisure: a file system that has just removed
+//! many files is slow to make new ones.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Content;
 use super::disk::Disk;
+use super::disk::tend::{Folder, Mend};
 use super::disks::Disks;
 use super::memory::{Memory, now_s};
+use super::secret;
 use crate::clock::Clock;
 use crate::semantics::key::KeyHash;
+use crate::semantics::secret::Secret;
 use crate::semantics::stored::Stored;
 
 /// What the thread works with.
@@ -23,6 +28,8 @@ pub(super) struct Keeper {
     pub(super) clock: Clock,
     pub(super) stop: Arc<Stop>,
     pub(super) doom: Arc<Doom>,
+    pub(super) mend: Arc<OnceLock<Mend>>,
+    pub(super) secret: Arc<OnceLock<Secret>>,
 }
 
 /// Says of a response under a key that it is never used again.
@@ -48,6 +55,13 @@ struct Sweep {
     next: Vec<KeyHash>,
 }
 
+/// When the disk was looked after.
+struct Tended {
+    at: Cell<Instant>,
+    noted: Cell<Instant>,
+    scanned: Cell<Instant>,
+}
+
 /// Its turn: not more often than is good for everybody else.
 #[derive(Default)]
 struct Turn {
@@ -57,9 +71,10 @@ struct Turn {
 
 impl Keeper {
     pub(super) fn run(self) {
-        let settled = |disk: &Arc<Disk>| disk.scan(&|| !self.stop.wait(SCAN_PAUSE));
-        if self.disk.as_ref().is_some_and(settled) {
-            self.disks.scanned();
+        let now = self.clock.instant();
+        let tended = Tended { at: Cell::new(now), noted: Cell::new(now), scanned: Cell::new(now) };
+        if let Some(disk) = &self.disk {
+            self.scan(disk, &tended);
         }
         let mut has_trash = true;
         let tick = if matches!(self.clock, Clock::Real) { TICK } else { TICK_MANUAL };
@@ -67,6 +82,10 @@ impl Keeper {
         let mut swept_s = now_s(&self.clock);
         let mut doomed = Sweep::default();
         while !self.stop.wait(tick) {
+            if let Some(disk) = &self.disk {
+                self.tend(disk, &tended);
+                self.scan_again(disk, &tended);
+            }
             let now_s = now_s(&self.clock);
             // A clock that stepped back starts the count anew.
             if now_s < swept_s || now_s - swept_s >= every_s {
@@ -74,9 +93,60 @@ impl Keeper {
                 self.sweep(now_s.saturating_sub(self.inactive_s));
             }
             self.remove_doomed(&mut doomed, now_s);
-            let Some(disk) = &self.disk else { continue };
-            has_trash = has_trash && !self.remove_trash(disk);
-            while disk.reclaim_wanted() && !self.stop.wait(RECLAIM_PAUSE) {}
+            if let Some(disk) = &self.disk {
+                has_trash = has_trash && !self.remove_trash(disk);
+                self.make_room(disk);
+            }
+        }
+    }
+
+    /// Looks whether the folder and its disk are well, once a second.
+    fn tend(&self, disk: &Disk, tended: &Tended) {
+        let now = self.clock.instant();
+        if now.duration_since(tended.at.get()) < TICK {
+            return;
+        }
+        tended.at.set(now);
+        disk.tend(&|folder, found| {
+            if let (Folder::Other { .. }, Some(secret)) = (found, self.secret.get()) {
+                secret::keep_in(folder, secret)?;
+            }
+            self.mend.get().map_or(Ok(()), |mend| mend(folder, found))
+        });
+        if now.duration_since(tended.noted.get()) >= NOTE_SIZE_EVERY {
+            tended.noted.set(now);
+            disk.note_size();
+        }
+    }
+
+    /// Looks through the folder; a disk that fails meanwhile is tended all the same.
+    fn scan(&self, disk: &Disk, tended: &Tended) {
+        let pause = || {
+            self.tend(disk, tended);
+            !self.stop.wait(SCAN_PAUSE)
+        };
+        if disk.scan(&pause) {
+            self.disks.scanned();
+        }
+    }
+
+    /// Looks through a folder that is a new one, or could not be read to its end.
+    fn scan_again(&self, disk: &Disk, tended: &Tended) {
+        let now = self.clock.instant();
+        let due = now.duration_since(tended.scanned.get()) >= SCAN_AGAIN_AFTER;
+        if due && !disk.is_complete() && disk.can_be_read() {
+            tended.scanned.set(now);
+            self.scan(disk, tended);
+        }
+    }
+
+    /// Removes what is in the way of something new, at a quarter of what the disk can do.
+    fn make_room(&self, disk: &Disk) {
+        loop {
+            let begun = self.clock.instant();
+            if !disk.reclaim_wanted() || self.rests(begun) {
+                return;
+            }
         }
     }
 
@@ -88,16 +158,29 @@ impl Keeper {
         let mut idle = Vec::new();
         while let Some(from) = cursor {
             cursor = disk.idle(from, cutoff_s, &mut idle);
-            for (count, hash) in idle.drain(..).enumerate() {
-                if count % FILES_AT_ONCE == FILES_AT_ONCE - 1 && self.stop.wait(RECLAIM_PAUSE) {
+            for some in idle.chunks(FILES_AT_ONCE) {
+                let begun = self.clock.instant();
+                some.iter().for_each(|hash| self.remove_if_idle(disk, *hash, cutoff_s));
+                if self.rests(begun) {
                     return;
                 }
-                match self.memory.used_s(hash).filter(|used_s| *used_s > cutoff_s) {
-                    Some(used_s) => disk.touch(hash, used_s),
-                    None => disk.remove_idle(hash, cutoff_s),
-                }
             }
+            idle.clear();
         }
+    }
+
+    fn remove_if_idle(&self, disk: &Disk, hash: KeyHash, cutoff_s: u32) {
+        match self.memory.used_s(hash).filter(|used_s| *used_s > cutoff_s) {
+            Some(used_s) => disk.touch(hash, used_s),
+            None => disk.remove_idle(hash, cutoff_s),
+        }
+    }
+
+    /// Leaves the disk to others for three times as long as it had work since `begun`, or until
+    /// told to stop; whether it was.
+    fn rests(&self, begun: Instant) -> bool {
+        let worked = self.clock.instant().duration_since(begun);
+        self.stop.wait(RECLAIM_PAUSE.max(worked * 3))
     }
 
     /// Removes what is doomed: all of it from memory, or some files a time.
@@ -156,9 +239,7 @@ impl Keeper {
             for hash in sweep.next.drain(rest..) {
                 disk.remove_if(hash, judge.as_ref());
             }
-            // A quarter of what the disk can do at most.
-            let worked = self.clock.instant().duration_since(begun);
-            if self.stop.wait(RECLAIM_PAUSE.max(worked * 3)) {
+            if self.rests(begun) {
                 return;
             }
         }
@@ -205,7 +286,10 @@ const TICK: Duration = Duration::from_secs(1);
 const TICK_MANUAL: Duration = Duration::from_millis(20);
 const SWEEP_EVERY_S_MAX: u32 = 60;
 const RECLAIM_PAUSE: Duration = Duration::from_millis(2);
-const FILES_AT_ONCE: usize = 64;
+const FILES_AT_ONCE: usize = 16;
+const NOTE_SIZE_EVERY: Duration = Duration::from_secs(60);
+/// A folder that could not be read to its end is read anew.
+const SCAN_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Looking at a million entries takes some tenths of a second.
 const DOOMED_MEMORY_EVERY_S: u32 = 60;
 /// It reads the head of every file; what is asked for goes at once anyway.

@@ -5,6 +5,7 @@ pub mod tiered;
 pub mod keeper;
 pub mod disk;
 mod disks;
+pub mod patience;
 mod secret;
 
 use std::sync::Arc;

@@ -77,7 +77,7 @@ fn pattern(length: usize) -> Bytes {
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
 /// Polls until the store says so, for at most five seconds.
@@ -147,7 +147,7 @@ fn a_removal_leaves_nothing_of_what_was_put_before() {
     run(async {
         for round in 0..50 {
             store.put(hash(), response(pattern(100_000 + round)));
-            assert!(store.remove(hash()).await);
+            assert!(store.remove(hash()).await.there);
             store.flush().await;
             assert!(!file_of(&zone, hash()).exists());
             assert!(store.get_memory(hash()).is_none());
@@ -267,7 +267,7 @@ fn a_folder_that_cannot_be_used_makes_the_zone_memory_only() {
         assert!(!store.may_be_on_disk(hash()));
         assert!(run(store.get(hash(), KEY)).is_none());
         assert!(store.spool(hash(), KEY, parts(&response("")).0, None).is_err());
-        assert!(run(store.remove(hash())));
+        assert!(run(store.remove(hash())).there);
     }
     drop(first);
 }

@@ -15,11 +15,14 @@ use std::thread::{self, JoinHandle};
 use tracing::warn;
 
 use super::disk::Disk;
+use super::disk::remove::Removed;
 use super::disk::resting::Resting;
+use super::disk::tend::Mend;
 use super::disk::write::Spool;
 use super::disks::Disks;
 use super::keeper::{Doom, Doomed, Keeper, Stop};
 use super::memory::Memory;
+use super::patience::patiently;
 use super::{Body, Content, Entry, secret};
 use crate::clock::Clock;
 use crate::config;
@@ -41,16 +44,8 @@ pub struct Tiered {
     doom: Arc<Doom>,
     threads: Vec<JoinHandle<()>>,
     name: String,
-    secret: OnceLock<Secret>,
-}
-
-/// What came of removing something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Removal {
-    /// There was something.
-    pub there: bool,
-    /// There is nothing any more. Else the disk failed: it is not served, until the next start.
-    pub gone: bool,
+    mend: Arc<OnceLock<Mend>>,
+    secret: Arc<OnceLock<Secret>>,
 }
 
 /// Nothing can be told without waiting for the disk.
@@ -82,6 +77,8 @@ pub struct Usage {
     pub faults_read: u64,
     /// Writes that failed.
     pub faults_write: u64,
+    /// Times that a file could not be opened because the process had too many.
+    pub faults_files: u64,
     /// Damaged files that were put aside.
     pub faults_corrupt: u64,
     /// Reads that found a file of another format version.
@@ -114,6 +111,7 @@ impl Tiered {
         let memory = Arc::new(Memory::new(zone.memory_bytes, clock.clone()));
         let disks = Arc::new(Disks::open(zone, &memory, &clock));
         let (stop, doom) = (Arc::<Stop>::default(), Arc::<Doom>::default());
+        let (mend, secret) = (Arc::<OnceLock<Mend>>::default(), Arc::<OnceLock<Secret>>::default());
         let keeper = |memory, disk| Keeper {
             memory,
             disks: Arc::clone(&disks),
@@ -122,6 +120,8 @@ impl Tiered {
             clock: clock.clone(),
             stop: Arc::clone(&stop),
             doom: Arc::clone(&doom),
+            mend: Arc::clone(&mend),
+            secret: Arc::clone(&secret),
         };
         let mut threads = Vec::new();
         // One for memory and each disk: none of them waits for another.
@@ -129,7 +129,8 @@ impl Tiered {
         for keeper in keepers.map(|disk| keeper(Arc::clone(&memory), disk)) {
             threads.push(spawn("larder-keeper", move || keeper.run()));
         }
-        for disk in disks.iter().flat_map(|disk| [Arc::clone(disk), Arc::clone(disk)]) {
+        for disk in disks.iter().flat_map(|disk| vec![disk; disk.writers()]) {
+            let disk = Arc::clone(disk);
             threads.push(spawn("larder-writer", move || disk.run_writer()));
         }
         Arc::new(Self {
@@ -143,7 +144,8 @@ impl Tiered {
             doom,
             threads: threads.into_iter().flatten().collect(),
             name: zone.name.clone(),
-            secret: OnceLock::new(),
+            mend,
+            secret,
         })
     }
 
@@ -204,9 +206,9 @@ impl Tiered {
             Ok(ticket) => ticket,
             Err(entry) => return entry.filter(|entry| *entry.key == *key),
         };
-        let key = key.to_vec();
-        let job = tokio::task::spawn_blocking(move || disk.read(&ticket, &key));
-        job.await.ok().flatten()
+        let (key, read) = (key.to_vec(), Arc::clone(&disk));
+        let found = patiently(move || read.read(&ticket, &key), || disk.too_slow_to_read());
+        found.await.flatten()
     }
 
     /// Stores an entry whose body is in memory: in memory at once, on disk behind.
@@ -241,6 +243,13 @@ impl Tiered {
         disk.spool(hash, key, stored, expected_bytes)
     }
 
+    /// Notes that what was to be written for a hash took so long that nobody waits for it any more.
+    pub fn too_slow_to_write(&self, hash: KeyHash) {
+        if let Some(disk) = self.disks.of(hash) {
+            disk.too_slow_to_write();
+        }
+    }
+
     /// Stores the body of `entry` with a new head, after a 304: in memory at once, on disk behind.
     /// Returns the new entry.
     pub fn freshen(&self, hash: KeyHash, entry: &Arc<Entry>, stored: Stored) -> Arc<Entry> {
@@ -263,24 +272,18 @@ impl Tiered {
     }
 
     /// Removes what rests under a hash from both tiers, and what is on its way to the disk. When
-    /// this returns it is not served any more; whether there was anything. Takes effect in the
-    /// order of calls once it is first polled.
-    pub async fn remove(&self, hash: KeyHash) -> bool {
-        self.remove_for_good(hash).await.there
-    }
-
-    /// The same for whoever has to know whether the file is really gone.
-    pub async fn remove_for_good(&self, hash: KeyHash) -> Removal {
+    /// this returns it is never found again by this process. Takes effect in the order of calls
+    /// once it is first polled.
+    pub async fn remove(&self, hash: KeyHash) -> Removed {
         let Some(disk) = self.disks.of(hash) else {
-            return Removal { there: self.memory.remove(hash), gone: true };
+            return Removed { there: self.memory.remove(hash), lasts: true };
         };
         let mut there = false;
         let (ticket, was_waiting) = disk.begin_remove(hash, || there = self.memory.remove(hash));
         let disk = Arc::clone(disk);
         let job = tokio::task::spawn_blocking(move || disk.remove(&ticket));
-        // A job that is not done any more was in the way of a stop.
-        let on_disk = job.await.unwrap_or(Removal { there: false, gone: false });
-        Removal { there: there || was_waiting || on_disk.there, ..on_disk }
+        let on_disk = job.await.unwrap_or(Removed { there: false, lasts: false });
+        Removed { there: there || was_waiting || on_disk.there, lasts: on_disk.lasts }
     }
 
     /// What lies on disk under a hash, its head or `all` of it, looked at in one blocking job; `None`
@@ -311,6 +314,11 @@ impl Tiered {
     /// Says what is to be removed behind; once, before the first `sweep`.
     pub fn doom(&self, doomed: Doomed) {
         let _ = self.doom.judge.set(doomed);
+    }
+
+    /// Says what belongs into a folder beside the entries, to be put there when it is not; once.
+    pub fn mend(&self, mend: Mend) {
+        let _ = self.mend.set(mend);
     }
 
     /// Asks for what is doomed to be removed from both tiers, at leisure.

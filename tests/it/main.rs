@@ -26,6 +26,8 @@ mod directives;
 mod disk;
 mod disks;
 mod snapshot;
+mod faults;
+mod clocks;
 mod keys;
 mod oracle;
 mod upstream;

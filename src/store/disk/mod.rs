@@ -7,6 +7,8 @@ pub mod head;
 pub mod format;
 pub mod write;
 pub mod stored_body;
+pub mod remove;
+pub mod tend;
 mod read;
 pub mod access;
 mod index;
@@ -24,6 +26,7 @@ pub mod resting;
 pub mod sealed;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -31,17 +34,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use rustix::fs::{FlockOperation, flock};
-
 use self::access::Warm;
 use self::faults::Faults;
 use self::index::Index;
 use self::order::{Job, Order, Ticket, UnderWay};
 use self::reclaim::Space;
+use self::tend::Held;
 use super::Entry;
 use super::disks::share::Share;
 use super::memory::{Memory, now_s};
-use super::tiered::{Removal, Usage};
+use super::tiered::Usage;
 use crate::clock::Clock;
 use crate::config;
 use crate::semantics::key::KeyHash;
@@ -67,8 +69,10 @@ pub(super) struct Disk {
     faults: Faults,
     /// One per group of hashes; guards what lies at their paths.
     files: Vec<Mutex<()>>,
+    /// What lies there outlasts a loss of power before anybody is told.
+    synced: bool,
     /// Holds the folder against other servers; `None` once the zone is closed.
-    lock: Mutex<Option<File>>,
+    held: Mutex<Option<Held>>,
     /// Files that are out of date and could not be removed.
     outdated: Mutex<HashSet<u128>>,
     outdated_count: AtomicUsize,
@@ -97,12 +101,9 @@ impl Disk {
         clock: &Clock,
     ) -> io::Result<Arc<Self>> {
         let path = &folder.path;
-        create_folder(path).map_err(|error| at(path, &error))?;
-        let lock_path = path.join(LOCK_NAME);
-        let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&lock_path);
-        let lock = lock.map_err(|error| at(&lock_path, &error))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|error| at(&lock_path, &format_args!("in use by another server: {error}")))?;
+        let held = Held::take(path)?;
+        let space = Space::new(zone, folder, clock.clone());
+        space.set_unseen(tend::noted_bytes(path));
         Ok(Arc::new(Self {
             root: path.to_owned(),
             share: Share::new(folder),
@@ -115,10 +116,11 @@ impl Disk {
             warm: Warm::default(),
             order: Arc::default(),
             index: Index::new(),
-            space: Arc::new(Space::new(zone, folder, clock.clone())),
-            faults: Faults::new(&zone.name, clock.clone()),
+            space: Arc::new(space),
+            faults: Faults::new(&zone.name, path, clock),
             files: (0..FILE_LOCKS).map(|_| Mutex::default()).collect(),
-            lock: Mutex::new(Some(lock)),
+            synced: zone.fsync == config::Fsync::Data,
+            held: Mutex::new(Some(held)),
             outdated: Mutex::default(),
             outdated_count: AtomicUsize::new(0),
             complete: AtomicBool::new(false),
@@ -143,9 +145,10 @@ impl Disk {
         &self.root
     }
 
-    /// Gives the folder free.
-    pub(super) fn close(&self) {
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// How many writers it wants. Syncs that wait at the same time cost the disk little more than
+    /// one.
+    pub(super) fn writers(&self) -> usize {
+        if self.synced { SYNCING_WRITERS } else { WRITERS }
     }
 
     /// `false` when there is certainly no such file, nor will there be one soon.
@@ -179,7 +182,8 @@ impl Disk {
     /// A ticket to read with, or what there is to know without reading.
     pub(super) fn begin_read(&self, hash: KeyHash) -> Result<Ticket, Option<Arc<Entry>>> {
         match self.order.enter(hash) {
-            (ticket, UnderWay::Nothing) => Ok(ticket),
+            (ticket, UnderWay::Nothing) if self.faults.may_read() => Ok(ticket),
+            (_, UnderWay::Nothing) => Err(None),
             (_, UnderWay::Entry(entry)) => Err(Some(entry)),
             (_, UnderWay::Gone) => Err(None),
         }
@@ -223,71 +227,14 @@ impl Disk {
         usage.cold |= !self.complete.load(Ordering::Acquire);
         usage.scanned += read(&self.scanned);
         usage.unknown += read(&self.unknown);
-        usage.faults_read += read(&self.faults.read);
-        usage.faults_write += read(&self.faults.write);
+        usage.faults_read += self.faults.read.count();
+        usage.faults_write += self.faults.write.count();
+        usage.faults_files += self.faults.files.count();
         usage.faults_corrupt += read(&self.faults.corrupt);
         usage.other_version += read(&self.faults.other_version);
         usage.put_dropped += read(&self.put_dropped);
         usage.reclaimed += read(&self.reclaimed);
         usage.fault = usage.fault.take().or_else(|| self.faults.current());
-    }
-
-    /// Does a removal whose turn has come.
-    pub(super) fn remove(&self, ticket: &Ticket) -> Removal {
-        let hash = ticket.hash;
-        let _file = self.file_lock(hash);
-        if ticket.is_overtaken() {
-            return Removal { there: true, gone: true };
-        }
-        let removal = self.discard(hash);
-        ticket.removed();
-        removal
-    }
-
-    /// The file is out of date. Under its lock.
-    fn discard(&self, hash: KeyHash) -> Removal {
-        if let Some(blocks) = self.index.remove(hash) {
-            self.space.release(u64::from(blocks) * BLOCK_BYTES);
-        }
-        match self.unlink(hash) {
-            Ok(there) => Removal { there, gone: true },
-            Err(error) => {
-                self.faults.warn(&self.path(hash), &error, "cannot remove a file");
-                let mut outdated = self.outdated();
-                if outdated.len() < OUTDATED_MAX {
-                    outdated.insert(hash.0);
-                }
-                self.outdated_count.store(outdated.len(), Ordering::Release);
-                Removal { there: true, gone: false }
-            }
-        }
-    }
-
-    /// Whether the file must not be read: it could not be removed when it should.
-    fn is_outdated(&self, hash: KeyHash) -> bool {
-        self.outdated_count.load(Ordering::Acquire) > 0 && self.outdated().contains(&hash.0)
-    }
-
-    fn unlink(&self, hash: KeyHash) -> io::Result<bool> {
-        match fs::remove_file(self.path(hash)) {
-            Ok(()) => Ok(true),
-            Err(error) if is_missing(&error) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Moves a damaged file out of the way, unless another has taken its place since `seen`.
-    fn quarantine(&self, hash: KeyHash, seen: Option<&File>) {
-        let _file = self.file_lock(hash);
-        let path = self.path(hash);
-        if !quarantine::is_there(&path, seen) {
-            return;
-        }
-        if let Some(blocks) = self.index.remove(hash) {
-            self.space.release(u64::from(blocks) * BLOCK_BYTES);
-        }
-        let number = self.quarantined.fetch_add(1, Ordering::Relaxed);
-        quarantine::put_aside(&self.root, &path, hash, number);
     }
 
     /// Puts a finished temporary file in its place. Under the file's lock.
@@ -298,19 +245,15 @@ impl Disk {
             if error.kind() != io::ErrorKind::NotFound || self.temp_folder.is_none() {
                 return Err(error);
             }
-            create_folder(path.parent().unwrap_or(&self.root))?;
+            self.create_below(path.parent().unwrap_or(&self.root))?;
             fs::rename(temp, &path)
         });
-        renamed.map_err(|error| at(&path, &error))?;
+        renamed.map_err(|error| fault_at(&path, error))?;
         let blocks = u32::try_from(file_bytes.div_ceil(BLOCK_BYTES)).unwrap_or(u32::MAX >> 1);
         if let Some(older) = self.index.insert(hash, blocks, now_s(&self.clock)) {
             self.space.release(u64::from(older) * BLOCK_BYTES);
         }
-        if self.outdated_count.load(Ordering::Acquire) > 0 {
-            let mut outdated = self.outdated();
-            outdated.remove(&hash.0);
-            self.outdated_count.store(outdated.len(), Ordering::Release);
-        }
+        self.not_outdated(hash);
         Ok(())
     }
 
@@ -329,19 +272,35 @@ impl Disk {
             if error.kind() != io::ErrorKind::NotFound {
                 return Err(error);
             }
-            create_folder(temp.parent().unwrap_or(&self.root))?;
+            self.create_below(temp.parent().unwrap_or(&self.root))?;
             options.open(&temp)
         });
-        Ok((file.map_err(|error| at(&temp, &error))?, temp))
+        Ok((file.map_err(|error| fault_at(&temp, error))?, temp))
+    }
+
+    /// Makes a folder below the root. Not the root itself: what is made there without the lock and
+    /// the record of purges is nobody's.
+    fn create_below(&self, folder: &Path) -> io::Result<()> {
+        let below = folder.strip_prefix(&self.root).unwrap_or(Path::new(""));
+        let mut path = self.root.clone();
+        for name in below {
+            path.push(name);
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets what was written outlast a loss of power, where that is asked for.
+    fn sync(&self, file: &File) -> io::Result<()> {
+        if self.synced { file.sync_data() } else { Ok(()) }
     }
 
     fn file_lock(&self, hash: KeyHash) -> MutexGuard<'_, ()> {
         let lock = &self.files[hash.0 as usize % FILE_LOCKS];
         lock.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn outdated(&self) -> MutexGuard<'_, HashSet<u128>> {
-        self.outdated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -349,10 +308,36 @@ fn create_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// An error that says where.
-pub(super) fn at(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
+/// An error of ours that says where.
+pub(super) fn at(path: &Path, error: &dyn fmt::Display) -> io::Error {
     io::Error::other(format!("{}: {error}", path.display()))
 }
+
+/// The system's error and where it was, see `code_of`.
+fn fault_at(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), Located { path: path.to_owned(), error })
+}
+
+/// The system's number of an error, if it is one of the system.
+fn code_of(error: &io::Error) -> Option<i32> {
+    let located = || error.get_ref()?.downcast_ref::<Located>()?.error.raw_os_error();
+    error.raw_os_error().or_else(located)
+}
+
+/// An error of the system with its place.
+#[derive(Debug)]
+struct Located {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl fmt::Display for Located {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.error)
+    }
+}
+
+impl std::error::Error for Located {}
 
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
@@ -370,11 +355,16 @@ pub const URL_PURGES_NAME: &str = ".larder.urls";
 /// The log while it is written anew.
 pub const JOURNAL_TEMP_NAME: &str = ".larder.purges.tmp";
 pub(super) const LOCK_NAME: &str = ".larder.lock";
+/// Bytes of all files, noted now and then for the next start.
+const SIZE_NAME: &str = ".larder.size";
+/// Written, read and removed again to see whether the disk is well.
+const PROBE_NAME: &str = ".larder.probe";
+const PROBED_NAME: &str = ".larder.probed";
 /// In the zone's own folder, so that a rename out of it never has to copy.
 const TEMP_NAME: &str = ".temp";
 const QUARANTINE_NAME: &str = ".quarantine";
 const FILE_LOCKS: usize = 256;
-/// Files that a failing disk did not let us remove, remembered until the next start.
-const OUTDATED_MAX: usize = 65_536;
+const WRITERS: usize = 2;
+const SYNCING_WRITERS: usize = 8;
 /// Ten digits that tell this run's temporary files from what an earlier one left.
 const TEMP_PREFIX_MIN: u64 = 1_000_000_000;

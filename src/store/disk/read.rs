@@ -16,7 +16,7 @@ use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Fault, Footer, Found};
 use super::head::Meaning;
 use super::order::{Ticket, UnderWay};
 use super::stored_body::StoredBody;
-use super::{Disk, is_missing};
+use super::{Disk, fault_at, is_missing};
 use crate::config;
 use crate::semantics::key::KeyHash;
 use crate::store::memory::now_s;
@@ -40,7 +40,8 @@ impl Disk {
         if !self.warm.may_open() {
             return Err(Cold);
         }
-        if self.is_outdated(hash) {
+        // A disk that cannot be read is not asked here: this is what memory has of it.
+        if self.is_outdated(hash) || self.faults.folder.is_open() {
             return Ok(None);
         }
         let entry = self.read_file(hash, &self.path(hash), Access::Warm(&self.warm));
@@ -71,7 +72,10 @@ impl Disk {
         }
         let path = self.path(hash);
         let entry = match self.read_file(hash, &path, Access::Waiting) {
-            Ok(entry) => Arc::new(entry),
+            Ok(entry) => {
+                self.faults.read_well();
+                Arc::new(entry)
+            }
             Err((problem, file)) => {
                 self.note_problem(hash, &path, problem, file.as_ref());
                 return None;
@@ -99,13 +103,14 @@ impl Disk {
     ) {
         match problem {
             Problem::Io(error) if is_missing(&error) => {
+                self.faults.read_well();
                 let _file = self.file_lock(hash);
                 let gone = !path.exists();
                 if let Some(blocks) = gone.then(|| self.index.remove(hash)).flatten() {
                     self.space.release(u64::from(blocks) * super::BLOCK_BYTES);
                 }
             }
-            Problem::Io(error) => self.faults.cannot_read(path, &error),
+            Problem::Io(error) => self.faults.cannot_read(&fault_at(path, error)),
             Problem::Format(Fault::OtherVersion) => {
                 self.faults.other_version.fetch_add(1, Ordering::Relaxed);
             }

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::{
-    BLOCK_BYTES, Disk, JOURNAL_NAME, JOURNAL_TEMP_NAME, LOCK_NAME, QUARANTINE_NAME, TEMP_NAME,
-    URL_PURGES_NAME, is_missing, trash::TRASH_PREFIX,
+    BLOCK_BYTES, Disk, JOURNAL_NAME, JOURNAL_TEMP_NAME, LOCK_NAME, PROBE_NAME, PROBED_NAME,
+    QUARANTINE_NAME, SIZE_NAME, TEMP_NAME, URL_PURGES_NAME, fault_at, is_missing,
+    trash::TRASH_PREFIX,
 };
 use crate::semantics::key::KeyHash;
 use crate::store::disks::mark;
@@ -22,13 +23,17 @@ impl Disk {
     /// index counts as complete only when every folder could be read. Whether it is, and no file
     /// is left that belongs into another folder of the zone.
     pub(in crate::store) fn scan(&self, pause: &dyn Fn() -> bool) -> bool {
+        for counter in [&self.scanned, &self.unknown, &self.misplaced] {
+            counter.store(0, Ordering::Relaxed);
+        }
         match self.scan_folder(&self.root, 0, pause) {
             Ok(true) => {
+                self.space.set_unseen(0);
                 self.complete.store(true, Ordering::Release);
                 return self.misplaced.load(Ordering::Relaxed) == 0;
             }
             Ok(false) => {}
-            Err(error) => self.faults.cannot_read(&self.root, &error),
+            Err(error) => self.faults.cannot_read(&error),
         }
         false
     }
@@ -74,7 +79,7 @@ impl Disk {
             let Ok(meta) = entry.metadata() else { return };
             if meta.is_file() && !self.index.contains(hash) {
                 let blocks = meta.len().div_ceil(BLOCK_BYTES);
-                self.space.add(blocks * BLOCK_BYTES);
+                self.space.found(blocks * BLOCK_BYTES);
                 let blocks = u32::try_from(blocks).unwrap_or(u32::MAX >> 1);
                 self.index.insert(hash, blocks, now_s(&self.clock));
             }
@@ -97,7 +102,7 @@ impl Disk {
     fn remove_misplaced(&self, hash: KeyHash) {
         if let Err(error) = self.unlink(hash) {
             self.misplaced.fetch_add(1, Ordering::Relaxed);
-            self.faults.warn(&self.path(hash), &error, "cannot remove a file");
+            let _ = self.faults.wrote::<()>(Err(fault_at(&self.path(hash), error)));
         }
     }
 
@@ -133,8 +138,11 @@ pub(super) fn is_temp(name: &str) -> bool {
     all_digits && KeyHash::from_hex(hash).is_some()
 }
 
-pub(super) const OWN_NAMES: [&str; 9] = [
+pub(super) const OWN_NAMES: [&str; 12] = [
     LOCK_NAME,
+    SIZE_NAME,
+    PROBE_NAME,
+    PROBED_NAME,
     QUARANTINE_NAME,
     JOURNAL_NAME,
     JOURNAL_TEMP_NAME,

@@ -69,6 +69,11 @@ impl Disk {
         self.index.uses(cursor, with)
     }
 
+    /// Whether it is worth while to read.
+    pub(in crate::store) fn can_be_read(&self) -> bool {
+        !self.faults.folder.is_open() && !self.faults.read.is_open()
+    }
+
     /// The files that are known, a few at a time, from a cursor that begins at `(0, 0)`.
     pub(in crate::store) fn some(
         &self,

@@ -14,13 +14,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use rustix::io::ReadWriteFlags;
 
+use super::faults::is_full;
 use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Layout, Slot, Sums};
 use super::head::{self, Kind};
 use super::order::{Job, Ticket, UnderWay};
 use super::read::read_head;
 use super::reclaim::Reservation;
 use super::stored_body::StoredBody;
-use super::{Disk, at};
+use super::{Disk, at, fault_at};
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
 use crate::store::{Body, Content, Entry};
@@ -59,6 +60,7 @@ pub struct SpoolReader {
 struct Temp {
     file: Arc<File>,
     path: PathBuf,
+    placed: bool,
 }
 
 impl Spool {
@@ -71,8 +73,21 @@ impl Spool {
             return Err(at(&self.temp.path, &"failed before"));
         }
         let result = self.try_append(chunks);
-        self.failed = result.is_err();
+        if result.is_err() {
+            self.failed = true;
+            self.disk.put_dropped.fetch_add(1, Ordering::Relaxed);
+        }
         result
+    }
+
+    /// Lets what was taken in outlast a loss of power, where that is asked for; blocking. `commit`
+    /// does so as well, but should not take long.
+    ///
+    /// # Errors
+    /// The disk fails: drop the spool.
+    pub fn sync(&self) -> io::Result<()> {
+        let synced = self.disk.sync(&self.temp.file);
+        self.disk.wrote(synced.map_err(|error| fault_at(&self.temp.path, error)), self.layout())
     }
 
     /// For those who read while it is written.
@@ -106,8 +121,9 @@ impl Spool {
         let file = &self.temp.file;
         let written = file
             .write_all_at(&tail, layout.trailer_offset())
-            .and_then(|()| file.write_all_at(&format::encode_slot(&slot, &head), 0));
-        self.disk.faults.wrote(written.map_err(|error| at(&self.temp.path, &error)))?;
+            .and_then(|()| file.write_all_at(&format::encode_slot(&slot, &head), 0))
+            .and_then(|()| self.disk.sync(file));
+        self.disk.wrote(written.map_err(|error| fault_at(&self.temp.path, error)), layout)?;
         let footer = format::decode_footer(&tail, layout.file_bytes());
         let footer = footer.map_err(|fault| at(&self.temp.path, &format_args!("{fault:?}")))?;
 
@@ -121,10 +137,11 @@ impl Spool {
         if placed.is_err() {
             disk.discard(hash);
         } else if let Some(reservation) = self.reservation.take() {
+            self.temp.placed = true;
             reservation.keep(super::block_bytes(layout.file_bytes()));
         }
         self.ticket.done(number);
-        disk.faults.wrote(placed)?;
+        disk.wrote(placed, layout)?;
         let body = StoredBody::new(&disk, hash, Arc::clone(&self.temp.file), footer, sums);
         let content = Content::Response(Arc::new(stored), Body::Disk(Arc::new(body)));
         Ok(Arc::new(Entry::new(&self.key, content)))
@@ -138,9 +155,12 @@ impl Spool {
         self.make_room(layout.file_bytes())?;
         for chunk in chunks {
             let written = self.temp.file.write_all_at(chunk, offset);
-            self.disk.faults.wrote(written.map_err(|error| at(&self.temp.path, &error)))?;
+            self.disk.wrote(written.map_err(|error| fault_at(&self.temp.path, error)), layout)?;
             self.sums.update(chunk);
             offset += chunk.len() as u64;
+        }
+        if let Some(reservation) = &mut self.reservation {
+            reservation.wrote(more as u64);
         }
         let mut appended = lock(&self.appended);
         appended.bytes += more as u64;
@@ -233,14 +253,29 @@ impl Wanted {
 
 impl Drop for Temp {
     fn drop(&mut self) {
-        // After a rename there is nothing at this path any more.
-        let _ = fs::remove_file(&self.path);
+        if !self.placed {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
 impl Disk {
     /// Begins a spool. See `Tiered::spool`.
     pub(in crate::store) fn spool(
+        self: &Arc<Self>,
+        hash: KeyHash,
+        key: &[u8],
+        stored: &Stored,
+        expected_bytes: Option<u64>,
+    ) -> io::Result<Spool> {
+        let begun = self.begin_spool(hash, key, stored, expected_bytes);
+        if begun.is_err() {
+            self.put_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        begun
+    }
+
+    fn begin_spool(
         self: &Arc<Self>,
         hash: KeyHash,
         key: &[u8],
@@ -327,16 +362,18 @@ impl Disk {
             return Err(at(&self.root, &"the head is too long"));
         }
         let reservation = self.reserve(layout.file_bytes())?;
-        let temp = self.temp(slot.place)?;
+        let mut temp = self.temp(slot.place)?;
         let mut file = &*temp.file;
         let written = file
             .write_all(&format::encode_slot(slot, head))
             .and_then(|()| file.seek(SeekFrom::Start(layout.body_offset())))
             .and_then(|_| write_body(&mut file))
             .and_then(|()| file.write_all(tail))
-            .map_err(|error| at(&temp.path, &error))
+            .and_then(|()| self.sync(file))
+            .map_err(|error| fault_at(&temp.path, error))
             .and_then(|()| self.put_in_place(slot.place, &temp.path, layout.file_bytes()));
-        self.faults.wrote(written)?;
+        temp.placed = written.is_ok();
+        self.wrote(written, layout)?;
         reservation.keep(super::block_bytes(layout.file_bytes()));
         Ok(())
     }
@@ -367,7 +404,8 @@ impl Disk {
         if footer.layout.fits(head.len()) {
             let offset = if found.in_b { 0 } else { u64::from(footer.layout.slot_bytes) };
             let written = file.write_all_at(&format::encode_slot(&slot, &head), offset);
-            return self.faults.wrote(written.map_err(|error| at(&path, &error)));
+            let written = written.and_then(|()| self.sync(&file));
+            return self.faults.wrote(written.map_err(|error| fault_at(&path, error)));
         }
         match body {
             Body::Memory(_) => self.write_entry(hash, entry),
@@ -392,10 +430,22 @@ impl Disk {
         self.write_file(layout, slot, head, copy, &tail)
     }
 
+    /// Notes how a write of a file like this went; makes room where the disk had none after all.
+    fn wrote<T>(&self, result: io::Result<T>, layout: Layout) -> io::Result<T> {
+        if result.as_ref().is_err_and(is_full) {
+            self.make_room(layout.file_bytes());
+        }
+        self.faults.wrote(result)
+    }
+
     fn temp(&self, hash: KeyHash) -> io::Result<Temp> {
         // Only a failure is noted: that a file can be created does not prove the disk well.
-        let (file, path) = self.create_temp(hash).or_else(|error| self.faults.wrote(Err(error)))?;
-        Ok(Temp { file: Arc::new(file), path })
+        let created = self.create_temp(hash);
+        let (file, path) = match created {
+            Ok(created) => created,
+            Err(error) => return self.faults.wrote(Err(error)),
+        };
+        Ok(Temp { file: Arc::new(file), path, placed: false })
     }
 }
 

@@ -18,7 +18,7 @@ impl Tiered {
     /// removed for it.
     pub fn has_room(&self, hash: KeyHash, head_bytes: usize, body_bytes: u64) -> bool {
         let bytes = Layout::new(head_bytes, body_bytes).file_bytes();
-        self.disks.of(hash).is_some_and(|disk| disk.has_room(bytes))
+        self.disks.of(hash).is_some_and(|disk| disk.has_room_for(bytes))
     }
 
     /// Puts in a list of variants and waits until it is on disk; whether it is. Blocking.
