@@ -9,6 +9,7 @@ pub mod ranges;
 pub mod vary;
 pub mod structured;
 pub mod stored_heads;
+pub mod index_snapshots;
 pub mod keys;
 pub mod heads;
 mod message;
@@ -17,13 +18,14 @@ mod message;
 pub type Check = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder in `corpus/`.
-pub const TARGETS: [(&str, Check); 8] = [
+pub const TARGETS: [(&str, Check); 9] = [
     ("directives", directives::check),
     ("dates", dates::check),
     ("ranges", ranges::check),
     ("vary", vary::check),
     ("structured", structured::check),
     ("stored_heads", stored_heads::check),
+    ("index_snapshots", index_snapshots::check),
     ("keys", keys::check),
     ("heads", heads::check),
 ];

@@ -15,6 +15,7 @@ use crate::cache::purge::{Counted, Purged, Wanted};
 use crate::observe::access::LossCounter;
 use crate::observe::metrics::Metrics;
 use crate::proxy::Worker;
+use crate::store::disk::scan::Scan;
 use crate::store::tiered::Usage;
 use crate::upstream::{Group, PeerState, PeerStats};
 
@@ -107,7 +108,15 @@ fn add_usage(zone: &mut stats::Zone, usage: Usage, on_disk: bool) {
             entries: usage.disk_entries,
             bytes: usage.disk_bytes,
             max_bytes: usage.disk_bytes_max,
+            expired: usage.expired,
+            scan: match usage.scan {
+                Scan::Names => stats::Scan::Names,
+                Scan::Heads => stats::Scan::Heads,
+                Scan::Done => stats::Scan::Done,
+            },
             files_seen: usage.scanned,
+            unknown: usage.unknown,
+            other_version: usage.other_version,
             errors: usage.faults_read + usage.faults_write,
             damaged: usage.faults_corrupt,
             fault: usage.fault,

@@ -1,12 +1,15 @@
-//! The threads behind a zone, one for memory and one for each disk: scans once, then removes what nobody asks for, what was purged, and
-//! what is in the way of something new. All of it at leisure.
+//! The threads behind a zone, one for memory and one for each disk: remove what nobody asks for,
+//! what was purged, and what is in the way of something new. All of it at leisure. A thread more
+//! for each disk looks through the folder once, after the start.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::Content;
 use super::disk::Disk;
+use super::disk::index::Cursor;
 use super::memory::{Memory, now_s};
 use crate::clock::Clock;
 use crate::semantics::key::KeyHash;
@@ -22,14 +25,20 @@ pub(super) struct Keeper {
     pub(super) doom: Arc<Doom>,
 }
 
-/// Says of a response under a key that it is never used again.
-pub type Doomed = Box<dyn Fn(&[u8], &Stored) -> bool + Send + Sync>;
+/// Knows which responses are never used again.
+pub trait Judge: Send + Sync {
+    /// Whether the response under a key is one.
+    fn dooms(&self, key: &[u8], stored: &Stored) -> bool;
+
+    /// A response of any of these generations is not, whatever its key.
+    fn spared(&self) -> RangeInclusive<u64>;
+}
 
 /// What is to be removed wherever it is.
 #[derive(Default)]
 pub(super) struct Doom {
     /// Given once, by who knows.
-    pub(super) judge: OnceLock<Doomed>,
+    pub(super) judge: OnceLock<Box<dyn Judge>>,
     /// How often it was asked for.
     pub(super) wanted: AtomicU64,
 }
@@ -41,7 +50,7 @@ struct Sweep {
     asked: u64,
     turn: Turn,
     /// Where the walk through the files goes on, while there is one.
-    cursor: Option<(usize, usize)>,
+    cursor: Option<Cursor>,
     next: Vec<KeyHash>,
 }
 
@@ -54,9 +63,6 @@ struct Turn {
 
 impl Keeper {
     pub(super) fn run(self) {
-        if let Some(disk) = &self.disk {
-            disk.scan(&|| !self.stop.wait(SCAN_PAUSE));
-        }
         let tick = if matches!(self.clock, Clock::Real) { TICK } else { TICK_MANUAL };
         let every_s = (self.inactive_s / 16).clamp(1, SWEEP_EVERY_S_MAX);
         let mut swept_s = now_s(&self.clock);
@@ -66,7 +72,7 @@ impl Keeper {
             // A clock that stepped back starts the count anew.
             if now_s < swept_s || now_s - swept_s >= every_s {
                 swept_s = now_s;
-                self.sweep(now_s.saturating_sub(self.inactive_s));
+                self.sweep(now_s);
             }
             self.remove_doomed(&mut doomed, now_s);
             let Some(disk) = &self.disk else { continue };
@@ -74,14 +80,15 @@ impl Keeper {
         }
     }
 
-    /// Removes what nobody asked for since `cutoff_s`. What is hot in memory is not asked for on
-    /// disk, so memory is asked first.
-    fn sweep(&self, cutoff_s: u32) {
+    /// Removes what nobody asked for in the time `inactive_s`, and counts what is past its
+    /// lifetime. What is hot in memory is not asked for on disk, so memory is asked first.
+    fn sweep(&self, now_s: u32) {
+        let cutoff_s = now_s.saturating_sub(self.inactive_s);
         let Some(disk) = &self.disk else { return self.memory.remove_idle(cutoff_s) };
-        let mut cursor = Some((0, 0));
-        let mut idle = Vec::new();
+        let mut cursor = Some(Cursor::default());
+        let (mut idle, mut expired) = (Vec::new(), 0);
         while let Some(from) = cursor {
-            cursor = disk.idle(from, cutoff_s, &mut idle);
+            cursor = disk.idle(from, (cutoff_s, now_s), &mut idle, &mut expired);
             for (count, hash) in idle.drain(..).enumerate() {
                 if count % FILES_AT_ONCE == FILES_AT_ONCE - 1 && self.stop.wait(RECLAIM_PAUSE) {
                     return;
@@ -92,6 +99,7 @@ impl Keeper {
                 }
             }
         }
+        disk.note_expired(expired);
     }
 
     /// Removes what is doomed: all of it from memory, or some files a time.
@@ -104,19 +112,19 @@ impl Keeper {
         }
         let Some(disk) = &self.disk else {
             if sweep.turn.comes(now_s, DOOMED_MEMORY_EVERY_S) {
-                self.remove_doomed_from_memory(judge);
+                self.remove_doomed_from_memory(judge.as_ref());
             }
             return;
         };
         if disk.is_complete() {
-            self.remove_doomed_files(disk, judge, sweep, now_s);
+            self.remove_doomed_files(disk, judge.as_ref(), sweep, now_s);
         }
     }
 
-    fn remove_doomed_from_memory(&self, judge: &Doomed) {
+    fn remove_doomed_from_memory(&self, judge: &dyn Judge) {
         self.memory.each(&mut |hash, entry| {
             if let Content::Response(stored, _) = &entry.content
-                && judge(&entry.key, stored)
+                && judge.dooms(&entry.key, stored)
             {
                 self.memory.exchange(hash, entry, None);
             }
@@ -124,19 +132,25 @@ impl Keeper {
         });
     }
 
-    fn remove_doomed_files(&self, disk: &Arc<Disk>, judge: &Doomed, sweep: &mut Sweep, now_s: u32) {
+    fn remove_doomed_files(
+        &self,
+        disk: &Arc<Disk>,
+        judge: &dyn Judge,
+        sweep: &mut Sweep,
+        now_s: u32,
+    ) {
         if sweep.cursor.is_none() && sweep.turn.comes(now_s, DOOMED_FILES_EVERY_S) {
-            sweep.cursor = Some((0, 0));
+            sweep.cursor = Some(Cursor::default());
         }
         for _ in 0..DOOMED_ROUNDS {
             let Some(from) = sweep.cursor else { return };
             if sweep.next.is_empty() {
-                sweep.cursor = disk.some(from, &mut sweep.next);
+                sweep.cursor = disk.some_to_judge(from, judge, &mut sweep.next);
             }
             let begun = self.clock.instant();
             let rest = sweep.next.len().saturating_sub(FILES_AT_ONCE);
             for hash in sweep.next.drain(rest..) {
-                disk.remove_if(hash, judge.as_ref());
+                disk.judge(hash, judge);
             }
             // A quarter of what the disk can do at most.
             let worked = self.clock.instant().duration_since(begun);
@@ -173,15 +187,13 @@ impl Stop {
     }
 
     /// Waits so long, or until it is set; whether it is.
-    fn wait(&self, at_most: Duration) -> bool {
+    pub(super) fn wait(&self, at_most: Duration) -> bool {
         let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.wake.wait_timeout_while(set, at_most, |set| !*set);
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
-/// After every hundred files: 100,000 files take half a second of pauses.
-const SCAN_PAUSE: Duration = Duration::from_micros(500);
 const TICK: Duration = Duration::from_secs(1);
 /// A manual clock moves at any time.
 const TICK_MANUAL: Duration = Duration::from_millis(20);
@@ -190,7 +202,7 @@ const RECLAIM_PAUSE: Duration = Duration::from_millis(2);
 const FILES_AT_ONCE: usize = 64;
 /// Looking at a million entries takes some tenths of a second.
 const DOOMED_MEMORY_EVERY_S: u32 = 60;
-/// It reads the head of every file; what is asked for goes at once anyway.
+/// It reads the head of every file from before the purge; what is asked for goes at once anyway.
 const DOOMED_FILES_EVERY_S: u32 = 600;
 /// In one tick, a thousand files.
 const DOOMED_ROUNDS: usize = 16;

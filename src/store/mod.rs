@@ -72,3 +72,5 @@ pub enum Body {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod restart_tests;

@@ -19,7 +19,7 @@ pub(super) struct Faults {
     pub(super) write: AtomicU64,
     pub(super) corrupt: AtomicU64,
     pub(super) other_version: AtomicU64,
-    zone: String,
+    pub(super) zone: String,
     clock: Clock,
     /// Guards the times below.
     state: Mutex<State>,

@@ -7,30 +7,36 @@ pub mod head;
 pub mod format;
 pub mod write;
 pub mod read;
-mod index;
+pub mod index;
+mod shard;
 mod order;
+mod place;
 mod reclaim;
 mod walk;
-mod scan;
+pub mod scan;
+pub mod snapshot;
+mod stamps;
 mod faults;
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use self::faults::Faults;
-use self::index::Index;
+use self::index::{Facts, Index};
 use self::order::{Job, Order, Ticket, UnderWay};
 use self::reclaim::Space;
+use self::scan::Scan;
+use self::stamps::Stamps;
 use super::Entry;
-use super::memory::{Memory, now_s};
+use super::memory::Memory;
 use super::tiered::Usage;
 use crate::clock::Clock;
 use crate::config;
@@ -62,6 +68,12 @@ pub(super) struct Disk {
     outdated_count: AtomicUsize,
     /// The index knows every file.
     complete: AtomicBool,
+    /// The index of the last stop, until it is read.
+    snapshot: Mutex<Option<File>>,
+    /// While that is compared with the folder.
+    stamps: Stamps,
+    /// A `Scan`.
+    scan: AtomicU8,
     temp_prefix: u64,
     temp_next: AtomicU64,
     quarantined: AtomicU64,
@@ -69,6 +81,8 @@ pub(super) struct Disk {
     put_dropped: AtomicU64,
     scanned: AtomicU64,
     unknown: AtomicU64,
+    /// Files whose lifetime was over when they were last counted.
+    expired: AtomicU64,
 }
 
 impl Disk {
@@ -89,7 +103,7 @@ impl Disk {
         let lock = lock.map_err(|error| at(&lock_path, &error))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|error| at(&lock_path, &format_args!("in use by another server: {error}")))?;
-        Ok(Arc::new(Self {
+        let disk = Self {
             root: path.to_owned(),
             weight: folder.weight,
             seed: xxh3_64(path.as_os_str().as_encoded_bytes()),
@@ -107,6 +121,9 @@ impl Disk {
             outdated: Mutex::default(),
             outdated_count: AtomicUsize::new(0),
             complete: AtomicBool::new(false),
+            snapshot: Mutex::new(snapshot::take(path)),
+            stamps: Stamps::default(),
+            scan: AtomicU8::new(Scan::Names as u8),
             temp_prefix: fastrand::u64(TEMP_PREFIX_MIN..TEMP_PREFIX_MIN * 10),
             temp_next: AtomicU64::new(0),
             quarantined: AtomicU64::new(files_in(&path.join(QUARANTINE_NAME))),
@@ -114,7 +131,11 @@ impl Disk {
             put_dropped: AtomicU64::new(0),
             scanned: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
-        }))
+            expired: AtomicU64::new(0),
+        };
+        disk.index.begin_restore();
+        disk.stamps.begin();
+        Ok(Arc::new(disk))
     }
 
     /// Bytes that its files may take together.
@@ -137,9 +158,14 @@ impl Disk {
         -f64::from(self.weight) / drawn.ln()
     }
 
-    /// Gives the folder free.
-    pub(super) fn close(&self) {
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Gives the folder free, once the zone's threads have ended; `keep_index` writes the index
+    /// down before.
+    pub(super) fn close(&self, keep_index: bool) {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if keep_index && lock.is_some() {
+            self.keep_index();
+        }
+        *lock = None;
     }
 
     /// `false` when there is certainly no such file, nor will there be one soon.
@@ -194,19 +220,9 @@ impl Disk {
         self.order.stop();
     }
 
-    /// Files that nobody asked for since `cutoff_s`, a few at a time; see `Index::idle`.
-    pub(super) fn idle(
-        &self,
-        cursor: (usize, usize),
-        cutoff_s: u32,
-        idle: &mut Vec<KeyHash>,
-    ) -> Option<(usize, usize)> {
-        self.index.idle(cursor, cutoff_s, idle)
-    }
-
     /// Notes that a file was asked for.
     pub(super) fn touch(&self, hash: KeyHash, used_s: u32) {
-        self.index.touch(hash, used_s);
+        self.index.touch(hash, used_s, Facts::UNKNOWN);
     }
 
     /// Adds what the disk tier knows.
@@ -216,7 +232,9 @@ impl Disk {
         usage.disk_bytes += self.space.taken();
         usage.cold |= !self.complete.load(Ordering::Acquire);
         usage.scanned += read(&self.scanned);
+        usage.scan = usage.scan.min(self.scan_state());
         usage.unknown += read(&self.unknown);
+        usage.expired += read(&self.expired);
         usage.faults_read += read(&self.faults.read);
         usage.faults_write += read(&self.faults.write);
         usage.faults_corrupt += read(&self.faults.corrupt);
@@ -262,100 +280,6 @@ impl Disk {
         self.outdated_count.load(Ordering::Acquire) > 0 && self.outdated().contains(&hash.0)
     }
 
-    fn unlink(&self, hash: KeyHash) -> io::Result<bool> {
-        match fs::remove_file(self.path(hash)) {
-            Ok(()) => Ok(true),
-            Err(error) if is_missing(&error) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Moves a damaged file out of the way, unless another has taken its place since `seen`.
-    fn quarantine(&self, hash: KeyHash, seen: Option<&File>) {
-        let _file = self.file_lock(hash);
-        let path = self.path(hash);
-        let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
-        let there = fs::symlink_metadata(&path).map(id).ok();
-        let Some(there) = there else { return };
-        if seen.is_some_and(|file| file.metadata().map(id).ok() != Some(there)) {
-            return;
-        }
-        if let Some(blocks) = self.index.remove(hash) {
-            self.space.release(u64::from(blocks) * BLOCK_BYTES);
-        }
-        let folder = self.root.join(QUARANTINE_NAME);
-        let number = self.quarantined.fetch_add(1, Ordering::Relaxed);
-        let kept = number < QUARANTINE_FILES_MAX
-            && create_folder(&folder).is_ok()
-            && fs::rename(&path, folder.join(format!("{hash}.{number}"))).is_ok();
-        if !kept {
-            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
-        }
-    }
-
-    /// Puts a finished temporary file in its place. Under the file's lock.
-    fn put_in_place(&self, hash: KeyHash, temp: &Path, file_bytes: u64) -> io::Result<()> {
-        let path = self.path(hash);
-        let renamed = fs::rename(temp, &path).or_else(|error| {
-            // Its folder may be missing: the file comes from another one.
-            if error.kind() != io::ErrorKind::NotFound || self.temp_folder.is_none() {
-                return Err(error);
-            }
-            create_folder(path.parent().unwrap_or(&self.root))?;
-            fs::rename(temp, &path)
-        });
-        renamed.map_err(|error| at(&path, &error))?;
-        let blocks = u32::try_from(file_bytes.div_ceil(BLOCK_BYTES)).unwrap_or(u32::MAX >> 1);
-        if let Some(older) = self.index.insert(hash, blocks, now_s(&self.clock)) {
-            self.space.release(u64::from(older) * BLOCK_BYTES);
-        }
-        if self.outdated_count.load(Ordering::Acquire) > 0 {
-            let mut outdated = self.outdated();
-            outdated.remove(&hash.0);
-            self.outdated_count.store(outdated.len(), Ordering::Release);
-        }
-        Ok(())
-    }
-
-    fn path(&self, hash: KeyHash) -> PathBuf {
-        let name = hash.to_string();
-        let mut path = self.root.clone();
-        let mut end = name.len();
-        for level in &self.levels {
-            let start = end.saturating_sub(usize::from(*level));
-            path.push(&name[start..end]);
-            end = start;
-        }
-        path.push(name);
-        path
-    }
-
-    /// A new file beside the final one, or in the folder for such files.
-    fn create_temp(&self, hash: KeyHash) -> io::Result<(File, PathBuf)> {
-        let number = self.temp_next.fetch_add(1, Ordering::Relaxed);
-        let path = self.path(hash);
-        let name = format!("{hash}.{}{number:010}.tmp", self.temp_prefix);
-        let temp = match &self.temp_folder {
-            Some(folder) => folder.join(name),
-            None => path.with_file_name(name),
-        };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true).mode(0o600);
-        let file = options.open(&temp).or_else(|error| {
-            if error.kind() != io::ErrorKind::NotFound {
-                return Err(error);
-            }
-            create_folder(temp.parent().unwrap_or(&self.root))?;
-            options.open(&temp)
-        });
-        Ok((file.map_err(|error| at(&temp, &error))?, temp))
-    }
-
-    fn file_lock(&self, hash: KeyHash) -> MutexGuard<'_, ()> {
-        let lock = &self.files[hash.0 as usize % FILE_LOCKS];
-        lock.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn outdated(&self) -> MutexGuard<'_, HashSet<u128>> {
         self.outdated.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -392,7 +316,6 @@ const LOCK_NAME: &str = ".larder.lock";
 /// In the zone's own folder, so that a rename out of it never has to copy.
 const TEMP_NAME: &str = ".temp";
 const QUARANTINE_NAME: &str = ".quarantine";
-const QUARANTINE_FILES_MAX: u64 = 100;
 const FILE_LOCKS: usize = 256;
 /// Files that a failing disk did not let us remove, remembered until the next start.
 const OUTDATED_MAX: usize = 65_536;

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 
 use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Fault, Footer, Found};
 use super::head::Meaning;
+use super::index::Facts;
 use super::order::Ticket;
 use super::{Disk, at, is_missing};
 use crate::body;
@@ -183,7 +184,7 @@ impl Disk {
         if *entry.key != *key {
             return None;
         }
-        self.index.touch(hash, now_s(&self.clock));
+        self.note_use(hash, facts(&entry));
         let small = !matches!(entry.content, Content::Response(_, Body::Disk(_)));
         let put = || {
             if small {
@@ -193,7 +194,23 @@ impl Disk {
         if ticket.if_current(put) { Some(entry) } else { self.memory.get(hash) }
     }
 
-    fn note_problem(&self, hash: KeyHash, path: &Path, problem: Problem, file: Option<&File>) {
+    /// Notes that a file was asked for. What the index does not know yet is put into it now, so
+    /// that this use counts.
+    fn note_use(&self, hash: KeyHash, facts: Facts) {
+        let now_s = now_s(&self.clock);
+        if !self.index.touch(hash, now_s, facts) && !self.is_complete() {
+            self.adopt(hash);
+            self.index.touch(hash, now_s, facts);
+        }
+    }
+
+    pub(super) fn note_problem(
+        &self,
+        hash: KeyHash,
+        path: &Path,
+        problem: Problem,
+        file: Option<&File>,
+    ) {
         match problem {
             Problem::Io(error) if is_missing(&error) => {
                 let _file = self.file_lock(hash);
@@ -310,6 +327,14 @@ fn entry(found: Found, body: impl FnOnce() -> Body) -> Entry {
         Meaning::Variants(variants) => Content::Variants(Arc::new(variants)),
     };
     Entry::new(&found.head.key, content)
+}
+
+/// What the index shall know of an entry.
+pub(super) fn facts(entry: &Entry) -> Facts {
+    match &entry.content {
+        Content::Response(stored, _) => Facts::of(stored),
+        Content::Variants(_) => Facts::LASTING,
+    }
 }
 
 fn entry_body_bytes(entry: &Entry) -> u64 {

@@ -62,6 +62,11 @@ impl Space {
         self.max
     }
 
+    /// Whether no file is being written.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.reserved.load(Ordering::Relaxed) == 0
+    }
+
     /// Counts a file that was found.
     pub(super) fn add(&self, bytes: u64) {
         self.taken.fetch_add(bytes, Ordering::Relaxed);

@@ -14,8 +14,9 @@ use bytes::Bytes;
 
 use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Layout, Slot, Sums};
 use super::head::{self, Kind};
+use super::index::Facts;
 use super::order::{Job, Ticket, UnderWay};
-use super::read::{StoredBody, read_head};
+use super::read::{StoredBody, facts, read_head};
 use super::reclaim::Reservation;
 use super::{Disk, at};
 use crate::semantics::key::KeyHash;
@@ -47,6 +48,16 @@ pub struct SpoolReader {
 struct Temp {
     file: Arc<File>,
     path: PathBuf,
+}
+
+/// What a file holds beside its body.
+#[derive(Clone, Copy)]
+struct Ends<'a> {
+    slot: &'a Slot,
+    head: &'a [u8],
+    tail: &'a [u8],
+    /// What the head says.
+    facts: Facts,
 }
 
 impl Spool {
@@ -105,7 +116,8 @@ impl Spool {
             let _ = disk.memory.remove(hash);
         });
         let number = number.ok_or_else(|| at(&self.temp.path, &"removed while it was written"))?;
-        let placed = disk.put_in_place(hash, &self.temp.path, layout.file_bytes());
+        let placed =
+            disk.put_in_place(hash, &self.temp.path, layout.file_bytes(), Facts::of(&stored));
         if placed.is_err() {
             disk.discard(hash);
         } else if let Some(reservation) = self.reservation.take() {
@@ -242,18 +254,18 @@ impl Disk {
         let slot = slot(kind, layout, body_hash, hash);
         let write_body = |file: &mut &File| file.write_all(body);
         let tail = format::encode_tail(layout, &sums, body_hash);
-        self.write_file(layout, &slot, &head, write_body, &tail)
+        let ends = Ends { slot: &slot, head: &head, tail: &tail, facts: facts(entry) };
+        self.write_file(layout, &ends, write_body)
     }
 
     /// Writes a whole file, under the lock of its place.
     fn write_file(
         &self,
         layout: Layout,
-        slot: &Slot,
-        head: &[u8],
+        ends: &Ends<'_>,
         write_body: impl FnOnce(&mut &File) -> io::Result<()>,
-        tail: &[u8],
     ) -> io::Result<()> {
+        let Ends { slot, head, tail, facts } = *ends;
         self.faults.may_write()?;
         if !layout.fits(head.len()) {
             return Err(at(&self.root, &"the head is too long"));
@@ -267,7 +279,7 @@ impl Disk {
             .and_then(|_| write_body(&mut file))
             .and_then(|()| file.write_all(tail))
             .map_err(|error| at(&temp.path, &error))
-            .and_then(|()| self.put_in_place(slot.place, &temp.path, layout.file_bytes()));
+            .and_then(|()| self.put_in_place(slot.place, &temp.path, layout.file_bytes(), facts));
         self.faults.wrote(written)?;
         reservation.keep(super::block_bytes(layout.file_bytes()));
         Ok(())
@@ -299,18 +311,24 @@ impl Disk {
         if footer.layout.fits(head.len()) {
             let offset = if found.in_b { 0 } else { u64::from(footer.layout.slot_bytes) };
             let written = file.write_all_at(&format::encode_slot(&slot, &head), offset);
-            return self.faults.wrote(written.map_err(|error| at(&path, &error)));
+            self.faults.wrote(written.map_err(|error| at(&path, &error)))?;
+            self.index.freshen(hash, Facts::of(stored));
+            return Ok(());
         }
         match body {
             Body::Memory(_) => self.write_entry(hash, entry),
-            Body::Disk(body) => self.copy_with_head(body, &slot, &head),
+            Body::Disk(body) => {
+                let (slot, head) = (&slot, &head[..]);
+                let ends = Ends { slot, head, tail: &[], facts: Facts::of(stored) };
+                self.copy_with_head(body, ends)
+            }
         }
     }
 
     /// Writes a file anew because its head outgrew the slots.
-    fn copy_with_head(&self, body: &StoredBody, slot: &Slot, head: &[u8]) -> io::Result<()> {
-        let layout = Layout::new(head.len(), body.len());
-        let tail = format::encode_tail(layout, &body.sums, slot.body_hash);
+    fn copy_with_head(&self, body: &StoredBody, ends: Ends<'_>) -> io::Result<()> {
+        let layout = Layout::new(ends.head.len(), body.len());
+        let tail = format::encode_tail(layout, &body.sums, ends.slot.body_hash);
         let copy = |file: &mut &File| {
             let mut from = 0;
             while from < body.len() {
@@ -321,7 +339,7 @@ impl Disk {
             }
             Ok(())
         };
-        self.write_file(layout, slot, head, copy, &tail)
+        self.write_file(layout, &Ends { tail: &tail, ..ends }, copy)
     }
 
     fn temp(&self, hash: KeyHash) -> io::Result<Temp> {
