@@ -319,6 +319,30 @@ mod tests {
     }
 
     #[test]
+    fn shards_stay_alike_so_that_what_comes_into_one_is_not_gone_at_once() {
+        let index = Index::new();
+        let count_at = |shard: &Mutex<Shard>| lock(shard).count;
+        for n in 0..30_000u64 {
+            index.insert(KeyHash::of(&n.to_le_bytes()), 1, facts(1), 0);
+            if index.count() > 1000 {
+                index.reclaim();
+            }
+        }
+        let counts: Vec<_> = index.shards.iter().map(count_at).collect();
+        assert!(counts.iter().all(|count| (8..24).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn the_largest_file_that_was_used_is_not_taken_for_none() {
+        let index = Index::new();
+        index.insert(KeyHash(1), u32::MAX, facts(1), 0);
+        index.touch(KeyHash(1), 1, Facts::UNKNOWN);
+        let mut seen = 0;
+        index.walk(Cursor::default(), &mut |_| seen += 1);
+        assert_eq!(seen, 1);
+    }
+
+    #[test]
     fn a_key_takes_at_most_64_bytes_at_any_size() {
         let index = Index::new();
         let mut most = 0.0f64;

@@ -59,7 +59,7 @@ impl Shard {
     /// Puts in a file that is not there, as the newest.
     pub(super) fn insert(&mut self, hash: u128, blocks: u32, facts: Facts, used_s: u32) {
         let Facts { expiry_s, generation } = facts;
-        let blocks = blocks.min(BLOCKS_MASK);
+        let blocks = blocks.min(BLOCKS_MAX);
         let (newer, older) = (NONE, self.newest);
         self.link(Node { hash, generation, blocks, used_s, expiry_s, newer, older });
     }
@@ -75,7 +75,7 @@ impl Shard {
         }
         let Facts { expiry_s, generation } = record.facts;
         let used = if record.used { USED } else { 0 };
-        let blocks = record.blocks.min(BLOCKS_MASK) | used;
+        let blocks = record.blocks.min(BLOCKS_MAX) | used;
         let (newer, older, used_s) = (self.oldest, NONE, record.used_s);
         let at = self.link(Node { hash, generation, blocks, used_s, expiry_s, newer, older });
         if record.hand {
@@ -289,8 +289,9 @@ impl Node {
 
 const NONE: u32 = u32::MAX;
 const USED: u32 = 1 << 31;
-/// 2^31 blocks of 4 KiB are 8 TiB, more than one file has. The highest is left for `FREE`.
 const BLOCKS_MASK: u32 = USED - 1;
+/// 2^31 blocks of 4 KiB are 8 TiB, more than one file has. The highest number is left for `FREE`.
+const BLOCKS_MAX: u32 = BLOCKS_MASK - 1;
 /// The blocks of a node that is not in use.
 const FREE: u32 = u32::MAX;
 /// Removals that one shard remembers: 16,000 while a snapshot is read are no quiet start.
