@@ -24,8 +24,8 @@ fn index_snapshots() -> Result<()> {
     let record = |n: u64| Record {
         hash: KeyHash::of(&n.to_le_bytes()),
         blocks: 1 + n as u32,
-        used: n == 1,
-        hand: n == 2,
+        uses: n as u8,
+        is_main: n == 2,
         used_s: 1_790_000_000 + n as u32,
         facts: Facts { expiry_s: 1_790_000_060, generation: n },
     };

@@ -68,8 +68,8 @@ fn record(from: &mut Unstructured<'_>) -> Result<Record> {
     Ok(Record {
         hash: KeyHash(from.arbitrary()?),
         blocks: from.arbitrary()?,
-        used: from.arbitrary()?,
-        hand: from.arbitrary()?,
+        uses: from.int_in_range(0..=3)?,
+        is_main: from.arbitrary()?,
         used_s: from.arbitrary()?,
         facts: Facts { expiry_s: from.arbitrary()?, generation: from.arbitrary()? },
     })

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 
-use super::index::Facts;
+use super::index::{BLOCKS_MAX, Facts};
 use super::{BLOCK_BYTES, Disk, FILE_LOCKS, QUARANTINE_NAME, at, create_folder, is_missing};
 use crate::semantics::key::KeyHash;
 use crate::store::memory::now_s;
@@ -132,7 +132,7 @@ impl Disk {
 
 /// Blocks that a file of this length counts for.
 fn blocks_of(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(BLOCK_BYTES)).unwrap_or(u32::MAX >> 1)
+    u32::try_from(bytes.div_ceil(BLOCK_BYTES)).unwrap_or(BLOCKS_MAX).min(BLOCKS_MAX)
 }
 
 const QUARANTINE_FILES_MAX: u64 = 100;

@@ -1,27 +1,44 @@
 //! One part of the index: its files in the order of eviction, and a table of their hashes.
 //!
-//! SIEVE: files in the order they came, a hand that walks from the oldest on and takes the first
-//! one not used since it last came by. One pass over many new files does not drive out those that
-//! are used.
+//! ```text
+//!  new ----> small, a tenth of the room ---- asked for twice or more ---> main
+//!                |  else                                                   |  ^ asked for since:
+//!                v                                                         |  | round again,
+//!              gone, its ghost stays a while                               v  | up to three times
+//!                `--- comes again while the ghost is there -> main       gone
+//! ```
+//!
+//! S3-FIFO (Yang and others, SOSP 2023). What is asked for once passes through the small queue and
+//! drives out nothing of the main one. A ghost is 16 bits of a hash, in a place that a later one
+//! takes: a false one puts a file into the wrong queue, which costs next to nothing.
 
 use std::collections::HashSet;
 
-use super::index::{Facts, Record, Restored, Seen};
+use super::index::{BLOCKS_MAX, Facts, Record, Restored, Seen};
 use crate::semantics::key::KeyHash;
 use crate::store::memory::KeyIsHash;
 
-/// Nodes in a list, found through open addressing.
+/// Nodes in two queues, found through open addressing.
 pub(super) struct Shard {
     nodes: Vec<Node>,
     /// Open addressing by the low bits of the hash; `NONE` is a free place.
     table: Vec<u32>,
     pub(super) count: usize,
     free: u32,
-    newest: u32,
-    oldest: u32,
-    hand: u32,
+    small: Queue,
+    main: Queue,
+    /// Of what left the small queue; 0 is none.
+    ghosts: Vec<u16>,
     /// While a snapshot is read: what was taken out meanwhile, and must not come back by it.
     gone: Option<HashSet<u128, KeyIsHash>>,
+}
+
+/// The ends of a queue.
+#[derive(Clone, Copy)]
+struct Queue {
+    newest: u32,
+    oldest: u32,
+    blocks: u64,
 }
 
 /// Packed, for it is there ten million times.
@@ -30,7 +47,8 @@ pub(super) struct Shard {
 struct Node {
     hash: u128,
     generation: u64,
-    /// Blocks of the file, and in the highest bit whether it was used.
+    /// Blocks of the file, above them how often it was asked for, up to 3, and in the highest bit
+    /// whether it is in the main queue.
     blocks: u32,
     used_s: u32,
     expiry_s: u32,
@@ -45,9 +63,9 @@ impl Shard {
             table: Vec::new(),
             count: 0,
             free: NONE,
-            newest: NONE,
-            oldest: NONE,
-            hand: NONE,
+            small: Queue::EMPTY,
+            main: Queue::EMPTY,
+            ghosts: Vec::new(),
             gone: None,
         }
     }
@@ -56,12 +74,26 @@ impl Shard {
         self.find(hash).is_some()
     }
 
-    /// Puts in a file that is not there, as the newest.
-    pub(super) fn insert(&mut self, hash: u128, blocks: u32, facts: Facts, used_s: u32) {
+    /// Puts in a file as the newest, with the standing of the one that it replaces; the blocks of
+    /// that one.
+    pub(super) fn insert(
+        &mut self,
+        hash: u128,
+        blocks: u32,
+        facts: Facts,
+        used_s: u32,
+    ) -> Option<u32> {
         let Facts { expiry_s, generation } = facts;
-        let blocks = blocks.min(BLOCKS_MAX);
-        let (newer, older) = (NONE, self.newest);
-        self.link(Node { hash, generation, blocks, used_s, expiry_s, newer, older });
+        let older = self.take(hash);
+        let standing = match older {
+            Some(older) => older.blocks & !BLOCKS_MASK,
+            None if self.was_ghost(hash) => MAIN,
+            None => 0,
+        };
+        let blocks = blocks.min(BLOCKS_MAX) | standing;
+        let (newer, older_at) = (NONE, self.queue(blocks).newest);
+        self.link(Node { hash, generation, blocks, used_s, expiry_s, newer, older: older_at });
+        older.map(|older| older.blocks & BLOCKS_MASK)
     }
 
     /// Puts in a file of an earlier run, as the oldest.
@@ -74,13 +106,11 @@ impl Shard {
             Some(_) => {}
         }
         let Facts { expiry_s, generation } = record.facts;
-        let used = if record.used { USED } else { 0 };
-        let blocks = record.blocks.min(BLOCKS_MAX) | used;
-        let (newer, older, used_s) = (self.oldest, NONE, record.used_s);
-        let at = self.link(Node { hash, generation, blocks, used_s, expiry_s, newer, older });
-        if record.hand {
-            self.hand = at;
-        }
+        let queue = if record.is_main { MAIN } else { 0 };
+        let uses = u32::from(record.uses.min(3)) * ONE_USE;
+        let blocks = record.blocks.min(BLOCKS_MAX) | uses | queue;
+        let (newer, older, used_s) = (self.queue(blocks).oldest, NONE, record.used_s);
+        self.link(Node { hash, generation, blocks, used_s, expiry_s, newer, older });
         Restored::Taken
     }
 
@@ -91,44 +121,31 @@ impl Shard {
 
     /// Takes a file out; its blocks.
     pub(super) fn remove(&mut self, hash: u128) -> Option<u32> {
-        if let Some(gone) = self.gone.as_mut().filter(|gone| gone.len() < GONE_MAX) {
-            gone.insert(hash);
-        }
-        let place = self.find(hash)?;
-        let at = self.table[place];
-        self.close_gap(place);
-        let node = self.nodes[at as usize];
-        match node.newer {
-            NONE => self.newest = node.older,
-            newer => self.nodes[newer as usize].older = node.older,
-        }
-        match node.older {
-            NONE => self.oldest = node.newer,
-            older => self.nodes[older as usize].newer = node.newer,
-        }
-        if self.hand == at {
-            self.hand = node.newer;
-        }
-        self.nodes[at as usize] = Node { blocks: FREE, older: self.free, ..node };
-        self.free = at;
-        self.count -= 1;
-        Some(node.blocks & BLOCKS_MASK)
+        self.take(hash).map(|node| node.blocks & BLOCKS_MASK)
     }
 
     /// Takes out the file that is missed least; its hash and blocks.
     pub(super) fn reclaim(&mut self) -> Option<(KeyHash, u32)> {
-        // Twice round at most: the first time may find all of them used.
-        for _ in 0..=2 * self.count {
-            if self.hand == NONE {
-                self.hand = self.oldest;
+        // Each file goes round three times at most, and once from queue to queue.
+        for _ in 0..=5 * self.count {
+            let taken = self.small.blocks + self.main.blocks;
+            let from_small = self.main.oldest == NONE || self.small.blocks * SMALL_PART > taken;
+            let queue =
+                if from_small && self.small.oldest != NONE { self.small } else { self.main };
+            let at = queue.oldest;
+            let node = *self.nodes.get(at as usize)?;
+            let uses = node.blocks & USES;
+            let stays = if node.blocks & MAIN == 0 { uses > ONE_USE } else { uses > 0 };
+            if !stays {
+                if node.blocks & MAIN == 0 {
+                    self.haunt(node.hash);
+                }
+                return self.remove(node.hash).map(|blocks| (KeyHash(node.hash), blocks));
             }
-            let node = self.nodes.get_mut(self.hand as usize)?;
-            if node.blocks & USED == 0 {
-                let hash = node.hash;
-                return self.remove(hash).map(|blocks| (KeyHash(hash), blocks));
-            }
-            node.blocks &= BLOCKS_MASK;
-            self.hand = node.newer;
+            self.unlink(node);
+            let uses = if node.blocks & MAIN == 0 { 0 } else { uses - ONE_USE };
+            let blocks = node.blocks & BLOCKS_MASK | uses | MAIN;
+            self.link_at(at, Node { blocks, newer: NONE, older: self.main.newest, ..node });
         }
         None
     }
@@ -137,7 +154,9 @@ impl Shard {
     /// there is one.
     pub(super) fn touch(&mut self, hash: u128, now_s: u32, facts: Facts) -> bool {
         let Some(node) = self.node(hash) else { return false };
-        node.blocks |= USED;
+        if node.blocks & USES != USES {
+            node.blocks += ONE_USE;
+        }
         node.used_s = node.used_s.max(now_s);
         if node.expiry_s == 0 {
             (node.expiry_s, node.generation) = (facts.expiry_s, facts.generation);
@@ -171,22 +190,24 @@ impl Shard {
         (to < self.nodes.len()).then_some(to)
     }
 
-    /// Calls `with` for every file, the newest first, until it fails.
+    /// Calls `with` for every file, the newest of each queue first, until it fails.
     pub(super) fn each<E>(&self, with: &mut dyn FnMut(Record) -> Result<(), E>) -> Result<(), E> {
-        let mut at = self.newest;
-        while at != NONE {
-            let node = self.nodes[at as usize];
-            let Seen { hash, used_s, facts } = node.seen();
-            let (used, hand) = (node.blocks & USED != 0, self.hand == at);
-            with(Record { hash, blocks: node.blocks & BLOCKS_MASK, used, hand, used_s, facts })?;
-            at = node.older;
+        for queue in [&self.small, &self.main] {
+            let mut at = queue.newest;
+            while at != NONE {
+                let node = self.nodes[at as usize];
+                with(node.record())?;
+                at = node.older;
+            }
         }
         Ok(())
     }
 
     /// Bytes that are allocated.
     pub(super) fn bytes(&self) -> usize {
-        self.nodes.capacity() * size_of::<Node>() + self.table.capacity() * size_of::<u32>()
+        self.nodes.capacity() * size_of::<Node>()
+            + self.table.capacity() * size_of::<u32>()
+            + self.ghosts.capacity() * size_of::<u16>()
     }
 
     fn node(&mut self, hash: u128) -> Option<&mut Node> {
@@ -207,23 +228,92 @@ impl Shard {
         None
     }
 
-    /// Puts a node between those that it names.
-    fn link(&mut self, node: Node) -> u32 {
+    /// Takes a node out.
+    fn take(&mut self, hash: u128) -> Option<Node> {
+        if let Some(gone) = self.gone.as_mut().filter(|gone| gone.len() < GONE_MAX) {
+            gone.insert(hash);
+        }
+        let place = self.find(hash)?;
+        let at = self.table[place];
+        self.close_gap(place);
+        let node = self.nodes[at as usize];
+        self.unlink(node);
+        self.nodes[at as usize] = Node { blocks: FREE, older: self.free, ..node };
+        self.free = at;
+        self.count -= 1;
+        Some(node)
+    }
+
+    /// Enters a new node, between those that it names.
+    fn link(&mut self, node: Node) {
         if (self.count + 1) * 8 > self.table.len() * 7 {
             self.grow_table();
         }
         let at = self.place_node(node);
-        match node.older {
-            NONE => self.oldest = at,
-            older => self.nodes[older as usize].newer = at,
-        }
-        match node.newer {
-            NONE => self.newest = at,
-            newer => self.nodes[newer as usize].older = at,
-        }
+        self.link_at(at, node);
         self.count += 1;
         self.enter(node.hash, at);
-        at
+    }
+
+    /// Puts a node into its queue, between those that it names.
+    fn link_at(&mut self, at: u32, node: Node) {
+        self.nodes[at as usize] = node;
+        if node.older != NONE {
+            self.nodes[node.older as usize].newer = at;
+        }
+        if node.newer != NONE {
+            self.nodes[node.newer as usize].older = at;
+        }
+        let queue = self.queue(node.blocks);
+        if node.older == NONE {
+            queue.oldest = at;
+        }
+        if node.newer == NONE {
+            queue.newest = at;
+        }
+        queue.blocks += u64::from(node.blocks & BLOCKS_MASK);
+    }
+
+    /// Takes a node out of its queue.
+    fn unlink(&mut self, node: Node) {
+        if node.newer != NONE {
+            self.nodes[node.newer as usize].older = node.older;
+        }
+        if node.older != NONE {
+            self.nodes[node.older as usize].newer = node.newer;
+        }
+        let queue = self.queue(node.blocks);
+        if node.newer == NONE {
+            queue.newest = node.older;
+        }
+        if node.older == NONE {
+            queue.oldest = node.newer;
+        }
+        queue.blocks -= u64::from(node.blocks & BLOCKS_MASK);
+    }
+
+    fn queue(&mut self, blocks: u32) -> &mut Queue {
+        if blocks & MAIN == 0 { &mut self.small } else { &mut self.main }
+    }
+
+    fn haunt(&mut self, hash: u128) {
+        let (place, ghost) = self.ghost(hash);
+        if let Some(there) = self.ghosts.get_mut(place) {
+            *there = ghost;
+        }
+    }
+
+    /// Whether a hash left a ghost, which is gone then.
+    fn was_ghost(&mut self, hash: u128) -> bool {
+        let (place, ghost) = self.ghost(hash);
+        let there = self.ghosts.get_mut(place).filter(|there| **there == ghost);
+        there.map(|there| *there = 0).is_some()
+    }
+
+    /// Place and name of a hash's ghost, from bits that tell no shard and no place in the table.
+    fn ghost(&self, hash: u128) -> (usize, u16) {
+        let place = (hash >> 32) as usize & self.ghosts.len().wrapping_sub(1);
+        (place, ((hash >> 64) as u16).max(1))
     }
 
     fn place_node(&mut self, node: Node) -> u32 {
@@ -251,11 +341,14 @@ impl Shard {
 
     fn grow_table(&mut self) {
         self.table = vec![NONE; (self.table.len() * 2).max(16)];
-        let mut at = self.newest;
-        while at != NONE {
-            let node = self.nodes[at as usize];
-            self.enter(node.hash, at);
-            at = node.older;
+        self.ghosts = vec![0; self.table.len()];
+        for queue in [self.small, self.main] {
+            let mut at = queue.newest;
+            while at != NONE {
+                let node = self.nodes[at as usize];
+                self.enter(node.hash, at);
+                at = node.older;
+            }
         }
     }
 
@@ -280,21 +373,34 @@ impl Shard {
     }
 }
 
+impl Queue {
+    const EMPTY: Self = Self { newest: NONE, oldest: NONE, blocks: 0 };
+}
+
 impl Node {
     fn seen(&self) -> Seen {
         let Self { hash, generation, used_s, expiry_s, .. } = *self;
         Seen { hash: KeyHash(hash), used_s, facts: Facts { expiry_s, generation } }
     }
+
+    fn record(&self) -> Record {
+        let Seen { hash, used_s, facts } = self.seen();
+        let (blocks, is_main) = (self.blocks & BLOCKS_MASK, self.blocks & MAIN != 0);
+        let uses = (self.blocks & USES) / ONE_USE;
+        Record { hash, blocks, uses: uses as u8, is_main, used_s, facts }
+    }
 }
 
 const NONE: u32 = u32::MAX;
-const USED: u32 = 1 << 31;
-const BLOCKS_MASK: u32 = USED - 1;
-/// 2^31 blocks of 4 KiB are 8 TiB, more than one file has. The highest number is left for `FREE`.
-const BLOCKS_MAX: u32 = BLOCKS_MASK - 1;
-/// The blocks of a node that is not in use.
+const MAIN: u32 = 1 << 31;
+const USES: u32 = 3 << 29;
+const ONE_USE: u32 = 1 << 29;
+const BLOCKS_MASK: u32 = ONE_USE - 1;
+/// The blocks of a node that is not in use; no file has as many.
 const FREE: u32 = u32::MAX;
+/// The small queue has one part of so many.
+const SMALL_PART: u64 = 10;
 /// Removals that one shard remembers: 16,000 while a snapshot is read are no quiet start.
 const GONE_MAX: usize = 16_384;
 
-const _: () = assert!(size_of::<Node>() == 44);
+const _: () = assert!(size_of::<Node>() == 44 && BLOCKS_MAX < BLOCKS_MASK);

@@ -5,7 +5,8 @@
 //! 8 bytes "larderIX", u32 version, u8 number of levels, 3 times u8 level
 //! u64 digest of the folder, u32 folders in it, u64 files that are not ours, u64 records
 //! then for each file, shard by shard, the newest first:
-//!   u128 hash, u64 generation, u32 blocks, u32 used_s, u32 expiry_s, u8 flags (1 used, 2 the hand)
+//!   u128 hash, u64 generation, u32 blocks, u32 used_s, u32 expiry_s,
+//!   u8 flags (uses since its turn, 0 to 3; 4 in the main queue)
 //! u128 xxh3 of all that
 //! ```
 //!
@@ -167,7 +168,7 @@ fn encode_record(record: &Record) -> [u8; RECORD_BYTES] {
     out.put_u32_le(record.blocks);
     out.put_u32_le(record.used_s);
     out.put_u32_le(record.facts.expiry_s);
-    out.put_u8(u8::from(record.used) | u8::from(record.hand) << 1);
+    out.put_u8(record.uses & 3 | u8::from(record.is_main) << 2);
     bytes
 }
 
@@ -176,9 +177,9 @@ fn decode_record(mut bytes: &[u8]) -> Option<Record> {
     let generation = bytes.get_u64_le();
     let (blocks, used_s, expiry_s) = (bytes.get_u32_le(), bytes.get_u32_le(), bytes.get_u32_le());
     let flags = bytes.get_u8();
-    let (used, hand) = (flags & 1 != 0, flags & 2 != 0);
+    let (uses, is_main) = (flags & 3, flags & 4 != 0);
     let facts = Facts { expiry_s, generation };
-    (flags < 4).then_some(Record { hash, blocks, used, hand, used_s, facts })
+    (flags < 8).then_some(Record { hash, blocks, uses, is_main, used_s, facts })
 }
 
 /// Takes a snapshot out of the folder, where no other server finds it any more.
@@ -324,14 +325,14 @@ mod tests {
     use super::*;
 
     fn any_record() -> impl Strategy<Value = Record> {
-        let flags = (any::<bool>(), any::<bool>());
+        let flags = (0u8..4, any::<bool>());
         let facts = (any::<u32>(), any::<u64>());
         (any::<u128>(), any::<u32>(), flags, any::<u32>(), facts).prop_map(
-            |(hash, blocks, (used, hand), used_s, (expiry_s, generation))| Record {
+            |(hash, blocks, (uses, is_main), used_s, (expiry_s, generation))| Record {
                 hash: KeyHash(hash),
                 blocks,
-                used,
-                hand,
+                uses,
+                is_main,
                 used_s,
                 facts: Facts { expiry_s, generation },
             },
