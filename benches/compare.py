@@ -12,45 +12,11 @@ Needs nginx, wrk, taskset and two cores that have nothing else to do.
 import argparse
 import json
 import os
-import pwd
-import grp
 import statistics
 import subprocess
 import sys
 
 import support
-
-NGINX = """
-{user}worker_processes 1;
-daemon off;
-master_process on;
-pid {dir}/nginx.pid;
-error_log {dir}/nginx-error.log;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    keepalive_requests 1000000000;
-    sendfile on;
-    tcp_nopush on;
-    open_file_cache max=10000 inactive=60s;
-    open_file_cache_valid 60s;
-    client_body_temp_path {dir}/body;
-    proxy_temp_path {dir}/proxy;
-    fastcgi_temp_path {dir}/fastcgi;
-    uwsgi_temp_path {dir}/uwsgi;
-    scgi_temp_path {dir}/scgi;
-    proxy_cache_path {dir}/cache levels=1:2 keys_zone=bench:16m;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://127.0.0.1:{origin};
-            proxy_cache bench;
-            proxy_cache_valid any 1h;
-        }}
-    }}
-}}
-"""
-
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -77,7 +43,7 @@ def main():
             if name == "larder":
                 process, port, _ = bench.larder(binary, origin.port, "256m", workers=1, cpu=0)
             else:
-                process, port = start_nginx(bench, origin.port)
+                process, port = bench.nginx(origin.port, cpu=0)
             check_hit(name, port, origin)
             servers[name] = (process.pid, port)
         for pid, port in servers.values():
@@ -100,19 +66,6 @@ def main():
         print_summary(report, names)
     if origin_requests:
         support.fail(f"not all were hits: the origin saw {origin_requests} requests during the rounds")
-
-
-def start_nginx(bench, origin):
-    port = support.free_port()
-    # As root, nginx would give its worker to another user, who cannot enter the temporary folder.
-    user = ""
-    if os.geteuid() == 0:
-        user = f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(os.getegid()).gr_name};\n"
-    config = bench.dir / "nginx.conf"
-    config.write_text(NGINX.format(user=user, dir=bench.dir, port=port, origin=origin))
-    args = [support.program("taskset"), "-c", "0", support.program("nginx"),
-            "-p", str(bench.dir), "-e", str(bench.dir / "nginx-error.log"), "-c", str(config)]
-    return bench.start_server(args, "nginx", port), port
 
 
 def check_hit(name, port, origin):

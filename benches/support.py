@@ -1,4 +1,4 @@
-"""What compare.py, instructions.py, memory.py and stampede.sh share; answers no question itself.
+"""What compare.py, disk.py, instructions.py, memory.py and stampede.sh share; answers no question itself.
 
 An origin that counts, processes that are always stopped, wrk with exact numbers, and what /proc says.
 `python3 support.py origin` is the origin where there is no C compiler.
@@ -7,9 +7,11 @@ An origin that counts, processes that are always stopped, wrk with exact numbers
 import asyncio
 import contextlib
 import email.utils
+import grp
 import http.client
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -41,6 +43,37 @@ request = function()
   if c < last then c = c + 1 end
   return wrk.format("GET", "/%s" .. c)
 end
+"""
+
+NGINX = """
+{user}worker_processes 1;
+daemon off;
+master_process on;
+pid {dir}/nginx.pid;
+error_log {dir}/nginx-error.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    sendfile on;
+    tcp_nopush on;
+    open_file_cache max=10000 inactive=60s;
+    open_file_cache_valid 60s;
+    client_body_temp_path {dir}/body;
+    proxy_temp_path {dir}/proxy;
+    fastcgi_temp_path {dir}/fastcgi;
+    uwsgi_temp_path {dir}/uwsgi;
+    scgi_temp_path {dir}/scgi;
+    proxy_cache_path {dir}/cache levels=1:2 keys_zone=bench:{keys};
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://127.0.0.1:{origin};
+            proxy_cache bench;
+            proxy_cache_valid any 1h;
+        }}
+    }}
+}}
 """
 
 
@@ -171,6 +204,23 @@ class Bench:
             args = [program("taskset"), "-c", str(cpu), *args]
         return self.start_server(args, name, port), port, admin
 
+    def nginx(self, origin_port, cpu=None, keys="16m"):
+        """Starts nginx in front of the origin with a cache on disk and one worker: process, port.
+
+        `keys` is the memory for keys and what goes with them, `16m use_temp_path=off`.
+        """
+        port = free_port()
+        # As root, nginx would give its worker to another user, who cannot enter the temporary folder.
+        user = ""
+        if os.geteuid() == 0:
+            user = f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(os.getegid()).gr_name};\n"
+        config = self.dir / "nginx.conf"
+        config.write_text(NGINX.format(user=user, dir=self.dir, port=port, origin=origin_port, keys=keys))
+        args = [program("nginx"), "-p", str(self.dir), "-e", str(self.dir / "nginx-error.log"), "-c", str(config)]
+        if cpu is not None:
+            args = [program("taskset"), "-c", str(cpu), *args]
+        return self.start_server(args, "nginx", port), port
+
 
 class Origin:
     def __init__(self, port, kind):
@@ -263,7 +313,9 @@ class PythonOrigin(asyncio.Protocol):
                 body, control = str(PythonOrigin.count).encode(), "no-store"
             else:
                 PythonOrigin.count += 1
-                body, control = self.body, "max-age=3600"
+                first, _, rest = request[5:].partition(b"/")
+                body = b"x" * int(first) if rest and first.isdigit() else self.body
+                control = "max-age=3600"
             head = (f"HTTP/1.1 200 OK\r\nDate: {email.utils.formatdate(usegmt=True)}\r\n"
                     f"Content-Type: text/plain\r\nCache-Control: {control}\r\nContent-Length: {len(body)}\r\n\r\n")
             self.transport.write(head.encode() + body)

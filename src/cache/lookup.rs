@@ -14,6 +14,7 @@ use crate::semantics::key::KeyHash;
 use crate::semantics::selecting::Comparison;
 use crate::semantics::stored::Stored;
 use crate::semantics::variants::Variants;
+use crate::store::tiered::Cold;
 use crate::store::{Body, Content, Entry};
 
 /// A whole key and its hash.
@@ -59,7 +60,7 @@ pub enum Lookup {
         /// Something is stored under the key, but for other request fields.
         other_variant: bool,
     },
-    /// Memory does not know; the disk may.
+    /// It is not known without waiting for the disk, which may have it.
     AskDisk,
 }
 
@@ -89,22 +90,36 @@ impl Found {
 }
 
 impl Zone {
-    /// Looks where no waiting is needed. The hit path.
-    pub fn lookup_in_memory(&self, key: &Key, request: &HeaderMap, now: Timestamp) -> Lookup {
-        let Some(entry) = self.store.get_memory_at(key.hash, now) else {
-            return self.unknown(key.hash, false);
+    /// Looks where no waiting is needed: in memory, and in what the page cache has of the disk.
+    /// The hit path.
+    pub fn lookup_at_hand(&self, key: &Key, request: &HeaderMap, now: Timestamp) -> Lookup {
+        let mut at = key.hash;
+        let mut entry = self.at_hand(at, key, now);
+        let variants = match &entry {
+            Ok(Some(entry)) => match &entry.content {
+                Content::Variants(variants) => Some(Arc::clone(variants)),
+                Content::Response(..) => None,
+            },
+            _ => None,
         };
-        let variants = match &entry.content {
-            Content::Response(..) => {
-                let found = self.unless_purged(entry, key.hash, key);
-                return found.unwrap_or_else(|| self.unknown(key.hash, false));
-            }
-            Content::Variants(variants) => variants,
-        };
-        let at = variants.hash_for(&key.text, request, key.comparison);
-        let found =
-            self.store.get_memory_at(at, now).and_then(|entry| self.unless_purged(entry, at, key));
-        found.unwrap_or_else(|| self.unknown(at, true))
+        if let Some(variants) = &variants {
+            at = variants.hash_for(&key.text, request, key.comparison);
+            entry = self.at_hand(at, key, now);
+        }
+        match entry {
+            // What was purged may have left a file.
+            Ok(Some(entry)) => self.unless_purged(entry, at, key).unwrap_or(Lookup::AskDisk),
+            Ok(None) => Lookup::Absent { at, other_variant: variants.is_some() },
+            Err(Cold) => Lookup::AskDisk,
+        }
+    }
+
+    /// What rests at `at` under a key, as far as that is known without waiting.
+    fn at_hand(&self, at: KeyHash, key: &Key, now: Timestamp) -> Result<Option<Arc<Entry>>, Cold> {
+        match self.store.get_memory_at(at, now) {
+            Some(entry) => Ok(Some(entry)),
+            None => self.store.get_warm(at, &key.text),
+        }
     }
 
     /// Looks in both tiers. Never answers `AskDisk`.
@@ -193,16 +208,7 @@ impl Zone {
     pub(super) async fn get(&self, at: KeyHash, key: &[u8]) -> Option<Arc<Entry>> {
         match self.store.get_memory(at) {
             Some(entry) => Some(entry),
-            None if self.store.may_be_on_disk(at) => self.store.get(at, key).await,
-            None => None,
-        }
-    }
-
-    fn unknown(&self, at: KeyHash, other_variant: bool) -> Lookup {
-        if self.store.may_be_on_disk(at) {
-            Lookup::AskDisk
-        } else {
-            Lookup::Absent { at, other_variant }
+            None => self.store.get(at, key).await,
         }
     }
 }

@@ -197,7 +197,7 @@ impl Worker {
             let call = Arc::new(call.to_owned(gap.sink()));
             return Box::pin(slice::serve(call, Arc::clone(cache), bytes)).await;
         }
-        match serve::from_memory(&call, cache) {
+        match serve::at_hand(&call, cache) {
             Ok(answer) => Ok(answer),
             Err(missed) => {
                 let call = Arc::new(call.to_owned(gap.sink()));

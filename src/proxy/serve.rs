@@ -27,7 +27,7 @@ pub(super) struct Uncached {
     pub(super) status: Option<CacheStatus>,
 }
 
-/// A request that memory alone could not answer.
+/// A request that what is at hand could not answer.
 pub(super) struct Missed {
     cache: Arc<Cache>,
     key: Key,
@@ -54,13 +54,13 @@ pub(super) fn cacheable<'a>(call: &Call<'a>, body: &Body) -> Result<&'a Arc<Cach
     Ok(cache)
 }
 
-/// Answers from memory if that is possible without asking anybody. The hit path.
-pub(super) fn from_memory(call: &Call<'_>, cache: &Arc<Cache>) -> Result<Answer, Box<Missed>> {
+/// Answers from what is stored if that is possible without waiting for anybody. The hit path.
+pub(super) fn at_hand(call: &Call<'_>, cache: &Arc<Cache>) -> Result<Answer, Box<Missed>> {
     let key = call.key(cache);
     if any_is_true(call, &cache.settings.bypass) {
         return Err(Box::new(Missed::new(cache, key, None)));
     }
-    match cache.zone.lookup_in_memory(&key, &call.request.headers, call.now) {
+    match cache.zone.lookup_at_hand(&key, &call.request.headers, call.now) {
         Lookup::Found(found)
             if is_fresh(call, cache, &found) && partial::is_enough(call, &found) =>
         {
@@ -82,7 +82,7 @@ impl Missed {
     }
 }
 
-/// Answers a request that memory alone could not: from disk, by fetching, or by waiting for
+/// Answers a request that what is at hand could not: from disk, by fetching, or by waiting for
 /// somebody who fetches.
 pub(super) async fn fetch_or_wait(
     call: Arc<OwnedCall>,

@@ -138,7 +138,7 @@ fn first_number(call: &Call<'_>, bytes: u64) -> u64 {
 /// it, or there was no such thing to be sliced.
 async fn whole(call: &Call<'_>, cache: &Cache, key: &Key) -> Option<Lookup> {
     let fields = &call.request.headers;
-    let lookup = match cache.zone.lookup_in_memory(key, fields, call.now) {
+    let lookup = match cache.zone.lookup_at_hand(key, fields, call.now) {
         Lookup::AskDisk => cache.zone.lookup(key, fields).await,
         lookup => lookup,
     };
@@ -230,7 +230,7 @@ impl Sliced {
         let call = self.call.for_slice(now, range);
         let key = slice.key(self.nonce);
         let lookup = (!bypass)
-            .then(|| self.cache.zone.lookup_in_memory(&key, &call.view().request.headers, now));
+            .then(|| self.cache.zone.lookup_at_hand(&key, &call.view().request.headers, now));
         let missed = Missed::new(&self.cache, key, lookup);
         let missed = missed.asking_for(Extent::Slice(Arc::new(slice)));
         serve::fetch_or_wait(Arc::new(call), Box::new(missed)).await

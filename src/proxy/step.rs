@@ -249,7 +249,7 @@ impl Step<'_> {
             return self.serve(found, CacheStatus::Updating, handling);
         };
         let view = self.call.view();
-        let lookup = self.cache.zone.lookup_in_memory(self.key, &view.request.headers, view.now);
+        let lookup = self.cache.zone.lookup_at_hand(self.key, &view.request.headers, view.now);
         if let Some(answer) = self.fetched_meanwhile(lookup) {
             return answer;
         }

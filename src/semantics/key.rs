@@ -19,6 +19,12 @@ impl KeyHash {
         Self(first.iter().fold(0, |bits, byte| bits << 8 | u128::from(*byte)))
     }
 
+    /// What `Display` writes.
+    pub fn digits(self) -> [u8; 32] {
+        let bytes = self.0.to_be_bytes();
+        std::array::from_fn(|n| HEX[usize::from(bytes[n / 2] >> (4 - n % 2 * 4) & 15)])
+    }
+
     /// Reads back what `Display` writes: exactly 32 lower-case hexadecimal digits.
     pub fn from_hex(text: &str) -> Option<Self> {
         let hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
@@ -31,7 +37,7 @@ impl KeyHash {
 
 impl fmt::Display for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        f.write_str(str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -41,6 +47,8 @@ impl fmt::Debug for KeyHash {
     }
 }
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +57,7 @@ mod tests {
     fn hex_form_reads_back_and_nothing_else_does() {
         let hash = KeyHash::of(b"http://example.com/");
         assert_eq!(KeyHash::from_hex(&hash.to_string()), Some(hash));
+        assert_eq!(hash.to_string(), format!("{:032x}", hash.0));
         for bad in ["", "29c", "+0000000000000000000000000000000", &hash.to_string().to_uppercase()]
         {
             assert_eq!(KeyHash::from_hex(bad), None, "{bad}");

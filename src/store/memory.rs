@@ -35,6 +35,11 @@ impl Memory {
         Self { cache, clock }
     }
 
+    /// Whether it holds anything at all.
+    pub fn is_in_use(&self) -> bool {
+        self.cache.is_some()
+    }
+
     /// The entry, which counts as used.
     pub fn get(&self, hash: KeyHash) -> Option<Arc<Entry>> {
         self.get_at(hash, now_s(&self.clock))

@@ -67,7 +67,7 @@ pub enum Body {
     /// All of it.
     Memory(Bytes),
     /// In a file, to be read and verified as it is sent.
-    Disk(Arc<disk::read::StoredBody>),
+    Disk(Arc<disk::stored_body::StoredBody>),
 }
 
 #[cfg(test)]

@@ -43,6 +43,10 @@ pub struct Tiered {
     secret: OnceLock<Secret>,
 }
 
+/// Nothing can be told without waiting for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cold;
+
 /// What a zone holds, and what went wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -155,14 +159,31 @@ impl Tiered {
     }
 
     /// `false` when `get` would certainly find nothing.
+    #[cfg(test)]
     pub fn may_be_on_disk(&self, hash: KeyHash) -> bool {
         self.disks.of(hash).is_some_and(|disk| disk.may_have(hash))
     }
 
-    /// Looks on disk, in one blocking job, for what was stored under this hash and this very key.
-    /// A small entry moves up into memory. Every fault is `None`, counted and logged.
+    /// Looks on disk without waiting, as `get`.
+    ///
+    /// # Errors
+    /// What there is cannot be told without waiting: `get` tells.
+    pub fn get_warm(&self, hash: KeyHash, key: &[u8]) -> Result<Option<Arc<Entry>>, Cold> {
+        match self.disks.of(hash).filter(|disk| disk.may_have(hash)) {
+            Some(disk) => disk.read_warm(hash, key),
+            None => Ok(None),
+        }
+    }
+
+    /// Looks on disk for what was stored under this hash and this very key: at once what the page
+    /// cache has, in one blocking job otherwise. A small entry moves up into memory. Every fault is
+    /// `None`, counted and logged.
     pub async fn get(&self, hash: KeyHash, key: &[u8]) -> Option<Arc<Entry>> {
-        let disk = Arc::clone(self.disks.of(hash).filter(|disk| disk.may_have(hash))?);
+        let disk = self.disks.of(hash).filter(|disk| disk.may_have(hash))?;
+        if let Ok(known) = disk.read_warm(hash, key) {
+            return known;
+        }
+        let disk = Arc::clone(disk);
         let ticket = match disk.begin_read(hash) {
             Ok(ticket) => ticket,
             Err(entry) => return entry.filter(|entry| *entry.key == *key),

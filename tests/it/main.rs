@@ -7,6 +7,7 @@ mod harness;
 
 mod routing;
 mod forwarding;
+mod from_disk;
 mod interim;
 mod framing;
 mod caching;

@@ -6,10 +6,13 @@
 pub mod head;
 pub mod format;
 pub mod write;
-pub mod read;
+pub mod stored_body;
+mod read;
+mod access;
 pub mod index;
 mod shard;
 mod order;
+mod groups;
 mod place;
 mod reclaim;
 mod walk;
@@ -29,6 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{FlockOperation, flock};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use self::access::Warm;
 use self::faults::Faults;
 use self::index::{Facts, Index};
 use self::order::{Job, Order, Ticket, UnderWay};
@@ -54,7 +58,9 @@ pub(super) struct Disk {
     levels: Vec<u8>,
     clock: Clock,
     memory: Arc<Memory>,
-    memory_object_bytes_max: u64,
+    /// Longer bodies are read as they are sent.
+    whole_bytes_max: u64,
+    warm: Warm,
     order: Arc<Order>,
     index: Index,
     space: Arc<Space>,
@@ -111,7 +117,8 @@ impl Disk {
             levels: zone.levels.clone(),
             clock: clock.clone(),
             memory: Arc::clone(memory),
-            memory_object_bytes_max: zone.memory_object_bytes_max,
+            whole_bytes_max: read::whole_bytes_max(zone),
+            warm: Warm::default(),
             order: Arc::default(),
             index: Index::new(),
             space: Arc::new(Space::new(zone, folder, clock.clone())),

@@ -1,4 +1,4 @@
-//! Where a file lies, and how it comes there and goes. Whatever changes the folder is here.
+//! How a file comes to its place and goes. Whatever changes the folder is here.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -80,26 +80,23 @@ impl Disk {
 
     /// Puts a file that was found into the index, if it is not there. Takes the file's lock.
     pub(super) fn adopt(&self, hash: KeyHash) {
-        let _file = self.file_lock(hash);
+        self.adopt_under(&self.file_lock(hash), hash);
+    }
+
+    /// The same for whoever must not wait; does nothing if the lock is taken.
+    pub(super) fn adopt_if_free(&self, hash: KeyHash) {
+        if let Ok(file) = self.files[hash.0 as usize % FILE_LOCKS].try_lock() {
+            self.adopt_under(&file, hash);
+        }
+    }
+
+    fn adopt_under(&self, _file: &MutexGuard<'_, ()>, hash: KeyHash) {
         let Ok(meta) = fs::symlink_metadata(self.path(hash)) else { return };
         if meta.is_file() && !self.index.contains(hash) {
             let blocks = blocks_of(meta.len());
             self.space.add(u64::from(blocks) * BLOCK_BYTES);
             self.index.insert(hash, blocks, Facts::UNKNOWN, now_s(&self.clock));
         }
-    }
-
-    pub(super) fn path(&self, hash: KeyHash) -> PathBuf {
-        let name = hash.to_string();
-        let mut path = self.root.clone();
-        let mut end = name.len();
-        for level in &self.levels {
-            let start = end.saturating_sub(usize::from(*level));
-            path.push(&name[start..end]);
-            end = start;
-        }
-        path.push(name);
-        path
     }
 
     /// A new file beside the final one, or in the folder for such files.

@@ -20,10 +20,11 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
+use super::access::Access;
 use super::head::Meaning;
 use super::index::{Cursor, Facts};
 use super::order::UnderWay;
-use super::read::{open, read_head};
+use super::read::read_head;
 use super::{
     Disk, JOURNAL_NAME, JOURNAL_TEMP_NAME, LOCK_NAME, QUARANTINE_NAME, TEMP_NAME, is_missing,
     snapshot,
@@ -95,7 +96,7 @@ impl Disk {
             return;
         }
         let path = self.path(hash);
-        let (head, file) = match open(&path) {
+        let (head, file) = match Access::Waiting.open(&path) {
             Ok((file, _)) => (read_head(&file, hash), Some(file)),
             Err(problem) => (Err(problem), None),
         };

@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::Disk;
+use super::access::Access;
 use super::head::Meaning;
 use super::index::{Cursor, Facts};
 use super::order::UnderWay;
-use super::read::{open, read_head};
+use super::read::read_head;
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
 use crate::store::keeper::Judge;
@@ -25,7 +26,7 @@ impl Disk {
         if !matches!(under_way, UnderWay::Nothing) || self.is_outdated(hash) {
             return None;
         }
-        let (file, _) = open(&self.path(hash)).ok()?;
+        let (file, _) = Access::Waiting.open(&self.path(hash)).ok()?;
         let (found, _) = read_head(&file, hash).ok()?;
         match found.head.meaning {
             Meaning::Response(stored) => Some((found.head.key, stored)),
