@@ -1,9 +1,9 @@
 //! Which eviction policy keeps what is asked for? Hit ratios of LRU, FIFO, SIEVE and S3-FIFO over
-//! made-up traces. `index` is the store's own index, in which 64 shards reclaim by SIEVE; beside
-//! it, `SIEVE` in one piece shows what sharding costs.
+//! made-up traces. `index` is the store's own index, in which 64 shards reclaim by S3-FIFO; beside
+//! it, S3-FIFO in one piece shows what sharding costs.
 //!
-//! `cargo bench --bench eviction [-- REQUESTS]` prints the tables of docs/PERFORMANCE.md. The
-//! numbers are the same at every run.
+//! `cargo bench --bench eviction [-- REQUESTS [TRACE]]` prints the tables of docs/PERFORMANCE.md,
+//! or the rows of traces whose name has TRACE in it. The numbers are the same at every run.
 
 use std::collections::VecDeque;
 
@@ -19,9 +19,12 @@ const WARM_UP: usize = 3;
 const CACHES: [u64; 3] = [1, 10, 100];
 
 fn main() {
-    let requests = std::env::args().skip(1).find_map(|word| word.parse().ok());
-    let requests = requests.unwrap_or(REQUESTS);
-    let traces = traces(requests);
+    // `cargo bench` adds a word of its own.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let requests = words.first().and_then(|word| word.parse().ok()).unwrap_or(REQUESTS);
+    let only = words.get(1).map_or("", String::as_str);
+    let traces: Vec<_> =
+        traces(requests).into_iter().filter(|trace| trace.name.contains(only)).collect();
     for (name, sizes) in
         [("sizes alike", Sizes::Alike), ("sizes from 4 KiB to 4 MiB", Sizes::Mixed)]
     {

@@ -11,6 +11,7 @@ mod read;
 mod access;
 pub mod index;
 mod shard;
+mod ghosts;
 mod order;
 mod groups;
 mod place;

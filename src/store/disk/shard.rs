@@ -9,11 +9,11 @@
 //! ```
 //!
 //! S3-FIFO (Yang and others, SOSP 2023). What is asked for once passes through the small queue and
-//! drives out nothing of the main one. A ghost is 16 bits of a hash, in a place that a later one
-//! takes: a false one puts a file into the wrong queue, which costs next to nothing.
+//! drives out nothing of the main one.
 
 use std::collections::HashSet;
 
+use super::ghosts::Ghosts;
 use super::index::{BLOCKS_MAX, Facts, Record, Restored, Seen};
 use crate::semantics::key::KeyHash;
 use crate::store::memory::KeyIsHash;
@@ -27,8 +27,8 @@ pub(super) struct Shard {
     free: u32,
     small: Queue,
     main: Queue,
-    /// Of what left the small queue; 0 is none.
-    ghosts: Vec<u16>,
+    /// Of what left the small queue.
+    ghosts: Ghosts,
     /// While a snapshot is read: what was taken out meanwhile, and must not come back by it.
     gone: Option<HashSet<u128, KeyIsHash>>,
 }
@@ -65,7 +65,7 @@ impl Shard {
             free: NONE,
             small: Queue::EMPTY,
             main: Queue::EMPTY,
-            ghosts: Vec::new(),
+            ghosts: Ghosts::default(),
             gone: None,
         }
     }
@@ -87,7 +87,7 @@ impl Shard {
         let older = self.take(hash);
         let standing = match older {
             Some(older) => older.blocks & !BLOCKS_MASK,
-            None if self.was_ghost(hash) => MAIN,
+            None if self.ghosts.take(hash) => MAIN,
             None => 0,
         };
         let blocks = blocks.min(BLOCKS_MAX) | standing;
@@ -138,7 +138,7 @@ impl Shard {
             let stays = if node.blocks & MAIN == 0 { uses > ONE_USE } else { uses > 0 };
             if !stays {
                 if node.blocks & MAIN == 0 {
-                    self.haunt(node.hash);
+                    self.ghosts.add(node.hash);
                 }
                 return self.remove(node.hash).map(|blocks| (KeyHash(node.hash), blocks));
             }
@@ -207,7 +207,7 @@ impl Shard {
     pub(super) fn bytes(&self) -> usize {
         self.nodes.capacity() * size_of::<Node>()
             + self.table.capacity() * size_of::<u32>()
-            + self.ghosts.capacity() * size_of::<u16>()
+            + self.ghosts.bytes()
     }
 
     fn node(&mut self, hash: u128) -> Option<&mut Node> {
@@ -296,26 +296,6 @@ impl Shard {
         if blocks & MAIN == 0 { &mut self.small } else { &mut self.main }
     }
 
-    fn haunt(&mut self, hash: u128) {
-        let (place, ghost) = self.ghost(hash);
-        if let Some(there) = self.ghosts.get_mut(place) {
-            *there = ghost;
-        }
-    }
-
-    /// Whether a hash left a ghost, which is gone then.
-    fn was_ghost(&mut self, hash: u128) -> bool {
-        let (place, ghost) = self.ghost(hash);
-        let there = self.ghosts.get_mut(place).filter(|there| **there == ghost);
-        there.map(|there| *there = 0).is_some()
-    }
-
-    /// Place and name of a hash's ghost, from bits that tell no shard and no place in the table.
-    fn ghost(&self, hash: u128) -> (usize, u16) {
-        let place = (hash >> 32) as usize & self.ghosts.len().wrapping_sub(1);
-        (place, ((hash >> 64) as u16).max(1))
-    }
-
     fn place_node(&mut self, node: Node) -> u32 {
         if self.free != NONE {
             let at = self.free;
@@ -341,7 +321,7 @@ impl Shard {
 
     fn grow_table(&mut self) {
         self.table = vec![NONE; (self.table.len() * 2).max(16)];
-        self.ghosts = vec![0; self.table.len()];
+        self.ghosts.resize(self.table.len());
         for queue in [self.small, self.main] {
             let mut at = queue.newest;
             while at != NONE {
