@@ -1,4 +1,4 @@
-"""What compare.py, disk.py, instructions.py, memory.py and stampede.sh share; answers no question itself.
+"""What compare.py, disk.py, instructions.py, memory.py, followers.py and stampede.sh share; answers no question itself.
 
 An origin that counts, processes that are always stopped, wrk with exact numbers, and what /proc says.
 `python3 support.py origin` is the origin where there is no C compiler.

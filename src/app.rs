@@ -13,6 +13,7 @@ mod signals;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -121,29 +122,46 @@ impl Running {
         }
     }
 
-    /// Stops accepting and waits for the answers under way, at most for the configured time, or
-    /// for ever. Whether all were finished.
+    /// Stops accepting and waits for the answers under way, then for what is still fetched to be
+    /// stored, then for the disks; at most for the configured time, or for ever. Whether all
+    /// answers were finished.
     pub async fn drain(&self, patient: bool) -> bool {
         self.view.set_draining();
         self.drain.begin();
-        let ended = self.drain.wait();
-        let finished = if patient {
-            ended.await;
-            true
-        } else {
-            tokio::time::timeout(self.grace, ended).await.is_ok()
+        let answered = AtomicBool::new(false);
+        let ended = async {
+            self.drain.wait().await;
+            answered.store(true, Ordering::Relaxed);
+            for zone in &self.zones {
+                zone.settled().await;
+            }
         };
-        self.flush().await;
-        finished
+        if patient {
+            ended.await;
+        } else if tokio::time::timeout(self.grace, ended).await.is_err() {
+            // What was stored before time was up.
+            let _ = tokio::time::timeout(LAST_WRITES, self.flush()).await;
+        }
+        answered.into_inner()
+    }
+
+    /// Ends, after `drain`. What lies in the zones' folders is written down for the next start.
+    pub fn end(self) {
+        self.end_threads(true);
     }
 
     /// Ends at once, whatever is under way.
-    pub fn abort(mut self) {
+    pub fn abort(self) {
+        self.end_threads(false);
+    }
+
+    fn end_threads(mut self, keep_index: bool) {
         self.stop.send_replace(true);
         for thread in self.threads.drain(..) {
             // A worker that panicked has said so already.
             let _ = thread.join();
         }
+        self.zones.iter().for_each(|zone| zone.store.close(keep_index));
     }
 }
 
@@ -277,5 +295,7 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// What waits for a disk that is well takes less.
+const LAST_WRITES: Duration = Duration::from_secs(2);
 /// Disk jobs that one worker may have waiting for the disk at a time.
 const BLOCKING_THREADS: usize = 16;

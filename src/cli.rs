@@ -1,6 +1,7 @@
 //! Arguments -> command; does nothing itself.
 
 mod examples;
+pub mod snapshot;
 pub mod zone;
 
 use std::ffi::OsString;
@@ -34,6 +35,8 @@ pub enum Command {
     Purge(Purge),
     /// Say what a running server would do with a request, and why.
     Explain(Explain),
+    /// Carry what a zone holds to another machine.
+    Snapshot(snapshot::Snapshot),
     /// Show what a running server has stored for a request, and check it.
     Inspect(Inspect),
     /// Look at the files of a zone.
@@ -208,6 +211,7 @@ pub fn parse_from(
         Some(WrittenCommand::Stats(stats)) => Command::Stats(stats),
         Some(WrittenCommand::Purge(purge)) => Command::Purge(purge),
         Some(WrittenCommand::Explain(explain)) => Command::Explain(explain),
+        Some(WrittenCommand::Snapshot(what)) => Command::Snapshot(what.with_default(config)),
         Some(WrittenCommand::Inspect(inspect)) => Command::Inspect(inspect),
         Some(WrittenCommand::Zone(zone)) => Command::Zone(zone.with_default(config)),
     })
@@ -261,6 +265,9 @@ enum WrittenCommand {
     /// Say what a running server would do with a request, and why
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),
+    /// Carry what a zone holds to another machine, which then starts warm
+    #[command(subcommand)]
+    Snapshot(snapshot::Snapshot),
     /// Show what a running server has stored for a request, and check it
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(Inspect),

@@ -153,7 +153,7 @@ impl Api {
     }
 
     fn document(&self, number: u64, content: &Value) -> String {
-        let time = http_date(Timestamp::from(self.clock.now())).to_string();
+        let time = http_date(Timestamp::from(self.clock.wall())).to_string();
         let document = json!({ "origin_requests": number, "time": time, "content": content });
         format!("{document:#}\n")
     }

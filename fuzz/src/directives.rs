@@ -33,6 +33,7 @@ pub fn check(data: &[u8]) {
     let times = Times {
         requested: Timestamp(message.number("requested").unwrap_or(NOW.0)),
         received: Timestamp(message.number("received").unwrap_or(NOW.0)),
+        dated: Timestamp(message.number("received").unwrap_or(NOW.0)),
     };
     let rules = rules(&message);
     let status = message.number("status").and_then(|status| u16::try_from(status).ok());

@@ -9,21 +9,25 @@ pub mod ranges;
 pub mod vary;
 pub mod structured;
 pub mod stored_heads;
+pub mod index_snapshots;
 pub mod keys;
 pub mod heads;
+pub mod manifests;
 mod message;
 
 /// Panics where the invariant of its target does not hold for these bytes.
 pub type Check = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder in `corpus/`.
-pub const TARGETS: [(&str, Check); 8] = [
+pub const TARGETS: [(&str, Check); 9] = [
     ("directives", directives::check),
     ("dates", dates::check),
     ("ranges", ranges::check),
     ("vary", vary::check),
     ("structured", structured::check),
     ("stored_heads", stored_heads::check),
+    ("index_snapshots", index_snapshots::check),
     ("keys", keys::check),
     ("heads", heads::check),
+    ("manifests", manifests::check),
 ];

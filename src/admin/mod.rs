@@ -7,6 +7,7 @@ pub mod routes;
 pub mod purge;
 pub mod stats;
 pub mod explain;
+pub mod hottest;
 pub mod inspect;
 pub mod client;
 
@@ -14,6 +15,7 @@ use std::fmt;
 use std::future::Future;
 
 use crate::cache::purge::{Purged, Wanted};
+use crate::semantics::key::KeyHash;
 
 /// What the operator's listener asks of the process.
 pub trait Source: Send + Sync + 'static {
@@ -33,6 +35,14 @@ pub trait Source: Send + Sync + 'static {
     ///
     /// Nothing was purged, or not all.
     fn purge(&self, wanted: &Wanted) -> impl Future<Output = Result<Purged, PurgeError>> + Send;
+
+    /// At most `count` of what a zone has on disk, the most wanted first; `None` where there is no
+    /// such zone.
+    fn hottest(
+        &self,
+        zone: &str,
+        count: usize,
+    ) -> impl Future<Output = Option<Vec<KeyHash>>> + Send;
 
     /// Says what `request`, which has a `Host`, would get now and why; does nothing else.
     ///

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::admin::explain::Question;
+use crate::admin::hottest::{self, Hottest};
 use crate::admin::purge::{Purge, Purged};
 use crate::admin::{PurgeError, Source};
 use crate::body::{self, Body};
@@ -41,7 +42,22 @@ pub async fn answer<S: Source>(
         "/v1/inspect" if request.method() == Method::POST => inspect(source, request).await,
         "/healthz" | "/readyz" | "/v1/stats" => other_method("GET, HEAD"),
         "/v1/purge" | "/v1/explain" | "/v1/inspect" => other_method("POST"),
-        _ => problem(StatusCode::NOT_FOUND, "no such resource"),
+        path => match hottest::zone_of(path) {
+            Some(zone) if get => hottest(source, &zone, request.uri().query()).await,
+            Some(_) => other_method("GET, HEAD"),
+            None => problem(StatusCode::NOT_FOUND, "no such resource"),
+        },
+    }
+}
+
+async fn hottest<S: Source>(source: &S, zone: &str, query: Option<&str>) -> Response<Body> {
+    let count = match hottest::count_of(query) {
+        Ok(count) => count,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error),
+    };
+    match source.hottest(zone, count).await {
+        Some(hashes) => reply(StatusCode::OK, &Hottest::of(zone, &hashes)),
+        None => problem(StatusCode::NOT_FOUND, "no such zone"),
     }
 }
 

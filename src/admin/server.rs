@@ -226,6 +226,7 @@ mod tests {
     use crate::admin::inspect::Inspection;
     use crate::admin::{PurgeError, stats};
     use crate::cache::purge::{Purged, Wanted, What};
+    use crate::semantics::key::KeyHash;
 
     struct Fake {
         ready: Result<(), String>,
@@ -251,6 +252,10 @@ mod tests {
                 "/failed" => Err(PurgeError::Failed("no disk".to_owned())),
                 _ => Ok(purged(0)),
             }
+        }
+
+        async fn hottest(&self, zone: &str, count: usize) -> Option<Vec<KeyHash>> {
+            (zone == "main").then(|| vec![KeyHash(7); count.min(2)])
         }
 
         async fn explain(&self, request: &Parts) -> Result<Explanation, String> {

@@ -184,7 +184,11 @@ pub struct Disk {
     /// The limit of `bytes`; absent where only the free space limits it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
-    /// Files that the look through the folder has come across since the start.
+    /// Of these, past their lifetime when they were last counted, a minute ago at most.
+    pub expired: u64,
+    /// How far the look through the folder has come.
+    pub scan: Scan,
+    /// Files that it has come across since the start, or that the index of the last stop named.
     pub files_seen: u64,
     /// Files among these that are not ours, and are left alone.
     pub unknown: u64,
@@ -196,9 +200,11 @@ pub struct Disk {
     pub reclaimed: u64,
     /// Reads and writes that failed.
     pub errors: u64,
+    /// Times that a file could not be opened because the process had too many open.
+    pub too_many_files: u64,
     /// Files that did not hold what was written, and were put aside.
     pub damaged: u64,
-    /// Why nothing is written at present.
+    /// What is wrong with the disk at present.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
     /// Each folder, where there are several; what is above is all of them together.
@@ -219,6 +225,22 @@ pub struct Folder {
     /// What it holds, and what went wrong in it.
     #[serde(flatten)]
     pub disk: Disk,
+}
+
+/// How far the look through a zone's folder has come after a start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scan {
+    /// Not every file is known.
+    Names,
+    /// Every file is known, and heads are read.
+    Heads,
+    /// All is known.
+    Done,
+    /// Something that this version does not know.
+    #[default]
+    #[serde(other)]
+    Unknown,
 }
 
 /// One upstream.

@@ -16,6 +16,8 @@ use crate::cache::purge::{Counted, Purged, Wanted};
 use crate::observe::access::LossCounter;
 use crate::observe::metrics::Metrics;
 use crate::proxy::Worker;
+use crate::semantics::key::KeyHash;
+use crate::store::disk::scan::Scan;
 use crate::store::tiered::{FolderUsage, Usage};
 use crate::upstream::{Group, PeerState, PeerStats};
 
@@ -84,6 +86,14 @@ impl Source for OperatorView {
         Ok(purged)
     }
 
+    async fn hottest(&self, zone: &str, count: usize) -> Option<Vec<KeyHash>> {
+        let zone = self.worker.proxy.zones.iter().find(|it| it.name == zone)?;
+        let store = Arc::clone(&zone.store);
+        // The whole index is looked at: not between the answers to others.
+        let job = tokio::task::spawn_blocking(move || store.hottest(count));
+        Some(job.await.unwrap_or_default())
+    }
+
     async fn explain(&self, request: &Parts) -> Result<Explanation, String> {
         self.worker.explain(request.clone()).await.map(explain::document)
     }
@@ -122,10 +132,17 @@ fn disk(mut usage: Usage) -> stats::Disk {
         entries: usage.disk_entries,
         bytes: usage.disk_bytes,
         max_bytes: usage.disk_bytes_max,
+        expired: usage.expired,
+        scan: match usage.scan {
+            Scan::Names => stats::Scan::Names,
+            Scan::Heads => stats::Scan::Heads,
+            Scan::Done => stats::Scan::Done,
+        },
         files_seen: usage.scanned,
         unknown: usage.unknown,
         other_version: usage.other_version,
         dropped: usage.put_dropped,
+        too_many_files: usage.faults_files,
         reclaimed: usage.reclaimed,
         errors: usage.faults_read + usage.faults_write,
         damaged: usage.faults_corrupt,

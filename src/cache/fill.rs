@@ -8,21 +8,20 @@
 //!  stored                                    PassOn: kept only until the slowest follower has it
 //! ```
 //!
-//! What is kept in memory is bounded: chunks that are on disk go once a window is full, and where
-//! nothing can be stored the origin is read no faster than the slowest follower reads.
+//! What is kept in memory is bounded: what is on disk goes once a window is full. Where nothing
+//! can be stored the origin is read no faster than the slowest follower reads, and who holds up
+//! the others for too long is cut off.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::Zone;
-use super::lock::Permit;
+use super::window::{BLOCK_BYTES, WINDOW_BYTES, Window};
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
-use crate::store::disk::write::{Spool, SpoolReader};
-use crate::store::{Body, Content, Entry};
+use crate::store::disk::spool::SpoolReader;
 
 /// A response that is being stored, as its followers see it.
 pub struct Fill {
@@ -32,21 +31,26 @@ pub struct Fill {
     pub at: KeyHash,
     /// Bytes of its body, if the origin said.
     pub length: Option<u64>,
+    /// When its head came.
+    begun: Instant,
     /// Guards what has arrived and who waits for more.
     pub(super) state: Mutex<State>,
 }
 
-#[derive(Default)]
 pub(super) struct State {
-    /// What is held in memory, from `first` to `arrived`.
-    pub(super) chunks: VecDeque<Bytes>,
-    pub(super) first: u64,
-    pub(super) arrived: u64,
+    /// What is held in memory.
+    pub(super) window: Window,
     /// Reads what lies on disk, and how far that reaches.
     pub(super) disk: Option<(SpoolReader, u64)>,
     pub(super) end: Option<Result<(), String>>,
-    pub(super) followers: Vec<Slot>,
+    pub(super) slots: Vec<Slot>,
+    /// Slots of followers who still want bytes.
+    pub(super) following: usize,
     pub(super) writer: Option<Waker>,
+    /// Bytes that have arrived since the followers were woken.
+    unwoken: u64,
+    /// The origin answers a range with the whole.
+    no_ranges: bool,
 }
 
 /// One follower's place.
@@ -55,231 +59,157 @@ pub(super) struct Slot {
     pub(super) taken: bool,
     pub(super) at: u64,
     pub(super) waker: Option<Waker>,
+    /// The writer waits for this one.
+    slow: bool,
+    /// For how long others had to wait for it.
+    held_up: Duration,
+    /// It gets no more.
+    pub(super) cut: bool,
 }
 
-/// The one who writes a fill. Dropping it uncompleted fails the fill: followers get an error that
-/// nobody takes for the end.
-pub struct Writer {
-    fill: Arc<Fill>,
-    zone: Arc<Zone>,
-    permit: Permit,
-    key: Bytes,
-    plan: Plan,
-}
-
-/// What is done with the bytes.
-#[expect(clippy::large_enum_variant, reason = "there is one in each fill, and it never moves far")]
-enum Plan {
-    /// All are held, and rest in memory at the end.
-    Memory,
-    /// They go to disk in batches; when the disk takes no more, they are passed on.
-    Disk { spool: Spool, batch: Vec<Bytes>, batch_bytes: usize },
-    /// They are stored nowhere.
-    PassOn,
-}
-
-/// Nobody follows a fill that cannot be stored: fetching more of it is of no use.
+/// Nobody follows a fill that is not worth more without.
 #[derive(Debug)]
 pub struct NobodyFollows;
 
-impl Writer {
-    /// Begins a fill for a response that rests at `at`.
-    pub fn begin(
-        zone: &Arc<Zone>,
-        permit: Permit,
-        key: &[u8],
-        at: KeyHash,
-        stored: Stored,
-        length: Option<u64>,
-    ) -> Self {
-        let fill = Arc::new(Fill {
-            stored: Arc::new(stored),
-            at,
-            length,
-            state: Mutex::new(State::default()),
-        });
-        let key = Bytes::copy_from_slice(key);
-        Self { fill, zone: Arc::clone(zone), permit, key, plan: Plan::Memory }
-    }
-
-    /// What followers follow.
-    pub fn fill(&self) -> &Arc<Fill> {
-        &self.fill
-    }
-
-    /// The permit under which this was begun.
-    pub fn permit(&self) -> &Permit {
-        &self.permit
-    }
-
-    /// Adds the next bytes of the body; waits while the limits of memory ask for it.
-    ///
-    /// # Errors
-    /// Stop fetching.
-    pub async fn append(&mut self, chunk: Bytes) -> Result<(), NobodyFollows> {
-        self.fill.push(chunk.clone());
-        if matches!(self.plan, Plan::Memory) {
-            self.leave_memory_if_too_large().await;
-        } else if let Plan::Disk { batch, batch_bytes, .. } = &mut self.plan {
-            *batch_bytes += chunk.len();
-            batch.push(chunk);
-        }
-        if matches!(&self.plan, Plan::Disk { batch_bytes, .. } if *batch_bytes >= BATCH_BYTES) {
-            self.write_batch().await;
-        }
-        if matches!(self.plan, Plan::PassOn) {
-            return self.fill.drained().await;
-        }
-        Ok(())
-    }
-
-    /// The body is complete: stores it and lets followers end. Whether it was stored.
-    pub async fn complete(mut self) -> bool {
-        let fill = Arc::clone(&self.fill);
-        if matches!(self.plan, Plan::Memory) {
-            let stored = self.rest_in_memory();
-            fill.end(Ok(()));
-            return stored;
-        }
-        self.write_batch().await;
-        // Followers have all they need; they do not wait for the rename.
-        fill.end(Ok(()));
-        self.commit().await
-    }
-
-    /// The body is complete, but is not to be stored after all: followers have all they need.
-    pub fn discard(self) {
-        self.fill.end(Ok(()));
-    }
-
-    /// The body broke off: nothing is stored.
-    pub fn fail(self, why: String) {
-        self.fill.end(Err(why));
-    }
-
-    fn rest_in_memory(&self) -> bool {
-        let body = self.fill.exact_copy();
-        let content = Content::Response(Arc::clone(&self.fill.stored), Body::Memory(body));
-        let entry = Arc::new(Entry::new(&self.key, content));
-        self.may_store()
-            && self.permit.unless_purged(|| self.zone.store.put(self.fill.at, entry)).is_some()
-    }
-
-    /// What was purged meanwhile must not take the place of what somebody fetched since.
-    fn may_store(&self) -> bool {
-        self.zone.may_store(&self.key, &self.fill.stored)
-    }
-
-    async fn leave_memory_if_too_large(&mut self) {
-        let expected = self.fill.length.unwrap_or(0).max(self.fill.lock().arrived);
-        if expected <= self.zone.store.memory_object_bytes_max() {
-            return;
-        }
-        let (zone, fill, key) = (Arc::clone(&self.zone), Arc::clone(&self.fill), self.key.clone());
-        let opened = tokio::task::spawn_blocking(move || {
-            zone.store.spool(fill.at, &key, &fill.stored, fill.length)
-        });
-        // A full or failing disk is counted and logged by the store.
-        let Ok(Ok(spool)) = opened.await else {
-            self.plan = Plan::PassOn;
-            return;
-        };
-        let batch: Vec<_> = {
-            let mut state = self.fill.lock();
-            state.disk = Some((spool.reader(), 0));
-            state.chunks.iter().cloned().collect()
-        };
-        let batch_bytes = batch.iter().map(Bytes::len).sum();
-        self.plan = Plan::Disk { spool, batch, batch_bytes };
-    }
-
-    async fn write_batch(&mut self) {
-        let Plan::Disk { mut spool, batch, batch_bytes } =
-            std::mem::replace(&mut self.plan, Plan::PassOn)
-        else {
-            return;
-        };
-        let written = tokio::task::spawn_blocking(move || spool.append(&batch).map(|()| spool));
-        if let Ok(Ok(spool)) = written.await {
-            self.fill.on_disk(batch_bytes as u64);
-            self.plan = Plan::Disk { spool, batch: Vec::new(), batch_bytes: 0 };
-        } else {
-            // What is on disk already can still be read; the rest is held until it was followed.
-            tracing::debug!(at = %self.fill.at, "the disk took no more of a fill");
-        }
-    }
-
-    async fn commit(mut self) -> bool {
-        let Plan::Disk { spool, .. } = std::mem::replace(&mut self.plan, Plan::PassOn) else {
-            return false;
-        };
-        if !self.may_store() {
-            return false;
-        }
-        let committed = tokio::task::spawn_blocking(move || {
-            let stored = Stored::clone(&self.fill.stored);
-            self.permit.unless_purged(|| spool.commit(stored))
-        });
-        matches!(committed.await, Ok(Some(Ok(_))))
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.fill.end(Err("the fetch was given up".to_owned()));
-    }
+/// Why a fill cannot be followed from some byte on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfollowable {
+    /// The bytes are gone: fetch beside it.
+    Gone,
+    /// It broke off or was given up: look again.
+    Broken,
 }
 
 impl Fill {
-    fn push(&self, chunk: Bytes) {
-        let mut state = self.lock();
-        state.arrived += chunk.len() as u64;
-        state.chunks.push_back(chunk);
-        state.wake_followers();
+    /// A fill that nothing of has arrived yet; `now` is when its head came.
+    pub(super) fn new(stored: Stored, at: KeyHash, length: Option<u64>, now: Instant) -> Self {
+        let state = State {
+            window: Window::new(length),
+            disk: None,
+            end: None,
+            slots: Vec::new(),
+            following: 0,
+            writer: None,
+            unwoken: 0,
+            no_ranges: false,
+        };
+        Self { stored: Arc::new(stored), at, length, begun: now, state: Mutex::new(state) }
     }
 
-    /// Ends the fill; only the first end counts.
-    fn end(&self, end: Result<(), String>) {
+    /// Whether anybody wants more of it.
+    pub fn is_followed(&self) -> bool {
+        self.lock().following > 0
+    }
+
+    /// Bytes of it that have arrived.
+    pub fn arrived(&self) -> u64 {
+        self.lock().window.arrived()
+    }
+
+    /// Whether whoever wants the byte at `at` gets it sooner from somewhere else: it lies far ahead
+    /// of what has arrived, and at the pace so far it will not be here in a moment.
+    pub fn is_far(&self, at: u64, now: Instant) -> bool {
+        let state = self.lock();
+        let arrived = state.window.arrived();
+        let ahead = at.saturating_sub(arrived);
+        if state.end.is_some() || ahead <= NEAR_BYTES {
+            return false;
+        }
+        let took = now.saturating_duration_since(self.begun);
+        // What a moment brings says nothing of the pace.
+        let soon = took >= PACE_MEASURED_IN
+            && u128::from(ahead) * took.as_millis() <= u128::from(arrived) * NEAR.as_millis();
+        !soon
+    }
+
+    /// Remembers that the origin answers a range with the whole.
+    pub fn note_no_ranges(&self) {
+        self.lock().no_ranges = true;
+    }
+
+    /// Whether the origin answered a range with the whole while this was under way.
+    pub fn has_no_ranges(&self) -> bool {
+        self.lock().no_ranges
+    }
+
+    /// Tells those who wait for more what has arrived since they were told.
+    pub fn wake(&self) {
+        let waiting = self.lock().waiting();
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether there are bytes that those who wait for more were not told of.
+    pub fn has_news(&self) -> bool {
+        self.lock().unwoken > 0
+    }
+
+    pub(super) fn push(&self, chunk: &[u8]) {
         let mut state = self.lock();
-        if state.end.is_none() {
-            state.end = Some(end);
-            state.wake_followers();
+        state.window.push(chunk);
+        state.unwoken += chunk.len() as u64;
+        let enough = state.unwoken >= WAKE_BYTES;
+        drop(state);
+        if enough {
+            self.wake();
         }
     }
 
-    fn on_disk(&self, bytes: u64) {
+    /// Ends the fill; only the first end counts.
+    pub(super) fn end(&self, end: Result<(), String>) {
+        self.lock().end.get_or_insert(end);
+        self.wake();
+    }
+
+    /// Ends it unless somebody follows; whether it has ended. Nobody follows it from then on.
+    pub(super) fn end_unless_followed(&self) -> bool {
+        let mut state = self.lock();
+        if state.following == 0 && state.end.is_none() {
+            state.end = Some(Err("nobody wanted the rest".to_owned()));
+        }
+        state.following == 0
+    }
+
+    /// What lies on disk reaches so far.
+    pub(super) fn on_disk(&self, bytes: u64) {
         let mut state = self.lock();
         let Some((_, reach)) = &mut state.disk else { return };
         *reach += bytes;
         let reach = *reach;
-        state.forget_before(reach);
+        state.window.forget_before(reach);
     }
 
-    /// The whole body in one allocation of its own: hyper's buffers are larger than what they hold.
-    fn exact_copy(&self) -> Bytes {
-        let state = self.lock();
-        let mut body = BytesMut::with_capacity(state.arrived as usize);
-        for chunk in &state.chunks {
-            body.extend_from_slice(chunk);
-        }
-        body.freeze()
-    }
-
-    /// Waits until the slowest follower leaves little enough in memory.
-    async fn drained(&self) -> Result<(), NobodyFollows> {
-        std::future::poll_fn(|cx| {
-            let mut state = self.lock();
-            let slowest =
-                state.followers.iter().filter(|slot| slot.taken).map(|slot| slot.at).min();
-            let Some(slowest) = slowest else { return Poll::Ready(Err(NobodyFollows)) };
-            state.forget_before(slowest);
-            if state.arrived - state.first <= WINDOW_BYTES {
-                return Poll::Ready(Ok(()));
+    /// Waits until the slowest follower leaves little enough in memory. Who keeps others waiting for
+    /// longer than `patience` in all is cut off.
+    ///
+    /// # Errors
+    /// Stop writing.
+    pub(super) async fn drained(
+        &self,
+        patience: Duration,
+        now: impl Fn() -> Instant,
+    ) -> Result<(), NobodyFollows> {
+        loop {
+            match self.lock().drain() {
+                Drain::Done => return Ok(()),
+                Drain::NobodyFollows => return Err(NobodyFollows),
+                Drain::Waits => {}
             }
-            state.writer = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await
+            // The others are not to wait for what is here.
+            self.wake();
+            let begun = now();
+            self.lock().mark_slow();
+            let drained = std::future::poll_fn(|cx| {
+                let mut state = self.lock();
+                if matches!(state.drain(), Drain::Waits) {
+                    state.writer = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                Poll::Ready(())
+            });
+            // However it ends, the loop looks again.
+            let _ = tokio::time::timeout(LOOK_AGAIN, drained).await;
+            self.lock().hold_against_slow(now().saturating_duration_since(begun), patience);
+        }
     }
 
     /// A poisoned lock guards plain values that are whole at any moment.
@@ -288,40 +218,101 @@ impl Fill {
     }
 }
 
+/// Whether a writer that stores nothing may go on.
+enum Drain {
+    Done,
+    NobodyFollows,
+    /// For the slowest.
+    Waits,
+}
+
 impl State {
-    fn wake_followers(&mut self) {
-        for slot in &mut self.followers {
-            if let Some(waker) = slot.waker.take() {
-                waker.wake();
-            }
+    pub(super) fn take_slot(&mut self, at: u64) -> usize {
+        let slot = self.slots.iter().position(|slot| !slot.taken).unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() - 1
+        });
+        self.slots[slot] = Slot { taken: true, at, ..Slot::default() };
+        self.following += 1;
+        slot
+    }
+
+    pub(super) fn leave_slot(&mut self, slot: usize) {
+        let slot = std::mem::take(&mut self.slots[slot]);
+        self.following -= usize::from(!slot.cut);
+    }
+
+    /// Those who wait for more: to be woken when the lock is free.
+    fn waiting(&mut self) -> Vec<Waker> {
+        self.unwoken = 0;
+        self.slots.iter_mut().filter_map(|slot| slot.waker.take()).collect()
+    }
+
+    /// What is needed from here on is still there: in memory, or on disk as far as memory begins.
+    pub(super) fn reaches_from(&self, at: u64) -> bool {
+        let first = self.window.first();
+        at >= first || self.disk.as_ref().is_some_and(|(_, reach)| *reach >= first)
+    }
+
+    /// What is to be written to disk next.
+    pub(super) fn unwritten(&mut self, from: u64) -> Vec<Bytes> {
+        self.window.pieces_from(from)
+    }
+
+    fn drain(&mut self) -> Drain {
+        let Some(slowest) = self.slowest() else { return Drain::NobodyFollows };
+        let on_disk = self.disk.as_ref().map_or(0, |(_, reach)| *reach);
+        self.window.forget_before(slowest.max(on_disk));
+        if self.window.bytes() <= WINDOW_BYTES {
+            return Drain::Done;
+        }
+        Drain::Waits
+    }
+
+    fn slowest(&self) -> Option<u64> {
+        self.following().map(|slot| slot.at).min()
+    }
+
+    fn following(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(|slot| slot.taken && !slot.cut)
+    }
+
+    /// Marks those for whom a writer waits.
+    fn mark_slow(&mut self) {
+        // Memory is let go of in whole blocks.
+        let enough = (self.window.arrived() + BLOCK_BYTES as u64).saturating_sub(WINDOW_BYTES);
+        for slot in &mut self.slots {
+            slot.slow = slot.taken && !slot.cut && slot.at < enough;
         }
     }
 
-    /// Drops chunks that lie wholly before `reach`, but keeps a window of the newest.
-    fn forget_before(&mut self, reach: u64) {
-        while self.arrived - self.first > WINDOW_BYTES
-            && let Some(chunk) = self.chunks.front()
-            && self.first + chunk.len() as u64 <= reach
-        {
-            self.first += chunk.len() as u64;
-            self.chunks.pop_front();
+    /// Counts a wait against those it was for, if it kept anybody else from going on.
+    fn hold_against_slow(&mut self, waited: Duration, patience: Duration) {
+        if !self.following().any(|slot| !slot.slow && slot.waker.is_some()) {
+            return;
         }
-    }
-
-    pub(super) fn chunk_at(&self, at: u64) -> Option<Bytes> {
-        let mut start = self.first;
-        for chunk in &self.chunks {
-            let end = start + chunk.len() as u64;
-            if at >= start && at < end {
-                return Some(chunk.slice((at - start) as usize..));
+        for slot in self.slots.iter_mut().filter(|slot| slot.slow) {
+            slot.held_up += waited;
+            if slot.held_up > patience {
+                slot.cut = true;
+                slot.slow = false;
+                self.following -= 1;
+                if let Some(waker) = slot.waker.take() {
+                    waker.wake();
+                }
             }
-            start = end;
         }
-        None
     }
 }
 
-/// Held in memory of a body that is spooled or passed on: 1 MiB for each fill under way.
-const WINDOW_BYTES: u64 = 1 << 20;
-/// Written to disk in one blocking job.
-pub(super) const BATCH_BYTES: usize = 256 << 10;
+/// Followers who have everything are woken for so many bytes, or when the origin has no more just
+/// now: hundreds of them for every few bytes would cost more than the bytes.
+const WAKE_BYTES: u64 = 64 << 10;
+/// A range that begins so close ahead is waited for.
+const NEAR_BYTES: u64 = 1 << 20;
+/// So is one that will be here within this.
+const NEAR: Duration = Duration::from_millis(500);
+/// A pace is known after this.
+const PACE_MEASURED_IN: Duration = Duration::from_secs(1);
+/// How often is looked who holds up whom.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);

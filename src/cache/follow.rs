@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
-use tokio::task::JoinHandle;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::Semaphore;
 
-use super::fill::{BATCH_BYTES, Fill, Slot};
+use super::fill::{Fill, Unfollowable};
 use crate::body;
-use crate::store::disk::write::SpoolReader;
+use crate::store::disk::spool::SpoolReader;
 
 /// A body that follows a fill.
 pub struct Follower {
@@ -20,8 +20,13 @@ pub struct Follower {
     slot: usize,
     at: u64,
     end: u64,
-    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    /// A read from disk that has to wait for it.
+    reading: Option<Reading>,
+    /// Given since others had their turn.
+    turn_bytes: usize,
 }
+
+type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
 
 /// What a follower finds when it looks.
 enum Next {
@@ -34,28 +39,48 @@ enum Next {
 impl Fill {
     /// Follows the body from `range.start` to `range.end`, or to its end where that comes first.
     pub fn follow(self: &Arc<Self>, range: Range<u64>) -> Follower {
+        let slot = self.lock().take_slot(range.start);
+        self.follower(slot, range)
+    }
+
+    /// Follows the body from `from` on if all of that can still be had; nothing of it goes as long
+    /// as this is held.
+    ///
+    /// # Errors
+    /// It cannot be followed from there.
+    pub fn join(self: &Arc<Self>, from: u64) -> Result<Follower, Unfollowable> {
         let mut state = self.lock();
-        let slot = state.followers.iter().position(|slot| !slot.taken).unwrap_or_else(|| {
-            state.followers.push(Slot::default());
-            state.followers.len() - 1
-        });
-        state.followers[slot] = Slot { taken: true, at: range.start, waker: None };
+        if matches!(state.end, Some(Err(_))) {
+            return Err(Unfollowable::Broken);
+        }
+        if !state.reaches_from(from) {
+            return Err(Unfollowable::Gone);
+        }
+        let slot = state.take_slot(from);
         drop(state);
-        Follower { fill: Arc::clone(self), slot, at: range.start, end: range.end, reading: None }
+        Ok(self.follower(slot, from..u64::MAX))
+    }
+
+    fn follower(self: &Arc<Self>, slot: usize, range: Range<u64>) -> Follower {
+        let fill = Arc::clone(self);
+        Follower { fill, slot, at: range.start, end: range.end, reading: None, turn_bytes: 0 }
     }
 }
 
 impl Follower {
     fn look(&self, cx: &Context<'_>) -> Next {
         let mut state = self.fill.lock();
-        if let Some(chunk) = state.chunk_at(self.at) {
+        if state.slots[self.slot].cut {
+            return Next::End(Err(failure("too slow for what cannot be stored")));
+        }
+        if let Some(chunk) = state.window.at(self.at) {
             return Next::Chunk(chunk);
         }
-        if self.at < state.first {
+        if self.at < state.window.first() {
             return match &state.disk {
                 Some((reader, reach)) if self.at < *reach => {
                     let bytes = (*reach).min(self.end) - self.at;
-                    Next::Read(reader.clone(), bytes.min(BATCH_BYTES as u64) as usize)
+                    Next::Read(reader.clone(), bytes.min(READ_BYTES) as usize)
                 }
                 _ => Next::End(Err(failure("what it had to read is gone"))),
             };
@@ -64,7 +89,7 @@ impl Follower {
             Some(Ok(())) => Next::End(Ok(())),
             Some(Err(why)) => Next::End(Err(failure(why))),
             None => {
-                state.followers[self.slot].waker = Some(cx.waker().clone());
+                state.slots[self.slot].waker = Some(cx.waker().clone());
                 Next::Wait
             }
         }
@@ -74,8 +99,9 @@ impl Follower {
         let wanted = self.end - self.at;
         bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX).min(bytes.len()));
         self.at += bytes.len() as u64;
+        self.turn_bytes += bytes.len();
         let mut state = self.fill.lock();
-        state.followers[self.slot].at = self.at;
+        state.slots[self.slot].at = self.at;
         let writer = state.writer.take();
         drop(state);
         if let Some(writer) = writer {
@@ -83,9 +109,20 @@ impl Follower {
         }
         Frame::data(bytes)
     }
+
+    /// Whether it is the turn of others: one follower whose client takes everything would else keep
+    /// a worker, and the fill with it, for megabytes.
+    fn has_had_its_turn(&mut self, cx: &Context<'_>) -> bool {
+        let over = self.turn_bytes >= TURN_BYTES;
+        if over {
+            self.turn_bytes = 0;
+            cx.waker().wake_by_ref();
+        }
+        over
+    }
 }
 
-impl http_body::Body for Follower {
+impl Body for Follower {
     type Data = Bytes;
     type Error = body::Error;
 
@@ -99,24 +136,28 @@ impl http_body::Body for Follower {
                 return Poll::Ready(None);
             }
             if let Some(reading) = &mut this.reading {
-                let read = ready!(Pin::new(reading).poll(cx));
+                let read = ready!(reading.as_mut().poll(cx));
                 this.reading = None;
                 return Poll::Ready(Some(match read {
-                    Ok(Ok(bytes)) if !bytes.is_empty() => Ok(this.advance(bytes)),
-                    Ok(Err(error)) => Err(body::Error::Transfer(error.into())),
-                    Ok(Ok(_)) | Err(_) => Err(failure("what was spooled cannot be read back")),
+                    Ok(bytes) => Ok(this.advance(bytes)),
+                    Err(error) => Err(body::Error::Transfer(error.into())),
                 }));
+            }
+            if this.has_had_its_turn(cx) {
+                return Poll::Pending;
             }
             match this.look(cx) {
                 Next::Chunk(bytes) => return Poll::Ready(Some(Ok(this.advance(bytes)))),
                 Next::End(Ok(())) => return Poll::Ready(None),
                 Next::End(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Next::Wait => return Poll::Pending,
-                Next::Read(reader, bytes) => {
-                    let at = this.at;
-                    let read = tokio::task::spawn_blocking(move || reader.read_at(at, bytes));
-                    this.reading = Some(read);
+                Next::Wait => {
+                    this.turn_bytes = 0;
+                    return Poll::Pending;
                 }
+                Next::Read(reader, bytes) => match reader.read_now(this.at, bytes) {
+                    Some(bytes) => return Poll::Ready(Some(Ok(this.advance(bytes)))),
+                    None => this.reading = Some(Box::pin(read(reader, this.at, bytes))),
+                },
             }
         }
     }
@@ -136,7 +177,7 @@ impl http_body::Body for Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         let mut state = self.fill.lock();
-        state.followers[self.slot] = Slot::default();
+        state.leave_slot(self.slot);
         let writer = state.writer.take();
         drop(state);
         if let Some(writer) = writer {
@@ -145,6 +186,25 @@ impl Drop for Follower {
     }
 }
 
+/// Reads what is not in the page cache any more. Only so many at once: the threads are needed for
+/// lookups and for writing as well.
+async fn read(reader: SpoolReader, at: u64, bytes: usize) -> io::Result<Bytes> {
+    let _permit = SLOW_READS.acquire().await.map_err(io::Error::other)?;
+    let read = tokio::task::spawn_blocking(move || reader.read_at(at, bytes));
+    match read.await {
+        Ok(Ok(bytes)) if bytes.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(read) => read,
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn failure(why: &str) -> body::Error {
     body::Error::Transfer(why.into())
 }
+
+/// Read from disk at once: with what hyper holds, a follower that lags behind keeps twice as much.
+const READ_BYTES: u64 = 64 << 10;
+/// Given before others have their turn.
+const TURN_BYTES: usize = 256 << 10;
+/// Half of a worker's blocking threads, so that the other half is there for everything else.
+static SLOW_READS: Semaphore = Semaphore::const_new(8);

@@ -19,7 +19,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -87,7 +87,7 @@ impl Journal {
         &self,
         records: &[Record],
         anew: bool,
-        all: impl FnOnce() -> Vec<Record>,
+        all: impl Fn() -> Vec<Record>,
     ) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(records.len() * RECORD_BYTES);
         records.iter().for_each(|record| encode(record, &mut bytes));
@@ -101,22 +101,48 @@ impl Journal {
         end.file = Some(Arc::clone(&file));
         let number = end.appends;
         drop(end);
-        self.sync(&file, number)
+        self.sync(&file, number)?;
+        // A record in a file that was removed meanwhile is in none.
+        if self.is_in_place(&file) { Ok(()) } else { self.write(all) }
     }
 
-    /// Writes the file anew; blocking.
+    /// Writes the file anew with what `all` gives; blocking.
     ///
     /// # Errors
-    /// The disk fails: what is there stays.
-    pub fn write(&self, records: &[Record]) -> io::Result<()> {
-        self.rewrite(&mut lock(&self.end), records)
+    /// The disk fails: what is there stays, and the next append or `mend` tries again.
+    pub fn write(&self, all: impl FnOnce() -> Vec<Record>) -> io::Result<()> {
+        // Asked while nothing can be appended: no record gets lost in between.
+        let mut end = lock(&self.end);
+        self.rewrite(&mut end, &all())
+    }
+
+    /// Writes the file anew if it is not there or lacks a record; blocking.
+    ///
+    /// # Errors
+    /// The disk fails: as before.
+    pub fn mend(&self, all: impl FnOnce() -> Vec<Record>) -> io::Result<()> {
+        let file = lock(&self.end).file.clone();
+        match file {
+            Some(file) if self.is_in_place(&file) => Ok(()),
+            _ => self.write(all),
+        }
+    }
+
+    fn is_in_place(&self, file: &File) -> bool {
+        let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
+        let there = fs::metadata(self.folder.join(JOURNAL_NAME)).map(id).ok();
+        there.is_some() && there == file.metadata().map(id).ok()
     }
 
     /// Syncs the file for everybody whose record is in it by now.
     fn sync(&self, file: &File, number: u64) -> io::Result<()> {
         let mut synced = lock(&self.synced);
         if *synced < number {
-            let appends = lock(&self.end).appends;
+            let end = lock(&self.end);
+            // What came later may be in a file that was written anew meanwhile.
+            let is_same = end.file.as_ref().is_some_and(|now| std::ptr::eq(&**now, file));
+            let appends = if is_same { end.appends } else { number };
+            drop(end);
             if let Err(error) = file.sync_data() {
                 lock(&self.end).file = None;
                 return Err(error);
@@ -247,11 +273,30 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_that_was_removed_is_written_anew_with_all_records() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("zone");
+        fs::create_dir(&path).unwrap();
+        let journal = Journal::new(&path);
+        journal.write(|| vec![record(1)]).unwrap();
+        journal.mend(|| panic!("no need")).unwrap();
+        fs::remove_file(path.join(JOURNAL_NAME)).unwrap();
+        journal.append(&[record(2)], false, || vec![record(1), record(2)]).unwrap();
+        assert_eq!(left(&path).records, [1, 2].map(record), "an append notices");
+        fs::remove_dir_all(&path).unwrap();
+        assert!(journal.append(&[record(3)], false, Vec::new).is_err());
+        assert!(journal.mend(Vec::new).is_err());
+        fs::create_dir(&path).unwrap();
+        journal.mend(|| [1, 2, 3].map(record).to_vec()).unwrap();
+        assert_eq!(left(&path).records, [1, 2, 3].map(record), "so does whoever looks");
+    }
+
+    #[test]
     fn what_was_appended_is_read_by_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path());
         assert_eq!(journal.read(), Read { records: vec![], damage: None });
-        journal.write(&[record(1)]).unwrap();
+        journal.write(|| vec![record(1)]).unwrap();
         for n in 2..5 {
             journal.append(&[record(n)], false, || panic!("no need")).unwrap();
         }
@@ -268,7 +313,7 @@ mod tests {
     fn a_file_that_grew_too_long_is_written_anew() {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path());
-        journal.write(&[]).unwrap();
+        journal.write(Vec::new).unwrap();
         let many: Vec<_> = (0..=2 * RECORDS_MAX as u64).map(record).collect();
         journal.append(&many, false, Vec::new).unwrap();
         journal.append(&[record(1)], false, || vec![record(9)]).unwrap();
@@ -278,7 +323,7 @@ mod tests {
     #[test]
     fn a_torn_record_does_not_count_and_a_damaged_one_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        Journal::new(folder.path()).write(&[1, 2, 3].map(record)).unwrap();
+        Journal::new(folder.path()).write(|| [1, 2, 3].map(record).to_vec()).unwrap();
         let path = folder.path().join(JOURNAL_NAME);
         let whole = fs::read(&path).unwrap();
         for cut in 1..RECORD_BYTES {
@@ -297,6 +342,23 @@ mod tests {
     }
 
     #[test]
+    fn a_sync_of_a_file_that_was_replaced_does_not_count_for_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::new(folder.path());
+        journal.write(|| [].to_vec()).unwrap();
+        let file = || Arc::clone(lock(&journal.end).file.as_ref().unwrap());
+        let old = file();
+        journal.append(&[record(1)], false, Vec::new).unwrap();
+        journal.write(|| [record(1)].to_vec()).unwrap();
+        // Appended by two others, and not synced yet.
+        lock(&journal.end).appends += 2;
+        journal.sync(&old, 2).unwrap();
+        assert_eq!(*lock(&journal.synced), 2);
+        journal.sync(&file(), 3).unwrap();
+        assert_eq!(*lock(&journal.synced), 3);
+    }
+
+    #[test]
     fn entries_without_a_journal_are_damage() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(".larder.lock"), "").unwrap();
@@ -310,7 +372,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("below");
         let journal = Journal::new(&path);
-        assert!(journal.write(&[]).is_err());
+        assert!(journal.write(Vec::new).is_err());
         assert!(journal.append(&[record(1)], false, || vec![record(1)]).is_err());
         fs::create_dir(&path).unwrap();
         journal.append(&[record(2)], false, || [1, 2].map(record).into()).unwrap();
@@ -333,7 +395,7 @@ mod tests {
         #[test]
         fn records_read_back(records in vec(any_record(), 0..20)) {
             let folder = tempfile::tempdir().unwrap();
-            Journal::new(folder.path()).write(&records).unwrap();
+            Journal::new(folder.path()).write(|| records.clone()).unwrap();
             prop_assert_eq!(left(folder.path()), Read { records, damage: None });
         }
 

@@ -2,11 +2,11 @@
 //! (nginx: proxy_cache_lock, without its polling)
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::fill::Fill;
 use super::lookup::Found;
@@ -18,6 +18,9 @@ use crate::semantics::stale::Failure;
 pub struct Flights {
     /// Guards which flight answers for which place. Held for a moment, never across a wait.
     flying: Mutex<Flying>,
+    /// Permits that are held.
+    permits: AtomicUsize,
+    none_left: Notify,
 }
 
 #[derive(Default)]
@@ -64,7 +67,8 @@ pub struct Waiter {
     outcome: watch::Receiver<Option<Outcome>>,
 }
 
-struct Flight {
+/// One fetch under way.
+pub(super) struct Flight {
     /// The key under which it was asked for, for purges.
     primary: KeyHash,
     /// The key under which it will be stored, if that is another one.
@@ -76,6 +80,8 @@ struct Flight {
     /// Set by a purge that may be about it: nobody joins it any more. Changes under the lock of
     /// the flights.
     parted: AtomicBool,
+    /// There was a purge since it began; changes under the lock of the flights.
+    doubtful: AtomicBool,
 }
 
 impl Flights {
@@ -99,22 +105,35 @@ impl Flights {
             older.parted.store(true, Ordering::Relaxed);
             flying.beside.push(older);
         }
-        Turn::Fetch(Permit { flights: Arc::clone(self), flight, places: vec![at] })
+        Turn::Fetch(Permit::new(self, flight, vec![at]))
     }
 
     /// A permit that nobody waits for, for a fetch beside others.
     pub fn beside(self: &Arc<Self>, primary: KeyHash, now: Instant) -> Permit {
         let flight = Flight::new(primary, now);
         self.flying().beside.push(Arc::clone(&flight));
-        Permit { flights: Arc::clone(self), flight, places: Vec::new() }
+        Permit::new(self, flight, Vec::new())
     }
 
-    /// Forgets every fetch under a key: what was asked for before a purge is not stored after it,
-    /// and who asks from now on fetches anew.
-    pub fn purge(&self, primary: KeyHash) {
+    /// To be called before it is worked out which keys a purge is about: a fetch that turns out to be
+    /// for another key than it was begun for may be one that the purge knows nothing of.
+    pub fn doubt(&self, spared: Option<&Permit>) {
+        let flying = self.flying();
+        for flight in flying.by_place.values().chain(&flying.beside) {
+            if spared.is_none_or(|permit| !Arc::ptr_eq(&permit.flight, flight)) {
+                flight.doubtful.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Forgets every fetch under a key but the `spared` one: what was asked for before a purge is
+    /// not stored after it, and who asks from now on fetches anew.
+    pub(super) fn purge(&self, primary: KeyHash, spared: Option<&Arc<Flight>>) {
         let mut forgotten = Vec::new();
         let mut forget = |flight: &Arc<Flight>| {
-            let keep = flight.primary != primary && flight.stored_under.get() != Some(&primary);
+            let is_spared = spared.is_some_and(|spared| Arc::ptr_eq(spared, flight));
+            let keep = is_spared
+                || (flight.primary != primary && flight.stored_under.get() != Some(&primary));
             if !keep {
                 flight.parted.store(true, Ordering::Relaxed);
                 forgotten.push(Arc::clone(flight));
@@ -142,6 +161,18 @@ impl Flights {
         flying.beside.append(&mut parted);
     }
 
+    /// Waits until nobody fetches: all that came is stored or given up. Bound it.
+    pub async fn ended(&self) {
+        loop {
+            let mut none_left = std::pin::pin!(self.none_left.notified());
+            none_left.as_mut().enable();
+            if self.permits.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            none_left.await;
+        }
+    }
+
     fn flying(&self) -> MutexGuard<'_, Flying> {
         lock(&self.flying)
     }
@@ -151,7 +182,8 @@ impl Flight {
     fn new(primary: KeyHash, begun: Instant) -> Arc<Self> {
         let (outcome, purged) = (watch::Sender::new(None), Mutex::new(false));
         let (stored_under, parted) = (OnceLock::new(), AtomicBool::new(false));
-        Arc::new(Self { primary, stored_under, begun, outcome, purged, parted })
+        let doubtful = AtomicBool::new(false);
+        Arc::new(Self { primary, stored_under, begun, outcome, purged, parted, doubtful })
     }
 
     fn is_over_age(&self, now: Instant, age_max: Duration) -> bool {
@@ -161,6 +193,11 @@ impl Flight {
 }
 
 impl Permit {
+    fn new(flights: &Arc<Flights>, flight: Arc<Flight>, places: Vec<KeyHash>) -> Self {
+        flights.permits.fetch_add(1, Ordering::AcqRel);
+        Self { flights: Arc::clone(flights), flight, places }
+    }
+
     /// Answers for `at` as well, now that it is known that the response will rest there.
     pub fn also_at(&mut self, at: KeyHash) {
         if !self.places.is_empty() && !self.places.contains(&at) {
@@ -172,11 +209,27 @@ impl Permit {
         }
     }
 
-    /// Answers to purges of this key as well: the response will be stored under it.
+    /// Answers to purges of this key as well: the response will be stored under it, unless one of
+    /// those since the fetch began may have missed it for not knowing that. The rule that says so
+    /// is known by now.
     pub fn stored_under(&mut self, primary: KeyHash) {
+        if primary == self.flight.primary {
+            return;
+        }
         // A fetch stores one response, so this is said once.
         let _ = self.flight.stored_under.set(primary);
+        let flying = self.flights.flying();
+        let doubtful = self.flight.doubtful.load(Ordering::Relaxed);
+        drop(flying);
+        if doubtful {
+            *lock(&self.flight.purged) = true;
+        }
         self.also_at(primary);
+    }
+
+    /// The fetch that it is for.
+    pub(super) fn flight(&self) -> Arc<Flight> {
+        Arc::clone(&self.flight)
     }
 
     /// Tells everybody who waits, and everybody who comes before this is dropped.
@@ -211,6 +264,9 @@ impl Drop for Permit {
             }
             abandoned
         });
+        if self.flights.permits.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.flights.none_left.notify_waiters();
+        }
     }
 }
 
@@ -289,6 +345,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_end_of_all_fetches_is_waited_for() {
+        let flights = Arc::new(Flights::default());
+        flights.ended().await;
+        let (one, other) = (fetch(join(&flights)), flights.beside(KEY, now()));
+        let mut ended = std::pin::pin!(flights.ended());
+        drop(one);
+        let waited = tokio::time::timeout(Duration::from_millis(1), &mut ended).await;
+        assert!(waited.is_err(), "one is left");
+        drop(other);
+        ended.await;
+    }
+
+    #[tokio::test]
     async fn waiting_ends_in_time() {
         let flights = Arc::new(Flights::default());
         let _permit = fetch(join(&flights));
@@ -301,9 +370,37 @@ mod tests {
         let flights = Arc::new(Flights::default());
         let beside = flights.beside(KEY, now());
         let other = flights.beside(KeyHash(9), now());
-        flights.purge(KEY);
+        flights.purge(KEY, None);
         assert!(beside.unless_purged(|| ()).is_none());
         assert!(other.unless_purged(|| ()).is_some());
+    }
+
+    #[test]
+    fn a_purge_may_be_about_a_fetch_that_turns_out_to_be_for_another_key() {
+        let flights = Arc::new(Flights::default());
+        let [mut begun, mut same, mut spared] =
+            [KEY, KEY, KEY].map(|key| flights.beside(key, now()));
+        flights.doubt(Some(&spared));
+        let mut later = flights.beside(KEY, now());
+        same.stored_under(KEY);
+        for permit in [&mut begun, &mut spared, &mut later] {
+            permit.stored_under(KeyHash(9));
+        }
+        assert!(begun.unless_purged(|| ()).is_none());
+        assert!(same.unless_purged(|| ()).is_some(), "a purge of its own key reaches it");
+        assert!(spared.unless_purged(|| ()).is_some());
+        assert!(later.unless_purged(|| ()).is_some());
+    }
+
+    #[test]
+    fn a_purge_spares_the_fetch_that_it_comes_of() {
+        let flights = Arc::new(Flights::default());
+        let (spared, other) = (flights.beside(KEY, now()), flights.beside(KEY, now()));
+        flights.purge(KEY, Some(&spared.flight()));
+        assert!(spared.unless_purged(|| ()).is_some());
+        assert!(other.unless_purged(|| ()).is_none());
+        flights.purge(KEY, None);
+        assert!(spared.unless_purged(|| ()).is_none());
     }
 
     #[test]
@@ -311,7 +408,7 @@ mod tests {
         let flights = Arc::new(Flights::default());
         let older = fetch(join(&flights));
         let newer = fetch(flights.join(KEY, KEY, now(), Duration::ZERO));
-        flights.purge(KEY);
+        flights.purge(KEY, None);
         assert!(older.unless_purged(|| ()).is_none());
         assert!(newer.unless_purged(|| ()).is_none());
         drop((older, newer));
@@ -330,7 +427,7 @@ mod tests {
         fetch(flights.join(KEY, KeyHash(2), now(), Duration::MAX));
         wait(flights.join(KEY, KEY, now(), Duration::MAX));
         assert!(old.unless_purged(|| ()).is_some());
-        flights.purge(KEY);
+        flights.purge(KEY, None);
         assert!(old.unless_purged(|| ()).is_none());
         assert!(new.unless_purged(|| ()).is_none());
         drop(old);
@@ -342,7 +439,7 @@ mod tests {
         let flights = Arc::new(Flights::default());
         let mut old = fetch(join(&flights));
         old.also_at(KeyHash(2));
-        flights.purge(KEY);
+        flights.purge(KEY, None);
         assert!(old.unless_purged(|| ()).is_none());
         let new = fetch(join(&flights));
         drop(old);

@@ -49,7 +49,7 @@ pub struct Found {
 }
 
 /// What a lookup says.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Lookup {
     /// This matches; whether it may be used is for `semantics::reuse` to say.
     Found(Found),

@@ -5,6 +5,8 @@ pub mod lookup;
 pub mod queries;
 pub mod lock;
 pub mod fill;
+mod window;
+pub mod writer;
 pub mod follow;
 pub mod place;
 pub mod slices;
@@ -12,8 +14,12 @@ pub mod purge;
 pub mod log;
 pub mod journal;
 pub mod list;
+mod urls;
+pub mod adopt;
 pub mod inspect;
 pub mod offline;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,9 +29,10 @@ use moka::sync::Cache;
 
 use journal::Journal;
 use lock::{Flights, Permit, Turn};
-use log::{Log, Scope, Verdict};
+use log::{Log, Scope};
 use purge::Counts;
 use queries::Queries;
+use urls::Urls;
 
 use crate::clock::Clock;
 use crate::config;
@@ -33,6 +40,7 @@ use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::reason::Reason;
 use crate::semantics::stale::Failure;
+use crate::store::disk::tend::Folder;
 use crate::store::tiered::Tiered;
 
 /// A named cache with its limits and tiers (nginx: proxy_cache_path). Shared by all workers.
@@ -51,6 +59,8 @@ pub struct Zone {
     log: Arc<Log>,
     /// Where that outlasts a restart.
     journal: Option<Arc<Journal>>,
+    /// When URLs were purged: their files go, and the log knows nothing of it.
+    urls: Option<Urls>,
     purges: Counts,
     /// One response's place is worked out at a time, per part of the keys.
     placing: Vec<tokio::sync::Mutex<()>>,
@@ -81,11 +91,12 @@ impl Zone {
     /// Opens a zone. Never fails: one whose folder cannot be used says so and rests in memory.
     pub fn open(config: &config::Zone, clock: Clock) -> Arc<Self> {
         let store = Tiered::open(config, clock.clone());
+        // Before there is a log: whether there is one says whether the zone is new.
+        let urls = store.folder().map(|folder| Urls::open(folder, &clock));
         let (log, journal) = open_log(&config.name, &store, &clock);
+        mend_folders(&store, &log, journal.as_ref());
         let judge = Arc::clone(&log);
-        store.doom(Box::new(move |key, stored| {
-            stored.generation != judge.last() && judge.judge(key, stored, 0).0 == Verdict::Gone
-        }));
+        store.doom(Box::new(judge));
         Arc::new(Self {
             name: config.name.clone(),
             store,
@@ -95,6 +106,7 @@ impl Zone {
             flights: Arc::default(),
             log,
             journal,
+            urls,
             purges: Counts::default(),
             placing: (0..PLACING_STRIPES).map(|_| tokio::sync::Mutex::new(())).collect(),
             hit_for_miss: Cache::new(HIT_FOR_MISS_MAX),
@@ -116,6 +128,13 @@ impl Zone {
     /// A permit to fetch beside everybody else.
     pub fn fetch_beside(&self, primary: KeyHash) -> Permit {
         self.flights.beside(primary, self.clock.instant())
+    }
+
+    /// Waits until nothing is fetched for this zone any more and what came has reached the disk.
+    /// Bound it.
+    pub async fn settled(&self) {
+        self.flights.ended().await;
+        self.store.flush().await;
     }
 
     /// Counts a request for a key that is not stored; how many there were, this one included
@@ -194,10 +213,24 @@ fn open_log(name: &str, store: &Tiered, clock: &Clock) -> (Arc<Log>, Option<Arc<
     if log.records().iter().any(|record| !record.soft) {
         store.sweep();
     }
-    if let Err(error) = journal.write(&log.records()) {
+    if let Err(error) = journal.write(|| log.records()) {
         tracing::warn!(zone = name, %error, "cannot write the record of purges");
     }
     (Arc::new(log), Some(Arc::new(journal)))
+}
+
+/// Keeps the record of purges where it belongs, also when the folder is another one than before.
+fn mend_folders(store: &Tiered, log: &Arc<Log>, journal: Option<&Arc<Journal>>) {
+    let Some(journal) = journal.map(Arc::clone) else { return };
+    let log = Arc::clone(log);
+    store.mend(Box::new(move |folder, found| {
+        if found == (Folder::Other { empty: false }) {
+            let path = folder.display();
+            tracing::warn!(%path, "another folder with responses, all that is stored counts as purged");
+            log.add(&[Scope::All], false);
+        }
+        journal.mend(|| log.records())
+    }));
 }
 
 /// Long enough to spare a busy uncacheable URL its queue, short enough not to notice when it

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::adopt::whole_of;
 use super::journal::Journal;
 use super::log::{self, Log, Scope, Verdict};
-use super::purge::SLICE_MARK;
 use crate::clock::Clock;
 use crate::config;
 use crate::semantics::key::KeyHash;
@@ -26,6 +26,8 @@ pub struct Offline {
     zone: config::Zone,
     clock: Clock,
     log: Log,
+    /// Why everything counts as purged, if it does.
+    pub damage: Option<&'static str>,
     /// The newest generation that the journal was read again for.
     read_for: u64,
     /// Lists that were read, by the hash of their key.
@@ -48,8 +50,8 @@ pub enum Standing {
 impl Offline {
     /// Reads what was purged in the zone; nothing else yet.
     pub fn open(zone: config::Zone, clock: Clock) -> Self {
-        let log = read_log(&zone, &clock);
-        Self { zone, clock, log, read_for: 0, lists: HashMap::new() }
+        let (log, damage) = read_log(&zone, &clock);
+        Self { zone, clock, log, damage, read_for: 0, lists: HashMap::new() }
     }
 
     /// The zone as configured.
@@ -86,7 +88,7 @@ impl Offline {
         // A server purged and stored anew since the journal was read.
         if stored.generation > self.log.last() && stored.generation > self.read_for {
             self.read_for = stored.generation;
-            self.log = read_log(&self.zone, &self.clock);
+            (self.log, self.damage) = read_log(&self.zone, &self.clock);
         }
         self.log.judge(key, stored, 0).0
     }
@@ -114,7 +116,7 @@ impl Offline {
 }
 
 /// What a server that started now would know of purges.
-fn read_log(zone: &config::Zone, clock: &Clock) -> Log {
+fn read_log(zone: &config::Zone, clock: &Clock) -> (Log, Option<&'static str>) {
     let folders = || zone.folders.iter().filter(|folder| audit::is_of_zone(&folder.path));
     let is_home = |folder: &&config::Folder| folder.path.join(JOURNAL_NAME).exists();
     let folder = folders().find(is_home).or_else(|| folders().next());
@@ -123,15 +125,7 @@ fn read_log(zone: &config::Zone, clock: &Clock) -> Log {
     if read.damage.is_some() {
         log.add(&[Scope::All], false);
     }
-    log
-}
-
-/// The key of the whole that a slice's key is of, and the number that its list must have.
-fn whole_of(key: &[u8]) -> Option<(&[u8], Option<u64>)> {
-    let mark = memchr::memmem::find(key, SLICE_MARK)?;
-    let number = key.rsplit(|byte| *byte == b' ').next()?;
-    let number = std::str::from_utf8(number).ok()?;
-    Some((&key[..mark], u64::from_str_radix(number, 16).ok()))
+    (log, read.damage)
 }
 
 /// Remembered because many slices hang on one list: at most 8 MiB.
@@ -171,7 +165,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(".larder.lock"), "").unwrap();
         let journal = Journal::new(folder.path());
-        journal.write(&[]).unwrap();
+        journal.write(|| [].to_vec()).unwrap();
         let mut offline = Offline::open(zone(folder.path()), Clock::Real);
         let (old, new) = (found("k", 0), found("k", 7));
         assert!(matches!(offline.standing(0, old.0, &old.1), Standing::Found(_)));

@@ -7,6 +7,7 @@ use http::Uri;
 
 use super::Zone;
 use super::list::Listed;
+use super::lock::Permit;
 use super::log::Scope;
 use super::lookup::Key;
 use crate::semantics::key::KeyHash;
@@ -83,38 +84,53 @@ pub struct Counted {
 }
 
 impl Zone {
+    /// To be called before the keys are worked out that a purge of a URL is about; see `purge`.
+    pub fn purge_begins(&self, spared: Option<&Permit>) {
+        self.flights.doubt(spared);
+    }
+
     /// Removes everything stored under a key, all variants in both tiers, and makes sure that
-    /// nothing under way is stored. How many responses there were.
-    pub async fn purge(&self, key: &Key) -> u64 {
+    /// nothing under way is stored, but for what comes under the `spared` permit. How many responses
+    /// there were, and whether that outlasts a restart, which it does unless the disk fails.
+    pub async fn purge(&self, key: &Key, spared: Option<&Permit>) -> (u64, bool) {
         count(&self.purges.url, 1);
-        self.flights.purge(key.hash);
+        if let Some(urls) = &self.urls {
+            urls.note(key.hash);
+        }
+        // What is being stored at this moment is waited for, which is up to the disk.
+        let (flights, primary) = (Arc::clone(&self.flights), key.hash);
+        let spared = spared.map(Permit::flight);
+        let forget = move || flights.purge(primary, spared.as_ref());
+        let _ = tokio::task::spawn_blocking(forget).await;
         self.unmark_hit_for_miss(key.hash);
-        self.count_if_not_durable();
-        let mut purged = 0;
+        let (mut purged, mut lasts) = (0, true);
         let variants = self.variants(key).await;
         for at in places(key, variants.as_deref()) {
             // What was purged before does not count again.
             let alive = self.log.last() == 0 || self.is_alive(key, at).await;
-            let there = self.store.remove(at).await;
-            purged += u64::from(alive && there);
+            let removed = self.store.remove(at).await;
+            purged += u64::from(alive && removed.there);
+            lasts &= removed.lasts;
         }
-        if let Some(variants) = variants {
-            let listed = self.store.remove(key.hash).await;
+        if let Some(variants) = &variants {
+            let removed = self.store.remove(key.hash).await;
             // A list without variants is what all slices of a response hang on.
-            purged += u64::from(listed && variants.hashes.is_empty());
+            purged += u64::from(removed.there && variants.hashes.is_empty());
+            lasts &= removed.lasts;
         }
-        purged
+        if lasts {
+            return (purged, self.count_if_not_durable());
+        }
+        // What the disk does not let go of must not count, now or after a restart.
+        (purged, self.record(&scopes_of(key, variants.as_deref()), false).await)
     }
 
     /// Makes everything stored under a key stale, and what is under way for it as well. How many
     /// responses there were, and whether that outlasts a restart.
     pub async fn soften(&self, key: &Key) -> (u64, bool) {
         let softened = self.count_alive(key).await;
-        let mut scopes = vec![Scope::Key(key.hash)];
-        if self.variants(key).await.is_some_and(|list| list.hashes.is_empty()) {
-            scopes.push(Scope::prefix(&[&key.text[..], SLICE_MARK].concat()));
-        }
-        (softened, self.invalidate(&scopes, true).await)
+        let variants = self.variants(key).await;
+        (softened, self.invalidate(&scopes_of(key, variants.as_deref()), true).await)
     }
 
     /// Responses under a key, all variants, that were not purged.
@@ -130,9 +146,13 @@ impl Zone {
     /// Purges what the scopes cover, whatever it is, by a record for each. It is over when this
     /// returns; whether it outlasts a restart, which it does unless the disk fails.
     pub async fn invalidate(&self, scopes: &[Scope], soft: bool) -> bool {
+        self.count(scopes);
+        self.record(scopes, soft).await
+    }
+
+    async fn record(&self, scopes: &[Scope], soft: bool) -> bool {
         let added = self.log.add(scopes, soft);
         self.flights.part();
-        self.count(scopes);
         if added.compacted {
             count(&self.purges.compacted, 1);
             tracing::warn!(
@@ -159,14 +179,10 @@ impl Zone {
         false
     }
 
-    /// Whether a purge reaches all that outlasts a restart: in memory only there is no such thing;
-    /// a folder that cannot be used now may be found again.
-    pub fn reaches_disk(&self) -> bool {
-        self.journal.is_some() || !self.on_disk
-    }
-
+    /// Whether a purge outlasts a restart without a record: where the disk tier is in use, or there is
+    /// none at all.
     fn count_if_not_durable(&self) -> bool {
-        let durable = self.reaches_disk();
+        let durable = self.journal.is_some() || !self.on_disk;
         count(&self.purges.not_durable, u64::from(!durable));
         durable
     }
@@ -214,6 +230,15 @@ impl Zone {
 
 /// Behind the key of a whole in those of its slices, and in no other key.
 pub const SLICE_MARK: &[u8] = b"\0bytes=";
+
+/// What covers all that rests under a key.
+fn scopes_of(key: &Key, variants: Option<&Variants>) -> Vec<Scope> {
+    let mut scopes = vec![Scope::Key(key.hash)];
+    if variants.is_some_and(|list| list.hashes.is_empty()) {
+        scopes.push(Scope::prefix(&[&key.text[..], SLICE_MARK].concat()));
+    }
+    scopes
+}
 
 /// Where responses under a key rest.
 fn places(key: &Key, variants: Option<&Variants>) -> Vec<KeyHash> {

@@ -54,6 +54,22 @@ Examples:
   larder explain http://127.0.0.1:8080/api/orders --method POST
   larder explain http://127.0.0.1:8080/api/products --json | jq .now";
 
+pub(super) const SAVE_EXAMPLES: &str = "\
+Examples:
+  larder snapshot save /var/backups/larder -c /etc/larder/config.toml --zone api
+  larder snapshot save /srv/warm --hottest 100000
+  larder snapshot save /srv/warm --max-size 20g --fresh && rsync -a --delete-delay /srv/warm/ new:/srv/warm/
+
+Exit status: 0 done, 1 failed or something damaged was left out, 2 wrong usage";
+
+pub(super) const LOAD_EXAMPLES: &str = "\
+Examples:
+  larder snapshot load /srv/warm -c /etc/larder/config.toml && systemctl start larder
+  larder snapshot load /srv/warm --zone api --from default
+  larder snapshot load /srv/warm --cache-dir /var/cache/larder
+
+Exit status: 0 done, 1 failed or something damaged was left out, 2 wrong usage";
+
 pub(super) const INSPECT_EXAMPLES: &str = "\
 Examples:
   larder inspect http://127.0.0.1:8080/api/products

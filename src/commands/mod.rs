@@ -7,6 +7,7 @@ pub mod purge;
 pub mod explain;
 pub mod inspect;
 pub mod stats;
+pub mod snapshot;
 pub mod zone;
 mod progress;
 mod amounts;
@@ -31,6 +32,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Stats(stats) => stats::run(&stats),
         Command::Purge(purge) => purge::run(&purge),
         Command::Explain(explain) => explain::run(&explain),
+        Command::Snapshot(snapshot) => snapshot::run(&snapshot),
         Command::Inspect(inspect) => inspect::run(&inspect),
         Command::Zone(zone) => zone::run(&zone),
     };
@@ -54,6 +56,11 @@ impl Failure {
     /// Ends with 1 and says why.
     pub fn new(problem: impl Display) -> Self {
         Self { status: EXIT_FAILURE, problem: Some(problem.to_string()) }
+    }
+
+    /// Ends with 2 and says what is missing.
+    fn usage(problem: impl Display) -> Self {
+        Self { status: EXIT_USAGE, ..Self::new(problem) }
     }
 }
 

@@ -192,6 +192,7 @@ table! {
         lock_timeout: Duration,
         lock_age: Duration,
         hold_down: Duration,
+        finish_max: OrOff<Size>,
         use_stale: List<Failure>,
         background_update: bool,
         revalidate: bool,

@@ -147,7 +147,7 @@ pub enum Fsync {
     /// The end of the process. After a loss of power a file may be torn: then it is a miss.
     #[default]
     Never,
-    /// A loss of power.
+    /// A loss of power; and so does the removal of one that is purged.
     Data,
 }
 
@@ -320,6 +320,9 @@ pub struct Cache {
     /// After a failed fetch a stale entry stands in for this long before the origin is asked
     /// again.
     pub hold_down: Duration,
+    /// When nobody wants the rest of what is being fetched, it is fetched to its end for the cache
+    /// alone if that takes no more bytes than this.
+    pub finish_max: u64,
     /// Ranges that begin at or behind this byte are passed on and not stored; `None`: the whole is
     /// fetched for every range (nginx: proxy_cache_max_range_offset).
     pub max_range_offset: Option<u64>,

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{Builder, UpgradeableConnection};
@@ -47,7 +47,8 @@ pub(super) async fn serve<H: Handler>(
     let service = service_fn(|request: Request<Incoming>| {
         let ambiguous = watch.is_ambiguous();
         let busy = watch.request(!request.body().is_end_stream());
-        let (handler, peer) = (&handler, &peer);
+        let knows_chunks = request.version() >= Version::HTTP_11;
+        let (handler, peer, watch) = (&handler, &peer, &watch);
         let ledger = limits.sendfile.then_some(&ledger);
         let gap = Gap::new(interim.clone(), request.version());
         async move {
@@ -55,6 +56,10 @@ pub(super) async fn serve<H: Handler>(
                 if ambiguous { refused() } else { handler.handle(request, peer, &gap).await };
             // hyper must not have the response before that.
             gap.finish().await;
+            let body = response.body();
+            if !knows_chunks && !body.is_end_stream() && body.size_hint().exact().is_none() {
+                watch.ends_response();
+            }
             Ok::<_, Infallible>(response.map(|body| Answer::new(body, busy, ledger)))
         }
     });
@@ -65,13 +70,25 @@ pub(super) async fn serve<H: Handler>(
         let mut run = Run { connection: &mut connection, watch: &watch, ending: &mut ending };
         poll_fn(|cx| run.poll(timer.as_mut(), cx)).await
     };
-    match end {
-        End::Closed(Ok(())) => {}
-        End::Closed(Err(error)) => debug!(%client, %error, "connection ended"),
-        End::Panicked => error!(%client, "a panic while answering; the connection is closed"),
-        End::Drained => debug!(%client, "connection cut off"),
-        End::Cut(cut) => cut_off(cut, connection.into_parts().map(|parts| parts.io.into_inner())),
-    }
+    let cut = match end {
+        End::Closed(Ok(())) => return,
+        End::Cut(cut) => cut,
+        End::Closed(Err(error)) => {
+            debug!(%client, %error, "connection ended");
+            Cut::Idle
+        }
+        End::Panicked => {
+            error!(%client, "a panic while answering; the connection is closed");
+            Cut::Idle
+        }
+        End::Drained => {
+            debug!(%client, "connection cut off");
+            Cut::Idle
+        }
+    };
+    // A client of HTTP/1.0 has no other sign that something is missing.
+    let cut = if watch.must_reset() { Cut::Send } else { cut };
+    cut_off(cut, connection.into_parts().map(|parts| parts.io.into_inner()));
 }
 
 /// The answer to a head that can be read in two ways. What follows it cannot be trusted.
@@ -137,7 +154,7 @@ where
 {
     fn poll(&mut self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<End> {
         loop {
-            // Nothing of the connection is used after a panic.
+            // Nothing of the connection but its socket is used after a panic.
             let poll = AssertUnwindSafe(|| Pin::new(&mut *self.connection).poll(cx));
             match catch_unwind(poll) {
                 Ok(Poll::Ready(result)) => return Poll::Ready(End::Closed(result)),

@@ -42,6 +42,8 @@ pub(super) struct Watch {
     has_body: AtomicBool,
     /// The client has sent all it will.
     eof: AtomicBool,
+    /// The end of the connection is the end of the response, and all that tells it.
+    ends_response: AtomicBool,
     /// The timer is set too late for the state that has just begun.
     urgent: AtomicBool,
     /// Guards the scan of heads; only the connection's own task takes it.
@@ -94,6 +96,7 @@ impl Watch {
             blocked: AtomicBool::new(false),
             has_body: AtomicBool::new(false),
             eof: AtomicBool::new(false),
+            ends_response: AtomicBool::new(false),
             urgent: AtomicBool::new(false),
             scan: Mutex::default(),
         }
@@ -155,6 +158,17 @@ impl Watch {
         // Busy has no limit of its own and so needs no time.
         self.state.store(State::Busy as u8, Relaxed);
         Busy(self.clone())
+    }
+
+    /// The client takes the end of the connection for the end of the response.
+    pub(super) fn ends_response(&self) {
+        self.ends_response.store(true, Relaxed);
+    }
+
+    /// Whether a client would take a cut-short response for a whole one, were the connection just
+    /// closed.
+    pub(super) fn must_reset(&self) -> bool {
+        self.ends_response.load(Relaxed)
     }
 
     /// Our side is closed. Whether the client may still be sending, so that closing the rest at

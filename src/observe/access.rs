@@ -151,7 +151,7 @@ impl Writer {
         let Some(request) = &exchange.request else { return };
         let request_time = clock.instant().saturating_duration_since(request.started);
         let mut buffer = lock(&self.buffer);
-        buffer.set_time(clock.now());
+        buffer.set_time(clock.wall());
         let Buffer { bytes, time_local, .. } = &mut *buffer;
         let before = bytes.len();
         let end = Ending { time_local, request_time, sent_bytes };

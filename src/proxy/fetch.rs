@@ -13,16 +13,15 @@ use super::error::{self, Error};
 use super::extent::{self, Extent};
 use super::invalidate::invalidate;
 use super::route::Cache;
-use super::tee::{names, not_to_be_stored};
+use super::tee::{names, not_to_be_stored, note_refusal};
 use super::{incoming, outgoing};
 use crate::body::Body;
-use crate::cache::Refusal;
-use crate::cache::fill::{Fill, Writer};
+use crate::cache::fill::Fill;
 use crate::cache::follow::Follower;
 use crate::cache::lock::{Outcome, Permit};
 use crate::cache::lookup::{Found, Key};
+use crate::cache::writer::Writer;
 use crate::observe::exchange::UpstreamFacts;
-use crate::semantics::advice;
 use crate::semantics::date::Timestamp;
 use crate::semantics::freshness::Times;
 use crate::semantics::key::KeyHash;
@@ -49,8 +48,20 @@ pub(super) struct Fetch {
     /// How much is asked for.
     extent: Extent,
     pub(super) request: Request<()>,
+    /// Whether it goes on when nobody follows.
+    survival: Survival,
     /// The zone's last purge before this began: later ones count for what comes of it.
     pub(super) generation: u64,
+}
+
+/// Whether a fill goes on that nobody follows: the one place that decides.
+///
+/// What can be stored is stored though every client has left, but for what would bring more bytes
+/// than `finish_max` for nobody. What cannot be stored ends with its last follower (see `Writer`).
+pub(super) struct Survival {
+    finish_max: u64,
+    /// Bytes that came since anybody followed.
+    alone: u64,
 }
 
 /// What came of sending the request.
@@ -115,6 +126,7 @@ impl Fetch {
         outgoing::ask_for_all(&mut request, cache.settings.convert_head);
         outgoing::announce_surrogate(&mut request, &cache.settings.rules);
         let (call, cache, key) = (Arc::clone(call), Arc::clone(cache), key.clone());
+        let survival = Survival::of(&cache);
         let generation = cache.zone.generation();
         let Wish { at, stale, dont_store, status, extent } = wish;
         Ok(Self {
@@ -128,6 +140,7 @@ impl Fetch {
             status,
             extent,
             request,
+            survival,
             generation,
         })
     }
@@ -144,7 +157,8 @@ impl Fetch {
     }
 
     /// Fetches for nobody in particular, so that nobody gets the interim responses.
-    pub(super) fn run_behind(self) {
+    pub(super) fn run_behind(mut self) {
+        self.survival.finish_max = u64::MAX;
         let view = self.call.view();
         view.worker.shard.count_background_fetch(self.cache.zone_number);
         let (report, _) = oneshot::channel();
@@ -187,7 +201,7 @@ impl Fetch {
             return tell(report, fetched, upstream);
         }
         // A method that the operator caches may be unsafe all the same.
-        invalidate(&self.call, response.status(), response.headers(), Some(self.key.hash)).await;
+        invalidate(&self.call, response.status(), response.headers(), Some(&self.permit)).await;
         match self.storable(&response, times) {
             Storable::Yes(stored)
                 if extent::is_less(&self.call, &self.cache, &self.key, &stored).await =>
@@ -215,7 +229,8 @@ impl Fetch {
         let request = std::mem::take(&mut self.request);
         let method = request.method().clone();
         let sent = self.extent.send(&self.call, request).await;
-        let times = Times { requested, received: Timestamp::from(clock.now()) };
+        let (received, dated) = (Timestamp::from(clock.now()), Timestamp::from(clock.wall()));
+        let times = Times { requested, received, dated };
         let facts = |peer: Option<&Arc<str>>| incoming::facts(peer, clock.instant(), begun);
         match sent {
             Ok(reply) => {
@@ -277,7 +292,10 @@ impl Fetch {
 
     /// Passes a response on that is not stored. What it replaces must not be found any more.
     async fn pass(&self, response: Response<Body>, reason: Reason) -> Fetched {
-        self.note_refusal(&response, reason);
+        // That a range was passed on says nothing of the whole, which is being stored.
+        if reason != Reason::RangeAhead {
+            note_refusal(&self.call.view(), &self.cache, self.at, &response, reason);
+        }
         if response.status().is_server_error() {
             self.hold_down(Failure::Status(response.status().as_u16()));
         }
@@ -294,17 +312,6 @@ impl Fetch {
             self.cache.zone.store.remove(found.at).await;
         }
         Fetched::Pass(Box::new(response), reason)
-    }
-
-    fn note_refusal(&self, response: &Response<Body>, reason: Reason) {
-        let said = advice::field_of(reason).and_then(|name| {
-            let value = response.headers().get(&name)?.as_bytes();
-            let value = String::from_utf8_lossy(&value[..value.len().min(SAID_BYTES_MAX)]);
-            Some(format!("{name}: {value}"))
-        });
-        let at = Timestamp::from(self.call.view().worker.proxy.clock.now());
-        let refusal = Refusal { at, status: response.status().as_u16(), reason, said };
-        self.cache.zone.note_refusal(self.at, refusal);
     }
 
     /// Whether it is for those as well who waited for it.
@@ -351,7 +358,8 @@ impl Fetch {
         let first = fill.follow(0..u64::MAX);
         let following = Fetched::Stream { fill: Arc::clone(&fill), first, status, withheld };
         tell(report, following, upstream);
-        match incoming::pump(&mut body, &mut writer).await {
+        let goes_on = |writer: &Writer, bytes| self.survival.lets(writer, bytes);
+        match incoming::pump(&mut body, &mut writer, goes_on).await {
             Ok(bytes) => {
                 let stored = &fill.stored;
                 if extent::is_less(&self.call, &self.cache, &self.key, stored).await {
@@ -361,11 +369,28 @@ impl Fetch {
                     view.worker.shard.count_stored(number, self.status, bytes);
                 }
             }
-            Err(why) => {
-                tracing::warn!(error = %why, "a response broke off and was not stored");
-                writer.fail(why);
-            }
+            Err(why) => why.tell(writer),
         }
+    }
+}
+
+impl Survival {
+    /// As the route's settings say.
+    pub(super) fn of(cache: &Cache) -> Self {
+        Self { finish_max: cache.settings.finish_max, alone: 0 }
+    }
+
+    /// Whether it goes on, now that so many more bytes came. If not, nobody follows it any more.
+    pub(super) fn lets(&mut self, writer: &Writer, bytes: u64) -> bool {
+        let fill = writer.fill();
+        if fill.is_followed() {
+            self.alone = 0;
+            return true;
+        }
+        self.alone += bytes;
+        let for_nobody =
+            fill.length.map_or(self.alone, |length| length.saturating_sub(fill.arrived()));
+        for_nobody <= self.finish_max || !writer.give_up_unless_followed()
     }
 }
 
@@ -373,6 +398,3 @@ fn tell(report: oneshot::Sender<Report>, fetched: Fetched, upstream: Option<Upst
     // The client may have gone; what was fetched is stored all the same.
     let _ = report.send(Report { fetched, upstream });
 }
-
-/// Of a response field that is remembered for `explain`.
-const SAID_BYTES_MAX: usize = 200;

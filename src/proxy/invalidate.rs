@@ -5,18 +5,18 @@ use http::{HeaderMap, StatusCode, Uri};
 
 use super::call::{Call, OwnedCall};
 use super::route::{self, Cache};
+use crate::cache::lock::Permit;
 use crate::cache::log::Scope;
 use crate::semantics::invalidation::{groups, invalidates, locations};
-use crate::semantics::key::KeyHash;
 
 /// Removes what is stored for the request's target, for those of the same origin that `Location`
-/// and `Content-Location` of its answer name, and for the groups it says are out of date. What
-/// rests at `own` stays: it is where this very answer is being stored.
+/// and `Content-Location` of its answer name, and for the groups it says are out of date. This very
+/// answer may be stored all the same, under its `own` permit.
 pub(super) async fn invalidate(
     call: &OwnedCall,
     status: StatusCode,
     fields: &HeaderMap,
-    own: Option<KeyHash>,
+    own: Option<&Permit>,
 ) {
     let view = call.view();
     if view.request.method.is_safe() {
@@ -40,17 +40,18 @@ pub(super) async fn invalidate(
 }
 
 /// In every zone that may have it: this request may name another than those for reading.
-async fn remove(call: &Call<'_>, own: Option<KeyHash>) {
+async fn remove(call: &Call<'_>, own: Option<&Permit>) {
     for cache in call.route.caching.all() {
-        for key in call.keys_for_reading(cache).iter().filter(|key| Some(key.hash) != own) {
-            let purged = cache.zone.purge(key).await;
+        cache.zone.purge_begins(own);
+        for key in &call.keys_for_reading(cache) {
+            let (purged, _) = cache.zone.purge(key, own).await;
             tracing::debug!(purged, uri = call.request_uri(), "invalidated");
         }
     }
 }
 
 /// The same for another target of the site, which may lie in another route.
-async fn remove_other(call: &Call<'_>, target: PathAndQuery, own: Option<KeyHash>) {
+async fn remove_other(call: &Call<'_>, target: PathAndQuery, own: Option<&Permit>) {
     let mut request = call.request.clone();
     request.uri = Uri::from(target);
     let Some(path) = route::normalized(request.uri.path()) else { return };

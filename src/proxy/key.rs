@@ -15,6 +15,7 @@ use crate::config;
 use crate::config::template::{Facts, Template, Variable};
 use crate::semantics::key::KeyHash;
 use crate::semantics::no_vary_search;
+use crate::semantics::secret::PARTITION_MARK;
 use crate::semantics::selecting::Comparison;
 
 /// What there is to do for a route's keys, worked out when the configuration is loaded.
@@ -255,6 +256,3 @@ fn says_who(template: &Template) -> bool {
 
 /// Most keys fit without growing.
 const KEY_CAPACITY: usize = 192;
-
-/// Stands between the text of the template and the hash of who asks.
-const PARTITION_MARK: &str = " partition=";

@@ -28,6 +28,7 @@ mod prefix;
 mod serve;
 mod plan;
 mod step;
+mod join;
 mod fetch;
 mod validated;
 mod incoming;
@@ -124,7 +125,7 @@ impl Worker {
             .then(|| record::seen(&request, client.connection, self.proxy.clock.instant()));
         let answer = match self.answer(hosts, client, request, body).await {
             Ok(answer) => answer,
-            Err(error) => error.answer(Timestamp::from(self.proxy.clock.now())),
+            Err(error) => error.answer(Timestamp::from(self.proxy.clock.wall())),
         };
         record::at_end(self, seen, answer)
     }

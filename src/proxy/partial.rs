@@ -1,6 +1,7 @@
 //! How much of a stored response a client gets: all of it, one part, several. (RFC 9110 section 14)
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
@@ -8,9 +9,11 @@ use super::call::Call;
 use super::deliver::{Source, insert_length};
 use super::route::Cache;
 use crate::body::Body;
+use crate::cache::fill::Fill;
 use crate::cache::lookup::Found;
 use crate::semantics::directives::members;
 use crate::semantics::multipart::Multipart;
+use crate::semantics::precondition::Met;
 use crate::semantics::range::Wanted;
 use crate::semantics::stored::Stored;
 use crate::semantics::{partial, precondition, range};
@@ -79,6 +82,46 @@ fn cut(response: &mut Response<Body>, length: u64, wanted: Wanted) {
             response.headers_mut().remove(header::CONTENT_LENGTH);
             *response.body_mut() = Body::empty();
         }
+    }
+}
+
+/// What a client waits for of a response that is on its way.
+pub(super) struct Wants {
+    /// The first byte that it gets; nothing where it gets none.
+    pub(super) first: Option<u64>,
+    /// Where that begins for which it waits longest.
+    pub(super) furthest: u64,
+}
+
+/// What the client wants of a response that is on its way.
+pub(super) fn wants_of(call: &Call<'_>, cache: &Cache, fill: &Arc<Fill>) -> Wants {
+    let whole = Wants { first: Some(0), furthest: 0 };
+    let (stored, nothing) = (&fill.stored, Wants { first: None, furthest: 0 });
+    if !call.wants_all {
+        let met = precondition::met(&call.request.headers, stored, &cache.settings.rules);
+        if met != Met::Yes || call.request.method == Method::HEAD {
+            return nothing;
+        }
+    }
+    let Some(value) = asked(call) else { return whole };
+    if stored.part.is_some() || stored.status != StatusCode::OK || !may_cut(cache, &stored.fields) {
+        return whole;
+    }
+    let Some(length) = fill.length else {
+        let holds = precondition::if_range_holds(&call.request.headers, &stored.fields);
+        let furthest = holds.then(|| range::furthest(value.as_bytes())).flatten();
+        return Wants { furthest: furthest.unwrap_or(0), ..whole };
+    };
+    match wanted_of_whole(call, &stored.fields, length) {
+        Wanted::Whole => whole,
+        Wanted::Part(part) => Wants { first: Some(part.start), furthest: part.start },
+        Wanted::Several(parts) => {
+            let starts = || parts.iter().map(|part| part.start);
+            let is_given = can_give(&Source::Fill(Arc::clone(fill)), &parts);
+            let first = starts().min().filter(|_| is_given);
+            Wants { first: first.or(Some(0)), furthest: starts().max().unwrap_or(0) }
+        }
+        Wanted::Unsatisfiable => nothing,
     }
 }
 

@@ -45,10 +45,12 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     let mut handling =
         Handling { forwarded_status: code, ..Handling::forwarded(why.forwarded, why.reason) };
     let facts = incoming::facts(Some(&reply.peer), clock.instant(), begun);
-    let times = Times { requested, received: Timestamp::from(clock.now()) };
+    let (received, dated) = (Timestamp::from(clock.now()), Timestamp::from(clock.wall()));
+    let times = Times { requested, received, dated };
     let for_get =
         for_get.filter(|for_get| for_get.is_answered(response.status(), response.headers()));
-    invalidate(&call, response.status(), response.headers(), None).await;
+    let own = for_get.as_ref().map(|for_get| &for_get.permit);
+    invalidate(&call, response.status(), response.headers(), own).await;
     if let Some(for_get) = for_get {
         (response, handling.stored) = for_get.store(response, times).await;
     }
@@ -60,8 +62,8 @@ struct ForGet {
     call: Arc<OwnedCall>,
     cache: Arc<Cache>,
     key: Key,
-    /// Tells of a purge of the key while the origin was asked.
-    before: Permit,
+    /// Tells of a purge of the key since before the origin was asked.
+    permit: Permit,
     /// What was purged since then counts for the answer.
     generation: u64,
 }
@@ -78,18 +80,18 @@ impl ForGet {
         }
         let reading = view.reading();
         let (key, own) = Call { request: &reading, ..view }.key_and_own(cache);
-        let before = cache.zone.fetch_beside(own);
+        let permit = cache.zone.fetch_beside(own);
         let generation = cache.zone.generation();
-        Some(Self { call: Arc::clone(call), cache: Arc::clone(cache), key, before, generation })
+        Some(Self { call: Arc::clone(call), cache: Arc::clone(cache), key, permit, generation })
     }
 
     fn is_answered(&self, status: StatusCode, fields: &HeaderMap) -> bool {
         post_answers_get(status, fields, &self.call.view().target())
-            && self.before.unless_purged(|| ()).is_some()
+            && self.permit.unless_purged(|| ()).is_some()
     }
 
     /// Stores the response if it says how long it is fresh; gives it back, and whether that is so.
-    async fn store(self, response: Response<Body>, times: Times) -> (Response<Body>, bool) {
+    async fn store(mut self, response: Response<Body>, times: Times) -> (Response<Body>, bool) {
         let (view, rules) = (self.call.view(), &self.cache.settings.rules);
         let (status, fields) = (response.status(), response.headers());
         let stored = match storable(view.asked(&self.key), status, fields, rules, times) {
@@ -103,7 +105,9 @@ impl ForGet {
         }
         let reading = view.reading();
         let other = Call { request: &reading, ..view }.key_to_store(&self.cache, &self.key, fields);
-        let key = other.as_ref().unwrap_or(&self.key);
-        (tee::store_beside(&self.call, &self.cache, key, stored, response).await, true)
+        let key = other.unwrap_or(self.key);
+        self.permit.stored_under(key.hash);
+        let beside = tee::Beside { call: &self.call, cache: &self.cache, key, permit: self.permit };
+        (beside.store(stored, response).await, true)
     }
 }

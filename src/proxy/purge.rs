@@ -59,7 +59,7 @@ pub(super) async fn purge(call: &Call<'_>) -> Result<Answer, Error> {
         Err(problem) => {
             tracing::info!(%client, uri, %problem, "purge refused");
             let document = format!("{{\"error\":\"{problem}\"}}\n");
-            let response = json(StatusCode::BAD_REQUEST, document, call.now);
+            let response = json(StatusCode::BAD_REQUEST, document, call);
             Answer::own(response, Reason::Purge, None)
         }
     })
@@ -145,6 +145,9 @@ fn allowed<'a>(call: &Call<'_>, route: &'a Route) -> Result<&'a [Arc<Cache>], Er
 
 /// From every zone that may have it.
 async fn by_url(call: &Call<'_>, caches: &[Arc<Cache>], how: How) -> Purged {
+    for cache in caches.iter().filter(|_| !how.dry_run) {
+        cache.zone.purge_begins(None);
+    }
     let keys = caches
         .iter()
         .flat_map(|cache| call.keys_for_reading(cache).into_iter().map(move |key| (cache, key)));
@@ -159,14 +162,13 @@ async fn by_url(call: &Call<'_>, caches: &[Arc<Cache>], how: How) -> Purged {
     }
     let (mut responses, mut durable) = (0, true);
     for (cache, key) in keys {
-        if how.soft {
-            let (softened, lasts) = cache.zone.soften(&key).await;
-            responses += softened;
-            durable &= lasts;
+        let (covered, lasts) = if how.soft {
+            cache.zone.soften(&key).await
         } else {
-            responses += cache.zone.purge(&key).await;
-            durable &= cache.zone.reaches_disk();
-        }
+            cache.zone.purge(&key, None).await
+        };
+        responses += covered;
+        durable &= lasts;
     }
     Purged {
         scope: "url",
@@ -255,11 +257,11 @@ fn told(purged: &Purged, call: &Call<'_>) -> Response<Body> {
     }
     text.push_str("}\n");
     let nothing = purged.responses == Some(0);
-    json(if nothing { StatusCode::NOT_FOUND } else { StatusCode::OK }, text, call.now)
+    json(if nothing { StatusCode::NOT_FOUND } else { StatusCode::OK }, text, call)
 }
 
-fn json(status: StatusCode, document: String, now: Timestamp) -> Response<Body> {
-    let mut response = plain(status, now);
+fn json(status: StatusCode, document: String, call: &Call<'_>) -> Response<Body> {
+    let mut response = plain(status, Timestamp::from(call.worker.proxy.clock.wall()));
     *response.body_mut() = Body::full(document);
     tell_handling(&mut response, own_handling(Reason::Purge));
     let json = HeaderValue::from_static("application/json");

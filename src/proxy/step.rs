@@ -77,8 +77,15 @@ impl Step<'_> {
         match zone.join(self.key.primary, at, settings.lock_age) {
             Turn::Fetch(permit) => {
                 let lookup = zone.lookup(self.key, &view.request.headers).await;
-                if let Some(answer) = self.fetched_meanwhile(lookup) {
+                if let Some(answer) = self.fetched_meanwhile(&lookup) {
                     return Ok(answered(answer));
+                }
+                if matches!(lookup, Lookup::Absent { .. }) {
+                    // Purged since we looked, if it was there: nothing may bring it back.
+                    if matches!(self.extent, Extent::RestOf(_)) {
+                        self.extent = Extent::Whole;
+                    }
+                    self.lookup = lookup;
                 }
                 self.fetch(permit, None).await.map(answered)
             }
@@ -105,19 +112,7 @@ impl Step<'_> {
             Some(Outcome::Stream(fill))
                 if (fill.at == at && self.key.admits(&fill.stored)) || self.extent.takes(&fill) =>
             {
-                let served = Served {
-                    stored: Arc::clone(&fill.stored),
-                    names: Names::ANY,
-                    source: Source::Fill(Arc::clone(&fill)),
-                    status: self.fetched_status(),
-                    handling: Handling {
-                        forwarded_status: None,
-                        collapsed: true,
-                        reason: Reason::Collapsed,
-                        ..self.handling()
-                    },
-                };
-                Ok(answered(deliver::stored(&self.call.view(), self.cache, served)))
+                self.join(fill).await
             }
             Some(Outcome::Freshened(found))
                 if found.at == at && self.key.admits(&found.stored) && self.is_enough(&found) =>
@@ -250,7 +245,7 @@ impl Step<'_> {
         };
         let view = self.call.view();
         let lookup = self.cache.zone.lookup_at_hand(self.key, &view.request.headers, view.now);
-        if let Some(answer) = self.fetched_meanwhile(lookup) {
+        if let Some(answer) = self.fetched_meanwhile(&lookup) {
             return answer;
         }
         match self.begin(permit, self.not_to_be_stored(), CacheStatus::Expired) {
@@ -317,13 +312,11 @@ impl Step<'_> {
 
     /// The answer from what a new lookup found: between our look and our turn to fetch, somebody
     /// else's fetch may have ended.
-    fn fetched_meanwhile(&self, lookup: Lookup) -> Option<Answer> {
+    fn fetched_meanwhile(&self, lookup: &Lookup) -> Option<Answer> {
         let view = self.call.view();
         match lookup {
-            Lookup::Found(found)
-                if is_fresh(&view, self.cache, &found) && self.is_enough(&found) =>
-            {
-                Some(hit(&view, self.cache, found))
+            Lookup::Found(found) if is_fresh(&view, self.cache, found) && self.is_enough(found) => {
+                Some(hit(&view, self.cache, found.clone()))
             }
             _ => None,
         }
@@ -344,16 +337,16 @@ impl Step<'_> {
         }
     }
 
-    fn fetched_status(&self) -> CacheStatus {
+    pub(super) fn fetched_status(&self) -> CacheStatus {
         plan::fetched_status(&self.call.view(), self.cache, &self.lookup)
     }
 
-    fn handling(&self) -> Handling {
+    pub(super) fn handling(&self) -> Handling {
         why_asked(&self.call.view(), self.cache, &self.lookup, &self.extent)
     }
 }
 
-fn answered(answer: Answer) -> Taken {
+pub(super) fn answered(answer: Answer) -> Taken {
     Taken::Answered(Box::new(answer))
 }
 

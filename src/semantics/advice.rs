@@ -71,6 +71,10 @@ fn fetched(reason: Reason) -> Option<Words> {
             "the range begins at or behind `max_range_offset`, so it is passed on",
             "raise `max_range_offset`, or fetch in slices with `slice`",
         ),
+        Reason::RangeAhead => (
+            "it is being fetched, and the range begins far behind what has come so far, so that it is passed on",
+            "fetch in slices with `slice`",
+        ),
         Reason::Expired => (
             "the stored response is no longer fresh",
             "give it a longer lifetime, or let it be served stale: `use_stale = [\"updating\"]` with `background_update = true`",

@@ -16,6 +16,9 @@ pub struct Times {
     pub requested: Timestamp,
     /// response_time of RFC 9111 section 4.2.3.
     pub received: Timestamp,
+    /// What the wall clock said when it was received, which is what the origin's dates are compared
+    /// with. Another than `received` once the wall clock was set.
+    pub dated: Timestamp,
 }
 
 /// How long a response is fresh, and who said so.
@@ -68,17 +71,20 @@ pub fn initial_age(fields: &HeaderMap, rules: &Rules, times: Times) -> Duration 
     if !rules.count_age {
         return Duration::ZERO;
     }
-    let apparent_age = times.received.since(date_of(fields, rules, times.received));
+    let apparent_age = times.dated.since(date_of(fields, rules, times.dated));
     let response_delay = times.received.since(times.requested);
     let corrected_age = Duration::from_secs(age_value(fields)).saturating_add(response_delay);
     apparent_age.max(corrected_age)
 }
 
 impl Stored {
-    /// Its age at `now` (RFC 9111 section 4.2.3). Never negative: a clock that steps back makes a
-    /// response younger, not invalid.
+    /// Its age at `now` (RFC 9111 section 4.2.3). Never negative. What was received in the future,
+    /// by a clock that was set back since, may have any age: it counts as no longer fresh, so that
+    /// it is validated.
     pub fn age(&self, now: Timestamp) -> Duration {
-        self.initial_age.saturating_add(now.since(self.received))
+        let age = self.initial_age.saturating_add(now.since(self.received));
+        let unknown = self.received.since(now) > FUTURE_MAX;
+        if unknown { age.max(self.lifetime) } else { age }
     }
 
     /// How long it stays fresh after `now`; zero when it is stale.
@@ -197,6 +203,9 @@ const REST_OF_THE_SECOND: Duration = Duration::from_nanos(999_500_000);
 pub const HEURISTIC_STATUSES: [u16; 12] =
     [200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501];
 
+/// Machines that share a folder one after the other agree on the time no better than this.
+const FUTURE_MAX: Duration = Duration::from_secs(60);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,7 +269,7 @@ mod tests {
         let Lifetime::Given(past, _) = ends("Expires: Sun, 06 Nov 1994 08:49:36 GMT") else { panic!() };
         assert_eq!(past, Duration::ZERO);
         let fields = fields_of("Age: 100", |_| {});
-        let times = Times { requested: NOW, received: NOW };
+        let times = Times { requested: NOW, received: NOW, dated: NOW };
         assert_eq!(initial_age(&fields, &Rules::nginx(), times), Duration::ZERO);
     }
 
@@ -305,7 +314,7 @@ mod tests {
     #[track_caller]
     fn check_age(response: &str, expected_s: u64, why: &str) {
         let fields = fields_of(response, |_| {});
-        let times = Times { requested: Timestamp(NOW.0 - 2000), received: NOW };
+        let times = Times { requested: Timestamp(NOW.0 - 2000), received: NOW, dated: NOW };
         assert_eq!(
             initial_age(&fields, &Rules::default(), times).as_secs(),
             expected_s,

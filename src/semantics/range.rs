@@ -66,6 +66,16 @@ pub fn begins_behind(value: &[u8], offset: u64) -> bool {
     }
 }
 
+/// Where the furthest member of a set begins in a body whose length is not known; what counts from
+/// its end is behind everything. Nothing where the field is none to be answered.
+pub fn furthest(value: &[u8]) -> Option<u64> {
+    let first = |spec: &Spec| match spec {
+        Spec::From(first, _) => *first,
+        Spec::Last(_) => u64::MAX,
+    };
+    specs(value)?.iter().map(first).max()
+}
+
 impl Spec {
     /// The bytes it stands for in a body of this length; nothing where there are none.
     fn within(self, length: u64) -> Option<Range<u64>> {
@@ -171,6 +181,19 @@ const BACKWARDS_MAX: usize = 4;
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_furthest_of_several_counts_and_the_end_is_behind_everything() {
+        for (value, expected) in [
+            ("bytes=3-", Some(3)),
+            ("bytes=7-9,3-4", Some(7)),
+            ("bytes=0-1,-5", Some(u64::MAX)),
+            ("bytes=0-1,cow", None),
+            ("lines=3-", None),
+        ] {
+            assert_eq!(furthest(value.as_bytes()), expected, "{value}");
+        }
+    }
 
     #[rustfmt::skip]
     #[test]

@@ -72,6 +72,8 @@ reasons! {
     Precondition = "precondition",
     /// Passed on: the range begins at or behind `max_range_offset`.
     RangeOffset = "range-offset",
+    /// Passed on: what another request fetches will be long in coming to the range.
+    RangeAhead = "range-ahead",
     /// Waited for another request's fetch as long as `lock_timeout` allows.
     LockTimeout = "lock-timeout",
 

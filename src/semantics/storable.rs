@@ -79,7 +79,7 @@ fn of_any_status(
         return Storable::No(reason);
     }
     let (lifetime, lifetime_from) =
-        match lifetime(status, fields, &cache_control, rules, times.received) {
+        match lifetime(status, fields, &cache_control, rules, times.dated) {
             Lifetime::Given(lifetime, from) => (lifetime, from),
             Lifetime::Forbidden => return Storable::No(Reason::XAccelExpires),
             Lifetime::Unknown => (Duration::ZERO, LifetimeFrom::Nothing),
@@ -199,7 +199,11 @@ pub fn withheld(fields: &HeaderMap, rules: &Rules) -> HeaderMap {
 /// As a clock that ticks once a second reads them.
 fn in_whole_seconds(times: Times) -> Times {
     let whole = |time: Timestamp| Timestamp::from_secs(time.secs());
-    Times { requested: whole(times.requested), received: whole(times.received) }
+    Times {
+        requested: whole(times.requested),
+        received: whole(times.received),
+        dated: whole(times.dated),
+    }
 }
 
 /// The fields as every later answer sends them. `Age` is counted anew for each, the length is the
@@ -219,7 +223,7 @@ fn as_stored(
     };
     let mut kept = compact(fields, kept);
     if !kept.contains_key(header::DATE)
-        && let Ok(date) = HeaderValue::from_str(&http_date(times.received).to_string())
+        && let Ok(date) = HeaderValue::from_str(&http_date(times.dated).to_string())
     {
         kept.insert(header::DATE, date);
     }
@@ -330,7 +334,7 @@ mod tests {
             }
         }
         let now = Timestamp::from_secs(784_111_777);
-        let times = Times { requested: now, received: now };
+        let times = Times { requested: now, received: now, dated: now };
         let status = StatusCode::from_u16(status).unwrap();
         let found = match storable(asked, status, &fields, &rules, times) {
             Storable::No(reason) => reason.to_string(),
@@ -346,7 +350,7 @@ mod tests {
         fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=9"));
         fields.insert(header::AGE, HeaderValue::from_static("3"));
         let now = Timestamp::from_secs(784_111_777);
-        let times = Times { requested: now, received: now };
+        let times = Times { requested: now, received: now, dated: now };
         let found = storable(Asked::default(), StatusCode::OK, &fields, &Rules::default(), times);
         let Storable::Yes(stored) = found else { panic!("{found:?}") };
         assert_eq!(stored.fields[header::DATE], "Sun, 06 Nov 1994 08:49:37 GMT");

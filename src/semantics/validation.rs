@@ -181,7 +181,7 @@ mod tests {
         set(&mut not_modified, "content-length", "0");
         set(&mut not_modified, "cache-control", "max-age=99");
         let now = Timestamp::from_secs(2000);
-        let times = Times { requested: now, received: now };
+        let times = Times { requested: now, received: now, dated: now };
         let found = freshen(&stored, &not_modified, Asked::default(), &Rules::default(), times);
         let Storable::Yes(fresh) = found else { panic!("{found:?}") };
         let lines: Vec<_> = fresh.fields.get_all("x-replaced").iter().collect();
@@ -197,7 +197,7 @@ mod tests {
             let mut stored = stored(10);
             stored.fields = fields(&format!("cache-control: max-age=9 | vary: {vary}"));
             let now = Timestamp::from_secs(2000);
-            let times = Times { requested: now, received: now };
+            let times = Times { requested: now, received: now, dated: now };
             let not_modified = fields(&format!("vary: {now_vary}"));
             freshen(&stored, &not_modified, Asked::default(), &Rules::default(), times)
         };
@@ -222,7 +222,7 @@ mod tests {
         let mut stored = stored(1);
         stored.fields = fields(response);
         let now = Timestamp::from_secs(2000);
-        let times = Times { requested: now, received: now };
+        let times = Times { requested: now, received: now, dated: now };
         let (not_modified, mut rules) = (fields(not_modified), Rules::nginx());
         let lifetime = Duration::from_secs(5);
         rules.valid.push(crate::semantics::rules::Valid { statuses: 200..=200, lifetime });

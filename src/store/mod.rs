@@ -5,6 +5,7 @@ pub mod tiered;
 pub mod keeper;
 pub mod disk;
 mod disks;
+pub mod patience;
 mod secret;
 
 use std::sync::Arc;
@@ -87,3 +88,5 @@ impl Body {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod restart_tests;

@@ -23,15 +23,23 @@ pub(super) fn kept_in(folder: &Path) -> io::Result<Secret> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let bytes = random_bytes();
+    let secret = of_this_process();
+    keep_in(folder, &secret)?;
+    Ok(secret)
+}
+
+/// Keeps a secret in a folder which is ours alone.
+///
+/// # Errors
+/// It cannot be kept; another one that is there stays.
+pub(super) fn keep_in(folder: &Path, secret: &Secret) -> io::Result<()> {
     // Written beside its place: a server that stops here leaves no half of a secret.
     let temp = folder.join(TEMP_NAME);
     let _ = fs::remove_file(&temp);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temp)?;
-    file.write_all(&bytes)?;
+    file.write_all(secret.bytes())?;
     file.sync_all()?;
-    fs::rename(&temp, &path)?;
-    Ok(Secret::new(bytes))
+    fs::rename(&temp, folder.join(NAME))
 }
 
 /// A secret that lasts as long as this process.

@@ -24,10 +24,10 @@ pub(super) fn stored_with(fields: HeaderMap) -> Stored {
     Stored { fields, ..stored(60) }
 }
 
-const KEY: &[u8] = b"http://example.com/";
+pub(super) const KEY: &[u8] = b"http://example.com/";
 const MIB: usize = 1024 * 1024;
 
-fn zone(path: &Path) -> Zone {
+pub(super) fn zone(path: &Path) -> Zone {
     Zone {
         name: "test".into(),
         folders: vec![Folder { path: path.to_owned(), weight: 1 }],
@@ -42,17 +42,17 @@ fn zone(path: &Path) -> Zone {
     }
 }
 
-fn open(zone: &Zone) -> Arc<Tiered> {
+pub(super) fn open(zone: &Zone) -> Arc<Tiered> {
     let store = Tiered::open(zone, Clock::default());
     assert_eq!(store.usage().fault, None);
     store
 }
 
-fn hash() -> KeyHash {
+pub(super) fn hash() -> KeyHash {
     KeyHash::of(KEY)
 }
 
-fn response(body: impl Into<Bytes>) -> Arc<Entry> {
+pub(super) fn response(body: impl Into<Bytes>) -> Arc<Entry> {
     let mut fields = HeaderMap::new();
     fields.append("set-cookie", "a=1".parse().unwrap());
     fields.append("set-cookie", "b=2".parse().unwrap());
@@ -60,29 +60,29 @@ fn response(body: impl Into<Bytes>) -> Arc<Entry> {
     Arc::new(Entry::new(KEY, content))
 }
 
-fn parts(entry: &Entry) -> (&Stored, Bytes) {
+pub(super) fn parts(entry: &Entry) -> (&Stored, Bytes) {
     match &entry.content {
         Content::Response(stored, Body::Memory(body)) => (stored, body.clone()),
         other => panic!("not in memory: {other:?}"),
     }
 }
 
-fn file_of(zone: &Zone, hash: KeyHash) -> PathBuf {
+pub(super) fn file_of(zone: &Zone, hash: KeyHash) -> PathBuf {
     let hex = hash.to_string();
     zone.folders[0].path.join(&hex[31..]).join(&hex[29..31]).join(&hex)
 }
 
-fn pattern(length: usize) -> Bytes {
+pub(super) fn pattern(length: usize) -> Bytes {
     (0..length).map(|n| (n / 7 % 251) as u8).collect::<Vec<_>>().into()
 }
 
-fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
 /// Polls until the store says so, for at most five seconds.
 #[track_caller]
-fn until(store: &Tiered, what: impl Fn(&Usage) -> bool) {
+pub(super) fn until(store: &Tiered, what: impl Fn(&Usage) -> bool) {
     for _ in 0..1000 {
         if what(&store.usage()) {
             return;
@@ -103,7 +103,7 @@ async fn collect(mut body: crate::body::Body) -> Result<Vec<u8>, crate::body::Er
 }
 
 /// The zone with one entry in it, written and closed.
-fn filled(folder: &Path, entry: &Arc<Entry>) -> Zone {
+pub(super) fn filled(folder: &Path, entry: &Arc<Entry>) -> Zone {
     let zone = zone(folder);
     let store = open(&zone);
     store.put(hash(), Arc::clone(entry));
@@ -147,7 +147,7 @@ fn a_removal_leaves_nothing_of_what_was_put_before() {
     run(async {
         for round in 0..50 {
             store.put(hash(), response(pattern(100_000 + round)));
-            assert!(store.remove(hash()).await);
+            assert!(store.remove(hash()).await.there);
             store.flush().await;
             assert!(!file_of(&zone, hash()).exists());
             assert!(store.get_memory(hash()).is_none());
@@ -243,7 +243,7 @@ fn a_flood_never_exceeds_the_size() {
 }
 
 /// Bytes of all responses in blocks.
-fn bytes_below(folder: &Path) -> u64 {
+pub(super) fn bytes_below(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).unwrap().filter_map(Result::ok);
     let entries = entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
     let sizes = entries.filter_map(|entry| match entry.metadata() {
@@ -267,7 +267,7 @@ fn a_folder_that_cannot_be_used_makes_the_zone_memory_only() {
         assert!(!store.may_be_on_disk(hash()));
         assert!(run(store.get(hash(), KEY)).is_none());
         assert!(store.spool(hash(), KEY, parts(&response("")).0, None).is_err());
-        assert!(run(store.remove(hash())));
+        assert!(run(store.remove(hash())).there);
     }
     drop(first);
 }
@@ -356,6 +356,31 @@ fn a_large_body_is_read_while_it_is_written_and_in_ranges_after() {
     assert!(run(store.get(hash(), KEY)).is_none());
 }
 
+#[test]
+fn what_is_damaged_while_it_is_written_is_not_read_back() {
+    use std::os::unix::fs::FileExt;
+    let folder = tempfile::tempdir().unwrap();
+    let zone = zone(folder.path());
+    let store = open(&zone);
+    let mut spool = store.spool(hash(), KEY, &stored_with(HeaderMap::new()), None).unwrap();
+    let reader = spool.reader();
+    let body = pattern(200_000);
+    spool.append(&[body.slice(..100_000)]).unwrap();
+    spool.append(&[body.slice(100_000..)]).unwrap();
+    for (offset, length) in [(0, 200_000), (65_000, 1000), (65_536, 1), (199_999, 9), (150_000, 70)]
+    {
+        let end = body.len().min(offset + length);
+        assert_eq!(reader.read_at(offset as u64, length).unwrap(), body[offset..end]);
+    }
+    let beside = fs::read_dir(file_of(&zone, hash()).parent().unwrap()).unwrap();
+    let temp = beside.map(|entry| entry.unwrap().path()).find(|path| path.extension().is_some());
+    let file = fs::OpenOptions::new().write(true).open(temp.unwrap()).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.write_all_at(b"?", length - 1).unwrap();
+    assert!(reader.read_at(199_000, 10).is_err(), "of the same 64 KiB");
+    assert_eq!(reader.read_at(0, 9).unwrap(), body[..9]);
+}
+
 fn damaged_body_never_ends_cleanly(zone: &Zone, entry: &Entry, length: usize) {
     use std::os::unix::fs::FileExt;
     let Content::Response(_, Body::Disk(file)) = &entry.content else { panic!() };
@@ -407,6 +432,8 @@ fn a_file_of_another_version_is_a_miss_and_stays() {
     let path = file_of(&zone, hash());
     let mut bytes = fs::read(&path).unwrap();
     let at = bytes.len() - format::FOOTER_BYTES + 8;
+    // In the first slot, and in the footer.
+    bytes[8] += 1;
     bytes[at] += 1;
     fs::write(&path, bytes).unwrap();
     let store = open(&zone);

@@ -3,20 +3,28 @@
 //! A hit in memory touches no disk and takes no lock of ours. A store may forget anything and
 //! fails no request: every fault of the disk is a miss, a counter and a log line.
 
+mod hottest;
+mod intake;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tracing::warn;
 
 use super::disk::Disk;
+use super::disk::index::Cursor;
+use super::disk::remove::Removed;
 use super::disk::resting::Resting;
-use super::disk::write::Spool;
+use super::disk::scan::Scan;
+use super::disk::spool::Spool;
+use super::disk::tend::Mend;
 use super::disks::Disks;
-use super::keeper::{Doom, Doomed, Keeper, Stop};
+use super::keeper::{Doom, Judge, Keeper, Stop};
 use super::memory::Memory;
+use super::patience::patiently;
 use super::{Body, Content, Entry, secret};
 use crate::clock::Clock;
 use crate::config;
@@ -36,9 +44,11 @@ pub struct Tiered {
     put_dropped: AtomicU64,
     stop: Arc<Stop>,
     doom: Arc<Doom>,
-    threads: Vec<JoinHandle<()>>,
+    /// Its own; none once it is closed.
+    threads: Mutex<Vec<JoinHandle<()>>>,
     name: String,
-    secret: OnceLock<Secret>,
+    mend: Arc<OnceLock<Mend>>,
+    secret: Arc<OnceLock<Secret>>,
 }
 
 /// Nothing can be told without waiting for the disk.
@@ -64,12 +74,18 @@ pub struct Usage {
     pub cold: bool,
     /// Files the scan has seen.
     pub scanned: u64,
+    /// What the scan is at.
+    pub scan: Scan,
     /// Files among them that are not ours; they are left alone.
     pub unknown: u64,
+    /// Files whose response's lifetime was over when they were last counted, a minute ago at most.
+    pub expired: u64,
     /// Reads that failed.
     pub faults_read: u64,
     /// Writes that failed.
     pub faults_write: u64,
+    /// Times that a file could not be opened because the process had too many.
+    pub faults_files: u64,
     /// Damaged files that were put aside.
     pub faults_corrupt: u64,
     /// Reads that found a file of another format version.
@@ -102,6 +118,7 @@ impl Tiered {
         let memory = Arc::new(Memory::new(zone.memory_bytes, clock.clone()));
         let disks = Arc::new(Disks::open(zone, &memory, &clock));
         let (stop, doom) = (Arc::<Stop>::default(), Arc::<Doom>::default());
+        let (mend, secret) = (Arc::<OnceLock<Mend>>::default(), Arc::<OnceLock<Secret>>::default());
         let keeper = |memory, disk| Keeper {
             memory,
             disks: Arc::clone(&disks),
@@ -110,6 +127,8 @@ impl Tiered {
             clock: clock.clone(),
             stop: Arc::clone(&stop),
             doom: Arc::clone(&doom),
+            mend: Arc::clone(&mend),
+            secret: Arc::clone(&secret),
         };
         let mut threads = Vec::new();
         // One for memory and each disk: none of them waits for another.
@@ -117,7 +136,13 @@ impl Tiered {
         for keeper in keepers.map(|disk| keeper(Arc::clone(&memory), disk)) {
             threads.push(spawn("larder-keeper", move || keeper.run()));
         }
-        for disk in disks.iter().flat_map(|disk| [Arc::clone(disk), Arc::clone(disk)]) {
+        for disk in disks.iter().map(Arc::clone) {
+            let (stop, disks) = (Arc::clone(&stop), Arc::clone(&disks));
+            let wait = move |at_most| stop.wait(at_most);
+            threads.push(spawn("larder-scan", move || disk.run_scan(&wait, &|| disks.scanned())));
+        }
+        for disk in disks.iter().flat_map(|disk| vec![disk; disk.writers()]) {
+            let disk = Arc::clone(disk);
             threads.push(spawn("larder-writer", move || disk.run_writer()));
         }
         Arc::new(Self {
@@ -129,9 +154,10 @@ impl Tiered {
             put_dropped: AtomicU64::new(0),
             stop,
             doom,
-            threads: threads.into_iter().flatten().collect(),
+            threads: Mutex::new(threads.into_iter().flatten().collect()),
             name: zone.name.clone(),
-            secret: OnceLock::new(),
+            mend,
+            secret,
         })
     }
 
@@ -192,9 +218,9 @@ impl Tiered {
             Ok(ticket) => ticket,
             Err(entry) => return entry.filter(|entry| *entry.key == *key),
         };
-        let key = key.to_vec();
-        let job = tokio::task::spawn_blocking(move || disk.read(&ticket, &key));
-        job.await.ok().flatten()
+        let (key, read) = (key.to_vec(), Arc::clone(&disk));
+        let found = patiently(move || read.read(&ticket, &key), || disk.too_slow_to_read());
+        found.await.flatten()
     }
 
     /// Stores an entry whose body is in memory: in memory at once, on disk behind.
@@ -229,6 +255,13 @@ impl Tiered {
         disk.spool(hash, key, stored, expected_bytes)
     }
 
+    /// Notes that what was to be written for a hash took so long that nobody waits for it any more.
+    pub fn too_slow_to_write(&self, hash: KeyHash) {
+        if let Some(disk) = self.disks.of(hash) {
+            disk.too_slow_to_write();
+        }
+    }
+
     /// Stores the body of `entry` with a new head, after a 304: in memory at once, on disk behind.
     /// Returns the new entry.
     pub fn freshen(&self, hash: KeyHash, entry: &Arc<Entry>, stored: Stored) -> Arc<Entry> {
@@ -251,16 +284,18 @@ impl Tiered {
     }
 
     /// Removes what rests under a hash from both tiers, and what is on its way to the disk. When
-    /// this returns the file is gone for good; whether there was anything. Takes effect in the
-    /// order of calls once it is first polled.
-    pub async fn remove(&self, hash: KeyHash) -> bool {
-        let Some(disk) = self.disks.of(hash) else { return self.memory.remove(hash) };
+    /// this returns it is never found again by this process. Takes effect in the order of calls
+    /// once it is first polled.
+    pub async fn remove(&self, hash: KeyHash) -> Removed {
+        let Some(disk) = self.disks.of(hash) else {
+            return Removed { there: self.memory.remove(hash), lasts: true };
+        };
         let mut there = false;
         let (ticket, was_waiting) = disk.begin_remove(hash, || there = self.memory.remove(hash));
         let disk = Arc::clone(disk);
         let job = tokio::task::spawn_blocking(move || disk.remove(&ticket));
-        let on_disk = job.await.unwrap_or(false);
-        there || was_waiting || on_disk
+        let on_disk = job.await.unwrap_or(Removed { there: false, lasts: false });
+        Removed { there: there || was_waiting || on_disk.there, lasts: on_disk.lasts }
     }
 
     /// What lies on disk under a hash, its head or `all` of it, looked at in one blocking job; `None`
@@ -289,8 +324,13 @@ impl Tiered {
     }
 
     /// Says what is to be removed behind; once, before the first `sweep`.
-    pub fn doom(&self, doomed: Doomed) {
-        let _ = self.doom.judge.set(doomed);
+    pub fn doom(&self, judge: Box<dyn Judge>) {
+        let _ = self.doom.judge.set(judge);
+    }
+
+    /// Says what belongs into a folder beside the entries, to be put there when it is not; once.
+    pub fn mend(&self, mend: Mend) {
+        let _ = self.mend.set(mend);
     }
 
     /// Asks for what is doomed to be removed from both tiers, at leisure.
@@ -313,7 +353,7 @@ impl Tiered {
         disk: &Arc<Disk>,
         with: &mut dyn FnMut(KeyHash, &[u8], &Stored) -> bool,
     ) -> bool {
-        let (mut cursor, mut hashes) = (Some((0, 0)), Vec::new());
+        let (mut cursor, mut hashes) = (Some(Cursor::default()), Vec::new());
         while let Some(from) = cursor {
             cursor = disk.some(from, &mut hashes);
             for hash in hashes.drain(..) {
@@ -364,6 +404,22 @@ impl Tiered {
         usage
     }
 
+    /// Ends the zone's threads and gives its folders free; blocking. What has not reached the disk
+    /// is forgotten (see `flush`). `keep_index` writes down what lies in the folders, so that the
+    /// next start need not look. Does nothing the second time.
+    pub fn close(&self, keep_index: bool) {
+        self.stop.set();
+        self.disks.iter().for_each(|disk| disk.stop());
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            let _ = thread.join();
+        }
+        for disk in self.disks.iter() {
+            disk.close(keep_index);
+        }
+    }
+
     /// Waits until everything put so far has reached the disk or failed.
     pub async fn flush(&self) {
         for disk in self.disks.iter().map(Arc::clone) {
@@ -374,12 +430,7 @@ impl Tiered {
 
 impl Drop for Tiered {
     fn drop(&mut self) {
-        self.stop.set();
-        self.disks.iter().for_each(|disk| disk.stop());
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
-        self.disks.iter().for_each(|disk| disk.close());
+        self.close(true);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::harness::proxy::CACHED;
 use crate::harness::{Gate, Origin, Proxy, Reply, eventually, ok};
 
 #[tokio::test]
@@ -212,4 +213,32 @@ async fn a_slow_reader_does_not_hold_up_the_others() {
     let mut rest = Vec::new();
     slow.read_to_end(&mut rest).await.unwrap();
     assert!(rest.len() > 900_000, "the slow one gets everything too");
+}
+
+#[tokio::test]
+async fn who_comes_when_the_beginning_of_what_is_not_stored_is_gone_fetches_it() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    let body: Vec<u8> = (0..8_u32 << 20).map(|n| (n / 7) as u8).collect();
+    let reply = ok("").bytes(body.clone()).header("cache-control", "max-age=10").chunked();
+    origin.next("/a", reply.clone().body_behind(&gate)).on("/a", reply);
+    // In memory only, and too large for it: it goes to who is there and is kept nowhere.
+    let config =
+        CACHED.replace("memory = \"64m\"", "memory = \"64m\"\nmemory_max_object = \"64k\"");
+    let proxy = Proxy::with(&config, &origin).await;
+    let mut first = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
+    first.write_all(b"GET /a HTTP/1.1\r\nHost: example.com\r\n\r\n").await.unwrap();
+    let mut taken = vec![0; 7 << 19];
+    first.read_exact(&mut taken).await.unwrap();
+    let second = proxy.get("/a").await;
+    assert!(second.complete && second.body == body, "{} bytes", second.body.len());
+    assert_eq!(origin.seen("/a"), 2);
+    gate.open();
+    let (mut rest, mut last) = (vec![0; 1 << 20], Vec::new());
+    while !last.ends_with(b"\r\n0\r\n\r\n") {
+        let read = first.read(&mut rest).await.unwrap();
+        assert!(read > 0, "the first gets all of it as well");
+        last.extend_from_slice(&rest[..read]);
+    }
 }

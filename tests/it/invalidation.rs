@@ -371,6 +371,44 @@ fn journal(folder: &Path) -> std::path::PathBuf {
 }
 
 #[tokio::test]
+async fn a_purge_outlasts_a_restart_though_its_file_could_not_be_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = super::disk::on_disk(folder.path(), "");
+    let origin = Origin::start().await;
+    origin.on("/a", ok("old").header("cache-control", "max-age=100"));
+    let proxy = Proxy::with(&config, &origin).await;
+    proxy.get("/a").await;
+    proxy.flush().await;
+    let file = super::disk::file_of(folder.path(), "/a");
+    let bytes = fs::read(&file).unwrap();
+    // What cannot be unlinked: as good as a disk that fails.
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert_eq!(proxy.send("PURGE", "/a", &[]).await.line(), "200 - {\"purged\":1}\n");
+    fs::remove_dir(&file).unwrap();
+    fs::write(&file, bytes).unwrap();
+    origin.on("/a", ok("new").header("cache-control", "max-age=100"));
+    let proxy = restarted(proxy, &config, &origin).await;
+    assert_eq!(proxy.line("/a").await, "200 MISS new");
+}
+
+#[tokio::test]
+async fn what_was_asked_for_before_a_post_does_not_take_the_place_of_its_answer() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    let lasting = |text: &str| ok(text).header("cache-control", "max-age=100");
+    origin.next("/a", lasting("old").behind(&gate)).on("/a", lasting("new"));
+    let proxy = Proxy::cached_with("methods = [\"POST\"]\nlock = false", &origin).await;
+    let slow = proxy.spawn_get();
+    eventually("the origin is asked", async || origin.seen("/a") == 1).await;
+    assert_eq!(proxy.send("POST", "/a", &[]).await.line(), "200 MISS new");
+    gate.open();
+    assert_eq!(slow.await.unwrap().text(), "old");
+    eventually("it is stored", async || proxy.get("/a").await.cache() == "HIT").await;
+    assert_eq!(proxy.line("/a").await, "200 HIT new");
+}
+
+#[tokio::test]
 async fn a_torn_record_is_ignored_and_a_damaged_journal_purges_all() {
     type Damage = fn(&Path);
     let damages: [(&str, Damage, &str); 5] = [

@@ -267,6 +267,24 @@ async fn a_purge_reaches_what_is_on_its_way_under_another_key() {
 }
 
 #[tokio::test]
+async fn a_purge_by_another_query_reaches_a_fetch_whose_rule_nobody_knew() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    let any = |text: &str| {
+        ok(text).header("cache-control", "max-age=100").header("no-vary-search", "params")
+    };
+    origin.next("/a?x=1", any("old").behind(&gate)).on("/a?x=3", any("new"));
+    let proxy = Proxy::cached(&origin).await;
+    let to = proxy.address;
+    let slow = tokio::spawn(async move { request(to, "GET", "/a?x=1", &[]).await });
+    eventually("the origin is asked", async || origin.seen("/a?x=1") == 1).await;
+    proxy.send("PURGE", "/a?x=2", &[]).await;
+    gate.open();
+    assert_eq!(slow.await.unwrap().text(), "old");
+    assert_eq!(proxy.line("/a?x=3").await, "200 MISS new");
+}
+
+#[tokio::test]
 async fn what_a_rule_finds_again_after_a_restart_was_not_purged_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
     let config = on_disk(folder.path(), "");

@@ -167,7 +167,7 @@ impl Case {
     }
 
     fn ours(&self) -> Option<larder::semantics::stored::Stored> {
-        let times = Times { requested: at(0), received: at(0) };
+        let times = Times { requested: at(0), received: at(0), dated: at(0) };
         let status = StatusCode::from_u16(self.status).unwrap();
         let asked = Asked { authorized: self.authorized, partitioned: false, host: "a.example" };
         match storable(asked, status, &self.fields(), &Rules::default(), times) {

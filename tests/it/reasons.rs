@@ -79,6 +79,17 @@ async fn given_here() -> BTreeSet<String> {
         ("xy".into(), "xy".into())
     );
 
+    // One for the end of it while another one fetches the whole.
+    let gate = Gate::closed();
+    let whole = ok("xy").header("cache-control", "max-age=100").chunked();
+    origin.next("/ahead", whole.body_behind(&gate)).next("/ahead", Reply::status(206, "y"));
+    let first = tokio::spawn(async move { request(to, "GET", "/ahead", &[]).await });
+    eventually("the origin is asked", async || origin.seen("/ahead") == 1).await;
+    let end = request(to, "GET", "/ahead", &[("range", "bytes=-1")]).await;
+    assert_eq!((end.text(), end.detail()), ("y".into(), "range-ahead".into()));
+    gate.open();
+    first.await.unwrap();
+
     // Two for the same, and the first one takes too long: the second fetches for itself.
     let gate = Gate::closed();
     origin.next("/slow", kept.clone().behind(&gate)).next("/slow", kept);
@@ -95,6 +106,7 @@ async fn given_here() -> BTreeSet<String> {
         "fresh",
         "lock-timeout",
         "purge",
+        "range-ahead",
         "refused",
         "request-body",
         "too-large",

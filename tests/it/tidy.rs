@@ -7,11 +7,22 @@ use larder::semantics::reason::Reason;
 
 /// Which rooms a room may name, besides itself, as docs/ARCHITECTURE.md has it. What is not listed
 /// may name all.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("cli", &["config", "admin"]),
     (
         "commands",
-        &["cli", "admin", "config", "app", "demo", "clock", "cache", "store", "semantics"],
+        &[
+            "cli",
+            "admin",
+            "config",
+            "app",
+            "demo",
+            "clock",
+            "snapshot",
+            "cache",
+            "store",
+            "semantics",
+        ],
     ),
     ("listener", &["config", "body", "interim", "clock"]),
     ("admin", &["cache", "upstream", "observe", "config", "body", "semantics"]),
@@ -29,6 +40,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "clock",
         ],
     ),
+    ("snapshot", &["cache", "store", "semantics", "config", "clock"]),
     ("cache", &["store", "semantics", "config", "body", "clock"]),
     ("store", &["semantics", "config", "body", "clock"]),
     ("upstream", &["semantics", "config", "body", "clock"]),

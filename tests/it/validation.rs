@@ -283,16 +283,3 @@ async fn use_stale_updating_serves_those_who_come_while_one_validates() {
     gate.open();
     assert_eq!(first.await.unwrap().line(), "200 EXPIRED two");
 }
-
-#[tokio::test]
-async fn a_clock_that_steps_back_does_not_kill_or_resurrect() {
-    let origin = Origin::start().await;
-    origin.on("/a", ok("one").header("cache-control", "max-age=10"));
-    let proxy = Proxy::cached(&origin).await;
-    proxy.get("/a").await;
-    proxy.clock.step_back(std::time::Duration::from_secs(3600));
-    let hit = proxy.get("/a").await;
-    assert_eq!((hit.cache(), hit.header("age")), ("HIT".into(), "0".into()));
-    proxy.advance_s(3700);
-    assert_eq!(proxy.get("/a").await.cache(), "EXPIRED");
-}

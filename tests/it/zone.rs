@@ -91,7 +91,7 @@ async fn left(folder: &Path, targets: &[&str]) {
 fn purged(folder: &Path, scope: Scope, soft: bool) {
     let time = Timestamp::from(Clock::Real.now());
     let record = Record { sequence: 1 + time.0 * 1000, time, scope, soft };
-    Journal::new(folder).write(&[record]).unwrap();
+    Journal::new(folder).write(|| vec![record]).unwrap();
 }
 
 fn change(path: &Path, with: impl FnOnce(&mut Vec<u8>)) {
@@ -314,7 +314,7 @@ const DAMAGES: [Damage; 9] = [
     ("/slot",    |file| file[80] ^= 1,                "no valid head"),
     ("/body",    |file| *from_end(file, 50_000) ^= 1, "body: 1 of 4 chunks"),
     ("/cut",     |file| file.truncate(100_000),       "no footer"),
-    ("/empty",   Vec::clear,                          "too short"),
+    ("/empty",   Vec::clear,                          "cut short"),
     ("/longer",  |file| file.push(0),                 "no footer"),
     ("/lengths", |file| *from_end(file, 36) ^= 1,     "lengths do not add up"),
 ];
@@ -364,7 +364,10 @@ impl Mixed {
         }
         // Zeros behind a head, which mean nothing.
         change(&self.at("/padding"), |file| file[500] ^= 1);
-        change(&self.at("/other-version"), |file| *from_end(file, 47) += 1);
+        change(&self.at("/other-version"), |file| {
+            file[8] += 1;
+            *from_end(file, 47) += 1;
+        });
         fs::remove_file(self.at("/link")).unwrap();
         std::os::unix::fs::symlink(self.at("/whole"), self.at("/link")).unwrap();
         // In another's place, by its name; and by its folder.

@@ -35,6 +35,7 @@ pub(super) fn cache(table: Option<&At<file::Cache>>, report: &mut Report) -> Opt
         lock_timeout: duration(table.lock_timeout.as_ref(), "5s"),
         lock_age: duration(table.lock_age.as_ref(), "5s"),
         hold_down: duration(table.hold_down.as_ref(), "1s"),
+        finish_max: finish_max(table.finish_max.as_ref()),
         max_range_offset: bytes_or_off(table.max_range_offset.as_ref()),
         force_ranges: flag(table.force_ranges.as_ref(), false),
         slice: slice(table.slice.as_ref(), report),
@@ -92,6 +93,11 @@ pub(super) fn purge(table: Option<&At<file::Cache>>) -> Option<Vec<IpNet>> {
 /// Unlike nginx's, with the client's host: two sites with one upstream must not share entries.
 fn default_key() -> Template {
     Template::compile(DEFAULT_KEY).unwrap_or(Template { parts: Vec::new() })
+}
+
+/// Off is no limit.
+fn finish_max(value: Option<&At<OrOff<Size>>>) -> u64 {
+    value.map_or(FINISH_BYTES_MAX, |_| bytes_or_off(value).unwrap_or(u64::MAX))
 }
 
 fn bytes_or_off(value: Option<&At<OrOff<Size>>>) -> Option<u64> {
@@ -205,6 +211,8 @@ const HIDDEN: [HeaderName; 8] = [
     HeaderName::from_static("x-accel-charset"),
 ];
 
+/// Everything but what is very large, or has no end.
+const FINISH_BYTES_MAX: u64 = 1 << 30;
 const SLICE_BYTES_MIN: u64 = 4 << 10;
 const SLICE_BYTES_MAX: u64 = 1 << 30;
 const DEFAULT_KEY: &str = "$scheme://$host$request_uri";

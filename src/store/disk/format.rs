@@ -166,6 +166,15 @@ impl Sums {
         }
     }
 
+    /// Adds the sums of the chunks that are not among `known`, which are those of the first whole
+    /// ones. The last is of what there is of a chunk so far.
+    pub fn add_to(&self, known: &mut Vec<u64>) {
+        known.extend_from_slice(&self.chunks[known.len().min(self.chunks.len())..]);
+        if self.chunk_filled > 0 {
+            known.push(self.chunk.digest());
+        }
+    }
+
     /// The sums of the chunks, and the hash of the whole.
     pub fn finish(mut self) -> (Vec<u64>, u128) {
         if self.chunk_filled > 0 {
@@ -247,6 +256,16 @@ pub fn decode_footer(tail: &[u8], file_bytes: u64) -> Result<Footer, Fault> {
     Ok(Footer { layout, body_hash: u128_at(footer, 24), checksum: u64_at(footer, 48), above })
 }
 
+/// What a fault of the footer is, seen from the first bytes of the file: one release writes the same
+/// version at both ends.
+pub fn seen_at_start(fault: Fault, start: &[u8]) -> Fault {
+    let ours = start.len() >= VERSION_END && start.starts_with(SLOT_MAGIC);
+    if fault == Fault::OtherVersion && ours && u16_at(start, 8) == VERSION {
+        return Fault::Corrupt("versions differ");
+    }
+    fault
+}
+
 /// The sums of the chunks. `trailer` is all between the body and `footer`.
 ///
 /// # Errors
@@ -292,7 +311,8 @@ pub fn other_slot(slots: &[u8], footer: &Footer, in_b: bool) -> OtherSlot {
 /// # Errors
 /// The file is a miss.
 pub fn decode_whole(file: &[u8]) -> Result<(Found, &[u8]), Fault> {
-    let footer = decode_footer(file, file.len() as u64)?;
+    let footer =
+        decode_footer(file, file.len() as u64).map_err(|fault| seen_at_start(fault, file))?;
     let body_at = footer.layout.body_offset() as usize;
     let trailer_at = footer.layout.trailer_offset() as usize;
     decode_trailer(&file[trailer_at..file.len() - FOOTER_BYTES], &footer)?;
@@ -362,6 +382,8 @@ fn u128_at(bytes: &[u8], at: usize) -> u128 {
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Length of the footer.
 pub const FOOTER_BYTES: usize = 56;
+/// Where the version of a slot ends.
+pub const VERSION_END: usize = 10;
 /// Length of a slot before its head.
 pub const SLOT_HEAD_BYTES: usize = 72;
 /// The form described above. A file of another form is a miss.

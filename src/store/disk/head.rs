@@ -62,6 +62,24 @@ impl Kind {
     }
 }
 
+impl Head {
+    /// The list, if it is one.
+    pub fn variants(&self) -> Option<&Variants> {
+        match &self.meaning {
+            Meaning::Variants(variants) => Some(variants),
+            Meaning::Response(_) => None,
+        }
+    }
+
+    /// Which of the two it is, and its bytes.
+    pub fn encode(&self) -> (Kind, Vec<u8>) {
+        match &self.meaning {
+            Meaning::Response(stored) => (Kind::Response, encode_response(&self.key, stored)),
+            Meaning::Variants(variants) => (Kind::Variants, encode_variants(&self.key, variants)),
+        }
+    }
+}
+
 /// The head of a response.
 pub fn encode_response(key: &[u8], stored: &Stored) -> Vec<u8> {
     let mut out = Vec::with_capacity(key.len() + stored.fields_bytes() + 128);
@@ -241,13 +259,13 @@ const NAME_BYTES_MIN: usize = 3;
 const FIELD_BYTES_MIN: usize = NAME_BYTES_MIN + 4;
 
 #[cfg(test)]
-pub(in crate::store) mod tests {
+pub(crate) mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
 
-    pub(in crate::store) fn any_stored() -> impl Strategy<Value = Stored> {
+    pub(crate) fn any_stored() -> impl Strategy<Value = Stored> {
         let time = || (any::<u64>(), 0u32..1_000_000_000).prop_map(|(s, n)| Duration::new(s, n));
         let field = ("[a-z][a-z0-9-]{0,12}", vec(0x20u8..0x7f, 0..60));
         let flags = (any::<bool>(), any::<bool>(), any::<bool>());

@@ -6,43 +6,54 @@
 pub mod head;
 pub mod format;
 pub mod write;
+pub mod spool;
 pub mod stored_body;
 mod sending;
 mod verified;
+pub mod remove;
+pub mod tend;
 mod read;
 pub mod access;
-mod index;
+pub mod index;
+mod shard;
+mod ghosts;
 mod order;
 mod groups;
+mod enter;
 mod reclaim;
 mod walk;
-mod scan;
+pub mod scan;
+pub mod snapshot;
+mod stamps;
 pub(super) mod trash;
 mod faults;
 mod quarantine;
 pub mod place;
 pub mod audit;
 pub mod resting;
+pub mod sealed;
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fmt;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-
-use rustix::fs::{FlockOperation, flock};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use self::access::Warm;
 use self::faults::Faults;
-use self::index::Index;
+use self::index::{Facts, Index};
 use self::order::{Job, Order, Ticket, UnderWay};
 use self::reclaim::Space;
+use self::scan::Scan;
+use self::stamps::Stamps;
+use self::tend::Held;
 use self::verified::Verified;
 use super::Entry;
 use super::disks::share::Share;
-use super::memory::{Memory, now_s};
+use super::memory::Memory;
 use super::tiered::Usage;
 use crate::clock::Clock;
 use crate::config;
@@ -70,13 +81,23 @@ pub(super) struct Disk {
     faults: Faults,
     /// One per group of hashes; guards what lies at their paths.
     files: Vec<Mutex<()>>,
+    /// What lies there outlasts a loss of power before anybody is told.
+    synced: bool,
     /// Holds the folder against other servers; `None` once the zone is closed.
-    lock: Mutex<Option<File>>,
+    held: Mutex<Option<Held>>,
     /// Files that are out of date and could not be removed.
     outdated: Mutex<HashSet<u128>>,
     outdated_count: AtomicUsize,
     /// The index knows every file.
     complete: AtomicBool,
+    /// The index of the last stop, until it is read.
+    snapshot: Mutex<Option<File>>,
+    /// While that is compared with the folder.
+    stamps: Stamps,
+    /// A `Scan`.
+    scan_state: AtomicU8,
+    /// How often the folder was taken anew.
+    taken: AtomicU64,
     temp_prefix: u64,
     temp_next: AtomicU64,
     quarantined: AtomicU64,
@@ -86,6 +107,8 @@ pub(super) struct Disk {
     unknown: AtomicU64,
     /// Files that belong into another folder and could not be removed.
     misplaced: AtomicU64,
+    /// Files whose lifetime was over when they were last counted.
+    expired: AtomicU64,
 }
 
 impl Disk {
@@ -100,13 +123,10 @@ impl Disk {
         clock: &Clock,
     ) -> io::Result<Arc<Self>> {
         let path = &folder.path;
-        create_folder(path).map_err(|error| at(path, &error))?;
-        let lock_path = path.join(LOCK_NAME);
-        let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&lock_path);
-        let lock = lock.map_err(|error| at(&lock_path, &error))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|error| at(&lock_path, &format_args!("in use by another server: {error}")))?;
-        Ok(Arc::new(Self {
+        let held = Held::take(path)?;
+        let space = Space::new(zone, folder, clock.clone());
+        space.set_unseen(tend::noted_bytes(path));
+        let disk = Self {
             root: path.to_owned(),
             share: Share::new(folder),
             others: OnceLock::new(),
@@ -119,13 +139,18 @@ impl Disk {
             verified: Verified::default(),
             order: Arc::default(),
             index: Index::new(),
-            space: Arc::new(Space::new(zone, folder, clock.clone())),
-            faults: Faults::new(&zone.name, clock.clone()),
+            space: Arc::new(space),
+            faults: Faults::new(&zone.name, path, clock),
             files: (0..FILE_LOCKS).map(|_| Mutex::default()).collect(),
-            lock: Mutex::new(Some(lock)),
+            synced: zone.fsync == config::Fsync::Data,
+            held: Mutex::new(Some(held)),
             outdated: Mutex::default(),
             outdated_count: AtomicUsize::new(0),
             complete: AtomicBool::new(false),
+            snapshot: Mutex::new(snapshot::take(path)),
+            stamps: Stamps::default(),
+            scan_state: AtomicU8::new(Scan::Names as u8),
+            taken: AtomicU64::new(0),
             temp_prefix: fastrand::u64(TEMP_PREFIX_MIN..TEMP_PREFIX_MIN * 10),
             temp_next: AtomicU64::new(0),
             quarantined: AtomicU64::new(quarantine::count(path)),
@@ -134,7 +159,11 @@ impl Disk {
             scanned: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
             misplaced: AtomicU64::new(0),
-        }))
+            expired: AtomicU64::new(0),
+        };
+        disk.index.begin_restore();
+        disk.stamps.begin();
+        Ok(Arc::new(disk))
     }
 
     /// Bytes that its files may take together.
@@ -147,9 +176,10 @@ impl Disk {
         &self.root
     }
 
-    /// Gives the folder free.
-    pub(super) fn close(&self) {
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// How many writers it wants. Syncs that wait at the same time cost the disk little more than
+    /// one.
+    pub(super) fn writers(&self) -> usize {
+        if self.synced { SYNCING_WRITERS } else { WRITERS }
     }
 
     /// `false` when there is certainly no such file, nor will there be one soon.
@@ -183,7 +213,8 @@ impl Disk {
     /// A ticket to read with, or what there is to know without reading.
     pub(super) fn begin_read(&self, hash: KeyHash) -> Result<Ticket, Option<Arc<Entry>>> {
         match self.order.enter(hash) {
-            (ticket, UnderWay::Nothing) => Ok(ticket),
+            (ticket, UnderWay::Nothing) if self.faults.may_read() => Ok(ticket),
+            (_, UnderWay::Nothing) => Err(None),
             (_, UnderWay::Entry(entry)) => Err(Some(entry)),
             (_, UnderWay::Gone) => Err(None),
         }
@@ -204,19 +235,9 @@ impl Disk {
         self.order.stop();
     }
 
-    /// Files that nobody asked for since `cutoff_s`, a few at a time; see `Index::idle`.
-    pub(super) fn idle(
-        &self,
-        cursor: (usize, usize),
-        cutoff_s: u32,
-        idle: &mut Vec<KeyHash>,
-    ) -> Option<(usize, usize)> {
-        self.index.idle(cursor, cutoff_s, idle)
-    }
-
     /// Notes that a file was asked for.
     pub(super) fn touch(&self, hash: KeyHash, used_s: u32) {
-        self.index.touch(hash, used_s);
+        self.index.touch(hash, used_s, Facts::UNKNOWN);
     }
 
     /// Adds what the disk tier knows.
@@ -226,126 +247,17 @@ impl Disk {
         usage.disk_bytes += self.space.taken();
         usage.cold |= !self.complete.load(Ordering::Acquire);
         usage.scanned += read(&self.scanned);
+        usage.scan = usage.scan.min(self.scan_state());
         usage.unknown += read(&self.unknown);
-        usage.faults_read += read(&self.faults.read);
-        usage.faults_write += read(&self.faults.write);
+        usage.expired += read(&self.expired);
+        usage.faults_read += self.faults.read.count();
+        usage.faults_write += self.faults.write.count();
+        usage.faults_files += self.faults.files.count();
         usage.faults_corrupt += read(&self.faults.corrupt);
         usage.other_version += read(&self.faults.other_version);
         usage.put_dropped += read(&self.put_dropped);
         usage.reclaimed += read(&self.reclaimed);
         usage.fault = usage.fault.take().or_else(|| self.faults.current());
-    }
-
-    /// Does a removal whose turn has come; whether there was a file.
-    pub(super) fn remove(&self, ticket: &Ticket) -> bool {
-        let hash = ticket.hash;
-        let _file = self.file_lock(hash);
-        if ticket.is_overtaken() {
-            return true;
-        }
-        let there = self.discard(hash);
-        ticket.removed();
-        there
-    }
-
-    /// The file is out of date. Under its lock; whether there was one.
-    fn discard(&self, hash: KeyHash) -> bool {
-        if let Some(blocks) = self.index.remove(hash) {
-            self.space.release(u64::from(blocks) * BLOCK_BYTES);
-        }
-        match self.unlink(hash) {
-            Ok(there) => there,
-            Err(error) => {
-                self.faults.warn(&self.path(hash), &error, "cannot remove a file");
-                let mut outdated = self.outdated();
-                if outdated.len() < OUTDATED_MAX {
-                    outdated.insert(hash.0);
-                }
-                self.outdated_count.store(outdated.len(), Ordering::Release);
-                true
-            }
-        }
-    }
-
-    /// Whether the file must not be read: it could not be removed when it should.
-    fn is_outdated(&self, hash: KeyHash) -> bool {
-        self.outdated_count.load(Ordering::Acquire) > 0 && self.outdated().contains(&hash.0)
-    }
-
-    fn unlink(&self, hash: KeyHash) -> io::Result<bool> {
-        match fs::remove_file(self.path(hash)) {
-            Ok(()) => Ok(true),
-            Err(error) if is_missing(&error) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Moves a damaged file out of the way, unless another has taken its place since `seen`.
-    fn quarantine(&self, hash: KeyHash, seen: Option<&File>) {
-        let _file = self.file_lock(hash);
-        let path = self.path(hash);
-        if !quarantine::is_there(&path, seen) {
-            return;
-        }
-        if let Some(blocks) = self.index.remove(hash) {
-            self.space.release(u64::from(blocks) * BLOCK_BYTES);
-        }
-        let number = self.quarantined.fetch_add(1, Ordering::Relaxed);
-        quarantine::put_aside(&self.root, &path, hash, number);
-    }
-
-    /// Puts a finished temporary file in its place. Under the file's lock.
-    fn put_in_place(&self, hash: KeyHash, temp: &Path, file_bytes: u64) -> io::Result<()> {
-        let path = self.path(hash);
-        let renamed = fs::rename(temp, &path).or_else(|error| {
-            // Its folder may be missing: the file comes from another one.
-            if error.kind() != io::ErrorKind::NotFound || self.temp_folder.is_none() {
-                return Err(error);
-            }
-            create_folder(path.parent().unwrap_or(&self.root))?;
-            fs::rename(temp, &path)
-        });
-        renamed.map_err(|error| at(&path, &error))?;
-        let blocks = u32::try_from(file_bytes.div_ceil(BLOCK_BYTES)).unwrap_or(u32::MAX >> 1);
-        if let Some(older) = self.index.insert(hash, blocks, now_s(&self.clock)) {
-            self.space.release(u64::from(older) * BLOCK_BYTES);
-        }
-        if self.outdated_count.load(Ordering::Acquire) > 0 {
-            let mut outdated = self.outdated();
-            outdated.remove(&hash.0);
-            self.outdated_count.store(outdated.len(), Ordering::Release);
-        }
-        Ok(())
-    }
-
-    /// A new file beside the final one, or in the folder for such files.
-    fn create_temp(&self, hash: KeyHash) -> io::Result<(File, PathBuf)> {
-        let number = self.temp_next.fetch_add(1, Ordering::Relaxed);
-        let path = self.path(hash);
-        let name = format!("{hash}.{}{number:010}.tmp", self.temp_prefix);
-        let temp = match &self.temp_folder {
-            Some(folder) => folder.join(name),
-            None => path.with_file_name(name),
-        };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true).mode(0o600);
-        let file = options.open(&temp).or_else(|error| {
-            if error.kind() != io::ErrorKind::NotFound {
-                return Err(error);
-            }
-            create_folder(temp.parent().unwrap_or(&self.root))?;
-            options.open(&temp)
-        });
-        Ok((file.map_err(|error| at(&temp, &error))?, temp))
-    }
-
-    fn file_lock(&self, hash: KeyHash) -> MutexGuard<'_, ()> {
-        let lock = &self.files[hash.0 as usize % FILE_LOCKS];
-        lock.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn outdated(&self) -> MutexGuard<'_, HashSet<u128>> {
-        self.outdated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -353,10 +265,36 @@ fn create_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// An error that says where.
-pub(super) fn at(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
+/// An error of ours that says where.
+pub(super) fn at(path: &Path, error: &dyn fmt::Display) -> io::Error {
     io::Error::other(format!("{}: {error}", path.display()))
 }
+
+/// The system's error and where it was, see `code_of`.
+fn fault_at(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), Located { path: path.to_owned(), error })
+}
+
+/// The system's number of an error, if it is one of the system.
+fn code_of(error: &io::Error) -> Option<i32> {
+    let located = || error.get_ref()?.downcast_ref::<Located>()?.error.raw_os_error();
+    error.raw_os_error().or_else(located)
+}
+
+/// An error of the system with its place.
+#[derive(Debug)]
+struct Located {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl fmt::Display for Located {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.error)
+    }
+}
+
+impl std::error::Error for Located {}
 
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
@@ -369,14 +307,21 @@ fn block_bytes(bytes: u64) -> u64 {
 const BLOCK_BYTES: u64 = 4096;
 /// The zone's invalidation log. It lies here, but is the business of `cache`.
 pub const JOURNAL_NAME: &str = ".larder.purges";
-/// The same while it is written anew.
+/// When URLs were purged. The same holds.
+pub const URL_PURGES_NAME: &str = ".larder.urls";
+/// The log while it is written anew.
 pub const JOURNAL_TEMP_NAME: &str = ".larder.purges.tmp";
 pub(super) const LOCK_NAME: &str = ".larder.lock";
+/// Bytes of all files, noted now and then for the next start.
+const SIZE_NAME: &str = ".larder.size";
+/// Written, read and removed again to see whether the disk is well.
+const PROBE_NAME: &str = ".larder.probe";
+const PROBED_NAME: &str = ".larder.probed";
 /// In the zone's own folder, so that a rename out of it never has to copy.
 const TEMP_NAME: &str = ".temp";
 const QUARANTINE_NAME: &str = ".quarantine";
 const FILE_LOCKS: usize = 256;
-/// Files that a failing disk did not let us remove, remembered until the next start.
-const OUTDATED_MAX: usize = 65_536;
+const WRITERS: usize = 2;
+const SYNCING_WRITERS: usize = 8;
 /// Ten digits that tell this run's temporary files from what an earlier one left.
 const TEMP_PREFIX_MIN: u64 = 1_000_000_000;

@@ -14,9 +14,10 @@ use bytes::Bytes;
 use super::access::{Access, Problem};
 use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Fault, Footer, Found};
 use super::head::Meaning;
+use super::index::Facts;
 use super::order::{Ticket, UnderWay};
 use super::stored_body::StoredBody;
-use super::{Disk, is_missing};
+use super::{Disk, fault_at, is_missing};
 use crate::config;
 use crate::semantics::key::KeyHash;
 use crate::store::memory::now_s;
@@ -40,7 +41,8 @@ impl Disk {
         if !self.warm.may_open() {
             return Err(Cold);
         }
-        if self.is_outdated(hash) {
+        // A disk that cannot be read is not asked here: this is what memory has of it.
+        if self.is_outdated(hash) || self.faults.folder.is_open() {
             return Ok(None);
         }
         let entry = self.read_file(hash, &self.path(hash), Access::Warm(&self.warm));
@@ -48,7 +50,7 @@ impl Disk {
         if *entry.key != *key {
             return Ok(None);
         }
-        self.index.touch(hash, now_s(&self.clock));
+        self.note_use(hash, facts(&entry));
         let current = if self.memory.is_in_use() && is_small(&entry) {
             self.order.groups.unless_changed(seen, || self.memory.insert(hash, Arc::clone(&entry)))
         } else {
@@ -71,7 +73,10 @@ impl Disk {
         }
         let path = self.path(hash);
         let entry = match self.read_file(hash, &path, Access::Waiting) {
-            Ok(entry) => Arc::new(entry),
+            Ok(entry) => {
+                self.faults.read_well();
+                Arc::new(entry)
+            }
             Err((problem, file)) => {
                 self.note_problem(hash, &path, problem, file.as_ref());
                 return None;
@@ -80,13 +85,23 @@ impl Disk {
         if *entry.key != *key {
             return None;
         }
-        self.index.touch(hash, now_s(&self.clock));
+        self.note_use(hash, facts(&entry));
         let put = || {
             if is_small(&entry) {
                 self.memory.insert(hash, Arc::clone(&entry));
             }
         };
         if ticket.if_current(put) { Some(entry) } else { self.memory.get(hash) }
+    }
+
+    /// Notes that a file was asked for. What the index does not know yet is put into it now, so
+    /// that this use counts.
+    fn note_use(&self, hash: KeyHash, facts: Facts) {
+        let now_s = now_s(&self.clock);
+        if !self.index.touch(hash, now_s, facts) && !self.is_complete() {
+            self.adopt_if_free(hash);
+            self.index.touch(hash, now_s, facts);
+        }
     }
 
     /// Counts what is wrong with a file, and puts it out of the way if it is damaged.
@@ -99,13 +114,14 @@ impl Disk {
     ) {
         match problem {
             Problem::Io(error) if is_missing(&error) => {
+                self.faults.read_well();
                 let _file = self.file_lock(hash);
                 let gone = !path.exists();
                 if let Some(blocks) = gone.then(|| self.index.remove(hash)).flatten() {
                     self.space.release(u64::from(blocks) * super::BLOCK_BYTES);
                 }
             }
-            Problem::Io(error) => self.faults.cannot_read(path, &error),
+            Problem::Io(error) => self.faults.cannot_read(&fault_at(path, error)),
             Problem::Format(Fault::OtherVersion) => {
                 self.faults.other_version.fetch_add(1, Ordering::Relaxed);
             }
@@ -191,6 +207,7 @@ pub(super) fn read_head(file: &File, hash: KeyHash) -> Result<(Found, Footer), P
     Ok((found, footer))
 }
 
+/// As `read_head`, with the sums of the body.
 pub(super) fn read_ends(
     file: &File,
     length: u64,
@@ -200,7 +217,14 @@ pub(super) fn read_ends(
     let mut tail = vec![0; TAIL_BYTES.min(length) as usize];
     let tail_at = length - tail.len() as u64;
     access.read(file, &mut tail, tail_at)?;
-    let footer = format::decode_footer(&tail, length)?;
+    let footer = match format::decode_footer(&tail, length) {
+        Ok(footer) => footer,
+        Err(fault) => {
+            let mut start = [0; format::VERSION_END];
+            access.read(file, &mut start, 0)?;
+            return Err(format::seen_at_start(fault, &start).into());
+        }
+    };
     let trailer_at = footer.layout.trailer_offset();
     let footer_at = length - FOOTER_BYTES as u64;
     let sums = if trailer_at >= tail_at {
@@ -227,6 +251,14 @@ fn entry(found: Found, body: impl FnOnce() -> Body) -> Entry {
         Meaning::Variants(variants) => Content::Variants(Arc::new(variants)),
     };
     Entry::new(&found.head.key, content)
+}
+
+/// What the index shall know of an entry.
+pub(super) fn facts(entry: &Entry) -> Facts {
+    match &entry.content {
+        Content::Response(stored, _) => Facts::of(stored),
+        Content::Variants(_) => Facts::LASTING,
+    }
 }
 
 fn is_small(entry: &Entry) -> bool {

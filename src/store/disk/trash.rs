@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::scan::{is_level, is_temp};
-use super::{Disk, JOURNAL_NAME, create_folder, is_missing};
+use super::{Disk, JOURNAL_NAME, create_folder, fault_at, is_missing};
 use crate::semantics::key::KeyHash;
 
 impl Disk {
@@ -16,6 +16,7 @@ impl Disk {
     /// The disk fails: some of it is still there.
     pub(in crate::store) fn empty(&self, with_journal: bool) -> io::Result<bool> {
         let trash = self.root.join(format!("{TRASH_PREFIX}{}", self.temp_prefix));
+        self.forget_snapshot();
         let folders = level_folders(&self.root)?;
         if !folders.is_empty() {
             create_folder(&trash)?;
@@ -63,7 +64,7 @@ impl Disk {
                 continue;
             }
             if let Err(error) = fs::remove_file(entry.path()) {
-                self.faults.warn(&entry.path(), &error, "cannot remove a file");
+                let _ = self.faults.wrote::<()>(Err(fault_at(&entry.path(), error)));
             }
             *removed += 1;
             if removed.is_multiple_of(FILES_AT_ONCE) && !pause() {

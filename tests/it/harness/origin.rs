@@ -21,6 +21,7 @@ struct State {
     queued: HashMap<String, VecDeque<Reply>>,
     seen: Vec<Seen>,
     connections: usize,
+    broken_off: usize,
 }
 
 /// A request as the origin saw it.
@@ -51,6 +52,8 @@ pub struct Reply {
     cut_after: Option<usize>,
     gate: Option<Gate>,
     body_gate: Option<Gate>,
+    /// What is sent before that gate; half of it where this says nothing.
+    body_before_gate: Option<usize>,
 }
 
 /// A 200 with this body.
@@ -72,6 +75,7 @@ impl Reply {
             cut_after: None,
             gate: None,
             body_gate: None,
+            body_before_gate: None,
         }
     }
 
@@ -151,6 +155,12 @@ impl Reply {
     pub fn body_behind(mut self, gate: &Gate) -> Self {
         self.body_gate = Some(gate.clone());
         self
+    }
+
+    /// Sends the head and so many bytes at once, the rest only when the gate lets it.
+    pub fn body_after(mut self, bytes: usize, gate: &Gate) -> Self {
+        self.body_before_gate = Some(bytes);
+        self.body_behind(gate)
     }
 
     /// Sends an interim response before anything else, also before a gate; after those named
@@ -242,15 +252,73 @@ impl Origin {
         self.state.lock().unwrap().connections
     }
 
+    /// How many bodies were not taken to their end.
+    pub fn broken_off(&self) -> usize {
+        self.state.lock().unwrap().broken_off
+    }
+
     async fn serve(&self, mut stream: TcpStream) {
         let mut buffer = Vec::new();
         while let Some(seen) = read_request(&mut stream, &mut buffer).await {
             let reply = self.reply_to(seen.clone()).to(&seen);
             let is_head = seen.method == "HEAD";
-            if !answer(&mut stream, &reply, is_head).await {
+            if !self.answer(&mut stream, &reply, is_head).await {
                 return;
             }
         }
+    }
+
+    /// Whether the connection can be used again.
+    async fn answer(&self, stream: &mut TcpStream, reply: &Reply, is_head: bool) -> bool {
+        if stream.write_all(&reply.interim).await.is_err() {
+            return false;
+        }
+        if let Some(gate) = &reply.gate {
+            gate.pass().await;
+        }
+        if reply.hang_up {
+            return false;
+        }
+        if let Some(raw) = &reply.raw {
+            let _ = stream.write_all(raw).await;
+            return false;
+        }
+        if stream.write_all(&reply.head()).await.is_err() {
+            return false;
+        }
+        if is_head || reply.status == 304 {
+            return true;
+        }
+        let body = &reply.body[..reply.cut_after.unwrap_or(reply.body.len()).min(reply.body.len())];
+        let before =
+            reply.body_gate.as_ref().map(|_| reply.body_before_gate.unwrap_or(body.len() / 2));
+        let (first, second) = body.split_at(before.unwrap_or(0));
+        let chunked = reply.chunked;
+        for (number, part) in [first, second].into_iter().enumerate() {
+            if let (1, Some(gate)) = (number, &reply.body_gate) {
+                gate.pass().await;
+            }
+            if part.is_empty() {
+                continue;
+            }
+            let framed = if chunked {
+                let mut framed = format!("{:x}\r\n", part.len()).into_bytes();
+                framed.extend_from_slice(part);
+                framed.extend_from_slice(b"\r\n");
+                framed
+            } else {
+                part.to_vec()
+            };
+            if stream.write_all(&framed).await.is_err() {
+                self.state.lock().unwrap().broken_off += 1;
+                return false;
+            }
+        }
+        // A coding that says nothing of the end ends with the connection.
+        if reply.cut_after.is_some() || reply.has("transfer-encoding") {
+            return false;
+        }
+        !chunked || stream.write_all(b"0\r\n\r\n").await.is_ok()
     }
 
     fn reply_to(&self, seen: Seen) -> Reply {
@@ -275,56 +343,6 @@ impl Seen {
             .collect();
         if values.is_empty() { "-".to_owned() } else { values.join(", ") }
     }
-}
-
-/// Whether the connection can be used again.
-async fn answer(stream: &mut TcpStream, reply: &Reply, is_head: bool) -> bool {
-    if stream.write_all(&reply.interim).await.is_err() {
-        return false;
-    }
-    if let Some(gate) = &reply.gate {
-        gate.pass().await;
-    }
-    if reply.hang_up {
-        return false;
-    }
-    if let Some(raw) = &reply.raw {
-        let _ = stream.write_all(raw).await;
-        return false;
-    }
-    if stream.write_all(&reply.head()).await.is_err() {
-        return false;
-    }
-    if is_head || reply.status == 304 {
-        return true;
-    }
-    let body = &reply.body[..reply.cut_after.unwrap_or(reply.body.len()).min(reply.body.len())];
-    let (first, second) = body.split_at(if reply.body_gate.is_some() { body.len() / 2 } else { 0 });
-    let chunked = reply.chunked;
-    for (number, part) in [first, second].into_iter().enumerate() {
-        if let (1, Some(gate)) = (number, &reply.body_gate) {
-            gate.pass().await;
-        }
-        if part.is_empty() {
-            continue;
-        }
-        let framed = if chunked {
-            let mut framed = format!("{:x}\r\n", part.len()).into_bytes();
-            framed.extend_from_slice(part);
-            framed.extend_from_slice(b"\r\n");
-            framed
-        } else {
-            part.to_vec()
-        };
-        if stream.write_all(&framed).await.is_err() {
-            return false;
-        }
-    }
-    // A coding that says nothing of the end ends with the connection.
-    if reply.cut_after.is_some() || reply.has("transfer-encoding") {
-        return false;
-    }
-    !chunked || stream.write_all(b"0\r\n\r\n").await.is_ok()
 }
 
 async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {

@@ -99,6 +99,24 @@ impl Proxy {
         (answer.status, parsed.unwrap_or_else(|error| panic!("{error}: {answer:?}")))
     }
 
+    /// A number that the statistics give of the zone's disk.
+    pub async fn disk(&self, name: &str) -> u64 {
+        self.disk_stats().await[name].as_u64().unwrap_or_else(|| panic!("no number: {name}"))
+    }
+
+    /// What is wrong with the zone's disk, if anything.
+    pub async fn fault(&self) -> Option<String> {
+        self.disk_stats().await["fault"].as_str().map(str::to_owned)
+    }
+
+    async fn disk_stats(&self) -> serde_json::Value {
+        let admin = self.admin.expect("an admin listener");
+        let request = "GET /v1/stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let answer = client::exchange_raw(admin, request.as_bytes()).await;
+        let mut stats: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        stats["zones"]["test"]["disk"].take()
+    }
+
     /// A GET of `/a` on its way, for tests in which several are.
     pub fn spawn_get(&self) -> tokio::task::JoinHandle<Response> {
         let address = self.address;
@@ -119,6 +137,14 @@ impl Proxy {
     pub async fn flush(&self) {
         if let Some(running) = &self.running {
             running.flush().await;
+        }
+    }
+
+    /// Stops as an operator stops it: what is under way is finished, and the index is kept.
+    pub async fn stop(mut self) {
+        if let Some(running) = self.running.take() {
+            assert!(running.drain(true).await);
+            running.end();
         }
     }
 

@@ -103,6 +103,9 @@ proptest! {
     fn sums_do_not_depend_on_the_pieces(body in any_body(), piece in 1usize..100_000) {
         let mut sums = Sums::new();
         body.chunks(piece).for_each(|piece| sums.update(piece));
+        let mut so_far = Vec::new();
+        sums.add_to(&mut so_far);
+        prop_assert_eq!(&so_far, &Sums::of(&body).0);
         prop_assert_eq!(sums.finish(), Sums::of(&body));
     }
 
@@ -117,6 +120,8 @@ fn another_version_is_told_from_damage() {
     let mut file = file(b"key", &stored_with_field(10), b"body");
     let at = file.len() - FOOTER_BYTES + 8;
     file[at] = 9;
+    assert_eq!(decode_whole(&file).unwrap_err(), Fault::Corrupt("versions differ"));
+    file[8] = 9;
     assert_eq!(decode_whole(&file).unwrap_err(), Fault::OtherVersion);
 }
 

@@ -81,7 +81,7 @@ pub(in crate::store::disk) fn put(store: &Tiered, key: &[u8], body: Bytes) {
 }
 
 pub(in crate::store::disk) fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
 pub(in crate::store::disk) fn path_of(folder: &Path) -> PathBuf {
