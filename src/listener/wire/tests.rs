@@ -1,6 +1,7 @@
 //! Bodies from files over real sockets, under hyper as it is.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Mutex;
@@ -8,6 +9,9 @@ use std::sync::Mutex;
 use http::{Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use socket2::SockRef;
@@ -18,6 +22,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::body::ledger::{PIECE_BYTES_MAX, Source};
 use crate::body::{Body, Error, FileBody};
+use crate::clock::Clock;
 use crate::config::Limits;
 use crate::interim::Gap;
 use crate::listener::connection::serve;
@@ -76,6 +81,16 @@ struct Parts {
 }
 
 impl Parts {
+    fn new(resting: &Arc<Resting>, plan: &Plan) -> Self {
+        Self {
+            resting: Arc::clone(resting),
+            at: 0,
+            parts: plan.parts.clone().into(),
+            has_length: plan.has_length,
+            ledger: None,
+        }
+    }
+
     fn left(&self) -> u64 {
         self.parts.iter().map(|(_, length)| *length as u64).sum()
     }
@@ -165,16 +180,19 @@ impl Handler for Plans {
         {
             sink.send(StatusCode::EARLY_HINTS, &http::HeaderMap::new());
         }
-        let parts = Parts {
-            resting: Arc::clone(&self.1),
-            at: 0,
-            parts: plan.parts.clone().into(),
-            has_length: plan.has_length,
-            ledger: None,
-        };
         let response = Response::builder().header("x-pad", "p".repeat(plan.head_bytes));
-        response.body(Body::file(parts)).unwrap()
+        response.body(Body::file(Parts::new(&self.1, plan))).unwrap()
     }
+}
+
+/// The two ends of a connection, the client's first.
+async fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let (server, _) = server.unwrap();
+    server.set_nodelay(true).unwrap();
+    (client.unwrap(), server)
 }
 
 /// A connection that is served by `plans`, with buffers of about this size.
@@ -183,15 +201,12 @@ async fn connected(
     limits: Limits,
     buffer_bytes: Option<usize>,
 ) -> (TcpStream, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
-    let (client, (server, remote)) = (client.unwrap(), server.unwrap());
-    server.set_nodelay(true).unwrap();
+    let (client, server) = pair().await;
     if let Some(bytes) = buffer_bytes {
         SockRef::from(&server).set_send_buffer_size(bytes).unwrap();
     }
-    let peer = Arc::new(Peer { remote, local: address });
+    let (remote, local) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+    let peer = Arc::new(Peer { remote, local });
     let drain = Drain::new();
     let serving = serve(server, peer, Arc::new(limits), Arc::new(plans), drain.clone());
     let serving = tokio::spawn(async move {
@@ -348,6 +363,35 @@ fn a_body_that_lies_ends_the_connection_before_a_wrong_byte() {
             assert!(file.starts_with(body), "{how:?} behind {good}");
             assert!(body.len() < good + 91_000, "{how:?} behind {good}");
         }
+    }
+}
+
+#[test]
+fn a_hyper_that_copies_what_it_is_given_sends_nothing() {
+    let file = pattern(100_000);
+    let ways: [fn(&mut Builder) -> &mut Builder; 2] =
+        [|builder| builder.writev(false), |builder| builder.pipeline_flush(true)];
+    for flatten in ways {
+        let (ledger, resting) = (Arc::new(Ledger::default()), Resting::of(&file));
+        let service = service_fn(async |_: Request<Incoming>| {
+            let parts = [(How::Piece, 70_000), (How::Piece, 100)];
+            let mut body = Body::file(Parts::new(&resting, &Plan::of(&parts)));
+            body.splice(&ledger);
+            Ok::<_, Infallible>(Response::new(body))
+        });
+        let received = block_on(async {
+            let (mut client, server) = pair().await;
+            let watch = Arc::new(Watch::new(Clock::default(), Arc::new(limits())));
+            let wired = Wired::new(server, watch, Arc::default(), ledger.clone());
+            let mut builder = Builder::new();
+            flatten(&mut builder);
+            client.write_all(b"GET /0 HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+            assert!(builder.serve_connection(TokioIo::new(wired), service).await.is_err());
+            let mut received = Vec::new();
+            let _ = client.read_to_end(&mut received).await;
+            received
+        });
+        assert_eq!(received, b"");
     }
 }
 

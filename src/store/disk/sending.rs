@@ -78,7 +78,7 @@ impl Sending {
         let Some(identity) = Identity::of(&self.body.file) else { return Way::Read };
         if disk.verified.holds(hash, identity, disk.clock.instant()) {
             Way::Spliced(identity)
-        } else if self.next == (0..self.body.len()) && identity.is_settled(disk.clock.now()) {
+        } else if self.next == (0..self.body.len()) && identity.is_settled(disk.clock.wall()) {
             Way::Proving(identity)
         } else {
             Way::Read
