@@ -58,7 +58,7 @@ pub struct Piece {
     pub source: Arc<dyn Source>,
     /// Where in the file they begin.
     pub offset: u64,
-    /// How many they are: 1 to `PIECE_BYTES_MAX`.
+    /// How many they are: `PIECE_BYTES_MIN` to `PIECE_BYTES_MAX`.
     pub length: usize,
 }
 
@@ -96,11 +96,11 @@ pub struct Mismatch(&'static str);
 
 impl Ledger {
     /// Notes a piece; what stands for it must be written once, whole, and behind all earlier ones.
-    /// `None` if no more may wait: the bytes themselves must be written then.
+    /// `None` if no more may wait, or for its length: the bytes themselves must be written then.
     pub fn stand_in(&self, piece: Piece) -> Option<Bytes> {
         let buffer = *BUFFER.get_or_init(buffer);
         let mut state = self.lock();
-        let fits = (1..=PIECE_BYTES_MAX).contains(&piece.length);
+        let fits = (PIECE_BYTES_MIN..=PIECE_BYTES_MAX).contains(&piece.length);
         if !fits || state.waiting.len() >= WAITING_MAX || state.is_broken {
             return None;
         }
@@ -230,6 +230,8 @@ static BUFFER: OnceLock<&'static [u8]> = OnceLock::new();
 
 /// A longer piece costs the kernel no less for a byte, and others wait longer for their turn.
 pub const PIECE_BYTES_MAX: usize = 512 * 1024;
+/// A copy of a shorter one might not be known as one.
+pub const PIECE_BYTES_MIN: usize = 2 * MARK_BYTES;
 /// More than hyper queues.
 const WAITING_MAX: usize = 32;
 /// Stand-ins for so many pieces in a row lie at different places.
@@ -297,7 +299,9 @@ mod tests {
             ("without its beginning", |_, first, _| vec![first.slice(1..)]),
             ("a copy", |_, first, _| vec![Bytes::copy_from_slice(&first)]),
             ("a copy behind a head", |_, first, _| vec![[&head()[..], &first].concat().into()]),
-            ("a short copy", |_, first, _| vec![Bytes::copy_from_slice(&first[3..18])]),
+            ("a short copy", |_, first, _| {
+                vec![Bytes::copy_from_slice(&first[3..3 + PIECE_BYTES_MIN])]
+            }),
             ("again what was sent", |ledger, first, _| {
                 ledger.sent(10);
                 vec![first]
@@ -319,20 +323,20 @@ mod tests {
             let writes = writes(&ledger, first, second);
             assert!(next(&ledger, &writes).is_err(), "{what}");
             assert!(next(&ledger, &[head()]).is_err(), "{what}: it stays so");
-            assert!(ledger.stand_in(piece(0, 1)).is_none(), "{what}");
+            assert!(ledger.stand_in(piece(0, 1000)).is_none(), "{what}");
         }
         let ledger = Ledger::default();
-        ledger.stand_in(piece(0, 1)).unwrap();
+        ledger.stand_in(piece(0, PIECE_BYTES_MIN)).unwrap();
         assert!(ledger.expect_none().is_err(), "one that is never written");
         let other = Ledger::default();
-        let elsewhere = Ledger::default().stand_in(piece(0, 9)).unwrap();
+        let elsewhere = Ledger::default().stand_in(piece(0, 90)).unwrap();
         assert!(next(&other, &[elsewhere]).is_err(), "one of another connection");
     }
 
     #[test]
     fn neither_their_number_nor_their_length_is_without_limit() {
         let ledger = Ledger::default();
-        assert!(ledger.stand_in(piece(0, 0)).is_none());
+        assert!(ledger.stand_in(piece(0, PIECE_BYTES_MIN - 1)).is_none());
         assert!(ledger.stand_in(piece(0, PIECE_BYTES_MAX + 1)).is_none());
         let count = (0..100).filter_map(|_| ledger.stand_in(piece(0, PIECE_BYTES_MAX))).count();
         assert_eq!(count, WAITING_MAX);
