@@ -2,16 +2,17 @@
 //! (nginx: proxy_cache_lock, without its polling)
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::fill::Fill;
 use super::lookup::Found;
 use crate::semantics::key::KeyHash;
 use crate::semantics::stale::Failure;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard, timeout, watch};
 
 /// The fetches under way in a zone, by where their responses will rest.
 #[derive(Default)]
@@ -276,10 +277,10 @@ impl Waiter {
         age_max.saturating_sub(now.saturating_duration_since(self.begun))
     }
 
-    /// How the fetch turned out; `None` when that took longer than `timeout`.
-    pub async fn outcome(mut self, timeout: Duration) -> Option<Outcome> {
+    /// How the fetch turned out; `None` when that took longer than `limit`.
+    pub async fn outcome(mut self, limit: Duration) -> Option<Outcome> {
         let settled = self.outcome.wait_for(Option::is_some);
-        match tokio::time::timeout(timeout, settled).await {
+        match timeout(limit, settled).await {
             Ok(Ok(outcome)) => outcome.clone(),
             // The flight is gone without a word: as good as abandoned.
             Ok(Err(_)) => Some(Outcome::Abandoned),

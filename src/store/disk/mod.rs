@@ -31,8 +31,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use self::access::Warm;
 use self::faults::Faults;
@@ -47,6 +46,8 @@ use super::tiered::Usage;
 use crate::clock::Clock;
 use crate::config;
 use crate::semantics::key::KeyHash;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// The disk tier of one zone.
 pub(super) struct Disk {
