@@ -7,7 +7,7 @@ pub mod scheduled;
 #[cfg(not(shuttle))]
 pub use std::sync::{Condvar, Mutex, MutexGuard, atomic};
 #[cfg(not(shuttle))]
-pub use std::thread;
+pub use std::{hash::RandomState, thread};
 
 #[cfg(not(shuttle))]
 pub use tokio::sync::watch;
@@ -16,6 +16,9 @@ pub use tokio::task::{JoinHandle, spawn_blocking};
 #[cfg(not(shuttle))]
 pub use tokio::time::timeout;
 
+/// Not at random: a schedule that is run again must meet the same order.
+#[cfg(shuttle)]
+pub type RandomState = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 #[cfg(shuttle)]
 pub use scheduled::{JoinHandle, spawn_blocking, timeout, watch};
 #[cfg(shuttle)]
