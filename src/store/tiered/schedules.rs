@@ -68,15 +68,18 @@ async fn use_store(folder: &Path) {
         task.await.unwrap();
     }
     store.flush().await;
+    // Reads that were too slow, as they are at random, stop others until somebody probes the disk.
+    let is_read = store.usage().fault.is_none();
     for hash in HASHES {
         let in_memory = store.memory.get(hash).as_deref().map(version);
         store.memory.remove(hash);
         let on_disk = read(&store, hash).await;
-        assert!(in_memory.is_none() || in_memory == on_disk, "{in_memory:?} {on_disk:?}");
         let calls = history.calls.lock().unwrap().clone();
+        let agree = !is_read || in_memory.is_none() || in_memory == on_disk;
+        assert!(agree, "{in_memory:?} in memory, {on_disk:?} on disk: {calls:#?}");
         let mut of_hash = calls.iter().filter(|call| call.hash == hash && call.replaces);
         let must_be_there = of_hash.clone().count() > 0 && of_hash.all(|c| c.version.is_some());
-        assert!(!must_be_there || on_disk.is_some(), "it is lost: {calls:?}");
+        assert!(!is_read || !must_be_there || on_disk.is_some(), "it is lost: {calls:?}");
         // The next schedule finds the folder empty.
         store.remove(hash).await;
     }
