@@ -446,7 +446,7 @@ mod tests {
         flights.purge(KEY, None);
         assert!(old.unless_purged(|| ()).is_none());
         assert!(new.unless_purged(|| ()).is_none());
-        drop(old);
+        drop((old, new));
         assert!(flights.flying().beside.is_empty());
     }
 
