@@ -145,13 +145,23 @@ impl Running {
         answered.into_inner()
     }
 
+    /// Ends, after `drain`. What lies in the zones' folders is written down for the next start.
+    pub fn end(self) {
+        self.end_threads(true);
+    }
+
     /// Ends at once, whatever is under way.
-    pub fn abort(mut self) {
+    pub fn abort(self) {
+        self.end_threads(false);
+    }
+
+    fn end_threads(mut self, keep_index: bool) {
         self.stop.send_replace(true);
         for thread in self.threads.drain(..) {
             // A worker that panicked has said so already.
             let _ = thread.join();
         }
+        self.zones.iter().for_each(|zone| zone.store.close(keep_index));
     }
 }
 

@@ -1,5 +1,5 @@
-//! Writes the whole files among the seeds of `stored_heads` anew, from the heads among them, and the
-//! manifests of `manifests`. To be run after a change of the format: `cargo run --manifest-path fuzz/Cargo.toml --example seeds`.
+//! Writes the whole files among the seeds of `stored_heads` anew, from the heads among them, the
+//! manifests of `manifests` and those of `index_snapshots`. To be run after a change of the format: `cargo run --manifest-path fuzz/Cargo.toml --example seeds`.
 
 use std::fs;
 use std::io::Result;
@@ -10,9 +10,39 @@ use larder::semantics::key::KeyHash;
 use larder::snapshot::manifest::{Digest, Entry, Header, Writer};
 use larder::store::disk::format::{Layout, Slot, Sums, encode_slot};
 use larder::store::disk::head::{Kind, decode};
+use larder::store::disk::index::{Facts, Record};
+use larder::store::disk::snapshot::Header as IndexHeader;
+use larder_fuzz::index_snapshots;
 use larder_fuzz::stored_heads::file_of;
 
 fn main() -> Result<()> {
+    stored_heads()?;
+    index_snapshots()
+}
+
+fn index_snapshots() -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/index_snapshots");
+    let write = |name: &str, file: &[u8]| fs::write(folder.join(name), [b"F", file].concat());
+    let record = |n: u64| Record {
+        hash: KeyHash::of(&n.to_le_bytes()),
+        blocks: 1 + n as u32,
+        uses: n as u8,
+        is_main: n == 2,
+        used_s: 1_790_000_000 + n as u32,
+        facts: Facts { expiry_s: 1_790_000_060, generation: n },
+    };
+    let records: Vec<_> = (0..3).map(record).collect();
+    let header =
+        |records| Header { levels: vec![1, 2], digest: 7, folders: 4112, unknown: 1, records };
+    let file = index_snapshots::file_of(&header(3), &records);
+    write("file.seed", &file)?;
+    write("file-cut.seed", &file[..file.len() - 9])?;
+    write("file-that-claims-more.seed", &index_snapshots::file_of(&header(u64::MAX), &records))?;
+    write("file-without-records.seed", &index_snapshots::file_of(&header(0), &[]))?;
+    fs::write(folder.join("made.seed"), (0..=255).collect::<Vec<u8>>())
+}
+
+fn stored_heads() -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/stored_heads");
     let head = |name: &str| Ok::<_, std::io::Error>(fs::read(folder.join(name))?.split_off(1));
     let write = |name: &str, file: &[u8]| fs::write(folder.join(name), [b"F", file].concat());

@@ -9,6 +9,7 @@ pub mod ranges;
 pub mod vary;
 pub mod structured;
 pub mod stored_heads;
+pub mod index_snapshots;
 pub mod keys;
 pub mod heads;
 pub mod manifests;
@@ -25,6 +26,7 @@ pub const TARGETS: [(&str, Check); 9] = [
     ("vary", vary::check),
     ("structured", structured::check),
     ("stored_heads", stored_heads::check),
+    ("index_snapshots", index_snapshots::check),
     ("keys", keys::check),
     ("heads", heads::check),
     ("manifests", manifests::check),

@@ -184,7 +184,11 @@ pub struct Disk {
     /// The limit of `bytes`; absent where only the free space limits it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
-    /// Files that the look through the folder has come across since the start.
+    /// Of these, past their lifetime when they were last counted, a minute ago at most.
+    pub expired: u64,
+    /// How far the look through the folder has come.
+    pub scan: Scan,
+    /// Files that it has come across since the start, or that the index of the last stop named.
     pub files_seen: u64,
     /// Files among these that are not ours, and are left alone.
     pub unknown: u64,
@@ -221,6 +225,22 @@ pub struct Folder {
     /// What it holds, and what went wrong in it.
     #[serde(flatten)]
     pub disk: Disk,
+}
+
+/// How far the look through a zone's folder has come after a start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scan {
+    /// Not every file is known.
+    Names,
+    /// Every file is known, and heads are read.
+    Heads,
+    /// All is known.
+    Done,
+    /// Something that this version does not know.
+    #[default]
+    #[serde(other)]
+    Unknown,
 }
 
 /// One upstream.

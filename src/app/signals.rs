@@ -31,10 +31,13 @@ pub async fn wait(running: Running) -> io::Result<()> {
             if !finished {
                 tracing::warn!("some answers were not finished in time");
             }
+            running.end();
         }
-        _ = signals.next() => tracing::warn!("ended at once"),
+        _ = signals.next() => {
+            tracing::warn!("ended at once");
+            running.abort();
+        }
     }
-    running.abort();
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use crate::observe::access::LossCounter;
 use crate::observe::metrics::Metrics;
 use crate::proxy::Worker;
 use crate::semantics::key::KeyHash;
+use crate::store::disk::scan::Scan;
 use crate::store::tiered::{FolderUsage, Usage};
 use crate::upstream::{Group, PeerState, PeerStats};
 
@@ -131,6 +132,12 @@ fn disk(mut usage: Usage) -> stats::Disk {
         entries: usage.disk_entries,
         bytes: usage.disk_bytes,
         max_bytes: usage.disk_bytes_max,
+        expired: usage.expired,
+        scan: match usage.scan {
+            Scan::Names => stats::Scan::Names,
+            Scan::Heads => stats::Scan::Heads,
+            Scan::Done => stats::Scan::Done,
+        },
         files_seen: usage.scanned,
         unknown: usage.unknown,
         other_version: usage.other_version,

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use super::window::{BLOCK_BYTES, WINDOW_BYTES, Window};
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
-use crate::store::disk::write::SpoolReader;
+use crate::store::disk::spool::SpoolReader;
 use crate::sync::{Mutex, MutexGuard, scaled, timeout};
 
 /// A response that is being stored, as its followers see it.

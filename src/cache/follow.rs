@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::fill::{Fill, Unfollowable};
 use crate::body;
-use crate::store::disk::write::SpoolReader;
+use crate::store::disk::spool::SpoolReader;
 use crate::sync::{scaled, spawn_blocking};
 
 /// A body that follows a fill.

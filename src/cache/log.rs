@@ -28,8 +28,9 @@
 //! that covers all: entries from before it are gone, but no purge is missed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::UNIX_EPOCH;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -39,6 +40,7 @@ use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
 use crate::semantics::tags;
+use crate::store::keeper::Judge;
 
 /// The invalidation log of one zone.
 pub struct Log {
@@ -177,6 +179,13 @@ impl Log {
         (verdict, marks.last)
     }
 
+    /// Generations that no hard record covers: from the newest of these on. What is newer than the
+    /// whole log is not among them.
+    pub fn spared(&self) -> RangeInclusive<u64> {
+        let marks = self.read();
+        marks.hard.newest..=marks.last
+    }
+
     /// Every record that still counts: with them a log begins that says the same.
     pub fn records(&self) -> Vec<Record> {
         let marks = self.read();
@@ -202,6 +211,16 @@ impl Log {
 /// A response as it is since a soft purge covered it: its lifetime ended then at the latest.
 pub fn ended(stored: &Stored, since: Timestamp) -> Stored {
     Stored { lifetime: stored.lifetime.min(stored.age(since)), ..Stored::clone(stored) }
+}
+
+impl Judge for Arc<Log> {
+    fn dooms(&self, key: &[u8], stored: &Stored) -> bool {
+        stored.generation != self.last() && self.judge(key, stored, 0).0 == Verdict::Gone
+    }
+
+    fn spared(&self) -> RangeInclusive<u64> {
+        Log::spared(self)
+    }
 }
 
 impl Scope {

@@ -31,7 +31,7 @@ use moka::sync::Cache;
 
 use journal::Journal;
 use lock::{Flights, Permit, Turn};
-use log::{Log, Scope, Verdict};
+use log::{Log, Scope};
 use purge::Counts;
 use queries::Queries;
 use urls::Urls;
@@ -98,9 +98,7 @@ impl Zone {
         let (log, journal) = open_log(&config.name, &store, &clock);
         mend_folders(&store, &log, journal.as_ref());
         let judge = Arc::clone(&log);
-        store.doom(Box::new(move |key, stored| {
-            stored.generation != judge.last() && judge.judge(key, stored, 0).0 == Verdict::Gone
-        }));
+        store.doom(Box::new(judge));
         Arc::new(Self {
             name: config.name.clone(),
             store,

@@ -12,7 +12,7 @@ use super::lock::Permit;
 use super::window::WINDOW_BYTES;
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
-use crate::store::disk::write::Spool;
+use crate::store::disk::spool::Spool;
 use crate::store::patience::{patiently, patiently_ended};
 use crate::store::{Body, Content, Entry};
 use crate::sync::{JoinHandle, scaled, spawn_blocking};

@@ -7,7 +7,9 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, Table, TableStyle};
 
 use crate::admin::client;
-use crate::admin::stats::{Disk, Fetched, Memory, Peer, PeerState, Served, Stats, Upstream, Zone};
+use crate::admin::stats::{
+    Disk, Fetched, Memory, Peer, PeerState, Scan, Served, Stats, Upstream, Zone,
+};
 use crate::cli;
 use crate::commands::amounts::{bytes, duration};
 use crate::commands::{self, Failure};
@@ -115,8 +117,13 @@ fn describe_tier(text: &mut String, disk: &Disk, cold: bool) {
     if let Some(limit) = disk.max_bytes {
         let _ = write!(text, " of {}", bytes(limit));
     }
+    if disk.expired > 0 {
+        let _ = write!(text, "  {} expired", disk.expired);
+    }
     if cold {
         let _ = write!(text, "  cold: {} files seen", disk.files_seen);
+    } else if disk.scan == Scan::Heads {
+        text.push_str("  reading heads");
     }
     for (count, what) in [
         (disk.unknown, "unknown files"),
@@ -229,6 +236,7 @@ mod tests {
             disk: Some(Disk {
                 entries: 190,
                 bytes: 3 << 20,
+                expired: 12,
                 files_seen: 17,
                 errors: 1,
                 fault: Some("no space left on device".to_owned()),
@@ -312,7 +320,7 @@ access log: 9 lines lost
 zone main
   hit ratio 86.1 %  1234 upstream requests saved
   memory  190 entries  976.6 KiB of 64.0 MiB
-  disk    190 entries  3.0 MiB  cold: 17 files seen  1 errors, 0 damaged  not written: no space left on device
+  disk    190 entries  3.0 MiB  12 expired  cold: 17 files seen  1 errors, 0 damaged  not written: no space left on device
                responses    bytes  stored  bytes stored
   HIT               1234  5.0 MiB
   STALE                0      0 B

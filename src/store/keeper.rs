@@ -1,15 +1,17 @@
-//! The threads behind a zone, one for memory and one for each disk: scans once, then removes what
-//! nobody asks for, what was purged, what was moved aside, and what is in the way of something new,
-//! and looks whether the disk is well. All of it at leisure: a file system that has just removed
-//! many files is slow to make new ones.
+//! The threads behind a zone, one for memory and one for each disk: remove what nobody asks for,
+//! what was purged, what was moved aside, and what is in the way of something new, and look whether
+//! the disk is well. All of it at leisure: a file system that has just removed many files is slow to
+//! make new ones. A thread more for each disk looks through the folder after the start.
 
 use std::cell::Cell;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Content;
 use super::disk::Disk;
+use super::disk::index::Cursor;
 use super::disk::tend::{Folder, Mend};
 use super::disks::Disks;
 use super::memory::{Memory, now_s};
@@ -32,14 +34,20 @@ pub(super) struct Keeper {
     pub(super) secret: Arc<OnceLock<Secret>>,
 }
 
-/// Says of a response under a key that it is never used again.
-pub type Doomed = Box<dyn Fn(&[u8], &Stored) -> bool + Send + Sync>;
+/// Knows which responses are never used again.
+pub trait Judge: Send + Sync {
+    /// Whether the response under a key is one.
+    fn dooms(&self, key: &[u8], stored: &Stored) -> bool;
+
+    /// A response of any of these generations is not, whatever its key.
+    fn spared(&self) -> RangeInclusive<u64>;
+}
 
 /// What is to be removed wherever it is.
 #[derive(Default)]
 pub(super) struct Doom {
     /// Given once, by who knows.
-    pub(super) judge: OnceLock<Doomed>,
+    pub(super) judge: OnceLock<Box<dyn Judge>>,
     /// How often it was asked for.
     pub(super) wanted: AtomicU64,
 }
@@ -51,7 +59,7 @@ struct Sweep {
     asked: u64,
     turn: Turn,
     /// Where the walk through the files goes on, while there is one.
-    cursor: Option<(usize, usize)>,
+    cursor: Option<Cursor>,
     next: Vec<KeyHash>,
 }
 
@@ -59,7 +67,6 @@ struct Sweep {
 struct Tended {
     at: Cell<Instant>,
     noted: Cell<Instant>,
-    scanned: Cell<Instant>,
 }
 
 /// Its turn: not more often than is good for everybody else.
@@ -72,10 +79,7 @@ struct Turn {
 impl Keeper {
     pub(super) fn run(self) {
         let now = self.clock.instant();
-        let tended = Tended { at: Cell::new(now), noted: Cell::new(now), scanned: Cell::new(now) };
-        if let Some(disk) = &self.disk {
-            self.scan(disk, &tended);
-        }
+        let tended = Tended { at: Cell::new(now), noted: Cell::new(now) };
         let mut has_trash = true;
         let tick = if matches!(self.clock, Clock::Real) { TICK } else { TICK_MANUAL };
         let every_s = (self.inactive_s / 16).clamp(1, SWEEP_EVERY_S_MAX);
@@ -84,13 +88,12 @@ impl Keeper {
         while !self.stop.wait(tick) {
             if let Some(disk) = &self.disk {
                 self.tend(disk, &tended);
-                self.scan_again(disk, &tended);
             }
             let now_s = now_s(&self.clock);
             // A clock that stepped back starts the count anew.
             if now_s < swept_s || now_s - swept_s >= every_s {
                 swept_s = now_s;
-                self.sweep(now_s.saturating_sub(self.inactive_s));
+                self.sweep(now_s);
             }
             self.remove_doomed(&mut doomed, now_s);
             if let Some(disk) = &self.disk {
@@ -108,35 +111,17 @@ impl Keeper {
         }
         tended.at.set(now);
         disk.tend(&|folder, found| {
-            if let (Folder::Other { .. }, Some(secret)) = (found, self.secret.get()) {
-                secret::keep_in(folder, secret)?;
+            if let Folder::Other { .. } = found {
+                self.disks.renew()?;
+                if let Some(secret) = self.secret.get() {
+                    secret::keep_in(folder, secret)?;
+                }
             }
             self.mend.get().map_or(Ok(()), |mend| mend(folder, found))
         });
         if now.duration_since(tended.noted.get()) >= NOTE_SIZE_EVERY {
             tended.noted.set(now);
             disk.note_size();
-        }
-    }
-
-    /// Looks through the folder; a disk that fails meanwhile is tended all the same.
-    fn scan(&self, disk: &Disk, tended: &Tended) {
-        let pause = || {
-            self.tend(disk, tended);
-            !self.stop.wait(SCAN_PAUSE)
-        };
-        if disk.scan(&pause) {
-            self.disks.scanned();
-        }
-    }
-
-    /// Looks through a folder that is a new one, or could not be read to its end.
-    fn scan_again(&self, disk: &Disk, tended: &Tended) {
-        let now = self.clock.instant();
-        let due = now.duration_since(tended.scanned.get()) >= SCAN_AGAIN_AFTER;
-        if due && !disk.is_complete() && disk.can_be_read() {
-            tended.scanned.set(now);
-            self.scan(disk, tended);
         }
     }
 
@@ -150,14 +135,15 @@ impl Keeper {
         }
     }
 
-    /// Removes what nobody asked for since `cutoff_s`. What is hot in memory is not asked for on
-    /// disk, so memory is asked first.
-    fn sweep(&self, cutoff_s: u32) {
+    /// Removes what nobody asked for in the time `inactive_s`, and counts what is past its
+    /// lifetime. What is hot in memory is not asked for on disk, so memory is asked first.
+    fn sweep(&self, now_s: u32) {
+        let cutoff_s = now_s.saturating_sub(self.inactive_s);
         let Some(disk) = &self.disk else { return self.memory.remove_idle(cutoff_s) };
-        let mut cursor = Some((0, 0));
-        let mut idle = Vec::new();
+        let mut cursor = Some(Cursor::default());
+        let (mut idle, mut expired) = (Vec::new(), 0);
         while let Some(from) = cursor {
-            cursor = disk.idle(from, cutoff_s, &mut idle);
+            cursor = disk.idle(from, (cutoff_s, now_s), &mut idle, &mut expired);
             for some in idle.chunks(FILES_AT_ONCE) {
                 let begun = self.clock.instant();
                 some.iter().for_each(|hash| self.remove_if_idle(disk, *hash, cutoff_s));
@@ -167,6 +153,7 @@ impl Keeper {
             }
             idle.clear();
         }
+        disk.note_expired(expired);
     }
 
     fn remove_if_idle(&self, disk: &Disk, hash: KeyHash, cutoff_s: u32) {
@@ -193,12 +180,12 @@ impl Keeper {
         }
         let Some(disk) = &self.disk else {
             if sweep.turn.comes(now_s, DOOMED_MEMORY_EVERY_S) {
-                self.remove_doomed_from_memory(judge);
+                self.remove_doomed_from_memory(judge.as_ref());
             }
             return;
         };
         if disk.is_complete() {
-            self.remove_doomed_files(disk, judge, sweep, now_s);
+            self.remove_doomed_files(disk, judge.as_ref(), sweep, now_s);
         }
     }
 
@@ -214,10 +201,10 @@ impl Keeper {
         })
     }
 
-    fn remove_doomed_from_memory(&self, judge: &Doomed) {
+    fn remove_doomed_from_memory(&self, judge: &dyn Judge) {
         self.memory.each(&mut |hash, entry| {
             if let Content::Response(stored, _) = &entry.content
-                && judge(&entry.key, stored)
+                && judge.dooms(&entry.key, stored)
             {
                 self.memory.exchange(hash, entry, None);
             }
@@ -225,19 +212,25 @@ impl Keeper {
         });
     }
 
-    fn remove_doomed_files(&self, disk: &Arc<Disk>, judge: &Doomed, sweep: &mut Sweep, now_s: u32) {
+    fn remove_doomed_files(
+        &self,
+        disk: &Arc<Disk>,
+        judge: &dyn Judge,
+        sweep: &mut Sweep,
+        now_s: u32,
+    ) {
         if sweep.cursor.is_none() && sweep.turn.comes(now_s, DOOMED_FILES_EVERY_S) {
-            sweep.cursor = Some((0, 0));
+            sweep.cursor = Some(Cursor::default());
         }
         for _ in 0..DOOMED_ROUNDS {
             let Some(from) = sweep.cursor else { return };
             if sweep.next.is_empty() {
-                sweep.cursor = disk.some(from, &mut sweep.next);
+                sweep.cursor = disk.some_to_judge(from, judge, &mut sweep.next);
             }
             let begun = self.clock.instant();
             let rest = sweep.next.len().saturating_sub(FILES_AT_ONCE);
             for hash in sweep.next.drain(rest..) {
-                disk.remove_if(hash, judge.as_ref());
+                disk.judge(hash, judge);
             }
             if self.rests(begun) {
                 return;
@@ -272,15 +265,13 @@ impl Stop {
     }
 
     /// Waits so long, or until it is set; whether it is.
-    fn wait(&self, at_most: Duration) -> bool {
+    pub(super) fn wait(&self, at_most: Duration) -> bool {
         let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.wake.wait_timeout_while(set, at_most, |set| !*set);
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
-/// After every hundred files: 100,000 files take half a second of pauses.
-const SCAN_PAUSE: Duration = Duration::from_micros(500);
 const TICK: Duration = Duration::from_secs(1);
 /// A manual clock moves at any time.
 const TICK_MANUAL: Duration = Duration::from_millis(20);
@@ -288,11 +279,9 @@ const SWEEP_EVERY_S_MAX: u32 = 60;
 const RECLAIM_PAUSE: Duration = Duration::from_millis(2);
 const FILES_AT_ONCE: usize = 16;
 const NOTE_SIZE_EVERY: Duration = Duration::from_secs(60);
-/// A folder that could not be read to its end is read anew.
-const SCAN_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Looking at a million entries takes some tenths of a second.
 const DOOMED_MEMORY_EVERY_S: u32 = 60;
-/// It reads the head of every file; what is asked for goes at once anyway.
+/// It reads the head of every file from before the purge; what is asked for goes at once anyway.
 const DOOMED_FILES_EVERY_S: u32 = 600;
 /// In one tick, a thousand files.
 const DOOMED_ROUNDS: usize = 16;

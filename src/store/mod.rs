@@ -88,3 +88,5 @@ impl Body {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod restart_tests;

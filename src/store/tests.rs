@@ -24,10 +24,10 @@ pub(super) fn stored_with(fields: HeaderMap) -> Stored {
     Stored { fields, ..stored(60) }
 }
 
-const KEY: &[u8] = b"http://example.com/";
+pub(super) const KEY: &[u8] = b"http://example.com/";
 const MIB: usize = 1024 * 1024;
 
-fn zone(path: &Path) -> Zone {
+pub(super) fn zone(path: &Path) -> Zone {
     Zone {
         name: "test".into(),
         folders: vec![Folder { path: path.to_owned(), weight: 1 }],
@@ -42,17 +42,17 @@ fn zone(path: &Path) -> Zone {
     }
 }
 
-fn open(zone: &Zone) -> Arc<Tiered> {
+pub(super) fn open(zone: &Zone) -> Arc<Tiered> {
     let store = Tiered::open(zone, Clock::default());
     assert_eq!(store.usage().fault, None);
     store
 }
 
-fn hash() -> KeyHash {
+pub(super) fn hash() -> KeyHash {
     KeyHash::of(KEY)
 }
 
-fn response(body: impl Into<Bytes>) -> Arc<Entry> {
+pub(super) fn response(body: impl Into<Bytes>) -> Arc<Entry> {
     let mut fields = HeaderMap::new();
     fields.append("set-cookie", "a=1".parse().unwrap());
     fields.append("set-cookie", "b=2".parse().unwrap());
@@ -60,29 +60,29 @@ fn response(body: impl Into<Bytes>) -> Arc<Entry> {
     Arc::new(Entry::new(KEY, content))
 }
 
-fn parts(entry: &Entry) -> (&Stored, Bytes) {
+pub(super) fn parts(entry: &Entry) -> (&Stored, Bytes) {
     match &entry.content {
         Content::Response(stored, Body::Memory(body)) => (stored, body.clone()),
         other => panic!("not in memory: {other:?}"),
     }
 }
 
-fn file_of(zone: &Zone, hash: KeyHash) -> PathBuf {
+pub(super) fn file_of(zone: &Zone, hash: KeyHash) -> PathBuf {
     let hex = hash.to_string();
     zone.folders[0].path.join(&hex[31..]).join(&hex[29..31]).join(&hex)
 }
 
-fn pattern(length: usize) -> Bytes {
+pub(super) fn pattern(length: usize) -> Bytes {
     (0..length).map(|n| (n / 7 % 251) as u8).collect::<Vec<_>>().into()
 }
 
-fn run<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
 /// Polls until the store says so, for at most five seconds.
 #[track_caller]
-fn until(store: &Tiered, what: impl Fn(&Usage) -> bool) {
+pub(super) fn until(store: &Tiered, what: impl Fn(&Usage) -> bool) {
     for _ in 0..1000 {
         if what(&store.usage()) {
             return;
@@ -103,7 +103,7 @@ async fn collect(mut body: crate::body::Body) -> Result<Vec<u8>, crate::body::Er
 }
 
 /// The zone with one entry in it, written and closed.
-fn filled(folder: &Path, entry: &Arc<Entry>) -> Zone {
+pub(super) fn filled(folder: &Path, entry: &Arc<Entry>) -> Zone {
     let zone = zone(folder);
     let store = open(&zone);
     store.put(hash(), Arc::clone(entry));
@@ -243,7 +243,7 @@ fn a_flood_never_exceeds_the_size() {
 }
 
 /// Bytes of all responses in blocks.
-fn bytes_below(folder: &Path) -> u64 {
+pub(super) fn bytes_below(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).unwrap().filter_map(Result::ok);
     let entries = entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
     let sizes = entries.filter_map(|entry| match entry.metadata() {

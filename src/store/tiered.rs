@@ -11,17 +11,19 @@ mod schedules;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use tracing::warn;
 
 use super::disk::Disk;
+use super::disk::index::Cursor;
 use super::disk::remove::Removed;
 use super::disk::resting::Resting;
+use super::disk::scan::Scan;
+use super::disk::spool::Spool;
 use super::disk::tend::Mend;
-use super::disk::write::Spool;
 use super::disks::Disks;
-use super::keeper::{Doom, Doomed, Keeper, Stop};
+use super::keeper::{Doom, Judge, Keeper, Stop};
 use super::memory::Memory;
 use super::patience::patiently;
 use super::{Body, Content, Entry, secret};
@@ -31,7 +33,7 @@ use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::secret::Secret;
 use crate::semantics::stored::Stored;
-use crate::sync::{spawn_blocking, thread};
+use crate::sync::{Mutex, spawn_blocking, thread};
 
 /// The store of one zone. Shared by all threads; dropping it stops its own threads and forgets
 /// what has not reached the disk yet (see `flush`).
@@ -44,7 +46,8 @@ pub struct Tiered {
     put_dropped: AtomicU64,
     stop: Arc<Stop>,
     doom: Arc<Doom>,
-    threads: Vec<thread::JoinHandle<()>>,
+    /// Its own; none once it is closed.
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
     name: String,
     mend: Arc<OnceLock<Mend>>,
     secret: Arc<OnceLock<Secret>>,
@@ -73,8 +76,12 @@ pub struct Usage {
     pub cold: bool,
     /// Files the scan has seen.
     pub scanned: u64,
+    /// What the scan is at.
+    pub scan: Scan,
     /// Files among them that are not ours; they are left alone.
     pub unknown: u64,
+    /// Files whose response's lifetime was over when they were last counted, a minute ago at most.
+    pub expired: u64,
     /// Reads that failed.
     pub faults_read: u64,
     /// Writes that failed.
@@ -133,6 +140,11 @@ impl Tiered {
         for keeper in keepers.map(|disk| keeper(Arc::clone(&memory), disk)) {
             threads.push(spawn("larder-keeper", move || keeper.run()));
         }
+        for disk in disks.iter().map(Arc::clone) {
+            let (stop, disks) = (Arc::clone(&stop), Arc::clone(&disks));
+            let wait = move |at_most| stop.wait(at_most);
+            threads.push(spawn("larder-scan", move || disk.run_scan(&wait, &|| disks.scanned())));
+        }
         for disk in disks.iter().flat_map(|disk| vec![disk; disk.writers()]) {
             let disk = Arc::clone(disk);
             threads.push(spawn("larder-writer", move || disk.run_writer()));
@@ -146,7 +158,7 @@ impl Tiered {
             put_dropped: AtomicU64::new(0),
             stop,
             doom,
-            threads: threads.into_iter().flatten().collect(),
+            threads: Mutex::new(threads.into_iter().flatten().collect()),
             name: zone.name.clone(),
             mend,
             secret,
@@ -316,8 +328,8 @@ impl Tiered {
     }
 
     /// Says what is to be removed behind; once, before the first `sweep`.
-    pub fn doom(&self, doomed: Doomed) {
-        let _ = self.doom.judge.set(doomed);
+    pub fn doom(&self, judge: Box<dyn Judge>) {
+        let _ = self.doom.judge.set(judge);
     }
 
     /// Says what belongs into a folder beside the entries, to be put there when it is not; once.
@@ -345,7 +357,7 @@ impl Tiered {
         disk: &Arc<Disk>,
         with: &mut dyn FnMut(KeyHash, &[u8], &Stored) -> bool,
     ) -> bool {
-        let (mut cursor, mut hashes) = (Some((0, 0)), Vec::new());
+        let (mut cursor, mut hashes) = (Some(Cursor::default()), Vec::new());
         while let Some(from) = cursor {
             cursor = disk.some(from, &mut hashes);
             for hash in hashes.drain(..) {
@@ -396,6 +408,22 @@ impl Tiered {
         usage
     }
 
+    /// Ends the zone's threads and gives its folders free; blocking. What has not reached the disk
+    /// is forgotten (see `flush`). `keep_index` writes down what lies in the folders, so that the
+    /// next start need not look. Does nothing the second time.
+    pub fn close(&self, keep_index: bool) {
+        self.stop.set();
+        self.disks.iter().for_each(|disk| disk.stop());
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            let _ = thread.join();
+        }
+        for disk in self.disks.iter() {
+            disk.close(keep_index);
+        }
+    }
+
     /// Waits until everything put so far has reached the disk or failed.
     pub async fn flush(&self) {
         for disk in self.disks.iter().map(Arc::clone) {
@@ -406,12 +434,7 @@ impl Tiered {
 
 impl Drop for Tiered {
     fn drop(&mut self) {
-        self.stop.set();
-        self.disks.iter().for_each(|disk| disk.stop());
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
-        self.disks.iter().for_each(|disk| disk.close());
+        self.close(true);
     }
 }
 

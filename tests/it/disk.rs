@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use larder::semantics::key::KeyHash;
 
-use crate::harness::{Origin, Proxy, Reply, eventually, ok};
+use crate::harness::{Origin, Proxy, Reply, eventually, ok, request};
 
 /// A cache with its zone in this folder.
 pub(crate) fn on_disk(folder: &Path, zone: &str) -> String {
@@ -62,6 +62,52 @@ async fn what_was_stored_is_served_after_a_crash_without_asking_the_origin() {
     origin.on("/a", Reply::status(304, "").header("cache-control", "max-age=100"));
     assert_eq!(proxy.line("/a").await, "200 REVALIDATED one");
     assert_eq!(origin.requests("/a")[1].header("if-none-match"), "\"1\"");
+}
+
+#[tokio::test]
+async fn after_a_clean_stop_the_folder_is_known_and_after_a_crash_it_is_looked_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = on_disk(folder.path(), "");
+    let index = folder.path().join(".larder.index");
+    let origin = Origin::start().await;
+    let mut proxy = Proxy::with(&config, &origin).await;
+    for path in ["/a", "/b"] {
+        origin.on(path, lasting("one"));
+        proxy.get(path).await;
+    }
+    for clean in [true, false, true] {
+        let known = async || {
+            let zone = zone_stats(&proxy).await;
+            zone["cold"] == false && zone["disk"]["scan"] == "done"
+        };
+        eventually("all is known", known).await;
+        assert_eq!(zone_stats(&proxy).await["disk"]["entries"], 2);
+        assert!(!index.exists(), "it is used once");
+        let clock = proxy.clock.clone();
+        if clean {
+            proxy.stop().await;
+            assert!(index.is_file());
+        } else {
+            proxy.flush().await;
+            proxy.crash();
+            assert!(!index.exists());
+        }
+        proxy = Proxy::with_clock(&config, &origin, clock).await;
+        assert_eq!(proxy.line("/a").await, "200 HIT one", "clean: {clean}");
+    }
+    assert_eq!((origin.seen("/a"), origin.seen("/b")), (1, 1));
+    // As far as the statistics can tell: nobody asked for it since, and its lifetime is over.
+    proxy.advance_s(200);
+    let expired = async || zone_stats(&proxy).await["disk"]["expired"] == 2;
+    eventually("both are counted", expired).await;
+}
+
+/// What the operator is told of the zone.
+async fn zone_stats(proxy: &Proxy) -> serde_json::Value {
+    let to = proxy.admin.expect("an admin listener");
+    let answer = request(to, "GET", "/v1/stats", &[("host", "localhost")]).await;
+    let stats: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    stats["zones"]["test"].clone()
 }
 
 #[tokio::test]

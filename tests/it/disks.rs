@@ -378,6 +378,30 @@ async fn a_disk_that_fails_under_way_does_not_disturb_the_others() {
 }
 
 #[tokio::test]
+async fn a_folder_that_was_away_while_the_server_ran_comes_back_empty() {
+    for home in [false, true] {
+        let stage = Stage::new().await;
+        let proxy = stage.start(&["a", "b"]).await;
+        stage.fill(&proxy).await;
+        let away = if home { "a" } else { "b" };
+        let targets = stage.targets_in(away);
+        fs::rename(stage.path(away), stage.path("away")).unwrap();
+        // As the mount point of a disk that was unmounted: an empty folder is in its place.
+        fs::create_dir(stage.path(away)).unwrap();
+        let lock = stage.path(away).join(".larder.lock");
+        eventually("it is taken anew", async || lock.exists()).await;
+        eventually("it is used", async || disk_stats(&proxy).await.get("fault").is_none()).await;
+        // There is nothing to purge now; what is away must not come back for all that.
+        proxy.send("PURGE", targets[0], &[]).await;
+        proxy.crash();
+        fs::remove_dir_all(stage.path(away)).unwrap();
+        fs::rename(stage.path("away"), stage.path(away)).unwrap();
+        let proxy = stage.start(&["a", "b"]).await;
+        assert_all(&proxy, &targets, "MISS").await;
+    }
+}
+
+#[tokio::test]
 async fn files_that_are_not_ours_are_left_alone() {
     let stage = Stage::new().await;
     let theirs = stage.path("b/ab/letter");

@@ -37,6 +37,7 @@ pub(super) struct Faults {
     pub(super) corrupt: AtomicU64,
     pub(super) other_version: AtomicU64,
     damage: Breaker,
+    pub(super) zone: String,
 }
 
 /// One thing that can go wrong for a while.
@@ -93,6 +94,7 @@ impl Faults {
             corrupt: AtomicU64::new(0),
             other_version: AtomicU64::new(0),
             damage: breaker("damaged files", u32::MAX),
+            zone: zone.to_owned(),
         }
     }
 

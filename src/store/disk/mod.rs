@@ -6,17 +6,23 @@
 pub mod head;
 pub mod format;
 pub mod write;
+pub mod spool;
 pub mod stored_body;
 pub mod remove;
 pub mod tend;
 mod read;
 pub mod access;
-mod index;
+pub mod index;
+mod shard;
+mod ghosts;
 mod order;
 mod groups;
+mod enter;
 mod reclaim;
 mod walk;
-mod scan;
+pub mod scan;
+pub mod snapshot;
+mod stamps;
 pub(super) mod trash;
 mod faults;
 mod quarantine;
@@ -27,27 +33,29 @@ pub mod sealed;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use self::access::Warm;
 use self::faults::Faults;
-use self::index::Index;
+use self::index::{Facts, Index};
 use self::order::{Job, Order, Ticket, UnderWay};
 use self::reclaim::Space;
+use self::scan::Scan;
+use self::stamps::Stamps;
 use self::tend::Held;
 use super::Entry;
 use super::disks::share::Share;
-use super::memory::{Memory, now_s};
+use super::memory::Memory;
 use super::tiered::Usage;
 use crate::clock::Clock;
 use crate::config;
 use crate::semantics::key::KeyHash;
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::Mutex;
 
 /// The disk tier of one zone.
 pub(super) struct Disk {
@@ -79,6 +87,14 @@ pub(super) struct Disk {
     outdated_count: AtomicUsize,
     /// The index knows every file.
     complete: AtomicBool,
+    /// The index of the last stop, until it is read.
+    snapshot: Mutex<Option<File>>,
+    /// While that is compared with the folder.
+    stamps: Stamps,
+    /// A `Scan`.
+    scan_state: AtomicU8,
+    /// How often the folder was taken anew.
+    taken: AtomicU64,
     temp_prefix: u64,
     temp_next: AtomicU64,
     quarantined: AtomicU64,
@@ -88,6 +104,8 @@ pub(super) struct Disk {
     unknown: AtomicU64,
     /// Files that belong into another folder and could not be removed.
     misplaced: AtomicU64,
+    /// Files whose lifetime was over when they were last counted.
+    expired: AtomicU64,
 }
 
 impl Disk {
@@ -105,7 +123,7 @@ impl Disk {
         let held = Held::take(path)?;
         let space = Space::new(zone, folder, clock.clone());
         space.set_unseen(tend::noted_bytes(path));
-        Ok(Arc::new(Self {
+        let disk = Self {
             root: path.to_owned(),
             share: Share::new(folder),
             others: OnceLock::new(),
@@ -125,6 +143,10 @@ impl Disk {
             outdated: Mutex::default(),
             outdated_count: AtomicUsize::new(0),
             complete: AtomicBool::new(false),
+            snapshot: Mutex::new(snapshot::take(path)),
+            stamps: Stamps::default(),
+            scan_state: AtomicU8::new(Scan::Names as u8),
+            taken: AtomicU64::new(0),
             temp_prefix: fastrand::u64(TEMP_PREFIX_MIN..TEMP_PREFIX_MIN * 10),
             temp_next: AtomicU64::new(0),
             quarantined: AtomicU64::new(quarantine::count(path)),
@@ -133,7 +155,11 @@ impl Disk {
             scanned: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
             misplaced: AtomicU64::new(0),
-        }))
+            expired: AtomicU64::new(0),
+        };
+        disk.index.begin_restore();
+        disk.stamps.begin();
+        Ok(Arc::new(disk))
     }
 
     /// Bytes that its files may take together.
@@ -205,19 +231,9 @@ impl Disk {
         self.order.stop();
     }
 
-    /// Files that nobody asked for since `cutoff_s`, a few at a time; see `Index::idle`.
-    pub(super) fn idle(
-        &self,
-        cursor: (usize, usize),
-        cutoff_s: u32,
-        idle: &mut Vec<KeyHash>,
-    ) -> Option<(usize, usize)> {
-        self.index.idle(cursor, cutoff_s, idle)
-    }
-
     /// Notes that a file was asked for.
     pub(super) fn touch(&self, hash: KeyHash, used_s: u32) {
-        self.index.touch(hash, used_s);
+        self.index.touch(hash, used_s, Facts::UNKNOWN);
     }
 
     /// Adds what the disk tier knows.
@@ -227,7 +243,9 @@ impl Disk {
         usage.disk_bytes += self.space.taken();
         usage.cold |= !self.complete.load(Ordering::Acquire);
         usage.scanned += read(&self.scanned);
+        usage.scan = usage.scan.min(self.scan_state());
         usage.unknown += read(&self.unknown);
+        usage.expired += read(&self.expired);
         usage.faults_read += self.faults.read.count();
         usage.faults_write += self.faults.write.count();
         usage.faults_files += self.faults.files.count();
@@ -236,72 +254,6 @@ impl Disk {
         usage.put_dropped += read(&self.put_dropped);
         usage.reclaimed += read(&self.reclaimed);
         usage.fault = usage.fault.take().or_else(|| self.faults.current());
-    }
-
-    /// Puts a finished temporary file in its place. Under the file's lock.
-    fn put_in_place(&self, hash: KeyHash, temp: &Path, file_bytes: u64) -> io::Result<()> {
-        let path = self.path(hash);
-        let renamed = fs::rename(temp, &path).or_else(|error| {
-            // Its folder may be missing: the file comes from another one.
-            if error.kind() != io::ErrorKind::NotFound || self.temp_folder.is_none() {
-                return Err(error);
-            }
-            self.create_below(path.parent().unwrap_or(&self.root))?;
-            fs::rename(temp, &path)
-        });
-        renamed.map_err(|error| fault_at(&path, error))?;
-        let blocks = u32::try_from(file_bytes.div_ceil(BLOCK_BYTES)).unwrap_or(u32::MAX >> 1);
-        if let Some(older) = self.index.insert(hash, blocks, now_s(&self.clock)) {
-            self.space.release(u64::from(older) * BLOCK_BYTES);
-        }
-        self.not_outdated(hash);
-        Ok(())
-    }
-
-    /// A new file beside the final one, or in the folder for such files.
-    fn create_temp(&self, hash: KeyHash) -> io::Result<(File, PathBuf)> {
-        let number = self.temp_next.fetch_add(1, Ordering::Relaxed);
-        let path = self.path(hash);
-        let name = format!("{hash}.{}{number:010}.tmp", self.temp_prefix);
-        let temp = match &self.temp_folder {
-            Some(folder) => folder.join(name),
-            None => path.with_file_name(name),
-        };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true).mode(0o600);
-        let file = options.open(&temp).or_else(|error| {
-            if error.kind() != io::ErrorKind::NotFound {
-                return Err(error);
-            }
-            self.create_below(temp.parent().unwrap_or(&self.root))?;
-            options.open(&temp)
-        });
-        Ok((file.map_err(|error| fault_at(&temp, error))?, temp))
-    }
-
-    /// Makes a folder below the root. Not the root itself: what is made there without the lock and
-    /// the record of purges is nobody's.
-    fn create_below(&self, folder: &Path) -> io::Result<()> {
-        let below = folder.strip_prefix(&self.root).unwrap_or(Path::new(""));
-        let mut path = self.root.clone();
-        for name in below {
-            path.push(name);
-            match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets what was written outlast a loss of power, where that is asked for.
-    fn sync(&self, file: &File) -> io::Result<()> {
-        if self.synced { file.sync_data() } else { Ok(()) }
-    }
-
-    fn file_lock(&self, hash: KeyHash) -> MutexGuard<'_, ()> {
-        let lock = &self.files[hash.0 as usize % FILE_LOCKS];
-        lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

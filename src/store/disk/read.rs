@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::access::{Access, Problem};
 use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Fault, Footer, Found};
 use super::head::Meaning;
+use super::index::Facts;
 use super::order::{Ticket, UnderWay};
 use super::stored_body::StoredBody;
 use super::{Disk, fault_at, is_missing};
@@ -49,7 +50,7 @@ impl Disk {
         if *entry.key != *key {
             return Ok(None);
         }
-        self.index.touch(hash, now_s(&self.clock));
+        self.note_use(hash, facts(&entry));
         let current = if self.memory.is_in_use() && is_small(&entry) {
             self.order.groups.unless_changed(seen, || self.memory.insert(hash, Arc::clone(&entry)))
         } else {
@@ -84,13 +85,23 @@ impl Disk {
         if *entry.key != *key {
             return None;
         }
-        self.index.touch(hash, now_s(&self.clock));
+        self.note_use(hash, facts(&entry));
         let put = || {
             if is_small(&entry) {
                 self.memory.insert(hash, Arc::clone(&entry));
             }
         };
         if ticket.if_current(put) { Some(entry) } else { self.memory.get(hash) }
+    }
+
+    /// Notes that a file was asked for. What the index does not know yet is put into it now, so
+    /// that this use counts.
+    fn note_use(&self, hash: KeyHash, facts: Facts) {
+        let now_s = now_s(&self.clock);
+        if !self.index.touch(hash, now_s, facts) && !self.is_complete() {
+            self.adopt_if_free(hash);
+            self.index.touch(hash, now_s, facts);
+        }
     }
 
     /// Counts what is wrong with a file, and puts it out of the way if it is damaged.
@@ -240,6 +251,14 @@ fn entry(found: Found, body: impl FnOnce() -> Body) -> Entry {
         Meaning::Variants(variants) => Content::Variants(Arc::new(variants)),
     };
     Entry::new(&found.head.key, content)
+}
+
+/// What the index shall know of an entry.
+pub(super) fn facts(entry: &Entry) -> Facts {
+    match &entry.content {
+        Content::Response(stored, _) => Facts::of(stored),
+        Content::Variants(_) => Facts::LASTING,
+    }
 }
 
 fn is_small(entry: &Entry) -> bool {

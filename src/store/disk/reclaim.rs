@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::index::Facts;
 use super::{BLOCK_BYTES, Disk, block_bytes};
 use crate::clock::Clock;
 use crate::config;
@@ -22,6 +23,8 @@ pub(super) struct Space {
     taken: AtomicU64,
     /// Bytes of the second part of `taken` that are not written yet.
     unwritten: AtomicU64,
+    /// Reservations that are held.
+    held: AtomicU64,
     /// Bytes of files that an earlier server had and the scan has not come to.
     unseen: AtomicU64,
     max: u64,
@@ -57,6 +60,7 @@ impl Space {
         Self {
             taken: AtomicU64::new(0),
             unwritten: AtomicU64::new(0),
+            held: AtomicU64::new(0),
             unseen: AtomicU64::new(0),
             max: max.and_then(|max| u64::try_from(max).ok()).unwrap_or(u64::MAX),
             min_free: zone.disk_bytes_min_free,
@@ -77,7 +81,12 @@ impl Space {
         self.max
     }
 
-    /// Counts a file that the scan found.
+    /// Whether no file is being written.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.held.load(Ordering::Relaxed) == 0
+    }
+
+    /// Counts a file that was found.
     pub(super) fn found(&self, bytes: u64) {
         self.taken.fetch_add(bytes, Ordering::Relaxed);
         let less = |unseen: u64| Some(unseen.saturating_sub(bytes));
@@ -108,6 +117,7 @@ impl Space {
         let more = |taken: u64| taken.checked_add(bytes).filter(fits);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         self.unwritten.fetch_add(bytes, Ordering::Relaxed);
+        self.held.fetch_add(1, Ordering::Relaxed);
         self.note_free(|free| free.files = free.files.saturating_sub(1));
         Some(Reservation { space: Arc::clone(self), bytes, unwritten: bytes })
     }
@@ -211,6 +221,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        self.space.held.fetch_sub(1, Ordering::Relaxed);
         if self.bytes == 0 {
             return;
         }
@@ -305,7 +316,8 @@ impl Disk {
         if let Err(error) = self.unlink(hash) {
             // What cannot be removed still takes its room, and can still be read.
             let _ = self.faults.wrote::<()>(Err(error));
-            if let Some(older) = self.index.insert(hash, blocks, now_s(&self.clock)) {
+            let now_s = now_s(&self.clock);
+            if let Some(older) = self.index.insert(hash, blocks, Facts::UNKNOWN, now_s) {
                 self.space.release(u64::from(older) * BLOCK_BYTES);
             }
             return false;

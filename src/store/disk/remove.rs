@@ -93,6 +93,7 @@ impl Disk {
     }
 
     pub(super) fn unlink(&self, hash: KeyHash) -> io::Result<bool> {
+        self.before_change(hash);
         match fs::remove_file(self.path(hash)) {
             Ok(()) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),
@@ -107,6 +108,7 @@ impl Disk {
         if !quarantine::is_there(&path, seen) {
             return;
         }
+        self.before_change(hash);
         if let Some(blocks) = self.index.remove(hash) {
             self.space.release(u64::from(blocks) * BLOCK_BYTES);
         }

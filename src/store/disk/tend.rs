@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 
 use super::faults::{is_full, is_out_of_files};
+use super::index::Cursor;
 use super::{
     Disk, LOCK_NAME, PROBE_NAME, PROBED_NAME, SIZE_NAME, at, create_folder, fault_at, is_missing,
 };
@@ -57,9 +58,13 @@ impl Held {
 }
 
 impl Disk {
-    /// Gives the folder free, and notes for the next start how much lies in it.
-    pub(in crate::store) fn close(&self) {
+    /// Gives the folder free once the zone's threads have ended, and notes for the next start how
+    /// much lies in it; with `keep_index`, what.
+    pub(in crate::store) fn close(&self, keep_index: bool) {
         self.note_size();
+        if keep_index && self.is_in_its_folder() {
+            self.keep_index();
+        }
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -136,7 +141,8 @@ impl Disk {
 
     fn take_anew(&self, mend: &dyn Fn(&Path, Folder) -> io::Result<()>) -> io::Result<()> {
         // An index that does not know all has lookups try their paths.
-        self.complete.store(false, Ordering::Release);
+        self.taken.fetch_add(1, Ordering::SeqCst);
+        self.complete.store(false, Ordering::SeqCst);
         while let Some((_, blocks)) = self.index.reclaim() {
             self.space.release(u64::from(blocks) * super::BLOCK_BYTES);
         }
@@ -198,7 +204,7 @@ impl Disk {
     /// Reads one of the files from the disk, if there are any.
     fn read_any(&self) -> io::Result<()> {
         let mut hashes = Vec::new();
-        let mut cursor = Some((0, 0));
+        let mut cursor = Some(Cursor::default());
         while let Some(from) = cursor.filter(|_| hashes.is_empty()) {
             cursor = self.some(from, &mut hashes);
         }

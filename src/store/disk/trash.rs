@@ -16,6 +16,7 @@ impl Disk {
     /// The disk fails: some of it is still there.
     pub(in crate::store) fn empty(&self, with_journal: bool) -> io::Result<bool> {
         let trash = self.root.join(format!("{TRASH_PREFIX}{}", self.temp_prefix));
+        self.forget_snapshot();
         let folders = level_folders(&self.root)?;
         if !folders.is_empty() {
             create_folder(&trash)?;

@@ -36,8 +36,9 @@ pub(super) struct Disks {
     folders: Vec<Folder>,
     /// Why some folder cannot be used.
     pub(super) fault: Option<String>,
-    /// Guards what is missing before the home can say that all is settled.
-    unsettled: Mutex<Option<Unsettled>>,
+    /// Guards what the home says of the folders; `None` where none is used.
+    record: Mutex<Option<Record>>,
+    clock: Clock,
 }
 
 /// One folder as it is configured.
@@ -47,8 +48,10 @@ struct Folder {
     disk: Result<Arc<Disk>, String>,
 }
 
-struct Unsettled {
+struct Record {
+    /// The home's.
     mark: Mark,
+    /// Scans that are missing before it can say that all is settled.
     scans: usize,
 }
 
@@ -65,11 +68,10 @@ impl Disks {
     pub(super) fn open(zone: &config::Zone, memory: &Arc<Memory>, clock: &Clock) -> Self {
         let open = |folder| Folder::open(zone, folder, memory, clock);
         let folders = zone.folders.iter().map(open).collect();
-        let mut disks = Self { zone: zone.name.clone(), folders, ..Self::default() };
+        let (name, clock) = (zone.name.clone(), clock.clone());
+        let mut disks = Self { zone: name, folders, clock, ..Self::default() };
         let mut seen: Vec<_> = disks.folders.iter().enumerate().filter_map(Folder::seen).collect();
-        let now = clock.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        let newest = seen.iter().map(Seen::era).max().unwrap_or(0);
-        let era = u64::try_from(now).unwrap_or(0).max(newest.saturating_add(1));
+        let era = disks.era_after(seen.iter().map(Seen::era).max().unwrap_or(0));
         let mut marked = false;
         // Each round that fails leaves out one folder.
         while !seen.is_empty() {
@@ -147,9 +149,12 @@ impl Disks {
             self.used.push(Arc::clone(disk));
         }
         self.home = plan.home;
-        if mark.set.as_ref().is_some_and(|set| !set.settled) {
-            self.unsettled = Mutex::new(Some(Unsettled { mark, scans: self.used.len() }));
+        let settled = mark.set.as_ref().is_none_or(|set| set.settled);
+        if !settled {
+            self.used.iter().for_each(|disk| disk.forget_snapshot());
         }
+        let scans = if settled { 0 } else { self.used.len() };
+        self.record = Mutex::new(Some(Record { mark, scans }));
     }
 
     /// Uses no folder: a purge that comes could not be told to the one that cannot be used.
@@ -168,19 +173,39 @@ impl Disks {
     /// A scan came to every file of a folder, and left none that belongs into another one. After
     /// the last one the home knows.
     pub(super) fn scanned(&self) {
-        let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Unsettled { scans, .. }) = unsettled.as_mut().filter(|left| left.scans > 1) {
-            *scans -= 1;
+        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(record) = record.as_mut().filter(|record| record.scans > 0) else { return };
+        record.scans -= 1;
+        if record.scans > 0 {
             return;
         }
-        let Some(Unsettled { mut mark, .. }) = unsettled.take() else { return };
-        drop(unsettled);
-        if let Some(set) = &mut mark.set {
+        if let Some(set) = &mut record.mark.set {
             set.settled = true;
         }
-        if let Err(error) = self.settle(&mark) {
+        if let Err(error) = self.settle(&record.mark) {
             warn!(zone = self.zone, %error, "cannot write the record of folders");
         }
+    }
+
+    /// A folder was taken anew: the one that was there may come back at a later start, and will
+    /// have missed what was purged since. So all that are there get a new mark, and it will not
+    /// have it. A zone of one folder cannot tell.
+    ///
+    /// # Errors
+    /// The marks cannot be written: the folder must not be used yet.
+    pub(super) fn renew(&self) -> io::Result<()> {
+        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(record), Some(home)) = (record.as_mut(), self.home()) else { return Ok(()) };
+        record.mark.era = self.era_after(record.mark.era);
+        record.mark.write(home)?;
+        let mark = Mark { era: record.mark.era, set: None };
+        let others = self.used.iter().map(|disk| disk.root()).filter(|root| *root != home);
+        others.map(|root| mark.write(root)).collect()
+    }
+
+    fn era_after(&self, newest: u64) -> u64 {
+        let now = self.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        u64::try_from(now).unwrap_or(0).max(newest.saturating_add(1))
     }
 
     fn settle(&self, mark: &Mark) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 
 use super::Tiered;
 use crate::semantics::key::KeyHash;
+use crate::store::disk::index::Cursor;
 
 impl Tiered {
     /// At most `count` of what is on disk, the most wanted first: what was asked for again after it
@@ -22,7 +23,7 @@ impl Tiered {
             }
         };
         for disk in self.disks.iter() {
-            let mut cursor = Some((0, 0));
+            let mut cursor = Some(Cursor::default());
             while let Some(from) = cursor {
                 cursor = disk.uses(from, &mut meet);
             }

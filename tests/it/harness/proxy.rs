@@ -140,6 +140,14 @@ impl Proxy {
         }
     }
 
+    /// Stops as an operator stops it: what is under way is finished, and the index is kept.
+    pub async fn stop(mut self) {
+        if let Some(running) = self.running.take() {
+            assert!(running.drain(true).await);
+            running.end();
+        }
+    }
+
     /// Stops without a word, as a crash does as far as this process can.
     pub fn crash(mut self) {
         if let Some(running) = self.running.take() {
