@@ -118,7 +118,8 @@ pub fn explore(what: &str, scenario: impl Fn() + Clone + Send + Sync + 'static) 
         return shuttle::replay_from_file(scenario, path);
     }
     let schedules = std::env::var("LARDER_SCHEDULES").map_or(SCHEDULES, |n| n.parse().unwrap());
-    let seed = std::env::var("LARDER_SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().unwrap());
+    let seed =
+        std::env::var("LARDER_SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().unwrap());
     let mut config = Config::new();
     config.stack_size = STACK_BYTES;
     config.silence_warnings = true;

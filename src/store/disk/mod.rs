@@ -54,8 +54,8 @@ use super::tiered::Usage;
 use crate::clock::Clock;
 use crate::config;
 use crate::semantics::key::KeyHash;
-use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 /// The disk tier of one zone.
 pub(super) struct Disk {

@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use super::order::Ticket;
 use super::{BLOCK_BYTES, Disk, fault_at, is_missing, quarantine};

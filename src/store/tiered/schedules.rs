@@ -245,7 +245,8 @@ impl History {
         let by = of_hash().find(|call| call.version == Some(found) && call.begun < ended);
         let by = by.unwrap_or_else(|| panic!("nobody stored {found:?}: {calls:?}"));
         let outdated = of_hash().find(|call| {
-            let is_later = call.begun > by.ended || (call.version.is_none() && call.begun > by.known);
+            let is_later =
+                call.begun > by.ended || (call.version.is_none() && call.begun > by.known);
             call.replaces && call.ended < begun && is_later
         });
         assert!(outdated.is_none(), "{found:?} is older than {outdated:?}: {calls:?}");
