@@ -109,26 +109,29 @@ pub mod watch {
 /// preemptions at the worst places (PCT). `LARDER_SCHEDULES` says how many. A failing one is
 /// printed; `LARDER_REPLAY`, a file with it, runs it again.
 #[cfg(test)]
-#[expect(clippy::print_stdout, reason = "it is what the operator of the test wants to know")]
 pub fn explore(what: &str, scenario: impl Fn() + Clone + Send + Sync + 'static) {
-    use shuttle::scheduler::{PctScheduler, RandomScheduler};
+    use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler};
     use shuttle::{Config, Runner};
 
-    if let Ok(path) = std::env::var("LARDER_REPLAY") {
-        return shuttle::replay_from_file(scenario, path);
-    }
-    let schedules = std::env::var("LARDER_SCHEDULES").map_or(SCHEDULES, |n| n.parse().unwrap());
-    let seed =
-        std::env::var("LARDER_SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().unwrap());
     let mut config = Config::new();
     config.stack_size = STACK_BYTES;
     config.silence_warnings = true;
+    if let Ok(path) = std::env::var("LARDER_REPLAY") {
+        Runner::new(ReplayScheduler::new_from_file(path).unwrap(), config).run(scenario);
+        return;
+    }
+    let number = |name| std::env::var(name).ok().map(|number| number.parse::<u64>().unwrap());
+    let schedules = number("LARDER_SCHEDULES").map_or(SCHEDULES, |schedules| schedules as usize);
+    let seed = number("LARDER_SEED").unwrap_or_else(|| fastrand::u64(..));
     let pct = schedules / 4;
     println!("{what}: seed {seed}");
     let random = RandomScheduler::new_from_seed(seed, schedules - pct);
     let explored = Runner::new(random, config.clone()).run(scenario.clone());
-    let pct = PctScheduler::new_from_seed(seed, PREEMPTIONS, pct);
-    let worst = Runner::new(pct, config).run(scenario);
+    // Of no schedules it would want a seed all the same.
+    let worst = match pct {
+        0 => 0,
+        _ => Runner::new(PctScheduler::new_from_seed(seed, PREEMPTIONS, pct), config).run(scenario),
+    };
     println!("{what}: {explored} random schedules and {worst} of PCT, none failed");
 }
 
