@@ -1,7 +1,7 @@
 //! Is the folder still ours, and is the disk well again? Looked at once a second.
 //!
 //! A folder that was removed or replaced is taken anew: with its lock, an empty index, and, before
-//! anything in it is read, with what else belongs there (see `Mended`).
+//! anything in it is read, with what else belongs there (see `Mend`).
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -246,14 +246,18 @@ fn remove_probe(path: &Path) -> io::Result<()> {
     fs::remove_file(renamed)
 }
 
-fn same(file: &File, path: &Path) -> bool {
+/// Whether this very file or folder lies at the path.
+pub fn same(file: &File, path: &Path) -> bool {
     let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
     let there = fs::metadata(path).map(id).ok();
     there.is_some() && file.metadata().map(id).ok() == there
 }
 
 /// Whether anything lies there that an entry may be, or a folder of entries.
-fn has_entries(folder: &Path) -> io::Result<bool> {
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn has_entries(folder: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(folder)? {
         if !entry?.file_name().as_encoded_bytes().starts_with(b".") {
             return Ok(true);
