@@ -1,5 +1,6 @@
-//! Writes the whole files among the seeds of `stored_heads` anew, from the heads among them, the
-//! manifests of `manifests` and those of `index_snapshots`. To be run after a change of the format: `cargo run --manifest-path fuzz/Cargo.toml --example seeds`.
+//! Writes anew what of the seeds is made: the whole files of `stored_heads`, from the heads among
+//! them, the manifests of `manifests`, and the indexes of `index_snapshots`. To be run after a
+//! change of a format: `cargo run --manifest-path fuzz/Cargo.toml --example seeds`.
 
 use std::fs;
 use std::io::Result;
@@ -32,8 +33,14 @@ fn index_snapshots() -> Result<()> {
         facts: Facts { expiry_s: 1_790_000_060, generation: n },
     };
     let records: Vec<_> = (0..3).map(record).collect();
-    let header =
-        |records| Header { levels: vec![1, 2], digest: 7, folders: 4112, unknown: 1, records };
+    let levels = vec![1, 2];
+    let header = |records| IndexHeader {
+        levels: levels.clone(),
+        digest: 7,
+        folders: 4112,
+        unknown: 1,
+        records,
+    };
     let file = index_snapshots::file_of(&header(3), &records);
     write("file.seed", &file)?;
     write("file-cut.seed", &file[..file.len() - 9])?;

@@ -143,7 +143,7 @@ fn what_is_stored_is_sound(message: &Message<'_>, status: StatusCode, rules: &Ru
 
     // A 304 with the same fields, later: what it leaves is as sound as what was stored at first.
     let later = Timestamp(times.received.0.saturating_add(1000));
-    let times = Times { requested: times.received, received: later };
+    let times = Times { requested: times.received, received: later, dated: later };
     if let Storable::Yes(freshened) = freshen(&stored, &fields, asked, rules, times) {
         assert!(!remains(&freshened.fields));
         assert_eq!(freshened.status, stored.status);

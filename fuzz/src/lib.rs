@@ -19,7 +19,7 @@ mod message;
 pub type Check = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder in `corpus/`.
-pub const TARGETS: [(&str, Check); 9] = [
+pub const TARGETS: [(&str, Check); 10] = [
     ("directives", directives::check),
     ("dates", dates::check),
     ("ranges", ranges::check),

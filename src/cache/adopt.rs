@@ -76,8 +76,8 @@ mod tests {
 
     #[test]
     fn the_whole_of_a_slice_is_found() {
-        let slice = b"http://a/b\0bytes=0-99 00000000000000ff";
-        assert_eq!(whole_of(slice), Some((&b"http://a/b"[..], Some(255))));
+        let slice = b"http://a/b c\0bytes=0-99 00000000000000ff";
+        assert_eq!(whole_of(slice), Some((&b"http://a/b c"[..], Some(255))));
         assert_eq!(whole_of(b"http://a/b\0bytes=0-99 x"), Some((&b"http://a/b"[..], None)));
         assert_eq!(whole_of(b"http://a/b"), None);
         assert_eq!(whole_of(b"a\0b"), None);

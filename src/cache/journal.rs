@@ -19,7 +19,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +29,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::log::{RECORDS_MAX, Record, Scope};
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
+use crate::store::disk::tend::{has_entries, same};
 use crate::store::disk::{JOURNAL_NAME, JOURNAL_TEMP_NAME};
 
 /// The journal of one zone.
@@ -70,7 +71,7 @@ impl Journal {
             Ok(bytes) if !too_long => return decode(&bytes),
             Ok(_) => Some("too long"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                has_entries(&self.folder).then_some("missing")
+                has_entries(&self.folder).unwrap_or(true).then_some("missing")
             }
             Err(_) => Some("cannot be read"),
         };
@@ -129,9 +130,7 @@ impl Journal {
     }
 
     fn is_in_place(&self, file: &File) -> bool {
-        let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
-        let there = fs::metadata(self.folder.join(JOURNAL_NAME)).map(id).ok();
-        there.is_some() && there == file.metadata().map(id).ok()
+        same(file, &self.folder.join(JOURNAL_NAME))
     }
 
     /// Syncs the file for everybody whose record is in it by now.
@@ -235,14 +234,6 @@ fn decode_record(bytes: &[u8]) -> Option<Record> {
         _ => return None,
     };
     Some(Record { sequence, time, scope, soft })
-}
-
-/// Whether anything lies in the folder that an entry may be, or a folder of entries.
-fn has_entries(folder: &Path) -> bool {
-    let Ok(mut names) = fs::read_dir(folder) else { return true };
-    names.any(|entry| {
-        entry.is_ok_and(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
-    })
 }
 
 /// A poisoned lock guards plain values that are whole at any moment.

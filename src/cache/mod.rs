@@ -62,7 +62,7 @@ pub struct Zone {
     /// Where that outlasts a restart.
     journal: Option<Arc<Journal>>,
     /// When URLs were purged: their files go, and the log knows nothing of it.
-    urls: Option<Urls>,
+    urls: Option<Arc<Urls>>,
     purges: Counts,
     /// One response's place is worked out at a time, per part of the keys.
     placing: Vec<tokio::sync::Mutex<()>>,
@@ -94,7 +94,8 @@ impl Zone {
     pub fn open(config: &config::Zone, clock: Clock) -> Arc<Self> {
         let store = Tiered::open(config, clock.clone());
         // Before there is a log: whether there is one says whether the zone is new.
-        let urls = store.folder().map(|folder| Urls::open(folder, &clock));
+        let synced = config.fsync == config::Fsync::Data;
+        let urls = store.folder().map(|folder| Arc::new(Urls::open(folder, &clock, synced)));
         let (log, journal) = open_log(&config.name, &store, &clock);
         mend_folders(&store, &log, journal.as_ref());
         let judge = Arc::clone(&log);

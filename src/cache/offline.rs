@@ -176,12 +176,4 @@ mod tests {
         let (at, of_the_future) = found("k", 8);
         assert_eq!(offline.standing(0, at, &of_the_future), Standing::Purged);
     }
-
-    #[test]
-    fn a_slice_names_its_whole_and_the_number_of_its_list() {
-        let key = b"http://a/b c\0bytes=0-9 00000000000000ff";
-        assert_eq!(whole_of(key), Some((&b"http://a/b c"[..], Some(255))));
-        assert_eq!(whole_of(b"http://a/ 00ff"), None);
-        assert_eq!(whole_of(b"a\0bytes=0-9 x"), Some((&b"a"[..], None)), "no list has it");
-    }
 }

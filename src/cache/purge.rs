@@ -94,13 +94,15 @@ impl Zone {
     /// there were, and whether that outlasts a restart, which it does unless the disk fails.
     pub async fn purge(&self, key: &Key, spared: Option<&Permit>) -> (u64, bool) {
         count(&self.purges.url, 1);
-        if let Some(urls) = &self.urls {
-            urls.note(key.hash);
-        }
         // What is being stored at this moment is waited for, which is up to the disk.
         let (flights, primary) = (Arc::clone(&self.flights), key.hash);
-        let spared = spared.map(Permit::flight);
-        let forget = move || flights.purge(primary, spared.as_ref());
+        let (urls, spared) = (self.urls.clone(), spared.map(Permit::flight));
+        let forget = move || {
+            if let Some(urls) = urls {
+                urls.note(primary);
+            }
+            flights.purge(primary, spared.as_ref());
+        };
         let _ = tokio::task::spawn_blocking(forget).await;
         self.unmark_hit_for_miss(key.hash);
         let (mut purged, mut lasts) = (0, true);

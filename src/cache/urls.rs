@@ -30,22 +30,28 @@ pub(super) struct Urls {
     /// `None` where it could not be opened.
     file: Option<File>,
     clock: Clock,
+    /// What is noted outlasts a loss of power before the purge is answered.
+    synced: bool,
 }
 
 impl Urls {
     /// Those of a zone's folder. Never fails: without them everything counts as purged.
-    pub(super) fn open(folder: &Path, clock: &Clock) -> Self {
+    pub(super) fn open(folder: &Path, clock: &Clock, synced: bool) -> Self {
         let file = open(folder, clock).map_err(|error| {
             let path = folder.display();
             tracing::warn!(%path, %error, "cannot note when URLs are purged: no snapshot is loaded");
         });
-        Self { file: file.ok(), clock: clock.clone() }
+        Self { file: file.ok(), clock: clock.clone(), synced }
     }
 
-    /// A URL is being purged.
+    /// A URL is being purged; blocking.
     pub(super) fn note(&self, primary: KeyHash) {
         let now = Timestamp::from(self.clock.now());
-        let written = self.file.as_ref().map(|file| write(file, bucket_of(primary), now));
+        let write = |file| {
+            write(file, bucket_of(primary), now)?;
+            if self.synced { file.sync_data() } else { Ok(()) }
+        };
+        let written = self.file.as_ref().map(write);
         if let Some(Err(error)) = written {
             tracing::warn!(%error, "a purge is not noted: a snapshot could bring it back");
         }
@@ -132,12 +138,12 @@ mod tests {
     fn the_last_purge_of_a_url_outlasts_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let clock = clock();
-        let urls = Urls::open(folder.path(), &clock);
+        let urls = Urls::open(folder.path(), &clock, true);
         assert_eq!(urls.last(KEY), None);
         urls.note(KEY);
         clock.advance(Duration::from_secs(1));
         urls.note(KEY);
-        let urls = Urls::open(folder.path(), &clock);
+        let urls = Urls::open(folder.path(), &clock, true);
         assert_eq!(urls.last(KEY), Some(Timestamp(1_001_000)));
         assert_eq!(urls.last(KeyHash(8)), None);
     }
@@ -147,17 +153,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let now = Some(Timestamp(1_000_000));
         std::fs::write(folder.path().join(JOURNAL_NAME), "").unwrap();
-        assert_eq!(Urls::open(folder.path(), &clock()).last(KEY), now, "not new, but no file");
+        assert_eq!(
+            Urls::open(folder.path(), &clock(), false).last(KEY),
+            now,
+            "not new, but no file"
+        );
         let path = folder.path().join(URL_PURGES_NAME);
         std::fs::write(&path, [0; 9]).unwrap();
-        assert_eq!(Urls::open(folder.path(), &clock()).last(KEY), now, "cut short");
+        assert_eq!(Urls::open(folder.path(), &clock(), false).last(KEY), now, "cut short");
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[7 * 16 + 2] ^= 1;
         std::fs::write(&path, bytes).unwrap();
-        let urls = Urls::open(folder.path(), &clock());
+        let urls = Urls::open(folder.path(), &clock(), false);
         assert_eq!(urls.last(KEY), Some(Timestamp(u64::MAX)), "a flipped bit");
         assert_eq!(urls.last(KeyHash(8)), now);
-        let urls = Urls::open(Path::new("/nowhere"), &clock());
+        let urls = Urls::open(Path::new("/nowhere"), &clock(), false);
         assert_eq!(urls.last(KEY), Some(Timestamp(u64::MAX)), "no file at all");
     }
 }

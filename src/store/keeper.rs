@@ -32,6 +32,7 @@ pub(super) struct Keeper {
     pub(super) doom: Arc<Doom>,
     pub(super) mend: Arc<OnceLock<Mend>>,
     pub(super) secret: Arc<OnceLock<Secret>>,
+    pub(super) tended: Tended,
 }
 
 /// Knows which responses are never used again.
@@ -63,9 +64,10 @@ struct Sweep {
     next: Vec<KeyHash>,
 }
 
-/// When the disk was looked after.
-struct Tended {
+/// When the disk was looked after last.
+pub(super) struct Tended {
     at: Cell<Instant>,
+    /// When the size of its files was noted.
     noted: Cell<Instant>,
 }
 
@@ -78,17 +80,13 @@ struct Turn {
 
 impl Keeper {
     pub(super) fn run(self) {
-        let now = self.clock.instant();
-        let tended = Tended { at: Cell::new(now), noted: Cell::new(now) };
         let mut has_trash = true;
         let tick = if matches!(self.clock, Clock::Real) { TICK } else { TICK_MANUAL };
         let every_s = (self.inactive_s / 16).clamp(1, SWEEP_EVERY_S_MAX);
         let mut swept_s = now_s(&self.clock);
         let mut doomed = Sweep::default();
         while !self.stop.wait(tick) {
-            if let Some(disk) = &self.disk {
-                self.tend(disk, &tended);
-            }
+            self.tend();
             let now_s = now_s(&self.clock);
             // A clock that stepped back starts the count anew.
             if now_s < swept_s || now_s - swept_s >= every_s {
@@ -104,12 +102,12 @@ impl Keeper {
     }
 
     /// Looks whether the folder and its disk are well, once a second.
-    fn tend(&self, disk: &Disk, tended: &Tended) {
-        let now = self.clock.instant();
-        if now.duration_since(tended.at.get()) < TICK {
+    fn tend(&self) {
+        let Some(disk) = &self.disk else { return };
+        let (now, tended) = (self.clock.instant(), &self.tended);
+        if !is_due(&tended.at, now, TICK) {
             return;
         }
-        tended.at.set(now);
         disk.tend(&|folder, found| {
             if let Folder::Other { .. } = found {
                 self.disks.renew()?;
@@ -119,8 +117,7 @@ impl Keeper {
             }
             self.mend.get().map_or(Ok(()), |mend| mend(folder, found))
         });
-        if now.duration_since(tended.noted.get()) >= NOTE_SIZE_EVERY {
-            tended.noted.set(now);
+        if is_due(&tended.noted, now, NOTE_SIZE_EVERY) {
             disk.note_size();
         }
     }
@@ -164,10 +161,14 @@ impl Keeper {
     }
 
     /// Leaves the disk to others for three times as long as it had work since `begun`, or until
-    /// told to stop; whether it was.
+    /// told to stop; whether it was. There may be work for hours, so the disk is tended here too.
     fn rests(&self, begun: Instant) -> bool {
         let worked = self.clock.instant().duration_since(begun);
-        self.stop.wait(RECLAIM_PAUSE.max(worked * 3))
+        let stopped = self.stop.wait(RECLAIM_PAUSE.max(worked * 3));
+        if !stopped {
+            self.tend();
+        }
+        stopped
     }
 
     /// Removes what is doomed: all of it from memory, or some files a time.
@@ -239,6 +240,12 @@ impl Keeper {
     }
 }
 
+impl Tended {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { at: Cell::new(now), noted: Cell::new(now) }
+    }
+}
+
 impl Turn {
     /// Whether it is wanted and `every_s` have passed since it came last; then it has come.
     fn comes(&mut self, now_s: u32, every_s: u32) -> bool {
@@ -249,6 +256,15 @@ impl Turn {
         }
         comes
     }
+}
+
+/// Whether so long has passed since the last time, which then is now.
+fn is_due(last: &Cell<Instant>, now: Instant, every: Duration) -> bool {
+    let due = now.duration_since(last.get()) >= every;
+    if due {
+        last.set(now);
+    }
+    due
 }
 
 /// Tells threads to stop.

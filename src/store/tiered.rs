@@ -23,7 +23,7 @@ use super::disk::scan::Scan;
 use super::disk::spool::Spool;
 use super::disk::tend::Mend;
 use super::disks::Disks;
-use super::keeper::{Doom, Judge, Keeper, Stop};
+use super::keeper::{Doom, Judge, Keeper, Stop, Tended};
 use super::memory::Memory;
 use super::patience::patiently;
 use super::{Body, Content, Entry, secret};
@@ -131,6 +131,7 @@ impl Tiered {
             doom: Arc::clone(&doom),
             mend: Arc::clone(&mend),
             secret: Arc::clone(&secret),
+            tended: Tended::new(clock.instant()),
         };
         let mut threads = Vec::new();
         // One for memory and each disk: none of them waits for another.

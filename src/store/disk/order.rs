@@ -300,11 +300,10 @@ impl Ticket {
         Some(number)
     }
 
-    /// Whether something newer than this removal has reached the disk; else it is noted as done.
+    /// Whether something newer than this removal has reached the disk.
     pub(super) fn is_overtaken(&self) -> bool {
-        let mut state = self.order.lock();
-        let Some(place) = state.places.get_mut(&self.hash.0) else { return false };
-        place.applied > self.number
+        let state = self.order.lock();
+        state.places.get(&self.hash.0).is_some_and(|place| place.applied > self.number)
     }
 
     /// The removal has taken effect.

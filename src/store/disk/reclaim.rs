@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::index::Facts;
-use super::{BLOCK_BYTES, Disk, block_bytes};
+use super::{BLOCK_BYTES, Disk, block_bytes, fault_at};
 use crate::clock::Clock;
 use crate::config;
 use crate::semantics::key::KeyHash;
@@ -315,7 +315,7 @@ impl Disk {
     fn unlink_reclaimed(&self, hash: KeyHash, blocks: u32) -> bool {
         if let Err(error) = self.unlink(hash) {
             // What cannot be removed still takes its room, and can still be read.
-            let _ = self.faults.wrote::<()>(Err(error));
+            let _ = self.faults.wrote::<()>(Err(fault_at(&self.path(hash), error)));
             let now_s = now_s(&self.clock);
             if let Some(older) = self.index.insert(hash, blocks, Facts::UNKNOWN, now_s) {
                 self.space.release(u64::from(older) * BLOCK_BYTES);

@@ -11,6 +11,7 @@
 //! the path. Heads tell when a lifetime ends and which purges a response has seen; damage is found
 //! by the way and treated as a lookup would.
 
+use std::cell::Cell;
 use std::fs::{self, DirEntry};
 use std::io;
 use std::path::Path;
@@ -70,15 +71,21 @@ impl Scan {
 
 impl Disk {
     /// Looks through the folder, and again when it was taken anew; for a thread of its own. `wait`
-    /// waits and says whether to stop. `settled` is called when every file is known, and none is
-    /// left that belongs into another folder of the zone.
+    /// waits and says whether to stop. `settled` is called once, when every file is known and none
+    /// is left that belongs into another folder of the zone.
     pub(in crate::store) fn run_scan(
         self: &Arc<Self>,
         wait: &dyn Fn(Duration) -> bool,
         settled: &dyn Fn(),
     ) {
+        let told = Cell::new(false);
+        let settled = || {
+            if !told.replace(true) {
+                settled();
+            }
+        };
         loop {
-            self.scan(wait, settled);
+            self.scan(wait, &settled);
             while self.is_complete() || !self.can_be_read() {
                 if wait(TICK) {
                     return;
@@ -95,6 +102,10 @@ impl Disk {
         let taken = self.taken.load(Ordering::SeqCst);
         let stop = || wait(Duration::ZERO) || self.taken.load(Ordering::SeqCst) != taken;
         self.scan_state.store(Scan::Names as u8, Ordering::Release);
+        if taken > 0 {
+            // The look before may have gone on for a moment with what was in the other folder.
+            self.forget_files();
+        }
         let file = self.snapshot.lock().ok().and_then(|mut file| file.take());
         let restored = file.is_some_and(|file| self.restore(file, &|| !stop()));
         self.index.end_restore();

@@ -26,10 +26,14 @@ use crate::semantics::key::KeyHash;
 /// Stamps of folders that were changed while a digest is taken.
 #[derive(Default)]
 pub(super) struct Stamps {
+    /// The same as whether there is `noted`, without a lock.
     taking: AtomicBool,
-    /// Guards the stamps from before the change; `None` is a folder that was not there.
-    noted: Mutex<HashMap<PathBuf, Option<u64>>>,
+    /// Guards the stamps from before the change; there while a digest is taken.
+    noted: Mutex<Option<Noted>>,
 }
+
+/// The stamps of folders; `None` is one that was not there.
+type Noted = HashMap<PathBuf, Option<u64>>;
 
 /// What tells one state of a folder from another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,16 +47,19 @@ pub(super) struct Digest {
 impl Stamps {
     /// From now on changes are noted.
     pub(super) fn begin(&self) {
+        let mut noted = self.lock();
+        *noted = Some(Noted::new());
         self.taking.store(true, Ordering::SeqCst);
     }
 
     /// The digest is taken.
     pub(super) fn end(&self) {
+        let mut noted = self.lock();
+        *noted = None;
         self.taking.store(false, Ordering::SeqCst);
-        *self.lock() = HashMap::new();
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Option<u64>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Noted>> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,6 +73,8 @@ impl Disk {
         let path = self.path(hash);
         for folder in path.ancestors().skip(1).take(self.levels.len()) {
             let mut noted = self.stamps.lock();
+            // What is noted too late would stand for the folder at the stop.
+            let Some(noted) = &mut *noted else { return };
             if noted.len() < NOTED_MAX && !noted.contains_key(folder) {
                 noted.insert(folder.to_owned(), stamp(folder, &self.root).ok());
             }
@@ -79,7 +88,7 @@ impl Disk {
     pub(super) fn digest(&self) -> io::Result<Digest> {
         let mut digest = Digest::default();
         self.add_folder(&self.root, 0, &mut digest)?;
-        if self.stamps.lock().len() >= NOTED_MAX {
+        if self.stamps.lock().as_ref().is_some_and(|noted| noted.len() >= NOTED_MAX) {
             return Err(io::Error::other("too much changes"));
         }
         Ok(digest)
@@ -118,7 +127,8 @@ impl Disk {
             Err(error) => return Err(error),
         };
         // Asked after it was stamped: what is not noted by now was not changed before.
-        Ok(self.stamps.lock().get(path).copied().unwrap_or(now))
+        let noted = self.stamps.lock();
+        Ok(noted.as_ref().and_then(|noted| noted.get(path)).copied().unwrap_or(now))
     }
 }
 
@@ -175,5 +185,22 @@ mod tests {
         assert_eq!(disk.digest().unwrap(), before);
         disk.stamps.end();
         assert_ne!(disk.digest().unwrap(), before, "nothing is noted any more");
+    }
+
+    #[test]
+    fn nothing_is_noted_by_whoever_comes_as_the_digest_is_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let zone = crate::store::tests::zone(folder.path());
+        let (memory, clock) = (Arc::new(Memory::new(0, Clock::default())), Clock::default());
+        let disk = Disk::open(&zone, &zone.folders[0], &memory, &clock).unwrap();
+        for n in 0..300 {
+            disk.stamps.begin();
+            std::thread::scope(|scope| {
+                let change = |from| (from..from + 50).for_each(|n| disk.before_change(KeyHash(n)));
+                scope.spawn(move || change(n * 50));
+                scope.spawn(|| disk.stamps.end());
+            });
+            assert!(disk.stamps.lock().is_none(), "{n}");
+        }
     }
 }

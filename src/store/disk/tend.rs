@@ -1,7 +1,7 @@
 //! Is the folder still ours, and is the disk well again? Looked at once a second.
 //!
 //! A folder that was removed or replaced is taken anew: with its lock, an empty index, and, before
-//! anything in it is read, with what else belongs there (see `Mended`).
+//! anything in it is read, with what else belongs there (see `Mend`).
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -14,8 +14,10 @@ use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 
 use super::faults::{is_full, is_out_of_files};
 use super::index::Cursor;
+use super::scan::Scan;
 use super::{
-    Disk, LOCK_NAME, PROBE_NAME, PROBED_NAME, SIZE_NAME, at, create_folder, fault_at, is_missing,
+    BLOCK_BYTES, Disk, LOCK_NAME, PROBE_NAME, PROBED_NAME, SIZE_NAME, at, create_folder, fault_at,
+    is_missing,
 };
 
 /// What is held of a folder that is ours.
@@ -143,9 +145,8 @@ impl Disk {
         // An index that does not know all has lookups try their paths.
         self.taken.fetch_add(1, Ordering::SeqCst);
         self.complete.store(false, Ordering::SeqCst);
-        while let Some((_, blocks)) = self.index.reclaim() {
-            self.space.release(u64::from(blocks) * super::BLOCK_BYTES);
-        }
+        self.scan_state.store(Scan::Names as u8, Ordering::Release);
+        self.forget_files();
         // Its lock is let go first: the folder may have been away and come back.
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let new = Held::take(&self.root)?;
@@ -155,6 +156,13 @@ impl Disk {
         mend(&self.root, Folder::Other { empty })?;
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
         Ok(())
+    }
+
+    /// Empties the index.
+    pub(super) fn forget_files(&self) {
+        while let Some((_, blocks)) = self.index.reclaim() {
+            self.space.release(u64::from(blocks) * BLOCK_BYTES);
+        }
     }
 
     fn probe_what_is_due(&self) {
@@ -238,14 +246,18 @@ fn remove_probe(path: &Path) -> io::Result<()> {
     fs::remove_file(renamed)
 }
 
-fn same(file: &File, path: &Path) -> bool {
+/// Whether this very file or folder lies at the path.
+pub fn same(file: &File, path: &Path) -> bool {
     let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
     let there = fs::metadata(path).map(id).ok();
     there.is_some() && file.metadata().map(id).ok() == there
 }
 
 /// Whether anything lies there that an entry may be, or a folder of entries.
-fn has_entries(folder: &Path) -> io::Result<bool> {
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn has_entries(folder: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(folder)? {
         if !entry?.file_name().as_encoded_bytes().starts_with(b".") {
             return Ok(true);
