@@ -72,10 +72,14 @@ fn without_file(folder: PathBuf) -> Result<Config, Failure> {
 /// Says which of the zone's folders are none; whether there was none such.
 fn are_all_there(zone: &config::Zone) -> bool {
     let mut all = true;
-    for folder in zone.folders.iter().filter(|folder| !audit::is_of_zone(&folder.path)) {
-        all = false;
+    for folder in &zone.folders {
         let (name, path) = (&zone.name, folder.path.display());
-        report(&format!("zone {name}: no server has stored anything in {path}"));
+        match audit::look_for_zone(&folder.path) {
+            Ok(true) => continue,
+            Ok(false) => report(&format!("zone {name}: no server has stored anything in {path}")),
+            Err(error) => report(&format!("zone {name}: {path}: {error}")),
+        }
+        all = false;
     }
     all
 }
