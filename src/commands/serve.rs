@@ -70,10 +70,10 @@ fn fit_open_files(limits: &mut Limits) {
     let Some(limit) = getrlimit(Resource::Nofile).current else { return };
     let connections = usize::try_from(limit / 2).unwrap_or(usize::MAX).max(1);
     if connections < limits.connections {
-        tracing::warn!(
+        tracing::info!(
             limit,
             connections,
-            "fewer connections than configured, since few files may be open (ulimit -n, LimitNOFILE=)"
+            "few files may be open (ulimit -n, LimitNOFILE=), so `connections` is lowered"
         );
         limits.connections = connections;
     }

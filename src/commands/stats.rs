@@ -139,7 +139,7 @@ fn describe_tier(text: &mut String, disk: &Disk, cold: bool) {
         let _ = write!(text, "  {RED}{errors} errors, {damaged} damaged{RED:#}");
     }
     if let Some(fault) = &disk.fault {
-        let _ = write!(text, "  {RED}not written: {fault}{RED:#}");
+        let _ = write!(text, "  {RED}fault: {fault}{RED:#}");
     }
     text.push('\n');
 }
@@ -292,7 +292,7 @@ mod tests {
             text,
             "  disk    7 entries  4.0 KiB  1 unknown files  2 dropped\n    \
              /disk1  weight 1  7 entries  4.0 KiB  cold: 0 files seen  1 unknown files  2 dropped\n    \
-             /disk2  weight 1  0 entries  0 B of 1.0 MiB  cold: 0 files seen  not written: not a folder\n"
+             /disk2  weight 1  0 entries  0 B of 1.0 MiB  cold: 0 files seen  fault: not a folder\n"
         );
     }
 
@@ -320,7 +320,7 @@ access log: 9 lines lost
 zone main
   hit ratio 86.1 %  1234 upstream requests saved
   memory  190 entries  976.6 KiB of 64.0 MiB
-  disk    190 entries  3.0 MiB  12 expired  cold: 17 files seen  1 errors, 0 damaged  not written: no space left on device
+  disk    190 entries  3.0 MiB  12 expired  cold: 17 files seen  1 errors, 0 damaged  fault: no space left on device
                responses    bytes  stored  bytes stored
   HIT               1234  5.0 MiB
   STALE                0      0 B

@@ -16,7 +16,8 @@ use rustix::io::Errno;
 use super::faults::{is_full, is_out_of_files};
 use super::index::Cursor;
 use super::{
-    Disk, LOCK_NAME, PROBE_NAME, PROBED_NAME, SIZE_NAME, at, create_folder, fault_at, is_missing,
+    Disk, IN_USE, LOCK_NAME, PROBE_NAME, PROBED_NAME, SIZE_NAME, at, create_folder, fault_at,
+    is_missing,
 };
 
 /// What is held of a folder that is ours.
@@ -53,7 +54,7 @@ impl Held {
         let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&lock_path);
         let lock = lock.map_err(|error| fault_at(&lock_path, error))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-            Errno::WOULDBLOCK => at(&lock_path, &"in use by another server"),
+            Errno::WOULDBLOCK => at(&lock_path, &IN_USE),
             error => fault_at(&lock_path, error.into()),
         })?;
         Ok(Self { folder, lock })
