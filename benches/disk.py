@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What does a response cost that rests on disk, beside nginx: served from there, and stored there?
 
-Bodies of 1 KiB, 16 KiB and 1 MiB. *hit*: the memory tier is off, many URLs are stored in both, the page cache has
+Bodies of 1 KiB to 10 MiB. *hit*: the memory tier is off, many URLs are stored in both, the page cache has
 them, and clients ask for one after the other. *store*: each request is for a new URL, so the origin is asked and
 the answer is stored. nginx has proxy_cache, open_file_cache and sendfile. Each server has one worker and core 0,
 wrk and the origin have core 1. Rounds alternate between the two; what counts is the median of the ratios within
@@ -22,7 +22,8 @@ import time
 import support
 
 # name, bytes of a body, number of URLs that are stored
-SIZES = [("1k", 1024, 2000), ("16k", 16 * 1024, 2000), ("1m", 1024 * 1024, 128)]
+SIZES = [("1k", 1024, 2000), ("16k", 16 * 1024, 2000), ("128k", 128 * 1024, 512), ("1m", 1024 * 1024, 128),
+         ("10m", 10 * 1024 * 1024, 16)]
 CONNECTIONS = 16
 MAX_SIZE = "4g"
 # Stored files are written behind the answer; what is left of that must not count for the other server.

@@ -3,10 +3,13 @@
 //! Memory hits and empty answers cost no allocation; everything that has to wait for somebody
 //! (a peer, a running fill, a disk) is a boxed stream made by the room that knows how to wait.
 
+pub mod ledger;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,6 +17,8 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
+
+use self::ledger::Ledger;
 
 /// A request or response body: a finite sequence of bytes, perhaps still on its way.
 pub struct Body {
@@ -26,10 +31,18 @@ enum Kind {
     Empty,
     Bytes(Bytes),
     Stream(Stream),
+    File(Pin<Box<dyn FileBody>>),
 }
 
 /// A body that has to wait for its bytes.
 pub type Stream = Pin<Box<dyn HttpBody<Data = Bytes, Error = Error> + Send>>;
+
+/// A body that rests in a file, from which the kernel could send it.
+pub trait FileBody: HttpBody<Data = Bytes, Error = Error> + Send {
+    /// From now on the body may give stand-ins instead of bytes: it goes over the connection with
+    /// this ledger, as it is.
+    fn splice(self: Pin<&mut Self>, ledger: &Arc<Ledger>);
+}
 
 /// Told once when a body is finished or dropped, whichever comes first.
 pub trait OnEnd: Send {
@@ -67,6 +80,22 @@ impl Body {
             return Self::empty();
         }
         Self::from_kind(Kind::Stream(Box::pin(stream)))
+    }
+
+    /// Bytes that rest in a file.
+    pub fn file(file: impl FileBody + 'static) -> Self {
+        if file.is_end_stream() {
+            return Self::empty();
+        }
+        Self::from_kind(Kind::File(Box::pin(file)))
+    }
+
+    /// Says that the connection with this ledger carries this body, and nobody in between looks at
+    /// its bytes or changes them.
+    pub fn splice(&mut self, ledger: &Arc<Ledger>) {
+        if let Kind::File(file) = &mut self.kind {
+            file.as_mut().splice(ledger);
+        }
     }
 
     /// Bodies one behind the other, `length` bytes together.
@@ -112,7 +141,7 @@ impl Body {
         match &self.kind {
             Kind::Empty => Some(Bytes::new()),
             Kind::Bytes(bytes) => Some(bytes.clone()),
-            Kind::Stream(_) => None,
+            Kind::Stream(_) | Kind::File(_) => None,
         }
     }
 
@@ -144,6 +173,7 @@ impl HttpBody for Body {
                 Some(Ok(Frame::data(bytes)))
             }
             Kind::Stream(stream) => ready!(stream.as_mut().poll_frame(cx)),
+            Kind::File(file) => ready!(file.as_mut().poll_frame(cx)),
         };
         if let Some(Ok(frame)) = &frame {
             this.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -162,6 +192,7 @@ impl HttpBody for Body {
             Kind::Empty => true,
             Kind::Bytes(_) => false,
             Kind::Stream(stream) => stream.is_end_stream(),
+            Kind::File(file) => file.is_end_stream(),
         }
     }
 
@@ -170,6 +201,7 @@ impl HttpBody for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(stream) => stream.size_hint(),
+            Kind::File(file) => file.size_hint(),
         }
     }
 }
@@ -193,6 +225,7 @@ impl fmt::Debug for Body {
             Kind::Empty => "empty",
             Kind::Bytes(_) => "bytes",
             Kind::Stream(_) => "stream",
+            Kind::File(_) => "file",
         };
         f.debug_struct("Body").field("kind", &kind).field("size", &self.size_hint()).finish()
     }

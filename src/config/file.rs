@@ -42,6 +42,7 @@ table! {
         keepalive_timeout: Duration,
         body_timeout: Timeout,
         send_timeout: Timeout,
+        sendfile: bool,
         max_header_size: Size,
         max_headers: u32,
         max_uri: Size,

@@ -65,6 +65,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Between two writes of a response that make progress (nginx: send_timeout).
     pub send_timeout: Duration,
+    /// Whether the kernel may send stored bodies by itself (nginx: sendfile).
+    pub sendfile: bool,
     /// Bytes of a request head (nginx: large_client_header_buffers).
     pub header_bytes_max: usize,
     /// Fields of a request head (nginx: max_headers).

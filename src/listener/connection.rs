@@ -23,6 +23,7 @@ use super::drain::{Drain, Listen, Stage};
 use super::watch::{Busy, Cut, Verdict, Watch};
 use super::wire::Wired;
 use super::{Handler, Peer};
+use crate::body::ledger::Ledger;
 use crate::body::{Body, Error};
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -39,7 +40,8 @@ pub(super) async fn serve<H: Handler>(
 ) {
     let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
     let interim = Arc::new(Queue::default());
-    let io = TokioIo::new(Wired::new(stream, watch.clone(), interim.clone()));
+    let ledger = Arc::new(Ledger::default());
+    let io = TokioIo::new(Wired::new(stream, watch.clone(), interim.clone(), ledger.clone()));
     let client = peer.remote;
     let _connected = handler.connected();
     let service = service_fn(|request: Request<Incoming>| {
@@ -47,6 +49,7 @@ pub(super) async fn serve<H: Handler>(
         let busy = watch.request(!request.body().is_end_stream());
         let knows_chunks = request.version() >= Version::HTTP_11;
         let (handler, peer, watch) = (&handler, &peer, &watch);
+        let ledger = limits.sendfile.then_some(&ledger);
         let gap = Gap::new(interim.clone(), request.version());
         async move {
             let response =
@@ -57,7 +60,7 @@ pub(super) async fn serve<H: Handler>(
             if !knows_chunks && !body.is_end_stream() && body.size_hint().exact().is_none() {
                 watch.ends_response();
             }
-            Ok::<_, Infallible>(response.map(|body| Answer { body, _busy: busy }))
+            Ok::<_, Infallible>(response.map(|body| Answer::new(body, busy, ledger)))
         }
     });
     let mut connection = builder(&limits).serve_connection(io, service).with_upgrades();
@@ -178,6 +181,13 @@ where
 struct Answer {
     body: Body,
     _busy: Busy,
+}
+
+impl Answer {
+    fn new(mut body: Body, busy: Busy, ledger: Option<&Arc<Ledger>>) -> Self {
+        ledger.into_iter().for_each(|ledger| body.splice(ledger));
+        Self { body, _busy: busy }
+    }
 }
 
 impl HttpBody for Answer {

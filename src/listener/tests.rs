@@ -30,6 +30,7 @@ pub(super) fn limits() -> Limits {
         keepalive_timeout: LONG,
         body_timeout: LONG,
         send_timeout: LONG,
+        sendfile: true,
         header_bytes_max: 16 * 1024,
         headers_max: 50,
         uri_bytes_max: 8192,

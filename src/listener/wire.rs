@@ -1,17 +1,22 @@
-//! The socket under hyper: tells the watch what goes over it, and puts interim responses between
-//! what hyper writes.
+//! The socket under hyper: tells the watch what goes over it, puts interim responses between what
+//! hyper writes, and sends pieces of files where hyper writes what stands for them.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::fs::sendfile;
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{SendFlags, send};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::watch::Watch;
+use crate::body::ledger::{Failure, Ledger, Mismatch, Piece};
 use crate::interim::Queue;
 
 /// A client's socket as hyper sees it.
@@ -20,13 +25,19 @@ pub(super) struct Wired {
     watch: Arc<Watch>,
     shut: bool,
     interim: Arc<Queue>,
+    ledger: Arc<Ledger>,
     /// What is left of an interim response that is being written; nothing else goes out before.
     begun: Bytes,
 }
 
 impl Wired {
-    pub(super) fn new(stream: TcpStream, watch: Arc<Watch>, interim: Arc<Queue>) -> Self {
-        Self { stream, watch, shut: false, interim, begun: Bytes::new() }
+    pub(super) fn new(
+        stream: TcpStream,
+        watch: Arc<Watch>,
+        interim: Arc<Queue>,
+        ledger: Arc<Ledger>,
+    ) -> Self {
+        Self { stream, watch, shut: false, interim, ledger, begun: Bytes::new() }
     }
 
     fn finish_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -39,6 +50,106 @@ impl Wired {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Sends what hyper wants to write, or a beginning of it.
+    fn write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let next = self.ledger.next(slices).map_err(mismatch)?;
+        let bytes = &slices[..next.slices];
+        let Some(piece) = next.piece else { return self.write_bytes(cx, bytes, false) };
+        let length: usize = bytes.iter().map(|slice| slice.len()).sum();
+        let mut written = 0;
+        if length > 0 {
+            written = ready!(self.write_bytes(cx, bytes, true))?;
+            if written < length {
+                return Poll::Ready(Ok(written));
+            }
+        }
+        match self.send_piece(cx, &piece) {
+            Poll::Ready(Ok(sent)) => {
+                self.ledger.sent(sent);
+                Poll::Ready(Ok(written + sent))
+            }
+            // What comes next is tried again with the next write; a failure stays one.
+            _ if written > 0 => Poll::Ready(Ok(written)),
+            other => other,
+        }
+    }
+
+    /// Writes bytes; `more` says that others follow at once.
+    fn write_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        more: bool,
+    ) -> Poll<io::Result<usize>> {
+        let mut space = [MaybeUninit::uninit(); GATHERED_BYTES];
+        let mut gathered = ReadBuf::uninit(&mut space);
+        match (gather(slices, &mut gathered), more) {
+            (true, true) => poll_ready(&self.stream, cx, || {
+                send(&self.stream, gathered.filled(), SendFlags::MORE | SendFlags::NOSIGNAL)
+            }),
+            (true, false) => Pin::new(&mut self.stream).poll_write(cx, gathered.filled()),
+            (false, _) => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// Has the kernel send a piece of a file, or a beginning of it.
+    fn send_piece(&mut self, cx: &mut Context<'_>, piece: &Piece) -> Poll<io::Result<usize>> {
+        let mut offset = piece.offset;
+        let sent = ready!(poll_ready(&self.stream, cx, || {
+            sendfile(&self.stream, piece.source.file(), Some(&mut offset), piece.length)
+        }));
+        let error = match sent {
+            Ok(0) => return Poll::Ready(Err(self.fail(piece, Failure::CutShort))),
+            Ok(sent) => return Poll::Ready(Ok(sent)),
+            Err(error) => error,
+        };
+        match Errno::from_io_error(&error) {
+            Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {
+                piece.source.failed(Failure::Refused);
+                self.copy_piece(cx, piece)
+            }
+            Some(Errno::IO) => Poll::Ready(Err(self.fail(piece, Failure::Io(error)))),
+            // The client's side.
+            _ => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// Where the kernel does not send such files, but hyper counts on it.
+    fn copy_piece(&mut self, cx: &mut Context<'_>, piece: &Piece) -> Poll<io::Result<usize>> {
+        let mut room = vec![0; piece.length.min(COPIED_BYTES)];
+        match piece.source.file().read_at(&mut room, piece.offset) {
+            Ok(0) => Poll::Ready(Err(self.fail(piece, Failure::CutShort))),
+            Ok(read) => Pin::new(&mut self.stream).poll_write(cx, &room[..read]),
+            Err(error) => Poll::Ready(Err(self.fail(piece, Failure::Io(error)))),
+        }
+    }
+
+    fn fail(&self, piece: &Piece, failure: Failure) -> io::Error {
+        self.ledger.fail();
+        let error = io::Error::other(format!("a stored body cannot be sent: {failure:?}"));
+        piece.source.failed(failure);
+        error
+    }
+}
+
+fn mismatch(mismatch: Mismatch) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, mismatch)
+}
+
+/// Does what writes to the socket itself once it takes something.
+fn poll_ready(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    mut write: impl FnMut() -> rustix::io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match stream.try_io(Interest::WRITABLE, || Ok(retry_on_intr(&mut write)?)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
+        }
     }
 }
 
@@ -55,6 +166,7 @@ fn gather(slices: &[IoSlice<'_>], gathered: &mut ReadBuf<'_>) -> bool {
 
 /// Up to here copying costs less than a second piece does.
 const GATHERED_BYTES: usize = 4096;
+const COPIED_BYTES: usize = 64 * 1024;
 
 impl AsyncRead for Wired {
     fn poll_read(
@@ -81,7 +193,7 @@ impl AsyncWrite for Wired {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.finish_interim(cx))?;
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let written = self.write(cx, &[IoSlice::new(bytes)]);
         self.watch.wrote(&written);
         written
     }
@@ -92,13 +204,7 @@ impl AsyncWrite for Wired {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.finish_interim(cx))?;
-        let mut space = [MaybeUninit::uninit(); GATHERED_BYTES];
-        let mut gathered = ReadBuf::uninit(&mut space);
-        let written = if gather(slices, &mut gathered) {
-            Pin::new(&mut self.stream).poll_write(cx, gathered.filled())
-        } else {
-            Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-        };
+        let written = self.write(cx, slices);
         self.watch.wrote(&written);
         written
     }
@@ -110,6 +216,7 @@ impl AsyncWrite for Wired {
     /// hyper flushes only when we have taken all that it holds, so what we write here ourselves is
     /// in nothing's midst.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.ledger.expect_none().map_err(mismatch)?;
         ready!(self.finish_interim(cx))?;
         while let Some(head) = self.interim.next(cx.waker()) {
             self.begun = head;
@@ -138,3 +245,6 @@ impl AsyncWrite for Wired {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

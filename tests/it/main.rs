@@ -35,5 +35,6 @@ mod reasons;
 mod zone;
 mod inspect;
 mod scenarios;
+mod sendfile;
 mod tidy;
 mod admin;

@@ -35,6 +35,7 @@ pub(super) enum Access<'a> {
 pub(super) struct Warm {
     no_open: AtomicBool,
     no_read: AtomicBool,
+    no_splice: AtomicBool,
 }
 
 /// Why a file could not be read.
@@ -91,6 +92,22 @@ impl Warm {
     /// Whether open files can be read by workers, as far as is known.
     pub(super) fn may_read(&self) -> bool {
         !self.no_read.load(Ordering::Relaxed)
+    }
+
+    /// Whether the kernel sends files of this folder, as far as is known, and workers can see what
+    /// it need not wait for.
+    pub(super) fn may_splice(&self) -> bool {
+        !self.no_splice.load(Ordering::Relaxed) && self.may_read()
+    }
+
+    /// The kernel does not.
+    pub(super) fn refused_splice(&self) {
+        self.no_splice.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the page cache has the byte at `offset`.
+    pub(super) fn has(&self, file: &File, offset: u64) -> bool {
+        self.read(file, &mut [0], offset)
     }
 
     fn open(&self, path: &Path) -> Option<File> {

@@ -8,6 +8,8 @@ pub mod format;
 pub mod write;
 pub mod spool;
 pub mod stored_body;
+mod sending;
+mod verified;
 pub mod remove;
 pub mod tend;
 mod read;
@@ -48,6 +50,7 @@ use self::reclaim::Space;
 use self::scan::Scan;
 use self::stamps::Stamps;
 use self::tend::Held;
+use self::verified::Verified;
 use super::Entry;
 use super::disks::share::Share;
 use super::memory::Memory;
@@ -71,6 +74,7 @@ pub(super) struct Disk {
     /// Longer bodies are read as they are sent.
     whole_bytes_max: u64,
     warm: Warm,
+    verified: Verified,
     order: Arc<Order>,
     index: Index,
     space: Arc<Space>,
@@ -132,6 +136,7 @@ impl Disk {
             memory: Arc::clone(memory),
             whole_bytes_max: read::whole_bytes_max(zone),
             warm: Warm::default(),
+            verified: Verified::default(),
             order: Arc::default(),
             index: Index::new(),
             space: Arc::new(space),

@@ -280,4 +280,4 @@ const WARM_FILE_BYTES_MAX: u64 = 320 * 1024;
 const TAIL_BYTES: u64 = 4096;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

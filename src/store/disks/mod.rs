@@ -199,8 +199,8 @@ impl Disks {
         record.mark.era = self.era_after(record.mark.era);
         record.mark.write(home)?;
         let mark = Mark { era: record.mark.era, set: None };
-        let others = self.used.iter().map(|disk| disk.root()).filter(|root| *root != home);
-        others.map(|root| mark.write(root)).collect()
+        let mut others = self.used.iter().map(|disk| disk.root()).filter(|root| *root != home);
+        others.try_for_each(|root| mark.write(root))
     }
 
     fn era_after(&self, newest: u64) -> u64 {

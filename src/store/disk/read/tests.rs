@@ -21,12 +21,12 @@ use crate::config::{Folder, Fsync, Zone};
 use crate::store::tests::stored_with;
 use crate::store::tiered::Tiered;
 
-const KEY: &[u8] = b"http://example.com/";
+pub(in crate::store::disk) const KEY: &[u8] = b"http://example.com/";
 const OTHER_KEY: &[u8] = b"http://example.com/other";
 /// None at all, read whole, the longest of these, and read chunk by chunk.
 const LENGTHS: [usize; 5] = [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, 300_000];
 
-fn zone(folder: &Path, memory_bytes: u64) -> Zone {
+pub(in crate::store::disk) fn zone(folder: &Path, memory_bytes: u64) -> Zone {
     Zone {
         name: "test".into(),
         folders: vec![Folder { path: folder.join("zone"), weight: 1 }],
@@ -42,7 +42,7 @@ fn zone(folder: &Path, memory_bytes: u64) -> Zone {
 }
 
 /// On the disk of the sources: the folder for temporary files is often no disk.
-fn folder() -> TempDir {
+pub(in crate::store::disk) fn folder() -> TempDir {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     fs::create_dir_all(&target).unwrap();
     tempfile::tempdir_in(target).unwrap()
@@ -56,7 +56,7 @@ fn on_disk_only(folder: &Path) -> Arc<Tiered> {
 }
 
 #[track_caller]
-fn until(what: impl Fn() -> bool) {
+pub(in crate::store::disk) fn until(what: impl Fn() -> bool) {
     for _ in 0..2000 {
         if what() {
             return;
@@ -66,7 +66,7 @@ fn until(what: impl Fn() -> bool) {
     panic!("not within ten seconds");
 }
 
-fn pattern(length: usize) -> Bytes {
+pub(in crate::store::disk) fn pattern(length: usize) -> Bytes {
     (0..length).map(|n| (n / 7 % 251) as u8).collect::<Vec<_>>().into()
 }
 
@@ -75,16 +75,16 @@ fn entry_of(key: &[u8], body: Bytes) -> Arc<Entry> {
     Arc::new(Entry::new(key, Content::Response(stored, Body::Memory(body))))
 }
 
-fn put(store: &Tiered, key: &[u8], body: Bytes) {
+pub(in crate::store::disk) fn put(store: &Tiered, key: &[u8], body: Bytes) {
     store.put(KeyHash::of(key), entry_of(key, body));
     run(store.flush());
 }
 
-fn run<T>(future: impl Future<Output = T>) -> T {
+pub(in crate::store::disk) fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
-fn path_of(folder: &Path) -> PathBuf {
+pub(in crate::store::disk) fn path_of(folder: &Path) -> PathBuf {
     let name = KeyHash::of(KEY).to_string();
     folder.join("zone").join(&name[31..]).join(&name[29..31]).join(name)
 }
@@ -120,7 +120,7 @@ fn body_without_jobs(entry: &Entry) -> Bytes {
 }
 
 /// Whether the kernel says so without waiting, by means of its own.
-fn page_cache_has(path: &Path) -> bool {
+pub(in crate::store::disk) fn page_cache_has(path: &Path) -> bool {
     let warm = Warm::default();
     let file = Access::Warm(&warm).open(path);
     file.is_ok_and(|(file, length)| {
@@ -130,7 +130,7 @@ fn page_cache_has(path: &Path) -> bool {
 }
 
 /// Has the page cache forget a file.
-fn forget(path: &Path) {
+pub(in crate::store::disk) fn forget(path: &Path) {
     let file = File::open(path).unwrap();
     file.sync_all().unwrap();
     fadvise(&file, 0, None, Advice::DontNeed).unwrap();
