@@ -62,7 +62,8 @@ def main():
         servers = {}
         if "larder" in names:
             zone = f'path = "{bench.dir}/larder-cache"\nlevels = "1:2"\nmax_size = "{MAX_SIZE}"\n'
-            process, port, _ = bench.larder(binary, origin.port, "0", workers=1, cpu=0, zone=zone)
+            process, port, _ = bench.larder(binary, origin.port, "0", workers=1, cpu=0, zone=zone,
+                                            server="sendfile = true\n" if args.sendfile else "")
             servers["larder"] = (process.pid, port)
         if "nginx" in names:
             keys = f"64m max_size={MAX_SIZE} use_temp_path=off"
