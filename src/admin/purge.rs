@@ -147,12 +147,12 @@ impl From<purge::Purged> for Purged {
 ///
 /// What is wrong with it, for whoever wrote it.
 pub fn check_url(url: &str) -> Result<Uri, String> {
-    let uri: Uri = url.parse().map_err(|error| format!("`{url}` is no URL: {error}"))?;
-    let known = matches!(uri.scheme_str(), Some("http" | "https"));
-    if !known || uri.host().is_none_or(str::is_empty) {
-        return Err(format!("`{url}` is no absolute URL, such as `http://host/path`"));
-    }
-    Ok(uri)
+    let is_absolute = |uri: &Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|host| !host.is_empty())
+    };
+    let uri = url.parse().ok().filter(is_absolute);
+    uri.ok_or_else(|| format!("`{url}` is no absolute URL, such as `http://host/path`"))
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over like this")]

@@ -81,7 +81,8 @@ impl Source for OperatorView {
     async fn purge(&self, wanted: &Wanted) -> Result<Purged, PurgeError> {
         let purged = self.worker.purge(wanted).await.map_err(PurgeError::Refused)?;
         if !wanted.dry_run {
-            tracing::info!(?wanted.what, scope = purged.scope, soft = purged.soft, "purge");
+            let what = wanted.what.to_string();
+            tracing::info!(scope = purged.scope, what, soft = purged.soft, "purge");
         }
         Ok(purged)
     }

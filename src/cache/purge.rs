@@ -1,5 +1,6 @@
 //! Removing what is stored, on an operator's word or an unsafe method's.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,6 +37,17 @@ pub enum What {
     Tags(Vec<String>, Option<String>),
     /// All that is in the zone of this name, or in the only one.
     All(Option<String>),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url) => url.fmt(f),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+            Self::Tags(tags, _) => f.write_str(&tags.join(", ")),
+            Self::All(_) => f.write_str("*"),
+        }
+    }
 }
 
 /// What a purge did.

@@ -72,6 +72,11 @@ impl Writer {
         matches!(self.plan, Plan::Memory)
     }
 
+    /// What it is to be found by; what is secret in it is hashed.
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
     /// The permit under which this was begun.
     pub fn permit(&self) -> &Permit {
         &self.permit

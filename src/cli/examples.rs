@@ -74,7 +74,7 @@ pub(super) const INSPECT_EXAMPLES: &str = "\
 Examples:
   larder inspect http://127.0.0.1:8080/api/products
   larder inspect http://127.0.0.1:8080/api/greeting -H 'Accept-Language: fr'
-  larder inspect http://127.0.0.1:8080/api/products --json | jq .selected.file.state";
+  larder inspect http://127.0.0.1:8080/api/products --json | jq .selected.file.problem";
 
 pub(super) const LS_EXAMPLES: &str = "\
 Examples:

@@ -59,7 +59,8 @@ fn describe_cache(text: &mut String, cache: &Cache) {
 
 pub(super) fn describe_stored(text: &mut String, stored: &Stored) {
     let Stored { status, body_bytes, tier, received, .. } = stored;
-    line(text, "stored", &format!("{status}, {body_bytes} bytes in {tier}, since {received}"));
+    let at = if tier == "disk" { "on disk" } else { "in memory" };
+    line(text, "stored", &format!("{status}, {body_bytes} bytes {at}, since {received}"));
     let rest = match stored.ttl_s {
         ttl_s if ttl_s > 0 => format!("fresh for {ttl_s} s more"),
         ttl_s => format!("stale for {} s", -ttl_s),

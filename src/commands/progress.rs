@@ -100,7 +100,8 @@ fn line(done: Done, totals: Done, elapsed: Duration) -> String {
     let rate = amounts::bytes((done.bytes as f64 / seconds) as u64);
     let percent = (fraction * 100.0) as u8;
     let bytes = amounts::bytes(done.bytes);
-    let mut text = format!("{percent:>3} %  {} files, {bytes}, {rate}/s", done.files);
+    let files = amounts::count(done.files, "file", "files");
+    let mut text = format!("{percent:>3} %  {files}, {bytes}, {rate}/s");
     if fraction > 0.0 && elapsed >= RATE_KNOWN_AFTER {
         let left = seconds * (1.0 - fraction) / fraction;
         text.push_str(&format!(", {} left", amounts::duration(left.ceil() as u64)));
@@ -164,6 +165,8 @@ mod tests {
         let at = |done, s| line(done, TOTALS, Duration::from_secs(s));
         assert_eq!(at(half, 8), " 50 %  50 files, 512.0 MiB, 64.0 MiB/s, 8 s left");
         assert_eq!(at(Done::default(), 8), "  0 %  0 files, 0 B, 0 B/s");
+        let first = Done { files: 1, bytes: 0 };
+        assert_eq!(at(first, 0), "  0 %  1 file, 0 B, 0 B/s");
         assert_eq!(at(half, 0), " 50 %  50 files, 512.0 MiB, 500.0 GiB/s");
         let more = Done { files: 120, bytes: 2 << 30 };
         assert_eq!(at(more, 1), "100 %  120 files, 2.0 GiB, 2.0 GiB/s, 0 s left");

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 use super::{Failure, block_on, check};
@@ -9,7 +10,7 @@ use crate::app::{self, Running};
 use crate::cli::{CacheDir, Serve, ServeTo, default_cache_dir};
 use crate::clock::Clock;
 use crate::config::simple::{set_valid, simple};
-use crate::config::{AdminAddress, Config};
+use crate::config::{AdminAddress, Config, Limits};
 
 /// Serves as a file says, or in front of one origin without a file.
 pub fn run(serve: Serve) -> Result<(), Failure> {
@@ -51,8 +52,31 @@ fn serve_to(to: ServeTo) -> Result<(), Failure> {
 }
 
 /// Starts a server; problems name what is wrong in one line.
-pub(super) fn start(config: Config) -> Result<Running, Failure> {
+pub(super) fn start(mut config: Config) -> Result<Running, Failure> {
+    fit_open_files(&mut config.limits);
     app::start(config, Clock::Real).map_err(Failure::new)
+}
+
+/// Takes all the open files that the system gives, and no more clients than leave as many for the
+/// upstreams and the disk. The default is 1,024 nearly everywhere, for the sake of `select`, which
+/// is not used here.
+fn fit_open_files(limits: &mut Limits) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return };
+    let connections = usize::try_from(limit / 2).unwrap_or(usize::MAX).max(1);
+    if connections < limits.connections {
+        tracing::info!(
+            limit,
+            connections,
+            "few files may be open (ulimit -n, LimitNOFILE=), so `connections` is lowered"
+        );
+        limits.connections = connections;
+    }
 }
 
 /// Runs until a signal ends it.

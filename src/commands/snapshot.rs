@@ -9,7 +9,8 @@ use http::StatusCode;
 
 use super::amounts::{bytes, count};
 use super::progress::Progress;
-use super::{Failure, block_on, check, serve};
+use super::zone::missing;
+use super::{Failure, block_on, check, note, serve};
 use crate::admin::client;
 use crate::admin::hottest::{self, Hottest};
 use crate::cli::snapshot::{Load, Save, Snapshot, Which};
@@ -36,6 +37,11 @@ pub fn run(snapshot: &Snapshot) -> Result<(), Failure> {
 fn save(arguments: &Save) -> Result<(), Failure> {
     let config = config(&arguments.which)?;
     let zone = zone(&config, arguments.which.zone.as_deref())?;
+    let missing = missing(zone);
+    if missing.len() == zone.folders.len() {
+        return Err(Failure::new(missing.join("; ")));
+    }
+    missing.iter().for_each(|problem| note(problem));
     let is_limited = arguments.hottest.is_some() || arguments.max_size.is_some();
     let admin = arguments.admin(config.admin.clone()).filter(|_| is_limited);
     let wanted = Wanted {
@@ -127,11 +133,11 @@ fn hottest(
     let answer = match block_on(client::get(admin, &target))? {
         Ok(answer) if answer.status == StatusCode::OK => answer,
         Ok(_) => {
-            note("the server that runs has no such zone: what was written last is taken first")?;
+            note("the server that runs has no such zone: what was written last is taken first");
             return Ok(Vec::new());
         }
         Err(client::Error::NotRunning(_)) => {
-            note("no server is running: what was written last is taken first")?;
+            note("no server is running: what was written last is taken first");
             return Ok(Vec::new());
         }
         Err(error) => return Err(error.into()),
@@ -139,11 +145,6 @@ fn hottest(
     let document: Hottest = serde_json::from_slice(&answer.body)
         .map_err(|error| Failure::new(format!("the answer cannot be read: {error}")))?;
     Ok(document.hashes())
-}
-
-fn note(text: &str) -> Result<(), Failure> {
-    writeln!(anstream::stderr(), "note: {text}")?;
-    Ok(())
 }
 
 fn describe_saved(saved: &Saved, zone: &str) -> String {

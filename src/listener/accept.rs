@@ -91,8 +91,10 @@ fn prepare(stream: &TcpStream) -> Option<Peer> {
 
 /// After an `accept` that failed for want of files or memory.
 const PAUSE: Duration = Duration::from_millis(100);
+/// It fails again with every pause.
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// Logs that `accept` fails, once a second at most.
+/// Logs that `accept` fails, once a minute at most.
 #[derive(Default)]
 struct Trouble {
     clock: Clock,
@@ -102,7 +104,7 @@ struct Trouble {
 impl Trouble {
     fn log(&mut self, error: &io::Error) {
         let now = self.clock.instant();
-        let due = self.logged.is_none_or(|logged| now.duration_since(logged).as_secs() >= 1);
+        let due = self.logged.is_none_or(|logged| now.duration_since(logged) >= LOG_EVERY);
         if due {
             self.logged = Some(now);
             warn!(%error, "cannot accept connections");

@@ -68,7 +68,8 @@ impl Broken {
     pub(super) fn tell(self, writer: Writer) {
         match self {
             Self::Off(error) => {
-                warn!(%error, "a response broke off and was not stored");
+                let key = writer.key().escape_ascii().to_string();
+                warn!(key, %error, "a response broke off and was not stored");
                 writer.fail(error.to_string());
             }
             Self::GivenUp => {

@@ -25,6 +25,7 @@ use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
 use crate::semantics::variants::Variants;
 use crate::semantics::vary::{NAMES_MAX, VARIANTS_MAX};
+use crate::store::disk::IN_USE;
 use crate::store::disk::head::{Head, Meaning, encode_response};
 use crate::store::{self, Content};
 
@@ -105,10 +106,12 @@ fn open(config: &config::Zone, clock: &Clock) -> io::Result<Arc<Zone>> {
     let config = config::Zone { memory_bytes: 0, ..config.clone() };
     let zone = Zone::open(&config, clock.clone());
     if let Some(fault) = zone.store.usage().fault {
-        return Err(io::Error::other(format!(
-            "{fault}; a server that works with zone `{}` has to be stopped first",
-            config.name
-        )));
+        if fault.contains(IN_USE) {
+            let stop =
+                format!("a server that works with zone `{}` has to be stopped first", config.name);
+            return Err(io::Error::other(format!("{fault}; {stop}")));
+        }
+        return Err(io::Error::other(fault));
     }
     // What is there counts against `max_size` once it is known.
     let (mut seen, mut waited) = (0, Duration::ZERO);

@@ -123,7 +123,7 @@ impl Stage {
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
 fn fill(zone: &Zone, entries: &[(KeyHash, Entry)]) {

@@ -75,6 +75,7 @@ async fn after_a_clean_stop_the_folder_is_known_and_after_a_crash_it_is_looked_t
         origin.on(path, lasting("one"));
         proxy.get(path).await;
     }
+    proxy.flush().await;
     for clean in [true, false, true] {
         let known = async || {
             let zone = zone_stats(&proxy).await;

@@ -1,7 +1,9 @@
 //! Folders and disks that fail under a running server. What needs root is in tests/faults.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::disk::on_disk;
 use crate::harness::{Origin, Proxy, Reply, eventually, ok};
@@ -23,6 +25,31 @@ async fn is_stored(proxy: &Proxy, target: &str, text: &str) {
         response.cache() == "HIT"
     };
     eventually("it is stored", stored).await;
+}
+
+/// `larder serve` under this limit of open files: the limit it then has, and its event log.
+fn limited_to(limit: &str) -> (String, String) {
+    let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_larder"), "serve"]);
+    shell.args(["--to", "http://127.0.0.1:1", "--listen", "127.0.0.1:0"]);
+    shell.args(["--admin", "none", "--cache-dir", "none"]);
+    shell.env_remove("LARDER_CONFIG").env_remove("LARDER_LOG");
+    let mut server = shell.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.id())).unwrap();
+    server.kill().unwrap();
+    let output = server.wait_with_output().unwrap();
+    let files = limits.lines().find(|limit| limit.starts_with("Max open files")).unwrap();
+    (files.split_whitespace().nth(3).unwrap().to_owned(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised_and_clients_take_half_of_it() {
+    let (raised, log) = limited_to("-S -n 200 && ulimit -H -n 1000");
+    assert_eq!(raised, "1000", "{log}");
+    assert!(log.contains("limit=1000 connections=500"), "{log}");
 }
 
 #[tokio::test]

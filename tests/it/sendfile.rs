@@ -25,12 +25,13 @@ struct Stage {
 
 impl Stage {
     /// Nothing rests in memory.
-    async fn new(more: &str) -> Self {
+    async fn new(sendfile: bool, more: &str) -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let origin = Origin::start().await;
         let config = on_disk(folder.path(), "levels = \"1:2\"").replace("64m", "0");
         let proxy =
-            Proxy::with(&format!("[server]\nsendfile = true\n{more}\n{config}"), &origin).await;
+            Proxy::with(&format!("[server]\nsendfile = {sendfile}\n{more}\n{config}"), &origin)
+                .await;
         Self { folder, origin, proxy }
     }
 
@@ -85,8 +86,8 @@ async fn read(mut client: TcpStream, first: usize, meanwhile: impl Future<Output
 
 #[tokio::test]
 async fn bodies_of_every_length_come_right_however_they_are_asked_for() {
-    for more in ["", "[server]\nsendfile = false"] {
-        let stage = Stage::new(more).await;
+    for sendfile in [true, false] {
+        let stage = Stage::new(sendfile, "").await;
         for length in LENGTHS {
             let (path, body) = (format!("/{length}"), pattern(length));
             stage.store(&path, &body, 3).await;
@@ -112,7 +113,7 @@ async fn bodies_of_every_length_come_right_however_they_are_asked_for() {
 
 #[tokio::test]
 async fn many_answers_on_one_connection_come_in_order() {
-    let stage = Stage::new("").await;
+    let stage = Stage::new(true, "").await;
     let bodies: Vec<_> = [10, 1_000_000, 300, 70_000, 262_144].map(pattern).into();
     for (number, body) in bodies.iter().enumerate() {
         stage.store(&format!("/{number}"), body, 2).await;
@@ -148,7 +149,7 @@ async fn many_answers_on_one_connection_come_in_order() {
 
 #[tokio::test]
 async fn what_is_purged_or_replaced_meanwhile_goes_out_whole() {
-    let stage = Stage::new("").await;
+    let stage = Stage::new(true, "").await;
     let (old, new) = (pattern(8_000_000), pattern(100_000));
     for purge in [true, false] {
         stage.store("/a", &old, 2).await;
@@ -170,7 +171,7 @@ async fn what_is_purged_or_replaced_meanwhile_goes_out_whole() {
 
 #[tokio::test]
 async fn damage_after_it_was_verified_is_found() {
-    let stage = Stage::new("").await;
+    let stage = Stage::new(true, "").await;
     let body = pattern(3_000_000);
     stage.store("/a", &body, 2).await;
     stage.flip("/a", 1_500_000);
@@ -186,7 +187,7 @@ async fn damage_after_it_was_verified_is_found() {
 async fn a_file_that_is_cut_short_or_damaged_meanwhile_never_looks_whole() {
     let cut = |path: &Path| OpenOptions::new().write(true).open(path).unwrap().set_len(5_000_000);
     for is_cut in [true, false] {
-        let stage = Stage::new("").await;
+        let stage = Stage::new(true, "").await;
         let body = pattern(16_000_000);
         stage.store("/a", &body, 2).await;
         let path = file_of(stage.folder.path(), "/a");
@@ -208,7 +209,7 @@ async fn a_file_that_is_cut_short_or_damaged_meanwhile_never_looks_whole() {
 async fn the_log_counts_what_the_kernel_sends() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("access.log");
-    let stage = Stage::new(&format!("[log]\naccess = \"{}\"", log.display())).await;
+    let stage = Stage::new(true, &format!("[log]\naccess = \"{}\"", log.display())).await;
     stage.store("/a", &pattern(1_000_000), 3).await;
     let logged = async || {
         let text = fs::read_to_string(&log).unwrap_or_default();

@@ -163,7 +163,8 @@ async fn an_operator_is_told_what_he_cannot_do() {
     let carried = tempfile::tempdir().unwrap();
     let dir = carried.path().join("snapshot");
     let (status, _, problem) = machine.snapshot(&["save", path(&dir)], None);
-    assert_eq!(status, 1, "{problem}");
+    assert!(status == 1 && problem.contains("no server has stored anything in"), "{problem}");
+    assert!(!dir.exists(), "nothing is left of a save that could not begin");
     let (status, _, problem) = machine.snapshot(&["load", path(carried.path())], None);
     assert!(status == 1 && problem.contains("is no snapshot"), "{problem}");
     let proxy = machine.serve(&origin).await;
@@ -177,6 +178,12 @@ async fn an_operator_is_told_what_he_cannot_do() {
     let other = Machine::new();
     let (status, _, problem) = other.snapshot(&["load", path(&dir), "--from", "x"], None);
     assert!(status == 1 && problem.contains("no zone `x`, but `test`"), "{problem}");
+
+    let no_folder = find(&dir, b"one").unwrap();
+    let arguments = ["load", path(&dir), "--cache-dir", path(&no_folder)];
+    let (status, _, problem) = run(&arguments, &[]);
+    assert!(status == 1 && problem.contains("File exists"), "{problem}");
+    assert!(!problem.contains("stopped"), "no server is in the way: {problem}");
 
     // A body that rotted on its way.
     fs::write(find(&dir, b"one").unwrap(), "onE").unwrap();

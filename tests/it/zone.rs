@@ -499,11 +499,39 @@ async fn where_there_is_nothing_to_look_at_is_said() {
         (format!("ls quick -c {file}"), 1, "rests in memory only"),
         (format!("verify test -c {file}"), 1, "no server has stored anything in"),
         (format!("du --cache-dir {dir}"), 1, "no server has stored anything in"),
+        (format!("ls --cache-dir {file}"), 1, "Not a directory"),
         ("ls test".to_owned(), 2, "say where zone `test` is"),
         ("verify --frobnicate".to_owned(), 2, "--frobnicate"),
     ] {
         let said = zone(arguments.clone()).await;
         assert_eq!(said.code, code, "{arguments}: {}", said.err);
         assert!(said.err.contains(expected), "{arguments}: {}", said.err);
+        assert!(!said.out.contains("STATUS"), "no table of what was not looked at: {}", said.out);
     }
+}
+
+#[tokio::test]
+async fn a_list_without_responses_says_why_instead_of_a_heading() {
+    let folder = tempfile::tempdir().unwrap();
+    left(folder.path(), &["/a"]).await;
+    let dir = folder.path().display();
+    //    options                                   heading  said beside it
+    for (options, heading, expected) in [
+        ("--prefix http://example.com/a", true, ""),
+        ("--prefix http://example.com:80/a", false, "keys, which have no port"),
+        ("--prefix http://example.com:80/a --json", false, "keys, which have no port"),
+    ] {
+        let said = zone(format!("ls {options} --cache-dir {dir}")).await;
+        assert_eq!(said.code, 0, "{options}: {}", said.err);
+        assert_eq!(said.out.matches("STATUS").count(), usize::from(heading), "{}", said.out);
+        assert!(said.err.contains(expected), "{options}: {}", said.err);
+        assert_eq!(said.err.is_empty(), expected.is_empty(), "{options}: {}", said.err);
+    }
+    let verified = zone(format!("verify --cache-dir {dir}")).await;
+    // All that is counted is told as something.
+    assert!(
+        verified.out.contains(": 1 ok, ") && verified.out.contains("of the zone itself"),
+        "{}",
+        verified.out
+    );
 }

@@ -31,21 +31,24 @@ pub fn run(arguments: &Ls, zones: Vec<config::Zone>) -> Result<(), Failure> {
         if several && !arguments.json {
             writeln!(out, "{}:", zone.name)?;
         }
-        if !arguments.json {
-            writeln!(out, "STATUS        SIZE          AGE  STATE              KEY")?;
-        }
         let mut listing = Listing {
             arguments,
             offline: Offline::open(zone, Clock::Real),
             rows: Vec::new(),
             rows_bytes: 0,
+            printed: 0,
             left_out: LeftOut::default(),
             out: &mut out,
         };
-        all_is_well &= listing.run()?;
-        let left_out = listing.left_out;
+        let is_whole = listing.run()?;
+        let (printed, left_out) = (listing.printed, listing.left_out);
         out.flush()?;
+        // What was left out says enough.
+        if is_whole && printed == 0 && left_out == LeftOut::default() {
+            note(&nothing(arguments.prefix.as_deref()));
+        }
         left_out.tell();
+        all_is_well &= is_whole;
     }
     done(all_is_well)
 }
@@ -56,12 +59,13 @@ struct Listing<'a> {
     offline: Offline,
     rows: Vec<Row>,
     rows_bytes: usize,
+    printed: u64,
     left_out: LeftOut,
     out: &'a mut dyn Write,
 }
 
 /// How much was not listed, by why.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 struct LeftOut {
     purged: u64,
     lost: u64,
@@ -164,9 +168,13 @@ impl Listing<'_> {
     }
 
     fn print(&mut self, row: &Row) -> Result<(), Failure> {
+        self.printed += 1;
         if self.arguments.json {
             serde_json::to_writer(&mut *self.out, row).map_err(std::io::Error::from)?;
             return Ok(self.out.write_all(b"\n")?);
+        }
+        if self.printed == 1 {
+            writeln!(self.out, "STATUS        SIZE          AGE  STATE              KEY")?;
         }
         let Row { status, key, .. } = row;
         let (size, age, state) = (bytes(row.body_bytes), duration(row.age_s), row.state_text());
@@ -189,6 +197,17 @@ impl Listing<'_> {
             )?;
         }
         Ok(())
+    }
+}
+
+/// Why the list is empty.
+fn nothing(prefix: Option<&str>) -> String {
+    match prefix {
+        None => "nothing is listed".to_owned(),
+        Some(prefix) => format!(
+            "nothing is listed below `{prefix}`: it is compared with keys, which have no port \
+             unless `key` says so"
+        ),
     }
 }
 

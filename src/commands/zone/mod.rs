@@ -69,15 +69,24 @@ fn without_file(folder: PathBuf) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// Says which of the zone's folders are none; whether there was none such.
+/// Says which of the zone's folders cannot be looked at; whether all can.
 fn are_all_there(zone: &config::Zone) -> bool {
-    let mut all = true;
-    for folder in zone.folders.iter().filter(|folder| !audit::is_of_zone(&folder.path)) {
-        all = false;
+    let missing = missing(zone);
+    missing.iter().for_each(|problem| report(problem));
+    missing.is_empty()
+}
+
+/// What is wrong with each of the zone's folders that cannot be looked at.
+pub(super) fn missing(zone: &config::Zone) -> Vec<String> {
+    let problem = |folder: &config::Folder| {
         let (name, path) = (&zone.name, folder.path.display());
-        report(&format!("zone {name}: no server has stored anything in {path}"));
-    }
-    all
+        match audit::look_for_zone(&folder.path) {
+            Ok(true) => None,
+            Ok(false) => Some(format!("zone {name}: no server has stored anything in {path}")),
+            Err(error) => Some(format!("zone {name}: {path}: {error}")),
+        }
+    };
+    zone.folders.iter().filter_map(problem).collect()
 }
 
 /// Calls `with` for every file in the zone's folders, which are given by their numbers.

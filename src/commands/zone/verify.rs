@@ -76,6 +76,8 @@ struct Counts {
     temporary: u64,
     quarantined: u64,
     unknown: u64,
+    /// Of the zone itself, which hold no response.
+    own: u64,
     /// Files put aside or removed.
     repaired: u64,
 }
@@ -149,7 +151,10 @@ impl Check<'_> {
                 self.counts.quarantined += 1;
                 0
             }
-            What::Own => 0,
+            What::Own => {
+                self.counts.own += 1;
+                0
+            }
         };
         self.counts.bytes += file_bytes;
         self.progress.advance(1, file_bytes.saturating_sub(read));
@@ -264,6 +269,7 @@ impl Counts {
             (self.temporary, "temporary"),
             (self.unknown, "unknown"),
             (self.quarantined, "put aside before"),
+            (self.own, "of the zone itself"),
         ] {
             if number > 0 {
                 text.push_str(&format!(", {number} {what}"));

@@ -85,7 +85,19 @@ impl Examined {
 
 /// Whether a server has used this folder: what is in another one is none of our business.
 pub fn is_of_zone(root: &Path) -> bool {
-    fs::symlink_metadata(root.join(LOCK_NAME)).is_ok_and(|meta| meta.is_file())
+    look_for_zone(root).unwrap_or(false)
+}
+
+/// The same, where it matters why not.
+///
+/// # Errors
+/// It cannot be looked into.
+pub fn look_for_zone(root: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(root.join(LOCK_NAME)) {
+        Ok(meta) => Ok(meta.is_file()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Calls `with` for every file below `root`, whose folders are named by `levels`, until it fails.

@@ -313,6 +313,8 @@ pub const URL_PURGES_NAME: &str = ".larder.urls";
 /// The log while it is written anew.
 pub const JOURNAL_TEMP_NAME: &str = ".larder.purges.tmp";
 pub(super) const LOCK_NAME: &str = ".larder.lock";
+/// What is wrong with a folder whose lock another process has.
+pub const IN_USE: &str = "in use by another server";
 /// Bytes of all files, noted now and then for the next start.
 const SIZE_NAME: &str = ".larder.size";
 /// Written, read and removed again to see whether the disk is well.

@@ -11,13 +11,14 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{Advice, FlockOperation, fadvise, flock};
+use rustix::io::Errno;
 
 use super::faults::{is_full, is_out_of_files};
 use super::index::Cursor;
 use super::scan::Scan;
 use super::{
-    BLOCK_BYTES, Disk, LOCK_NAME, PROBE_NAME, PROBED_NAME, SIZE_NAME, at, create_folder, fault_at,
-    is_missing,
+    BLOCK_BYTES, Disk, IN_USE, LOCK_NAME, PROBE_NAME, PROBED_NAME, SIZE_NAME, at, create_folder,
+    fault_at, is_missing,
 };
 
 /// What is held of a folder that is ours.
@@ -53,8 +54,10 @@ impl Held {
         let lock_path = path.join(LOCK_NAME);
         let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&lock_path);
         let lock = lock.map_err(|error| fault_at(&lock_path, error))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|error| at(&lock_path, &format_args!("in use by another server: {error}")))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            Errno::WOULDBLOCK => at(&lock_path, &IN_USE),
+            error => fault_at(&lock_path, error.into()),
+        })?;
         Ok(Self { folder, lock })
     }
 }
