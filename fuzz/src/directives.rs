@@ -200,7 +200,7 @@ fn clock(stored: &Stored) -> Vec<Timestamp> {
         stored.lifetime.saturating_add(stored.stale_if_error).saturating_sub(stored.initial_age),
         Duration::MAX,
     ];
-    let mut moments = vec![Timestamp(0), Timestamp(u64::MAX)];
+    let mut moments = vec![Timestamp(u64::MAX)];
     for turn in turns {
         let at = start.plus(turn);
         moments.extend([Timestamp(at.0.saturating_sub(1)), at, Timestamp(at.0.saturating_add(1))]);

@@ -9,7 +9,7 @@ mod intake;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tracing::warn;
@@ -140,7 +140,9 @@ impl Tiered {
         for disk in disks.iter().map(Arc::clone) {
             let (stop, disks) = (Arc::clone(&stop), Arc::clone(&disks));
             let wait = move |at_most| stop.wait(at_most);
-            threads.push(spawn("larder-scan", move || disk.run_scan(&wait, &|| disks.scanned())));
+            let scanned = Once::new();
+            let settled = move || scanned.call_once(|| disks.scanned());
+            threads.push(spawn("larder-scan", move || disk.run_scan(&wait, &settled)));
         }
         for disk in disks.iter().flat_map(|disk| vec![disk; disk.writers()]) {
             let disk = Arc::clone(disk);
