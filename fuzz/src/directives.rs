@@ -187,7 +187,7 @@ fn never_gets_better(stored: &Stored, rules: &Rules, demand: &Demand) {
     }
 }
 
-/// Moments in order: before it came, and around everything that may change a decision.
+/// Moments in order: a moment before it came, and around everything that may change a decision.
 fn clock(stored: &Stored) -> Vec<Timestamp> {
     let start = stored.received;
     let turns = [
