@@ -46,6 +46,7 @@ def main():
     parser.add_argument("--what", choices=["hit", "store"], action="append", help="default: both")
     parser.add_argument("--size", choices=[name for name, _, _ in SIZES], action="append", help="default: all")
     parser.add_argument("--only", choices=["larder", "nginx"], help="one server, no comparison")
+    parser.add_argument("--sendfile", action="store_true", help="with `sendfile = true` in Larder as well")
     parser.add_argument("--json", action="store_true", help="all numbers instead of a table")
     args = parser.parse_args()
     if args.rounds < 1 or args.seconds < 1:
@@ -62,7 +63,8 @@ def main():
         servers = {}
         if "larder" in names:
             zone = f'path = "{bench.dir}/larder-cache"\nlevels = "1:2"\nmax_size = "{MAX_SIZE}"\n'
-            process, port, _ = bench.larder(binary, origin.port, "0", workers=1, cpu=0, zone=zone)
+            process, port, _ = bench.larder(binary, origin.port, "0", workers=1, cpu=0, zone=zone,
+                                            server="sendfile = true\n" if args.sendfile else "")
             servers["larder"] = (process.pid, port)
         if "nginx" in names:
             keys = f"64m max_size={MAX_SIZE} use_temp_path=off"

@@ -183,16 +183,17 @@ class Bench:
         return Origin(int(line), kind)
 
     def larder(self, binary, origin_port, memory, workers=None, cpu=None, name="larder", cache="",
-               zone="", under=()):
+               zone="", server="", under=()):
         """Starts Larder in front of the origin with one zone in memory: process, port, admin port.
 
-        `cache` are more lines of the route's cache table, `zone` of the zone's; `under` is what runs it: a
+        `cache` are more lines of the route's cache table, `zone` of the zone's, `server` of the server's (with
+        `workers`); `under` is what runs it: a
         profiler with its options.
         """
         port, admin = free_port(), free_port()
         config = self.dir / f"{name}.toml"
         config.write_text(
-            (f"[server]\nworkers = {workers}\n" if workers else "")
+            (f"[server]\nworkers = {workers}\n{server}" if workers else "")
             + f'[zone.bench]\nmemory = "{memory}"\n{zone}'
             + f'[[site]]\nlisten = "127.0.0.1:{port}"\n'
             + f'[[site.route]]\npath = "/"\nproxy = "http://127.0.0.1:{origin_port}"\n'

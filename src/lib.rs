@@ -30,4 +30,5 @@ pub mod config;
 pub mod body;
 pub mod interim;
 pub mod clock;
+pub mod sync;
 pub mod demo;

@@ -12,7 +12,7 @@
 //! can be stored the origin is read no faster than the slowest follower reads, and who holds up
 //! the others for too long is cut off.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use super::window::{BLOCK_BYTES, WINDOW_BYTES, Window};
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
 use crate::store::disk::spool::SpoolReader;
+use crate::sync::{Mutex, MutexGuard, scaled, timeout};
 
 /// A response that is being stored, as its followers see it.
 pub struct Fill {
@@ -207,7 +208,7 @@ impl Fill {
                 Poll::Ready(())
             });
             // However it ends, the loop looks again.
-            let _ = tokio::time::timeout(LOOK_AGAIN, drained).await;
+            let _ = timeout(LOOK_AGAIN, drained).await;
             self.lock().hold_against_slow(now().saturating_duration_since(begun), patience);
         }
     }
@@ -307,9 +308,9 @@ impl State {
 
 /// Followers who have everything are woken for so many bytes, or when the origin has no more just
 /// now: hundreds of them for every few bytes would cost more than the bytes.
-const WAKE_BYTES: u64 = 64 << 10;
+const WAKE_BYTES: u64 = scaled(64 << 10);
 /// A range that begins so close ahead is waited for.
-const NEAR_BYTES: u64 = 1 << 20;
+const NEAR_BYTES: u64 = scaled(1 << 20);
 /// So is one that will be here within this.
 const NEAR: Duration = Duration::from_millis(500);
 /// A pace is known after this.

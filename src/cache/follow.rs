@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use super::fill::{Fill, Unfollowable};
 use crate::body;
 use crate::store::disk::spool::SpoolReader;
+use crate::sync::{scaled, spawn_blocking};
 
 /// A body that follows a fill.
 pub struct Follower {
@@ -23,7 +24,7 @@ pub struct Follower {
     /// A read from disk that has to wait for it.
     reading: Option<Reading>,
     /// Given since others had their turn.
-    turn_bytes: usize,
+    turn_bytes: u64,
 }
 
 type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
@@ -99,7 +100,7 @@ impl Follower {
         let wanted = self.end - self.at;
         bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX).min(bytes.len()));
         self.at += bytes.len() as u64;
-        self.turn_bytes += bytes.len();
+        self.turn_bytes += bytes.len() as u64;
         let mut state = self.fill.lock();
         state.slots[self.slot].at = self.at;
         let writer = state.writer.take();
@@ -190,11 +191,11 @@ impl Drop for Follower {
 /// lookups and for writing as well.
 async fn read(reader: SpoolReader, at: u64, bytes: usize) -> io::Result<Bytes> {
     let _permit = SLOW_READS.acquire().await.map_err(io::Error::other)?;
-    let read = tokio::task::spawn_blocking(move || reader.read_at(at, bytes));
+    let read = spawn_blocking(move || reader.read_at(at, bytes));
     match read.await {
         Ok(Ok(bytes)) if bytes.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
         Ok(read) => read,
-        Err(error) => Err(error.into()),
+        Err(error) => Err(io::Error::other(error)),
     }
 }
 
@@ -203,8 +204,8 @@ fn failure(why: &str) -> body::Error {
 }
 
 /// Read from disk at once: with what hyper holds, a follower that lags behind keeps twice as much.
-const READ_BYTES: u64 = 64 << 10;
+const READ_BYTES: u64 = scaled(64 << 10);
 /// Given before others have their turn.
-const TURN_BYTES: usize = 256 << 10;
+const TURN_BYTES: u64 = scaled(256 << 10);
 /// Half of a worker's blocking threads, so that the other half is there for everything else.
 static SLOW_READS: Semaphore = Semaphore::const_new(8);

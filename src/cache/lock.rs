@@ -2,16 +2,17 @@
 //! (nginx: proxy_cache_lock, without its polling)
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::fill::Fill;
 use super::lookup::Found;
 use crate::semantics::key::KeyHash;
 use crate::semantics::stale::Failure;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard, RandomState, timeout, watch};
 
 /// The fetches under way in a zone, by where their responses will rest.
 #[derive(Default)]
@@ -25,8 +26,9 @@ pub struct Flights {
 
 #[derive(Default)]
 struct Flying {
-    by_place: HashMap<KeyHash, Arc<Flight>>,
-    /// Those that nobody waits for; a purge has to reach them all the same.
+    by_place: HashMap<KeyHash, Arc<Flight>, RandomState>,
+    /// Those that nobody joins; a purge has to reach them all the same, and each purge, also those
+    /// that one has reached.
     beside: Vec<Arc<Flight>>,
 }
 
@@ -129,22 +131,16 @@ impl Flights {
     /// Forgets every fetch under a key but the `spared` one: what was asked for before a purge is
     /// not stored after it, and who asks from now on fetches anew.
     pub(super) fn purge(&self, primary: KeyHash, spared: Option<&Arc<Flight>>) {
-        let mut forgotten = Vec::new();
-        let mut forget = |flight: &Arc<Flight>| {
-            let is_spared = spared.is_some_and(|spared| Arc::ptr_eq(spared, flight));
-            let keep = is_spared
-                || (flight.primary != primary && flight.stored_under.get() != Some(&primary));
-            if !keep {
-                flight.parted.store(true, Ordering::Relaxed);
-                forgotten.push(Arc::clone(flight));
-            }
-            keep
+        let is_meant = |flight: &Arc<Flight>| {
+            spared.is_none_or(|spared| !Arc::ptr_eq(spared, flight))
+                && (flight.primary == primary || flight.stored_under.get() == Some(&primary))
         };
         let mut flying = self.flying();
-        flying.by_place.retain(|_, flight| forget(flight));
-        flying.beside.retain(forget);
+        flying.part(is_meant);
+        let purged: Vec<_> = flying.beside.iter().filter(|f| is_meant(f)).map(Arc::clone).collect();
         drop(flying);
-        for flight in forgotten {
+        // They stay where another purge finds them: it has to wait for them as well.
+        for flight in purged {
             *lock(&flight.purged) = true;
         }
     }
@@ -152,13 +148,7 @@ impl Flights {
     /// Lets nobody join what is under way: who asks from now on fetches anew. Those who wait
     /// already get what they wait for.
     pub fn part(&self) {
-        let mut flying = self.flying();
-        let mut parted: Vec<_> = flying.by_place.drain().map(|(_, flight)| flight).collect();
-        // One flight may answer for several places.
-        parted.sort_unstable_by_key(Arc::as_ptr);
-        parted.dedup_by(|one, other| Arc::ptr_eq(one, other));
-        parted.iter().for_each(|flight| flight.parted.store(true, Ordering::Relaxed));
-        flying.beside.append(&mut parted);
+        self.flying().part(|_| true);
     }
 
     /// Waits until nobody fetches: all that came is stored or given up. Bound it.
@@ -175,6 +165,19 @@ impl Flights {
 
     fn flying(&self) -> MutexGuard<'_, Flying> {
         lock(&self.flying)
+    }
+}
+
+impl Flying {
+    /// Lets nobody join those any more; who looks for them finds them beside the others.
+    fn part(&mut self, is_meant: impl Fn(&Arc<Flight>) -> bool) {
+        let meant = self.by_place.extract_if(|_, flight| is_meant(flight));
+        let mut parted: Vec<_> = meant.map(|(_, flight)| flight).collect();
+        // One flight may answer for several places.
+        parted.sort_unstable_by_key(Arc::as_ptr);
+        parted.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        parted.iter().for_each(|flight| flight.parted.store(true, Ordering::Relaxed));
+        self.beside.append(&mut parted);
     }
 }
 
@@ -276,10 +279,10 @@ impl Waiter {
         age_max.saturating_sub(now.saturating_duration_since(self.begun))
     }
 
-    /// How the fetch turned out; `None` when that took longer than `timeout`.
-    pub async fn outcome(mut self, timeout: Duration) -> Option<Outcome> {
+    /// How the fetch turned out; `None` when that took longer than `limit`.
+    pub async fn outcome(mut self, limit: Duration) -> Option<Outcome> {
         let settled = self.outcome.wait_for(Option::is_some);
-        match tokio::time::timeout(timeout, settled).await {
+        match timeout(limit, settled).await {
             Ok(Ok(outcome)) => outcome.clone(),
             // The flight is gone without a word: as good as abandoned.
             Ok(Err(_)) => Some(Outcome::Abandoned),
@@ -393,6 +396,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_purge_has_reached_is_found_by_the_next_one_until_it_ends() {
+        let flights = Arc::new(Flights::default());
+        let mut permit = fetch(join(&flights));
+        permit.also_at(KeyHash(2));
+        for _ in 0..2 {
+            flights.purge(KEY, None);
+            assert_eq!(flights.flying().beside.len(), 1);
+        }
+        drop(permit);
+        assert!(flights.flying().beside.is_empty());
+    }
+
+    #[test]
     fn a_purge_spares_the_fetch_that_it_comes_of() {
         let flights = Arc::new(Flights::default());
         let (spared, other) = (flights.beside(KEY, now()), flights.beside(KEY, now()));
@@ -430,7 +446,7 @@ mod tests {
         flights.purge(KEY, None);
         assert!(old.unless_purged(|| ()).is_none());
         assert!(new.unless_purged(|| ()).is_none());
-        drop(old);
+        drop((old, new));
         assert!(flights.flying().beside.is_empty());
     }
 

@@ -20,6 +20,8 @@ pub mod inspect;
 pub mod offline;
 #[cfg(test)]
 mod tests;
+#[cfg(all(test, shuttle))]
+mod schedules;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

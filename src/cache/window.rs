@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::sync::scaled;
+
 /// The bytes of a body from `first()` to `arrived()`.
 #[derive(Debug, Default)]
 pub(super) struct Window {
@@ -127,13 +129,13 @@ impl Window {
 }
 
 /// Kept of a body that is spooled or passed on: 1 MiB for each fill under way.
-pub(super) const WINDOW_BYTES: u64 = 1 << 20;
+pub(super) const WINDOW_BYTES: u64 = scaled(1 << 20);
 /// Allocated at once. Whoever stalls with a piece of a block keeps all of it.
-pub(super) const BLOCK_BYTES: usize = 64 << 10;
+pub(super) const BLOCK_BYTES: usize = scaled(64 << 10) as usize;
 /// At least, for a body of which nobody knows how much more there is.
-const ROOM_BYTES_MIN: usize = 1 << 10;
+const ROOM_BYTES_MIN: usize = scaled(1 << 10) as usize;
 /// Shorter ones wait for more, so that a body that trickles in is not a list of handfuls.
-const PIECE_BYTES_MIN: usize = 16 << 10;
+const PIECE_BYTES_MIN: usize = scaled(16 << 10) as usize;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
 
 use super::Zone;
 use super::fill::{Fill, NobodyFollows};
@@ -16,6 +15,7 @@ use crate::semantics::stored::Stored;
 use crate::store::disk::spool::Spool;
 use crate::store::patience::{patiently, patiently_ended};
 use crate::store::{Body, Content, Entry};
+use crate::sync::{JoinHandle, scaled, spawn_blocking};
 
 /// The one who writes a fill. Dropping it uncompleted fails the fill: followers get an error that
 /// nobody takes for the end.
@@ -64,6 +64,12 @@ impl Writer {
     /// What followers follow.
     pub fn fill(&self) -> &Arc<Fill> {
         &self.fill
+    }
+
+    /// Whether all of the body is held.
+    #[cfg(all(test, shuttle))]
+    pub(super) fn rests_in_memory(&self) -> bool {
+        matches!(self.plan, Plan::Memory)
     }
 
     /// The permit under which this was begun.
@@ -192,7 +198,7 @@ impl Writer {
             Plan::Disk(Spooling::Rests { mut spool, written }) => {
                 let batch = self.fill.lock().unwritten(written);
                 let batch_bytes = batch.iter().map(|piece| piece.len() as u64).sum();
-                let job = tokio::task::spawn_blocking(move || spool.append(&batch).map(|()| spool));
+                let job = spawn_blocking(move || spool.append(&batch).map(|()| spool));
                 Plan::Disk(Spooling::Writes { job, written, batch_bytes })
             }
             plan => plan,
@@ -230,7 +236,7 @@ impl Writer {
         if !self.may_store() {
             return false;
         }
-        let committed = tokio::task::spawn_blocking(move || {
+        let committed = spawn_blocking(move || {
             let stored = Stored::clone(&self.fill.stored);
             // Not in what a purge waits for.
             spool.sync().ok()?;
@@ -247,6 +253,6 @@ impl Drop for Writer {
 }
 
 /// Written to disk in one blocking job, at least.
-const BATCH_BYTES: u64 = 256 << 10;
+const BATCH_BYTES: u64 = scaled(256 << 10);
 /// Where nothing can be stored, one follower may keep others waiting for so long in all.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -136,7 +136,7 @@ fn limits(server: &Server, report: &mut Report) -> Limits {
         keepalive_timeout: duration(server.keepalive_timeout.as_ref(), "75s"),
         body_timeout: timeout(server.body_timeout.as_ref(), "60s"),
         send_timeout: timeout(server.send_timeout.as_ref(), "60s"),
-        sendfile: flag(server.sendfile.as_ref(), true),
+        sendfile: flag(server.sendfile.as_ref(), false),
         header_bytes_max: bytes(server.max_header_size.as_ref(), "32k", bytes_max.clone(), report),
         headers_max: number(server.max_headers.as_ref(), 100, 1..=32768, report) as usize,
         uri_bytes_max: bytes(server.max_uri.as_ref(), "8k", bytes_max, report),

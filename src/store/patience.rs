@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use crate::sync::{JoinHandle, spawn_blocking, timeout};
 
 /// What a blocking job gives; `None` when that takes too long, of which `too_slow` is told. The job
 /// goes on by itself then, and what it gives is dropped.
@@ -10,12 +10,12 @@ pub async fn patiently<T: Send + 'static>(
     job: impl FnOnce() -> T + Send + 'static,
     too_slow: impl FnOnce(),
 ) -> Option<T> {
-    patiently_ended(tokio::task::spawn_blocking(job), too_slow).await
+    patiently_ended(spawn_blocking(job), too_slow).await
 }
 
 /// The same for a job that runs already.
 pub async fn patiently_ended<T>(job: JoinHandle<T>, too_slow: impl FnOnce()) -> Option<T> {
-    match tokio::time::timeout(PATIENCE, job).await {
+    match timeout(PATIENCE, job).await {
         Ok(done) => done.ok(),
         Err(_) => {
             too_slow();

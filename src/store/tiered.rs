@@ -5,12 +5,13 @@
 
 mod hottest;
 mod intake;
+#[cfg(all(test, shuttle))]
+mod schedules;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Once, OnceLock, PoisonError};
 
 use tracing::warn;
 
@@ -32,6 +33,7 @@ use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::secret::Secret;
 use crate::semantics::stored::Stored;
+use crate::sync::{Mutex, spawn_blocking, thread};
 
 /// The store of one zone. Shared by all threads; dropping it stops its own threads and forgets
 /// what has not reached the disk yet (see `flush`).
@@ -45,7 +47,7 @@ pub struct Tiered {
     stop: Arc<Stop>,
     doom: Arc<Doom>,
     /// Its own; none once it is closed.
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
     name: String,
     mend: Arc<OnceLock<Mend>>,
     secret: Arc<OnceLock<Secret>>,
@@ -134,10 +136,12 @@ impl Tiered {
         let mut threads = Vec::new();
         // One for memory and each disk: none of them waits for another.
         let keepers = disks.iter().map(|disk| Some(Arc::clone(disk))).chain([None]);
+        // Where schedules are explored time does not pass, so there is nothing for them to do.
+        let keepers = keepers.filter(|_| !cfg!(shuttle));
         for keeper in keepers.map(|disk| keeper(Arc::clone(&memory), disk)) {
             threads.push(spawn("larder-keeper", move || keeper.run()));
         }
-        for disk in disks.iter().map(Arc::clone) {
+        for disk in disks.iter().map(Arc::clone).filter(|_| !cfg!(shuttle)) {
             let (stop, disks) = (Arc::clone(&stop), Arc::clone(&disks));
             let wait = move |at_most| stop.wait(at_most);
             let scanned = Once::new();
@@ -296,7 +300,7 @@ impl Tiered {
         let mut there = false;
         let (ticket, was_waiting) = disk.begin_remove(hash, || there = self.memory.remove(hash));
         let disk = Arc::clone(disk);
-        let job = tokio::task::spawn_blocking(move || disk.remove(&ticket));
+        let job = spawn_blocking(move || disk.remove(&ticket));
         let on_disk = job.await.unwrap_or(Removed { there: false, lasts: false });
         Removed { there: there || was_waiting || on_disk.there, lasts: on_disk.lasts }
     }
@@ -305,7 +309,7 @@ impl Tiered {
     /// where there is no disk. Damage is treated as by `get`.
     pub async fn resting(&self, hash: KeyHash, all: bool) -> Option<Resting> {
         let disk = Arc::clone(self.disks.of(hash)?);
-        tokio::task::spawn_blocking(move || disk.resting(hash, all)).await.ok()
+        spawn_blocking(move || disk.resting(hash, all)).await.ok()
     }
 
     /// Puts `new` in the place of this very entry in memory, or removes it there; not if another
@@ -323,7 +327,7 @@ impl Tiered {
     ) {
         let Some(disk) = self.disks.of(hash).filter(|disk| disk.may_have(hash)) else { return };
         let disk = Arc::clone(disk);
-        let _ = tokio::task::spawn_blocking(move || disk.remove_if(hash, &doomed)).await;
+        let _ = spawn_blocking(move || disk.remove_if(hash, &doomed)).await;
     }
 
     /// Says what is to be removed behind; once, before the first `sweep`.
@@ -426,7 +430,7 @@ impl Tiered {
     /// Waits until everything put so far has reached the disk or failed.
     pub async fn flush(&self) {
         for disk in self.disks.iter().map(Arc::clone) {
-            let _ = tokio::task::spawn_blocking(move || disk.flush()).await;
+            let _ = spawn_blocking(move || disk.flush()).await;
         }
     }
 }
@@ -438,7 +442,7 @@ impl Drop for Tiered {
 }
 
 /// Without its threads a zone forgets more than it should, but serves.
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Option<thread::JoinHandle<()>> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
     thread.map_err(|error| warn!(name, %error, "cannot start a thread")).ok()
 }

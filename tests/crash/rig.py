@@ -457,6 +457,8 @@ class StoredFile:
         key_bytes = struct.unpack_from("<I", data, self.newest["start"] + 72)[0]
         self.key = data[self.newest["start"] + 76 :][:key_bytes].decode("latin-1")
         self.is_response = self.newest["kind"] == 1
+        place = data[self.newest["start"] + 48 :][:16]
+        self.place = f"{int.from_bytes(place, 'little'):032x}"
 
     @staticmethod
     def _slot(data, start):

@@ -29,7 +29,8 @@ impl Stage {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let origin = Origin::start().await;
         let config = on_disk(folder.path(), "levels = \"1:2\"").replace("64m", "0");
-        let proxy = Proxy::with(&format!("{more}\n{config}"), &origin).await;
+        let proxy =
+            Proxy::with(&format!("[server]\nsendfile = true\n{more}\n{config}"), &origin).await;
         Self { folder, origin, proxy }
     }
 

@@ -4,13 +4,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
 
 use super::index::{BLOCKS_MAX, Facts};
 use super::{BLOCK_BYTES, Disk, FILE_LOCKS, fault_at};
 use crate::semantics::key::KeyHash;
 use crate::store::memory::now_s;
+use crate::sync::MutexGuard;
 
 impl Disk {
     /// Puts a finished temporary file in its place. Under the file's lock.

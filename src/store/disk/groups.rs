@@ -1,10 +1,11 @@
 //! What a read that does not wait must know of what is under way: whether anything is, and whether
 //! something was called for while it read. Counted for groups of hashes, so that it takes no lock.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use crate::semantics::key::KeyHash;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// All hashes of a zone.
 pub(super) struct Groups(Box<[Group; GROUPS]>);

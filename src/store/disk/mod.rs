@@ -39,8 +39,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use self::access::Warm;
 use self::faults::Faults;
@@ -58,6 +57,8 @@ use super::tiered::Usage;
 use crate::clock::Clock;
 use crate::config;
 use crate::semantics::key::KeyHash;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 /// The disk tier of one zone.
 pub(super) struct Disk {

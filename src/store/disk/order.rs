@@ -9,12 +9,13 @@
 //! was called for before and after. Nothing here touches the disk.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::super::memory::KeyIsHash;
 use super::super::{Body, Content, Entry};
 use super::groups::{Groups, Seen};
 use crate::semantics::key::KeyHash;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The operations of one zone.
 #[derive(Default)]

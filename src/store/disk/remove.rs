@@ -6,12 +6,13 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
 
 use super::order::Ticket;
 use super::{BLOCK_BYTES, Disk, fault_at, is_missing, quarantine};
 use crate::semantics::key::KeyHash;
+use crate::sync::MutexGuard;
 
 /// What came of a removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
