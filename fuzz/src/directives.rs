@@ -187,7 +187,7 @@ fn never_gets_better(stored: &Stored, rules: &Rules, demand: &Demand) {
     }
 }
 
-/// Moments in order: before it came, and around everything that may change a decision.
+/// Moments in order: a moment before it came, and around everything that may change a decision.
 fn clock(stored: &Stored) -> Vec<Timestamp> {
     let start = stored.received;
     let turns = [
@@ -200,7 +200,7 @@ fn clock(stored: &Stored) -> Vec<Timestamp> {
         stored.lifetime.saturating_add(stored.stale_if_error).saturating_sub(stored.initial_age),
         Duration::MAX,
     ];
-    let mut moments = vec![Timestamp(0), Timestamp(u64::MAX)];
+    let mut moments = vec![Timestamp(u64::MAX)];
     for turn in turns {
         let at = start.plus(turn);
         moments.extend([Timestamp(at.0.saturating_sub(1)), at, Timestamp(at.0.saturating_add(1))]);

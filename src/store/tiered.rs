@@ -11,7 +11,7 @@ mod schedules;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, Once, OnceLock, PoisonError};
 
 use tracing::warn;
 
@@ -144,7 +144,9 @@ impl Tiered {
         for disk in disks.iter().map(Arc::clone).filter(|_| !cfg!(shuttle)) {
             let (stop, disks) = (Arc::clone(&stop), Arc::clone(&disks));
             let wait = move |at_most| stop.wait(at_most);
-            threads.push(spawn("larder-scan", move || disk.run_scan(&wait, &|| disks.scanned())));
+            let scanned = Once::new();
+            let settled = move || scanned.call_once(|| disks.scanned());
+            threads.push(spawn("larder-scan", move || disk.run_scan(&wait, &settled)));
         }
         for disk in disks.iter().flat_map(|disk| vec![disk; disk.writers()]) {
             let disk = Arc::clone(disk);

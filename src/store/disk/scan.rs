@@ -11,7 +11,6 @@
 //! the path. Heads tell when a lifetime ends and which purges a response has seen; damage is found
 //! by the way and treated as a lookup would.
 
-use std::cell::Cell;
 use std::fs::{self, DirEntry};
 use std::io;
 use std::path::Path;
@@ -71,21 +70,15 @@ impl Scan {
 
 impl Disk {
     /// Looks through the folder, and again when it was taken anew; for a thread of its own. `wait`
-    /// waits and says whether to stop. `settled` is called once, when every file is known and none
-    /// is left that belongs into another folder of the zone.
+    /// waits and says whether to stop. `settled` is called when every file is known, and none is
+    /// left that belongs into another folder of the zone.
     pub(in crate::store) fn run_scan(
         self: &Arc<Self>,
         wait: &dyn Fn(Duration) -> bool,
         settled: &dyn Fn(),
     ) {
-        let told = Cell::new(false);
-        let settled = || {
-            if !told.replace(true) {
-                settled();
-            }
-        };
         loop {
-            self.scan(wait, &settled);
+            self.scan(wait, settled);
             while self.is_complete() || !self.can_be_read() {
                 if wait(TICK) {
                     return;
