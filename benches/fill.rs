@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use larder::cache;
 use larder::clock::Clock;
 use larder::config::{Folder, Fsync, Zone};
 use larder::semantics::date::Timestamp;
@@ -38,16 +39,18 @@ fn main() -> ExitCode {
     };
     let clock = Clock::Real;
     let (begun, now) = (clock.instant(), Timestamp::from(clock.now()));
-    let store = Tiered::open(&zone(PathBuf::from(folder)), clock.clone());
+    // With its record of purges: without one all would count as purged.
+    let zone = cache::Zone::open(&zone(PathBuf::from(folder)), clock.clone());
+    let store = &zone.store;
     for n in 0..count {
         let key = format!("http://example.com/{n}");
         let content = Content::Response(Arc::new(stored(now)), Body::Memory(body(n)));
         store.put(KeyHash::of(key.as_bytes()), Arc::new(Entry::new(key.as_bytes(), content)));
         if n % AT_ONCE == AT_ONCE - 1 {
-            flush(&store);
+            flush(store);
         }
     }
-    flush(&store);
+    flush(store);
     let usage = store.usage();
     // As after a crash: what comes next finds files and nothing else.
     store.close(false);
