@@ -97,7 +97,7 @@ impl Zone {
         let synced = config.fsync == config::Fsync::Data;
         let urls = store.folder().map(|folder| Arc::new(Urls::open(folder, &clock, synced)));
         let (log, journal) = open_log(&config.name, &store, &clock);
-        mend_folders(&store, &log, journal.as_ref());
+        mend_folders(&store, &log, journal.as_ref(), urls.as_ref());
         let judge = Arc::clone(&log);
         store.doom(Box::new(judge));
         Arc::new(Self {
@@ -223,10 +223,18 @@ fn open_log(name: &str, store: &Tiered, clock: &Clock) -> (Arc<Log>, Option<Arc<
 }
 
 /// Keeps the record of purges where it belongs, also when the folder is another one than before.
-fn mend_folders(store: &Tiered, log: &Arc<Log>, journal: Option<&Arc<Journal>>) {
+fn mend_folders(
+    store: &Tiered,
+    log: &Arc<Log>,
+    journal: Option<&Arc<Journal>>,
+    urls: Option<&Arc<Urls>>,
+) {
     let Some(journal) = journal.map(Arc::clone) else { return };
-    let log = Arc::clone(log);
+    let (log, urls) = (Arc::clone(log), urls.map(Arc::clone));
     store.mend(Box::new(move |folder, found| {
+        if let (Folder::Other { .. }, Some(urls)) = (found, &urls) {
+            urls.renew(folder)?;
+        }
         if found == (Folder::Other { empty: false }) {
             let path = folder.display();
             tracing::warn!(%path, "another folder with responses, all that is stored counts as purged");

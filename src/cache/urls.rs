@@ -16,7 +16,8 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -27,8 +28,9 @@ use crate::store::disk::{JOURNAL_NAME, URL_PURGES_NAME};
 
 /// The times of one zone.
 pub(super) struct Urls {
-    /// `None` where it could not be opened.
-    file: Option<File>,
+    folder: PathBuf,
+    /// Guards which file it is; `None` where it could not be opened.
+    file: Mutex<Option<Arc<File>>>,
     clock: Clock,
     /// What is noted outlasts a loss of power before the purge is answered.
     synced: bool,
@@ -41,17 +43,39 @@ impl Urls {
             let path = folder.display();
             tracing::warn!(%path, %error, "cannot note when URLs are purged: no snapshot is loaded");
         });
-        Self { file: file.ok(), clock: clock.clone(), synced }
+        let file = Mutex::new(file.ok().map(Arc::new));
+        Self { folder: folder.to_owned(), file, clock: clock.clone(), synced }
+    }
+
+    /// The folder is another one than before: nobody knows what was purged of what it holds.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn renew(&self, folder: &Path) -> io::Result<()> {
+        if folder != self.folder {
+            return Ok(());
+        }
+        // The old one is let go first: its file system may be wanted back.
+        *self.lock() = None;
+        let file = open(folder, &self.clock)?;
+        mark_all(&file, &self.clock)?;
+        *self.lock() = Some(Arc::new(file));
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<File>>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A URL is being purged; blocking.
     pub(super) fn note(&self, primary: KeyHash) {
         let now = Timestamp::from(self.clock.now());
-        let write = |file| {
-            write(file, bucket_of(primary), now)?;
+        let write = |file: Arc<File>| {
+            write(&file, bucket_of(primary), now)?;
             if self.synced { file.sync_data() } else { Ok(()) }
         };
-        let written = self.file.as_ref().map(write);
+        let file = self.lock().clone();
+        let written = file.map(write);
         if let Some(Err(error)) = written {
             tracing::warn!(%error, "a purge is not noted: a snapshot could bring it back");
         }
@@ -60,7 +84,7 @@ impl Urls {
     /// When a URL was purged that this may be; `None` when it certainly was not.
     pub(super) fn last(&self, primary: KeyHash) -> Option<Timestamp> {
         let in_doubt = Some(Timestamp(u64::MAX));
-        let Some(file) = &self.file else { return in_doubt };
+        let Some(file) = self.lock().clone() else { return in_doubt };
         let bucket = bucket_of(primary);
         let mut bytes = [0; 16];
         if file.read_exact_at(&mut bytes, bucket * BUCKET_BYTES).is_err() {
