@@ -194,4 +194,15 @@ mod tests {
         let urls = Urls::open(Path::new("/nowhere"), &clock(), false);
         assert_eq!(urls.last(KEY), Some(Timestamp(u64::MAX)), "no file at all");
     }
+
+    #[test]
+    fn in_another_folder_everything_counts_as_purged() {
+        let (one, clock) = (tempfile::tempdir().unwrap(), clock());
+        let urls = Urls::open(one.path(), &clock, false);
+        assert_eq!(urls.last(KEY), None);
+        urls.renew(Path::new("/somewhere/else")).unwrap();
+        assert_eq!(urls.last(KEY), None, "of another disk of the zone");
+        urls.renew(one.path()).unwrap();
+        assert_eq!(urls.last(KEY), Some(Timestamp::from(clock.now())));
+    }
 }
