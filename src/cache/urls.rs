@@ -55,11 +55,13 @@ impl Urls {
         if folder != self.folder {
             return Ok(());
         }
+        // Held to the end: a purge that comes meanwhile is noted in the new file, after its marks.
+        let mut held = self.lock();
         // The old one is let go first: its file system may be wanted back.
-        *self.lock() = None;
+        *held = None;
         let file = open(folder, &self.clock)?;
         mark_all(&file, &self.clock)?;
-        *self.lock() = Some(Arc::new(file));
+        *held = Some(Arc::new(file));
         Ok(())
     }
 
