@@ -24,13 +24,14 @@ use tokio::sync::{Semaphore, watch};
 use crate::admin::server::Listener as AdminListener;
 use crate::body::Body;
 use crate::cache::Zone;
+use crate::client::Connection;
 use crate::clock::Clock;
 use crate::config::{AdminAddress, Config, Limits};
 use crate::interim::Gap;
 use crate::listener::{self, Drain};
 use crate::observe::access::{AccessLog, Writer};
 use crate::proxy::route::Hosts;
-use crate::proxy::{Client, Connection, Worker};
+use crate::proxy::{Client, Worker};
 use build::{Entrance, Parts};
 use source::OperatorView;
 
@@ -225,10 +226,9 @@ impl listener::Handler for Entry {
     async fn handle(
         &self,
         request: Request<Incoming>,
-        peer: &Arc<listener::Peer>,
+        connection: &Arc<Connection>,
         gap: &Gap,
     ) -> Response<Body> {
-        let connection = Connection { remote: peer.remote, local: peer.local };
         self.worker.handle(&self.hosts, Client { connection, gap }, request).await
     }
 

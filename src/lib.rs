@@ -27,6 +27,7 @@ pub mod semantics;
 pub mod admin;
 pub mod observe;
 pub mod config;
+pub mod client;
 pub mod body;
 pub mod interim;
 pub mod clock;

@@ -12,7 +12,7 @@ use crate::listener::bind;
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::proxy::key::Keying;
-use crate::proxy::route::{Cache, Hidden, Hosts, Route, Site};
+use crate::proxy::route::{Cache, Forward, Hidden, Hosts, Route, Site};
 use crate::proxy::zone::Caching;
 use crate::proxy::{Proxy, Worker};
 use crate::upstream::{Group, Pool};
@@ -116,18 +116,20 @@ impl RouteParts<'_> {
     }
 
     fn route(&self, settings: &config::Route) -> Result<Arc<Route>, StartError> {
-        let group_number = named(
-            self.config.upstreams.iter().map(|upstream| &upstream.name),
-            &settings.proxy.upstream,
-        )?;
+        let forward = settings.action.proxy().map(|proxy| self.forward(proxy)).transpose()?;
         let caching = settings.cache.as_ref().map(|cache| self.caching(cache)).transpose()?;
         Ok(Arc::new(Route {
             hidden: Hidden::new(&settings.hide_header),
             settings: settings.clone(),
-            group: Arc::clone(&self.groups[group_number]),
-            group_number,
+            forward,
             caching: caching.unwrap_or_default(),
         }))
+    }
+
+    fn forward(&self, proxy: &config::ProxyPass) -> Result<Forward, StartError> {
+        let names = self.config.upstreams.iter().map(|upstream| &upstream.name);
+        let group_number = named(names, &proxy.upstream)?;
+        Ok(Forward { group: Arc::clone(&self.groups[group_number]), group_number })
     }
 
     fn caching(&self, settings: &config::Cache) -> Result<Caching, StartError> {

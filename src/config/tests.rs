@@ -205,8 +205,8 @@ fn the_smallest_file_has_nginxs_defaults() {
     assert!(site.default, "it is for all hosts");
     let route = &site.routes[0];
     assert_eq!((route.line, &route.path), (2, &PathMatch::Prefix("/".into())));
-    assert_eq!(route.proxy.host, "h");
-    assert_eq!(route.proxy.upstream, "h:80");
+    assert_eq!(route.action.proxy().unwrap().host, "h");
+    assert_eq!(route.action.proxy().unwrap().upstream, "h:80");
     assert_eq!(config.upstreams[0].name, "h:80");
     assert!(route.cache.is_none() && route.purge.is_none() && route.status_header.is_none());
     assert!(config.admin.is_some() && config.log.access.is_none());
@@ -243,7 +243,7 @@ fn the_tutorials_cache_is_as_the_tutorial_says() {
     let site = &config.sites[0];
     assert_eq!(site.names[1], HostName::Exact("www.example.com".into()));
     let route = &site.routes[0];
-    assert_eq!(route.proxy.uri.as_deref(), Some("/"));
+    assert_eq!(route.action.proxy().unwrap().uri.as_deref(), Some("/"));
     let cache = route.cache.as_ref().unwrap();
     assert_eq!(cache.key.parts.len(), 6);
     assert_eq!(cache.rules.valid_for(302).unwrap().as_secs(), 600);

@@ -8,9 +8,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
+use super::Handler;
 use super::connection::serve;
 use super::drain::{Drain, Listen};
-use super::{Handler, Peer};
+use crate::client::Connection;
 use crate::clock::Clock;
 use crate::config::Limits;
 
@@ -42,10 +43,10 @@ pub async fn accept<H: Handler>(
         // Nobody closes the semaphore but whoever wants no more connections.
         let Ok(permit) = permit else { return Ok(()) };
         let Some(stream) = next(&listener, &mut ending, &mut trouble).await else { return Ok(()) };
-        let Some(peer) = prepare(&stream) else { continue };
+        let Some(client) = prepare(&stream) else { continue };
         let alive = drain.enter();
         let connection =
-            serve(stream, Arc::new(peer), limits.clone(), handler.clone(), drain.clone());
+            serve(stream, Arc::new(client), limits.clone(), handler.clone(), drain.clone());
         tokio::spawn(async move {
             connection.await;
             drop((permit, alive));
@@ -84,9 +85,9 @@ async fn next(
 }
 
 /// `None` if the client is gone already.
-fn prepare(stream: &TcpStream) -> Option<Peer> {
+fn prepare(stream: &TcpStream) -> Option<Connection> {
     stream.set_nodelay(true).ok()?;
-    Some(Peer { remote: stream.peer_addr().ok()?, local: stream.local_addr().ok()? })
+    Some(Connection::plain(stream.peer_addr().ok()?, stream.local_addr().ok()?))
 }
 
 /// After an `accept` that failed for want of files or memory.

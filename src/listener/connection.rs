@@ -19,12 +19,13 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tracing::{debug, error};
 
+use super::Handler;
 use super::drain::{Drain, Listen, Stage};
 use super::watch::{Busy, Cut, Verdict, Watch};
 use super::wire::Wired;
-use super::{Handler, Peer};
 use crate::body::ledger::Ledger;
 use crate::body::{Body, Error};
+use crate::client;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::interim::{Gap, Queue};
@@ -33,7 +34,7 @@ use crate::interim::{Gap, Queue};
 /// reaches beyond this connection, panics included.
 pub(super) async fn serve<H: Handler>(
     stream: TcpStream,
-    peer: Arc<Peer>,
+    client: Arc<client::Connection>,
     limits: Arc<Limits>,
     handler: Arc<H>,
     drain: Drain,
@@ -42,18 +43,18 @@ pub(super) async fn serve<H: Handler>(
     let interim = Arc::new(Queue::default());
     let ledger = Arc::new(Ledger::default());
     let io = TokioIo::new(Wired::new(stream, watch.clone(), interim.clone(), ledger.clone()));
-    let client = peer.remote;
+    let remote = client.remote;
     let _connected = handler.connected();
     let service = service_fn(|request: Request<Incoming>| {
         let ambiguous = watch.is_ambiguous();
         let busy = watch.request(!request.body().is_end_stream());
         let knows_chunks = request.version() >= Version::HTTP_11;
-        let (handler, peer, watch) = (&handler, &peer, &watch);
+        let (handler, client, watch) = (&handler, &client, &watch);
         let ledger = limits.sendfile.then_some(&ledger);
         let gap = Gap::new(interim.clone(), request.version());
         async move {
             let response =
-                if ambiguous { refused() } else { handler.handle(request, peer, &gap).await };
+                if ambiguous { refused() } else { handler.handle(request, client, &gap).await };
             // hyper must not have the response before that.
             gap.finish().await;
             let body = response.body();
@@ -74,15 +75,15 @@ pub(super) async fn serve<H: Handler>(
         End::Closed(Ok(())) => return,
         End::Cut(cut) => cut,
         End::Closed(Err(error)) => {
-            debug!(%client, %error, "connection ended");
+            debug!(client = %remote, %error, "connection ended");
             Cut::Idle
         }
         End::Panicked => {
-            error!(%client, "a panic while answering; the connection is closed");
+            error!(client = %remote, "a panic while answering; the connection is closed");
             Cut::Idle
         }
         End::Drained => {
-            debug!(%client, "connection cut off");
+            debug!(client = %remote, "connection cut off");
             Cut::Idle
         }
     };

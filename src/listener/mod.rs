@@ -17,13 +17,13 @@ mod tests;
 mod heads;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::body::Body;
+use crate::client::Connection;
 use crate::interim::Gap;
 
 pub use accept::accept;
@@ -38,19 +38,10 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(
         &self,
         request: Request<Incoming>,
-        peer: &Arc<Peer>,
+        client: &Arc<Connection>,
         gap: &Gap,
     ) -> impl Future<Output = Response<Body>> + Send;
 
     /// A client has connected; what this gives is dropped when the connection ends.
     fn connected(&self) -> impl Send + 'static;
-}
-
-/// The two ends of a client's connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// The client.
-    pub remote: SocketAddr,
-    /// The address that it connected to.
-    pub local: SocketAddr,
 }

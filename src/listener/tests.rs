@@ -50,7 +50,12 @@ struct Paths {
 impl Handler for Paths {
     fn connected(&self) -> impl Send + 'static {}
 
-    async fn handle(&self, request: Request<Incoming>, _: &Arc<Peer>, gap: &Gap) -> Response<Body> {
+    async fn handle(
+        &self,
+        request: Request<Incoming>,
+        _: &Arc<Connection>,
+        gap: &Gap,
+    ) -> Response<Body> {
         self.entered.notify_one();
         let path = request.uri().path().to_owned();
         let body = match path.as_str() {

@@ -7,8 +7,9 @@ use http::request::Parts;
 use http::{HeaderValue, Method, header};
 
 use super::route::{self, Cache, Route, Site};
-use super::{Connection, Worker, admit};
+use super::{Worker, admit};
 use crate::cache::lookup::Key;
+use crate::client::Connection;
 use crate::interim::Sink;
 use crate::semantics::date::Timestamp;
 use crate::semantics::demand::Demand;
@@ -27,7 +28,9 @@ pub(super) struct Call<'a> {
     pub(super) host: &'a str,
     /// Decoded and without dot segments.
     pub(super) path: &'a str,
-    pub(super) connection: Connection,
+    pub(super) connection: &'a Arc<Connection>,
+    /// Who asks: the other end of the connection, or whom a trusted proxy there names.
+    pub(super) remote: SocketAddr,
     /// When the request came.
     pub(super) now: Timestamp,
     /// It has no condition and no range, so that none need be looked for. Where this is not known,
@@ -43,7 +46,8 @@ pub(super) struct OwnedCall {
     request: Parts,
     host: String,
     path: String,
-    connection: Connection,
+    connection: Arc<Connection>,
+    remote: SocketAddr,
     now: Timestamp,
     /// Where interim responses go; `None` if the client does not understand them.
     pub(super) interim: Option<Sink>,
@@ -58,7 +62,8 @@ impl<'a> Call<'a> {
             request: self.request.clone(),
             host: self.host.to_owned(),
             path: self.path.to_owned(),
-            connection: self.connection,
+            connection: Arc::clone(self.connection),
+            remote: self.remote,
             now: self.now,
             interim,
         }
@@ -87,7 +92,7 @@ impl<'a> Call<'a> {
         let field = self.request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let authority = self.request.uri.authority().map(|authority| authority.as_str());
         Target {
-            scheme: "http",
+            scheme: self.connection.scheme(),
             authority: authority.or(field).unwrap_or(self.host),
             path_and_query: self.request_uri(),
         }
@@ -123,7 +128,8 @@ impl OwnedCall {
             route: Arc::clone(route),
             host,
             path,
-            connection: Connection { remote: nobody, local: nobody },
+            connection: Arc::new(Connection::plain(nobody, nobody)),
+            remote: nobody,
             now: Timestamp::from(proxy.clock.now()),
             interim: None,
             request,
@@ -157,7 +163,8 @@ impl OwnedCall {
             request: &self.request,
             host: &self.host,
             path: &self.path,
-            connection: self.connection,
+            connection: &self.connection,
+            remote: self.remote,
             now: self.now,
             wants_all: false,
         }

@@ -101,6 +101,7 @@ pub(super) async fn explain(worker: &Arc<Worker>, request: Parts) -> Result<Expl
             (Some(cached), now)
         }
     };
+    let proxy = route.settings.action.proxy();
     Ok(Explanation {
         site: site.name.clone(),
         route: match &route.settings.path {
@@ -109,7 +110,7 @@ pub(super) async fn explain(worker: &Arc<Worker>, request: Parts) -> Result<Expl
         },
         file: route.settings.file.clone(),
         line: route.settings.line,
-        upstream: route.settings.proxy.upstream.clone(),
+        upstream: proxy.map(|proxy| proxy.upstream.clone()).unwrap_or_default(),
         asked: call.now,
         cached,
         now,

@@ -223,9 +223,5 @@ async fn send(
     call: &OwnedCall,
     request: Request<()>,
 ) -> Result<upstream::Reply, upstream::Failure> {
-    let view = call.view();
-    let route = view.route;
-    let pool = &view.worker.pools[route.group_number];
-    let request = outgoing::with_body(request, Body::empty());
-    upstream::send(&route.group, pool, request, &route.settings.timeout).await
+    outgoing::send(&call.view(), request.map(|()| Body::empty())).await
 }

@@ -13,7 +13,7 @@ impl Facts for Call<'_> {
         let query = request.uri.query();
         let mut text = |text: &str| out.extend_from_slice(text.as_bytes());
         match variable {
-            Variable::Scheme => text("http"),
+            Variable::Scheme => text(self.connection.scheme()),
             Variable::Host => text(self.host_or_name()),
             Variable::RequestUri => text(self.request_uri()),
             Variable::Uri => text(self.path),
@@ -23,8 +23,8 @@ impl Facts for Call<'_> {
             Variable::RequestMethod => text(request.method.as_str()),
             Variable::ServerProtocol => text(protocol(request.version)),
             Variable::ServerName => text(&self.site.name),
-            Variable::ProxyHost => text(&self.route.settings.proxy.host),
-            Variable::ProxyPort => text(proxy_port(&self.route.settings.proxy.host)),
+            Variable::ProxyHost => text(self.proxy_host()),
+            Variable::ProxyPort => text(proxy_port(self.proxy_host())),
             Variable::Request => {
                 let uri = self.request_uri();
                 write_to(
@@ -32,9 +32,9 @@ impl Facts for Call<'_> {
                     format_args!("{} {uri} {}", request.method, protocol(request.version)),
                 );
             }
-            Variable::RemoteAddr => write_to(out, format_args!("{}", self.connection.remote.ip())),
+            Variable::RemoteAddr => write_to(out, format_args!("{}", self.remote.ip())),
             Variable::RemotePort => {
-                write_to(out, format_args!("{}", self.connection.remote.port()));
+                write_to(out, format_args!("{}", self.remote.port()));
             }
             Variable::ServerAddr => write_to(out, format_args!("{}", self.connection.local.ip())),
             Variable::ServerPort => write_to(out, format_args!("{}", self.connection.local.port())),
@@ -53,7 +53,7 @@ impl Facts for Call<'_> {
                 write_joined(&request.headers, &X_FORWARDED_FOR, out);
                 let separator =
                     if request.headers.contains_key(&X_FORWARDED_FOR) { ", " } else { "" };
-                write_to(out, format_args!("{separator}{}", self.connection.remote.ip()));
+                write_to(out, format_args!("{separator}{}", self.remote.ip()));
             }
             // Known only once there is a response.
             Variable::UpstreamCacheStatus
@@ -68,6 +68,11 @@ impl<'a> Call<'a> {
     /// nginx: the request's host, or the site's name where an old client named none.
     fn host_or_name(&self) -> &'a str {
         if self.host.is_empty() { &self.site.name } else { self.host }
+    }
+
+    /// nginx: $proxy_host.
+    pub(super) fn proxy_host(&self) -> &'a str {
+        self.route.settings.action.proxy().map_or("", |proxy| &proxy.host)
     }
 }
 

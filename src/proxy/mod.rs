@@ -43,7 +43,6 @@ mod stitch;
 mod error;
 mod record;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Request, Response};
@@ -52,6 +51,7 @@ use hyper::body::Incoming;
 use crate::body::Body;
 use crate::cache;
 use crate::cache::purge::{Purged, Wanted};
+use crate::client::Connection;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::interim::Gap;
@@ -95,18 +95,9 @@ pub struct Worker {
 #[derive(Clone, Copy)]
 pub struct Client<'a> {
     /// How it came.
-    pub connection: Connection,
+    pub connection: &'a Arc<Connection>,
     /// Where interim responses go, until the response is there.
     pub gap: &'a Gap,
-}
-
-/// The two ends of the connection a request came by.
-#[derive(Clone, Copy, Debug)]
-pub struct Connection {
-    /// The client's address.
-    pub remote: SocketAddr,
-    /// Our address.
-    pub local: SocketAddr,
 }
 
 impl Worker {
@@ -186,6 +177,7 @@ impl Worker {
             host: &host,
             path: &path,
             connection: client.connection,
+            remote: client.connection.remote,
             now,
             wants_all: !present.conditional,
         };

@@ -14,6 +14,7 @@ use crate::config::template::Template;
 use crate::interim::Sink;
 use crate::semantics::fields;
 use crate::semantics::rules::Rules;
+use crate::upstream;
 
 /// Builds the request for the route's upstream, without a body.
 ///
@@ -23,7 +24,7 @@ use crate::semantics::rules::Rules;
 pub(super) fn request(call: &Call<'_>) -> Result<Request<()>, Error> {
     let mut headers = call.request.headers.clone();
     fields::remove_hop_by_hop(&mut headers).map_err(|_| Error::BadRequest("connection"))?;
-    headers.insert(header::HOST, value(call.route.settings.proxy.host.as_bytes())?);
+    headers.insert(header::HOST, value(call.proxy_host().as_bytes())?);
     set_headers(call, &mut headers)?;
     fields::add_via(&mut headers, call.request.version);
     let target = target(call);
@@ -69,9 +70,17 @@ pub(super) fn announce_surrogate(request: &mut Request<()>, rules: &Rules) {
     }
 }
 
-/// The same request with a body, ready to be sent.
-pub(super) fn with_body(request: Request<()>, body: Body) -> Request<Body> {
-    request.map(|()| body)
+/// Sends a request to the route's upstream: the one place where one is asked.
+///
+/// # Errors
+/// Nobody gave a response.
+pub(super) async fn send(
+    call: &Call<'_>,
+    request: Request<Body>,
+) -> Result<upstream::Reply, upstream::Failure> {
+    let Some(forward) = &call.route.forward else { return Err(upstream::Failure::nobody()) };
+    let pool = &call.worker.pools[forward.group_number];
+    upstream::send(&forward.group, pool, request, &call.route.settings.timeout).await
 }
 
 fn set_headers(call: &Call<'_>, headers: &mut HeaderMap) -> Result<(), Error> {
@@ -105,7 +114,7 @@ fn value(text: &[u8]) -> Result<HeaderValue, Error> {
 /// nginx: without a URI part the target goes on as it came, byte for byte; a URI part replaces the
 /// part of the normalised path that the route matched.
 fn target<'a>(call: &Call<'a>) -> Cow<'a, str> {
-    let Some(uri) = &call.route.settings.proxy.uri else {
+    let Some(uri) = call.route.settings.action.proxy().and_then(|proxy| proxy.uri.as_ref()) else {
         return Cow::Borrowed(call.request_uri());
     };
     let (PathMatch::Exact(matched) | PathMatch::Prefix(matched)) = &call.route.settings.path;

@@ -20,19 +20,16 @@ use crate::semantics::invalidation::post_answers_get;
 use crate::semantics::status::Handling;
 use crate::semantics::storable::{Storable, storable};
 use crate::semantics::stored::Stored;
-use crate::upstream;
 
 /// Sends a request on and its response back, as they are.
 pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Result<Answer, Error> {
     let view = call.view();
-    let mut request = outgoing::with_body(outgoing::request(&view)?, body);
+    let mut request = outgoing::request(&view)?.map(|()| body);
     outgoing::hear_interim(&mut request, call.interim.as_ref());
     let clock = &view.worker.proxy.clock;
     let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));
     let for_get = ForGet::of(&call);
-    let pool = &view.worker.pools[view.route.group_number];
-    let sent = upstream::send(&view.route.group, pool, request, &view.route.settings.timeout).await;
-    let reply = match sent {
+    let reply = match outgoing::send(&view, request).await {
         Ok(reply) => reply,
         Err(failure) => {
             tracing::warn!(error = %failure, "upstream failed");

@@ -48,7 +48,7 @@ pub(super) async fn purge(call: &Call<'_>) -> Result<Answer, Error> {
     } else {
         Ok(by_url(call, caches, how).await)
     };
-    let client = call.connection.remote.ip().to_canonical();
+    let client = call.remote.ip().to_canonical();
     let uri = call.request_uri();
     Ok(match purged {
         Ok(purged) => {
@@ -135,7 +135,7 @@ fn allowed<'a>(call: &Call<'_>, route: &'a Route) -> Result<&'a [Arc<Cache>], Er
     let Some(allowed) = route.settings.purge.as_ref().filter(|_| !caches.is_empty()) else {
         return Err(Error::MethodNotAllowed);
     };
-    let client = call.connection.remote.ip().to_canonical();
+    let client = call.remote.ip().to_canonical();
     if !allowed.iter().any(|network| network.contains(&client)) {
         tracing::warn!(%client, "purge refused: not an allowed address");
         return Err(Error::Forbidden);

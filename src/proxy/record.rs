@@ -6,13 +6,18 @@ use std::time::Instant;
 use http::request::Parts;
 use http::{Response, header};
 
+use super::Worker;
 use super::deliver::Answer;
-use super::{Connection, Worker};
 use crate::body::{Body, OnEnd};
+use crate::client::Connection;
 use crate::observe::exchange::{Exchange, RequestFacts};
 
 /// What the access log will say of a request.
-pub(super) fn seen(request: &Parts, connection: Connection, started: Instant) -> Box<RequestFacts> {
+pub(super) fn seen(
+    request: &Parts,
+    connection: &Connection,
+    started: Instant,
+) -> Box<RequestFacts> {
     let field = |name| request.headers.get(name).cloned();
     Box::new(RequestFacts {
         started,

@@ -36,14 +36,20 @@ pub struct Site {
 pub struct Route {
     /// As configured.
     pub settings: config::Route,
-    /// What it forwards to.
-    pub group: Arc<Group>,
-    /// The number of that group among the proxy's groups.
-    pub group_number: usize,
+    /// What it forwards to, if it does.
+    pub forward: Option<Forward>,
     /// How it caches, if it does.
     pub caching: Caching,
     /// Response fields that clients do not get.
     pub hidden: Hidden,
+}
+
+/// The upstream group of a route.
+pub struct Forward {
+    /// Itself.
+    pub group: Arc<Group>,
+    /// Its number among the proxy's groups.
+    pub group_number: usize,
 }
 
 /// Fields that clients do not get, each with the bits that say whether it may be there.

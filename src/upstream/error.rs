@@ -73,6 +73,13 @@ pub struct Failure {
     pub tries: usize,
 }
 
+impl Failure {
+    /// There is nobody to ask.
+    pub fn nobody() -> Self {
+        Self { error: Error::new(Phase::Resolve, Kind::NoLivePeer), peer: None, tries: 0 }
+    }
+}
+
 impl Error {
     pub(super) fn new(phase: Phase, kind: Kind) -> Self {
         Self { phase, kind, source: None }

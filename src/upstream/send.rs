@@ -40,8 +40,7 @@ pub async fn send(
 ) -> Result<Reply, Failure> {
     let mut outgoing = Outgoing::new(request);
     let Some(mut at) = group.pick(&[]) else {
-        let error = Error::new(Phase::Resolve, Kind::NoLivePeer);
-        return Err(Failure { error, peer: None, tries: 0 });
+        return Err(Failure::nobody());
     };
     let mut tried = Vec::new();
     loop {

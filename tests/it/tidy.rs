@@ -7,7 +7,7 @@ use larder::semantics::reason::Reason;
 
 /// Which rooms a room may name, besides itself, as docs/ARCHITECTURE.md has it. What is not listed
 /// may name all. `sync` may be named by all.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("cli", &["config", "admin"]),
     (
         "commands",
@@ -24,7 +24,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
             "semantics",
         ],
     ),
-    ("listener", &["config", "body", "interim", "clock"]),
+    ("listener", &["config", "client", "body", "interim", "clock"]),
     ("admin", &["cache", "upstream", "observe", "config", "body", "semantics"]),
     (
         "proxy",
@@ -35,6 +35,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
             "semantics",
             "observe",
             "config",
+            "client",
             "body",
             "interim",
             "clock",
@@ -48,6 +49,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("demo", &["body", "clock", "config", "semantics"]),
     ("config", &["semantics"]),
     ("semantics", &[]),
+    ("client", &[]),
     ("body", &[]),
     ("interim", &[]),
     ("clock", &[]),

@@ -49,13 +49,14 @@ pub(super) fn warn_of_route(table: &file::Cache, route: &Route, report: &mut Rep
 pub(super) fn hostless(table: &file::Cache, route: &Route) -> Option<Hostless> {
     let (cache, span) = (route.cache.as_ref()?, table.key.as_ref()?.span);
     let set = route.set_header.iter().map(|(_, template)| template);
+    let proxy_host = &route.action.proxy()?.host;
     (!cache.key.variables().any(is_host)).then(|| Hostless {
         site: 0,
         several_hosts: false,
         zone: cache.zone.clone(),
         key: cache.key.clone(),
         span,
-        proxy_host: route.proxy.host.clone(),
+        proxy_host: proxy_host.clone(),
         told_host: set.flat_map(Template::variables).any(is_host),
     })
 }
@@ -118,7 +119,7 @@ fn share_entries(one: &Site, other: &Site) -> bool {
     let cached = |site: &'_ Site| -> Vec<_> {
         let route = |route: &Route| {
             let cache = route.cache.clone()?;
-            Some((cache.zone, cache.key, route.proxy.host.clone()))
+            Some((cache.zone, cache.key, route.action.proxy()?.host.clone()))
         };
         site.routes.iter().filter_map(route).collect()
     };

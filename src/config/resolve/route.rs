@@ -10,7 +10,7 @@ use crate::config::file::{self, Settings};
 use crate::config::read::{At, Pairs, Table};
 use crate::config::template::{Part, Template, Variable};
 use crate::config::words::is_framing;
-use crate::config::{ProxyPass, Route, Timeouts};
+use crate::config::{Action, ProxyPass, Route, Timeouts};
 
 /// The settings of a level: those of its own, then those around it. `timeout` and `cache` are
 /// merged key by key, `set_header` is replaced as a whole, as in nginx.
@@ -47,7 +47,7 @@ pub(super) fn route(
         path: item.value.path.as_ref()?.value.clone(),
         file: report.file(item.span).to_owned(),
         line: report.line(item.span),
-        proxy: proxy?,
+        action: Action::Proxy(proxy?),
         set_header,
         timeout: timeouts(settings.timeout.as_ref()),
         request_body_bytes_max: match size(settings.max_body.as_ref(), "1m") {

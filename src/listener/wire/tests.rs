@@ -22,13 +22,14 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::body::ledger::{PIECE_BYTES_MAX, Source};
 use crate::body::{Body, Error, FileBody};
+use crate::client::Connection;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::interim::Gap;
+use crate::listener::Handler;
 use crate::listener::connection::serve;
 use crate::listener::drain::Drain;
 use crate::listener::tests::limits;
-use crate::listener::{Handler, Peer};
 
 /// A file, and what became of pieces of it.
 struct Resting {
@@ -172,7 +173,12 @@ struct Plans(Vec<Plan>, Arc<Resting>);
 impl Handler for Plans {
     fn connected(&self) -> impl Send + 'static {}
 
-    async fn handle(&self, request: Request<Incoming>, _: &Arc<Peer>, gap: &Gap) -> Response<Body> {
+    async fn handle(
+        &self,
+        request: Request<Incoming>,
+        _: &Arc<Connection>,
+        gap: &Gap,
+    ) -> Response<Body> {
         let number: usize = request.uri().path()[1..].parse().unwrap();
         let plan = &self.0[number];
         if plan.interim
@@ -206,7 +212,7 @@ async fn connected(
         SockRef::from(&server).set_send_buffer_size(bytes).unwrap();
     }
     let (remote, local) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
-    let peer = Arc::new(Peer { remote, local });
+    let peer = Arc::new(Connection::plain(remote, local));
     let drain = Drain::new();
     let serving = serve(server, peer, Arc::new(limits), Arc::new(plans), drain.clone());
     let serving = tokio::spawn(async move {

@@ -1,0 +1,131 @@
+//! `[[site.route]]`, checked: what is done with which paths. (nginx: location)
+
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+use ipnet::IpNet;
+
+use super::template::Template;
+use crate::semantics::query::Selection;
+use crate::semantics::rules::Rules;
+
+/// What is done with some paths of a site (nginx: location).
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Which paths it is for.
+    pub path: PathMatch,
+    /// The configuration file that it is in; what stands for one when there is none.
+    pub file: String,
+    /// Line of that file that begins it; 0 when there is no file.
+    pub line: usize,
+    /// What answers.
+    pub action: Action,
+    /// Fields set on the request that goes upstream; one whose value comes out empty is dropped.
+    pub set_header: Vec<(HeaderName, Template)>,
+    /// Timeouts towards the upstream.
+    pub timeout: Timeouts,
+    /// Bytes of a request body (nginx: client_max_body_size).
+    pub request_body_bytes_max: u64,
+    /// The response field that carries the cache status word, if one does.
+    pub status_header: Option<HeaderName>,
+    /// Response fields that clients do not get (nginx: proxy_hide_header), less those that they
+    /// get all the same (nginx: proxy_pass_header).
+    pub hide_header: Vec<HeaderName>,
+    /// How it caches; `None` is not at all.
+    pub cache: Option<Cache>,
+    /// Who may send `PURGE`; `None` where the method is off.
+    pub purge: Option<Vec<IpNet>>,
+}
+
+/// Which paths a route is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathMatch {
+    /// Exactly this path (nginx: `location = /p`).
+    Exact(String),
+    /// Paths that begin with this; the longest such route counts.
+    Prefix(String),
+}
+
+/// What answers the requests of a route.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// An upstream.
+    Proxy(ProxyPass),
+}
+
+impl Action {
+    /// Where it forwards to, if it does.
+    pub fn proxy(&self) -> Option<&ProxyPass> {
+        match self {
+            Self::Proxy(proxy) => Some(proxy),
+        }
+    }
+}
+
+/// Where a route forwards to (nginx: proxy_pass).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyPass {
+    /// The name of the upstream.
+    pub upstream: String,
+    /// Host, and port where it is not the scheme's default, as written (nginx: $proxy_host).
+    pub host: String,
+    /// Replaces the matched part of the path; `None` sends the request target as it came.
+    pub uri: Option<String>,
+}
+
+/// Timeouts of an exchange with a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To establish a connection (nginx: proxy_connect_timeout).
+    pub connect: Duration,
+    /// Between two writes of the request (nginx: proxy_send_timeout).
+    pub send: Duration,
+    /// Between two reads of the response (nginx: proxy_read_timeout).
+    pub read: Duration,
+}
+
+/// How a route caches (nginx: proxy_cache_*).
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// Gives the zone's name; nearly always the name itself. Empty or `off` does not cache.
+    pub zone: Template,
+    /// What a stored response is found by.
+    pub key: Template,
+    /// What of the query is part of the key.
+    pub query: Selection,
+    /// Who asks: entries are shared only among requests with the same values.
+    pub partition: Vec<Template>,
+    /// Methods that are answered from the cache; always holds GET and HEAD.
+    pub methods: Vec<Method>,
+    /// HEAD is sent upstream as GET, so that the whole response can be stored.
+    pub convert_head: bool,
+    /// Any value not empty and not `0`: do not answer from the cache, but store what comes.
+    pub bypass: Vec<Template>,
+    /// Any value not empty and not `0`: do not store what comes.
+    pub no_cache: Vec<Template>,
+    /// Requests for a key before its response is stored.
+    pub min_uses: u32,
+    /// Whether only one request at a time fetches what is not stored.
+    pub lock: bool,
+    /// How long a request waits for another one's fetch; then it goes upstream itself, and what
+    /// it gets is not stored.
+    pub lock_timeout: Duration,
+    /// When a fetch takes longer than this to bring a response, the next request may fetch as
+    /// well (nginx: proxy_cache_lock_age).
+    pub lock_age: Duration,
+    /// After a failed fetch a stale entry stands in for this long before the origin is asked
+    /// again.
+    pub hold_down: Duration,
+    /// When nobody wants the rest of what is being fetched, it is fetched to its end for the cache
+    /// alone if that takes no more bytes than this.
+    pub finish_max: u64,
+    /// Ranges that begin at or behind this byte are passed on and not stored; `None`: the whole is
+    /// fetched for every range (nginx: proxy_cache_max_range_offset).
+    pub max_range_offset: Option<u64>,
+    /// Answers ranges even where the origin does not say that it does (nginx: proxy_force_ranges).
+    pub force_ranges: bool,
+    /// Fetches and stores responses in slices of so many bytes (nginx: slice).
+    pub slice: Option<u64>,
+    /// What may be stored and reused, and for how long.
+    pub rules: Rules,
+}

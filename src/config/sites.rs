@@ -1,0 +1,30 @@
+//! `[[site]]`, checked: what answers for which hosts. (nginx: server)
+
+use std::net::SocketAddr;
+
+use super::Route;
+
+/// What answers for some hosts (nginx: server).
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Where it listens; at least one address.
+    pub listen: Vec<SocketAddr>,
+    /// The hosts it answers for; empty for all.
+    pub names: Vec<HostName>,
+    /// Answers on its addresses for hosts that no site names (nginx: default_server). Without one
+    /// the first site of an address does.
+    pub default: bool,
+    /// As the one that would answer for hosts that no site names: refuses them with 421 instead.
+    pub strict: bool,
+    /// What it does with which path.
+    pub routes: Vec<Route>,
+}
+
+/// A host that a site answers for (nginx: server_name).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostName {
+    /// This host only. In lower case.
+    Exact(String),
+    /// Every host that ends like this; begins with the dot. In lower case.
+    Suffix(String),
+}
