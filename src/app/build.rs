@@ -47,6 +47,7 @@ pub(super) fn parts(config: &Config, clock: &Clock) -> Result<Parts, StartError>
     let proxy = Arc::new(Proxy {
         clock: clock.clone(),
         limits: config.limits.clone(),
+        temp_path: config.temp_path.clone(),
         zones,
         groups,
         hosts,
