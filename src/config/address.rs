@@ -157,10 +157,14 @@ impl FromText for NameServer {
         }
         let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT));
         let address = address.or_else(|_| text.parse::<SocketAddr>());
-        address.ok().filter(|address| address.port() != 0).map(|address| Self(Some(address))).ok_or_else(|| {
-            Problem::new(format!("`{text}` is not the address of a DNS server"))
-                .help("write `10.0.0.2`, `10.0.0.2:53` or `[::1]:53`; or `system` alone")
-        })
+        address
+            .ok()
+            .filter(|address| address.port() != 0)
+            .map(|address| Self(Some(address)))
+            .ok_or_else(|| {
+                Problem::new(format!("`{text}` is not the address of a DNS server"))
+                    .help("write `10.0.0.2`, `10.0.0.2:53` or `[::1]:53`; or `system` alone")
+            })
     }
 }
 

@@ -149,13 +149,8 @@ fn limits(server: &Server, report: &mut Report) -> Limits {
         connections: number(server.connections.as_ref(), 16384, 1..=u32::MAX, report) as usize,
         header_timeout: timeout(server.header_timeout.as_ref(), "60s"),
         keepalive_timeout: duration(server.keepalive_timeout.as_ref(), "75s"),
-        keepalive_requests: number(
-            server.keepalive_requests.as_ref(),
-            1000,
-            1..=u32::MAX,
-            report,
-        )
-        .into(),
+        keepalive_requests: number(server.keepalive_requests.as_ref(), 1000, 1..=u32::MAX, report)
+            .into(),
         keepalive_time: timeout(server.keepalive_time.as_ref(), "1h"),
         body_timeout: timeout(server.body_timeout.as_ref(), "60s"),
         send_timeout: timeout(server.send_timeout.as_ref(), "60s"),

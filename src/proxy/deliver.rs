@@ -7,8 +7,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use super::call::Call;
-use super::{ahead, partial};
 use super::route::Cache;
+use super::{ahead, partial};
 use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::config;

@@ -190,7 +190,8 @@ impl Worker {
         };
         let answer = Self::routed(call, client.gap, body).await;
         // An answer of our own on a route that tells how it came about tells it as well.
-        Ok(answer.unwrap_or_else(|error| error.answer(now).told(&route.settings).unexpected(request)))
+        Ok(answer
+            .unwrap_or_else(|error| error.answer(now).told(&route.settings).unexpected(request)))
     }
 
     async fn routed(call: Call<'_>, gap: &Gap, body: Incoming) -> Result<Answer, Error> {

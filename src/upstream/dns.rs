@@ -113,8 +113,8 @@ fn of_servers(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
     let mut options = ResolverOpts::default();
     (options.cache_size, options.use_hosts_file) = (0, ResolveHosts::Never);
     options.timeout = SERVER_TIMEOUT;
-    let builder =
-        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
+    let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        .with_options(options);
     builder.build()
 }
 

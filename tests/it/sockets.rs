@@ -45,7 +45,8 @@ async fn a_server_may_be_a_unix_socket() {
 
 #[tokio::test]
 async fn a_connection_begins_with_the_address_of_its_client_and_is_for_no_other() {
-    for (version, begin) in [("v1", "PROXY TCP4 127.0.0.1 127.0.0.1 "), ("v2", "\r\n\r\n\0\r\nQUIT\n")]
+    for (version, begin) in
+        [("v1", "PROXY TCP4 127.0.0.1 127.0.0.1 "), ("v2", "\r\n\r\n\0\r\nQUIT\n")]
     {
         let (origin, listener) = (Origin::start().await, Listener::start().await);
         let config = format!(

@@ -22,7 +22,10 @@ async fn a_server_is_drained_taken_down_and_up_again() {
         assert_eq!(ran.status, 0, "{}", ran.problem);
         assert_eq!(answers(&proxy).await, "two", "{word}");
         let listed = larder(&proxy, &["ls"]).await.out;
-        assert!(listed.lines().any(|line| line.starts_with("app") && line.contains(state)), "{listed}");
+        assert!(
+            listed.lines().any(|line| line.starts_with("app") && line.contains(state)),
+            "{listed}"
+        );
         let stats = proxy.stats().await;
         assert_eq!(stats["upstreams"]["app"]["peers"][0]["state"], state);
         larder(&proxy, &["up", &first]).await;

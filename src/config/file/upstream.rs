@@ -1,10 +1,10 @@
 //! `[upstream.NAME]` as it is written.
 
+use crate::config::ProxyProtocol;
 use crate::config::address::{NameServer, PeerAddress};
 use crate::config::read::{At, FromNode, List, OrOff, Timeout, table};
 use crate::config::report::Report;
 use crate::config::tree::{Node, Value};
-use crate::config::ProxyProtocol;
 use crate::config::words::{Balance, Failure};
 
 table! {
