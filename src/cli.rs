@@ -4,6 +4,7 @@ mod examples;
 pub mod snapshot;
 pub mod stored;
 pub mod zone;
+pub mod upstream;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -42,6 +43,8 @@ pub enum Command {
     Inspect(Inspect),
     /// Look at the files of a zone.
     Zone(zone::Zone),
+    /// List servers, or take one out or back by hand.
+    Upstream(upstream::Upstream),
 }
 
 /// How to serve.
@@ -215,6 +218,7 @@ pub fn parse_from(
         Some(WrittenCommand::Snapshot(what)) => Command::Snapshot(what.with_default(config)),
         Some(WrittenCommand::Inspect(inspect)) => Command::Inspect(inspect),
         Some(WrittenCommand::Zone(zone)) => Command::Zone(zone.with_default(config)),
+        Some(WrittenCommand::Upstream(upstream)) => Command::Upstream(upstream),
     })
 }
 
@@ -275,6 +279,9 @@ enum WrittenCommand {
     /// Look at the files of a zone, with or without a running server
     #[command(subcommand)]
     Zone(zone::Zone),
+    /// List the servers of a running server's upstreams, or take one out or back by hand
+    #[command(subcommand)]
+    Upstream(upstream::Upstream),
 }
 
 #[derive(Args)]
