@@ -3,6 +3,7 @@
 mod examples;
 pub mod purge;
 pub mod snapshot;
+pub mod stored;
 pub mod zone;
 pub mod upstream;
 
@@ -438,7 +439,8 @@ mod tests {
         let at = |arguments: &[&str]| {
             let arguments = ["larder", "zone"].iter().chain(arguments);
             let Ok(Command::Zone(zone)) = parse_from(arguments, config.clone()) else { panic!() };
-            let zone::Where { zone, config, cache_dir } = zone.at().clone();
+            let zone::Where { zone, stored } = zone.at().clone();
+            let (config, cache_dir) = (stored.config, stored.cache_dir);
             (zone, config.map(|p| p.display().to_string()), cache_dir.is_some())
         };
         let (ours, env) = (Some("a.toml".to_owned()), Some("/e.toml".to_owned()));

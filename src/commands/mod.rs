@@ -8,6 +8,7 @@ pub mod explain;
 pub mod inspect;
 pub mod stats;
 pub mod snapshot;
+mod stored;
 pub mod zone;
 pub mod upstream;
 mod progress;
