@@ -19,16 +19,16 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::admin::server::Listener as AdminListener;
 use crate::body::Body;
 use crate::cache::Zone;
 use crate::client::Connection;
 use crate::clock::Clock;
-use crate::config::{AdminAddress, Config, Limits};
+use crate::config::{AdminAddress, Config, ProxyProtocol};
 use crate::interim::Gap;
-use crate::listener::{self, Drain};
+use crate::listener::{self, Connections, Drain};
 use crate::observe::access::{AccessLog, Writer};
 use crate::proxy::route::Hosts;
 use crate::proxy::{Client, Worker};
@@ -67,14 +67,12 @@ pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
     let drain = Drain::new();
     let (stop, stopped) = watch::channel(false);
     let addresses = entrances.iter().map(|entrance| entrance.address).collect();
-    let limits = Arc::new(config.limits.clone());
-    let connections = Arc::new(Semaphore::new(limits.connections));
+    let connections = Connections::new(&config.limits);
     let mut threads = Vec::new();
     for (number, worker) in workers.into_iter().enumerate() {
         let worker_thread = WorkerThread {
             doors: doors(&entrances, number, &worker)?,
             worker,
-            limits: Arc::clone(&limits),
             connections: Arc::clone(&connections),
             drain: drain.clone(),
             flush: config.log.access.as_ref().map(|access| access.flush),
@@ -170,8 +168,7 @@ impl Running {
 struct WorkerThread {
     doors: Vec<(TcpListener, Arc<Entry>)>,
     worker: Arc<Worker>,
-    limits: Arc<Limits>,
-    connections: Arc<Semaphore>,
+    connections: Arc<Connections>,
     drain: Drain,
     flush: Option<Duration>,
     stopped: watch::Receiver<bool>,
@@ -189,9 +186,8 @@ impl WorkerThread {
         };
         runtime.block_on(async {
             for (socket, entry) in self.doors.drain(..) {
-                let (limits, connections) = (self.limits.clone(), self.connections.clone());
-                let accept =
-                    listener::accept(socket, limits, connections, entry, self.drain.clone());
+                let connections = self.connections.clone();
+                let accept = listener::accept(socket, connections, entry, self.drain.clone());
                 tokio::spawn(complain(accept));
             }
             if let (Some(every), Some(access)) = (self.flush, self.worker.access.clone()) {
@@ -220,6 +216,7 @@ async fn flush(access: Arc<Writer>, every: Duration) {
 struct Entry {
     worker: Arc<Worker>,
     hosts: Arc<Hosts>,
+    proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl listener::Handler for Entry {
@@ -230,6 +227,14 @@ impl listener::Handler for Entry {
         gap: &Gap,
     ) -> Response<Body> {
         self.worker.handle(&self.hosts, Client { connection, gap }, request).await
+    }
+
+    fn proxy_protocol(&self) -> Option<&ProxyProtocol> {
+        self.proxy_protocol.as_ref()
+    }
+
+    fn refused(&self) {
+        self.worker.shard.count_refused_connection();
     }
 
     fn connected(&self) -> impl Send + 'static {
@@ -245,7 +250,8 @@ fn doors(
     let door = |entrance: &Entrance| {
         let socket = entrance.listeners[number].try_clone().map_err(StartError::from_display)?;
         let (worker, hosts) = (Arc::clone(worker), Arc::clone(&entrance.hosts));
-        Ok((socket, Arc::new(Entry { worker, hosts })))
+        let proxy_protocol = entrance.proxy_protocol.clone();
+        Ok((socket, Arc::new(Entry { worker, hosts, proxy_protocol })))
     };
     entrances.iter().map(door).collect()
 }

@@ -1,5 +1,6 @@
 //! From a configuration to the parts that run.
 
+use std::cell::RefCell;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -7,10 +8,13 @@ use super::StartError;
 use super::source::OperatorView;
 use crate::cache::Zone;
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, AuthTarget, Config};
 use crate::listener::bind;
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::Metrics;
+use crate::proxy::gate::Gate;
+use crate::proxy::gate::basic::Basic;
+use crate::proxy::gate::limit::Limit;
 use crate::proxy::key::Keying;
 use crate::proxy::route::{Cache, Forward, Hidden, Hosts, Route, Site};
 use crate::proxy::zone::Caching;
@@ -31,6 +35,7 @@ pub(super) struct Entrance {
     /// One for each worker.
     pub(super) listeners: Vec<TcpListener>,
     pub(super) hosts: Arc<Hosts>,
+    pub(super) proxy_protocol: Option<config::ProxyProtocol>,
 }
 
 pub(super) fn parts(config: &Config, clock: &Clock) -> Result<Parts, StartError> {
@@ -40,7 +45,10 @@ pub(super) fn parts(config: &Config, clock: &Clock) -> Result<Parts, StartError>
     let zones: Vec<_> = config.zones.iter().map(|zone| Zone::open(zone, clock.clone())).collect();
     let groups: Vec<_> =
         config.upstreams.iter().map(|group| Group::new(group, clock.clone())).collect();
-    let routes = RouteParts { config, zones: &zones, groups: &groups };
+    let limits: Vec<_> =
+        config.client_limits.iter().map(|limit| Arc::new(Limit::new(limit))).collect();
+    let basics = RefCell::default();
+    let routes = RouteParts { config, limits: &limits, basics, zones: &zones, groups: &groups };
     let sites = config.sites.iter().map(|site| routes.site(site)).collect::<Result<Vec<_>, _>>()?;
     let pairs = config.sites.iter().zip(&sites);
     let hosts = Hosts::new(pairs.map(|(settings, site)| (settings, Arc::clone(site))));
@@ -90,7 +98,10 @@ fn entrances(config: &Config, bound: Bound, sites: &[Arc<Site>]) -> Vec<Entrance
         let pairs = config.sites.iter().zip(sites);
         let here = pairs.filter(|(site, _)| site.listen.contains(&configured));
         let hosts = Hosts::new(here.map(|(site, ready)| (site, Arc::clone(ready))));
-        Entrance { address, listeners, hosts: Arc::new(hosts) }
+        // Sites that share an address agree on this.
+        let mut named = config.sites.iter().flat_map(|site| &site.proxy_protocol);
+        let proxy_protocol = named.find(|(at, _)| *at == configured).map(|(_, how)| how.clone());
+        Entrance { address, listeners, hosts: Arc::new(hosts), proxy_protocol }
     };
     bound.into_iter().map(entrance).collect()
 }
@@ -105,6 +116,8 @@ fn open_log(access: &config::AccessLog, clock: &Clock) -> Result<AccessLog, Star
 
 struct RouteParts<'a> {
     config: &'a Config,
+    limits: &'a [Arc<Limit>],
+    basics: RefCell<Vec<(config::AuthBasic, Arc<Basic>)>>,
     zones: &'a [Arc<Zone>],
     groups: &'a [Arc<Group>],
 }
@@ -120,10 +133,32 @@ impl RouteParts<'_> {
         let caching = settings.cache.as_ref().map(|cache| self.caching(cache)).transpose()?;
         Ok(Arc::new(Route {
             hidden: Hidden::new(&settings.hide_header),
+            gate: self.gate(&settings.gate)?,
+            hides_authorization: settings.gate.hides_authorization(),
             settings: settings.clone(),
             forward,
             caching: caching.unwrap_or_default(),
         }))
+    }
+
+    fn gate(&self, settings: &config::Gate) -> Result<Option<Box<Gate>>, StartError> {
+        let basic = settings.auth_basic.as_ref().map(|basic| self.basic(basic)).transpose()?;
+        let asked = settings.auth_request.as_ref().and_then(|ask| match &ask.to {
+            AuthTarget::Upstream { proxy, .. } => Some(self.route(&config::Route::to(proxy))),
+            AuthTarget::Own(_) => None,
+        });
+        Ok(Gate::new(settings, self.limits, basic, asked.transpose()?))
+    }
+
+    /// Routes with the same users share them, and what is known of their passwords.
+    fn basic(&self, settings: &config::AuthBasic) -> Result<Arc<Basic>, StartError> {
+        let mut known = self.basics.borrow_mut();
+        if let Some((_, basic)) = known.iter().find(|(other, _)| other == settings) {
+            return Ok(Arc::clone(basic));
+        }
+        let basic = Basic::open(settings).map_err(StartError)?;
+        known.push((settings.clone(), Arc::clone(&basic)));
+        Ok(basic)
     }
 
     fn forward(&self, proxy: &config::ProxyPass) -> Result<Forward, StartError> {

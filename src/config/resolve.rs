@@ -7,6 +7,7 @@ mod upstream;
 mod site;
 mod route;
 mod cache;
+mod gate;
 mod query;
 mod leaks;
 
@@ -19,13 +20,15 @@ use super::file::{Access, Admin, File, Log, Server, Settings};
 use super::read::{At, Named, OrOff, Size, Timeout};
 use super::report::Report;
 use super::units;
-use super::{AccessFormat, AccessLog, AdminAddress, Config, Limits, Upstream, Zone};
+use super::{AccessFormat, AccessLog, AdminAddress, Config, Limit, Limits, Upstream, Zone};
 
 /// What `file` means. Only worth something if the report has no errors afterwards.
 pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
     check_unique(file.zone.as_ref(), "zone", report);
     check_unique(file.upstream.as_ref(), "upstream", report);
+    check_unique(file.limit.as_ref(), "limit", report);
     let mut scope = Scope {
+        limits: gate::limits(file.limit.as_ref(), report),
         zones: zone::zones(file.zone.as_ref(), report),
         upstreams: upstream::upstreams(file.upstream.as_ref(), report),
         used: BTreeSet::new(),
@@ -42,6 +45,7 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
         log: log(file.log.as_ref(), report),
         zones: scope.zones,
         upstreams: scope.upstreams,
+        client_limits: scope.limits,
         sites,
         admin: admin(file.admin.as_ref()),
     }
@@ -50,6 +54,7 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
 /// What names in routes can mean.
 struct Scope {
     zones: Vec<Zone>,
+    limits: Vec<Limit>,
     /// Those that are declared, then those that a `proxy` with an address stands for.
     upstreams: Vec<Upstream>,
     /// Zones and upstreams that a route names, as `zone api`.
@@ -115,7 +120,11 @@ fn warn_of_unused(file: &File, scope: &Scope, report: &mut Report) {
     }
     let zones = file.zone.iter().flat_map(|named| &named.value.0).map(|(name, _)| ("zone", name));
     let upstreams = file.upstream.iter().flat_map(|named| &named.value.0);
-    for (what, name) in zones.chain(upstreams.map(|(name, _)| ("upstream", name))) {
+    let limits = file.limit.iter().flat_map(|named| &named.value.0);
+    let others = upstreams
+        .map(|(name, _)| ("upstream", name))
+        .chain(limits.map(|(name, _)| ("limit", name)));
+    for (what, name) in zones.chain(others) {
         if !scope.used.contains(&format!("{what} {}", name.value)) {
             report.warn(name.span, Problem::new(format!("no route uses {what} `{}`", name.value)));
         }
@@ -132,6 +141,12 @@ fn limits(server: &Server, report: &mut Report) -> Limits {
     let bytes_max = 1..=1 << 30;
     Limits {
         connections: number(server.connections.as_ref(), 16384, 1..=u32::MAX, report) as usize,
+        connections_per_client: number(
+            server.connections_per_client.as_ref(),
+            0,
+            0..=u32::MAX,
+            report,
+        ) as usize,
         header_timeout: timeout(server.header_timeout.as_ref(), "60s"),
         keepalive_timeout: duration(server.keepalive_timeout.as_ref(), "75s"),
         body_timeout: timeout(server.body_timeout.as_ref(), "60s"),

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use http::header::HOST;
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 
-use super::template::Template;
+use super::gate::Gate;
+use super::template::{Part, Template, Variable};
 use crate::semantics::query::Selection;
 use crate::semantics::rules::Rules;
 
@@ -33,8 +35,32 @@ pub struct Route {
     pub hide_header: Vec<HeaderName>,
     /// How it caches; `None` is not at all.
     pub cache: Option<Cache>,
+    /// What a request must pass.
+    pub gate: Gate,
     /// Who may send `PURGE`; `None` where the method is off.
     pub purge: Option<Vec<IpNet>>,
+}
+
+impl Route {
+    /// A route of our own for everything to an upstream, with what is so where nothing is set.
+    pub fn to(proxy: &ProxyPass) -> Self {
+        let host = Template { parts: vec![Part::Variable(Variable::ProxyHost)] };
+        let timeout = Duration::from_secs(60);
+        Self {
+            path: PathMatch::Prefix("/".to_owned()),
+            file: String::new(),
+            line: 0,
+            action: Action::Proxy(proxy.clone()),
+            set_header: vec![(HOST, host)],
+            timeout: Timeouts { connect: timeout, send: timeout, read: timeout },
+            request_body_bytes_max: 0,
+            status_header: None,
+            hide_header: Vec::new(),
+            cache: None,
+            gate: Gate::default(),
+            purge: None,
+        }
+    }
 }
 
 /// Which paths a route is for.

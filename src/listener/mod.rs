@@ -5,6 +5,8 @@
 
 mod bind;
 mod accept;
+mod connections;
+mod proxied;
 mod connection;
 mod wire;
 #[doc(hidden)]
@@ -24,10 +26,12 @@ use hyper::body::Incoming;
 
 use crate::body::Body;
 use crate::client::Connection;
+use crate::config::ProxyProtocol;
 use crate::interim::Gap;
 
 pub use accept::accept;
 pub use bind::bind;
+pub use connections::Connections;
 pub use drain::Drain;
 
 /// Answers requests. hyper has made sure of their syntax, and of nothing else.
@@ -41,6 +45,14 @@ pub trait Handler: Send + Sync + 'static {
         client: &Arc<Connection>,
         gap: &Gap,
     ) -> impl Future<Output = Response<Body>> + Send;
+
+    /// How the listener's connections begin, where a proxy in front names the clients.
+    fn proxy_protocol(&self) -> Option<&ProxyProtocol> {
+        None
+    }
+
+    /// A client that has connected is not let in.
+    fn refused(&self) {}
 
     /// A client has connected; what this gives is dropped when the connection ends.
     fn connected(&self) -> impl Send + 'static;

@@ -49,6 +49,7 @@ pub struct Shard {
     classes: [AtomicU64; CLASSES],
     accepted: AtomicU64,
     closed: AtomicU64,
+    refused: AtomicU64,
     upstream_requests: AtomicU64,
     reasons: [AtomicU64; REASONS],
     zones: Box<[ZoneCells]>,
@@ -77,6 +78,7 @@ impl Shard {
             classes: zeroes(),
             accepted: AtomicU64::new(0),
             closed: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             upstream_requests: AtomicU64::new(0),
             reasons: zeroes(),
             zones: (0..zones).map(|_| ZoneCells::new()).collect(),
@@ -130,6 +132,11 @@ impl Shard {
         Connected { shard: Arc::clone(self) }
     }
 
+    /// Counts a connection that was closed before it could ask for anything.
+    pub fn count_refused_connection(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+
     fn add_to(&self, sum: &mut Snapshot) {
         sum.requests += self.requests.load(Relaxed);
         add_all(&mut sum.classes, &self.classes);
@@ -137,6 +144,7 @@ impl Shard {
         let closed = self.closed.load(Relaxed);
         let accepted = self.accepted.load(Relaxed);
         sum.connections_accepted += accepted;
+        sum.connections_refused += self.refused.load(Relaxed);
         sum.connections_active += accepted.saturating_sub(closed);
         sum.upstream_requests += self.upstream_requests.load(Relaxed);
         add_all(&mut sum.reasons, &self.reasons);
@@ -190,6 +198,9 @@ pub struct Snapshot {
     pub connections_accepted: u64,
     /// Client connections that are open.
     pub connections_active: u64,
+    /// Those that were closed before they could ask for anything: no PROXY header where there must
+    /// be one, or too many of one client.
+    pub connections_refused: u64,
     /// Requests sent upstream, those in the background included, retries not.
     pub upstream_requests: u64,
     /// Exchanges by reason, in the order of `Reason::ALL`.
@@ -205,6 +216,7 @@ impl Snapshot {
             classes: [0; CLASSES],
             connections_accepted: 0,
             connections_active: 0,
+            connections_refused: 0,
             upstream_requests: 0,
             reasons: [0; REASONS],
             zones: vec![ZoneCounts::default(); zones],

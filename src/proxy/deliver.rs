@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use super::call::Call;
+use super::gate::Held;
 use super::partial;
 use super::route::Cache;
 use crate::body::Body;
@@ -26,6 +27,10 @@ pub(super) struct Answer {
     pub(super) reason: Reason,
     pub(super) zone: Option<usize>,
     pub(super) upstream: Option<UpstreamFacts>,
+    /// Bytes in a second that it may go out at, where the origin says so; 0 for any number.
+    pub(super) rate: Option<u64>,
+    /// Counted as under way until the body ends.
+    pub(super) held: Option<Held>,
 }
 
 /// A stored response that is about to be served.
@@ -53,7 +58,7 @@ impl Answer {
         reason: Reason,
         cache: Option<CacheStatus>,
     ) -> Self {
-        Self { response, cache, reason, zone: None, upstream: None }
+        Self { response, cache, reason, zone: None, upstream: None, rate: None, held: None }
     }
 
     /// The same, with the field that tells the status word where the route wants one.
@@ -88,8 +93,10 @@ pub(super) fn stored(call: &Call<'_>, cache: &Cache, served: Served) -> Answer {
         Met::Failed => without_body(&mut response, StatusCode::PRECONDITION_FAILED),
         Met::Yes => partial::as_wanted(call, cache, &mut response, (&stored, &source)),
     }
+    let rate = said_rate(response.headers(), names);
     hide(call, &mut response, names);
-    finish(call, response, handling, Some(status), Some(cache.zone_number))
+    let zone = Some(cache.zone_number);
+    Answer { rate, ..finish(call, response, handling, Some(status), zone) }
 }
 
 /// Answers with a response that is passed on.
@@ -106,9 +113,10 @@ pub(super) fn passed(
         insert_length(response.headers_mut(), length);
     }
     partial::cut_if_forced(call, &mut response);
+    let rate = said_rate(response.headers(), Names::ANY);
     hide(call, &mut response, Names::ANY);
     let zone = call.cache().ok().map(|cache| cache.zone_number);
-    finish(call, response, handling, status, zone)
+    Answer { rate, ..finish(call, response, handling, status, zone) }
 }
 
 /// A copy with room for what is added to it; a clone has none and would be moved at once.
@@ -135,6 +143,15 @@ fn hide(call: &Call<'_>, response: &mut Response<Body>, names: Names) {
     }
 }
 
+/// How fast the origin wants it to go out (nginx: X-Accel-Limit-Rate).
+fn said_rate(fields: &HeaderMap, names: Names) -> Option<u64> {
+    if !names.may_have(Names::one(&X_ACCEL_LIMIT_RATE)) {
+        return None;
+    }
+    let value = fields.get(&X_ACCEL_LIMIT_RATE)?.to_str().ok()?;
+    if value == "off" { Some(0) } else { value.parse().ok() }
+}
+
 fn finish(
     call: &Call<'_>,
     mut response: Response<Body>,
@@ -147,7 +164,8 @@ fn finish(
         fields.append(CACHE_STATUS, value);
     }
     tell(fields, &call.route.settings, cache);
-    Answer { response, cache, reason: handling.reason, zone, upstream: None }
+    let reason = handling.reason;
+    Answer { zone, ..Answer::own(response, reason, cache) }
 }
 
 fn tell(fields: &mut HeaderMap, route: &config::Route, cache: Option<CacheStatus>) {
@@ -190,6 +208,8 @@ impl Source {
         }
     }
 }
+
+const X_ACCEL_LIMIT_RATE: HeaderName = HeaderName::from_static("x-accel-limit-rate");
 
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 

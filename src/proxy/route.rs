@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, header};
 
+use super::gate::Gate;
 use super::key::Keying;
 use super::zone::Caching;
 use crate::cache::Zone;
@@ -42,6 +43,10 @@ pub struct Route {
     pub caching: Caching,
     /// Response fields that clients do not get.
     pub hidden: Hidden,
+    /// What requests must pass, if anything.
+    pub gate: Option<Box<Gate>>,
+    /// The upstream does not see who asks, so what it answers is for all.
+    pub hides_authorization: bool,
 }
 
 /// The upstream group of a route.

@@ -26,10 +26,10 @@ use crate::client::Connection;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::interim::Gap;
-use crate::listener::Handler;
 use crate::listener::connection::serve;
 use crate::listener::drain::Drain;
 use crate::listener::tests::limits;
+use crate::listener::{Connections, Handler};
 
 /// A file, and what became of pieces of it.
 struct Resting {
@@ -214,7 +214,7 @@ async fn connected(
     let (remote, local) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
     let peer = Arc::new(Connection::plain(remote, local));
     let drain = Drain::new();
-    let serving = serve(server, peer, Arc::new(limits), Arc::new(plans), drain.clone());
+    let serving = serve(server, peer, Connections::new(&limits), Arc::new(plans), drain.clone());
     let serving = tokio::spawn(async move {
         serving.await;
         drop(drain);
