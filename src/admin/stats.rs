@@ -21,6 +21,8 @@ pub struct Stats {
     pub uptime_s: u64,
     /// Number of the configuration in use; 1 is the one it started with.
     pub generation: u64,
+    /// Where that came from.
+    pub config: Config,
     /// Client connections.
     pub connections: Connections,
     /// Exchanges that are finished.
@@ -35,6 +37,19 @@ pub struct Stats {
     pub zones: BTreeMap<String, Zone>,
     /// By name.
     pub upstreams: BTreeMap<String, Upstream>,
+}
+
+/// The configuration in use, and what became of the last reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Its number; 1 is the one that the server started with.
+    pub generation: u64,
+    /// When it was taken over, in seconds since 1970.
+    pub loaded: u64,
+    /// Why the last reload was not carried out; absent when it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 /// Client connections.

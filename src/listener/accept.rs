@@ -66,11 +66,11 @@ async fn welcome<H: Handler>(
     let remote = client.remote;
     if let Some(settings) = handler.proxy_protocol() {
         let mut ending = drain.listen();
-        let header = proxied::read(&mut stream, remote.ip(), settings);
+        let header = proxied::read(&mut stream, remote.ip(), &settings);
         let said = tokio::select! {
             biased;
             _ = ending.begun() => return,
-            said = timeout(connections.limits.header_timeout, header) => said,
+            said = timeout(handler.limits().header_timeout, header) => said,
         };
         match said.unwrap_or(Err("its PROXY header took too long")) {
             Ok(proxied) => client.proxied = proxied.map(Box::new),
@@ -81,7 +81,8 @@ async fn welcome<H: Handler>(
         }
     }
     let source = client.proxied.as_ref().map_or(remote, |proxied| proxied.source);
-    let Some(_counted) = connections.count(source.ip()) else {
+    let Some(_counted) = connections.count(source.ip(), handler.limits().connections_per_client)
+    else {
         debug!(client = %source, "connection closed: this client has too many");
         return handler.refused();
     };

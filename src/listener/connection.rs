@@ -40,7 +40,7 @@ pub(super) async fn serve<H: Handler>(
     handler: Arc<H>,
     drain: Drain,
 ) {
-    let limits = &connections.limits;
+    let limits = handler.limits();
     let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let _entered = connections.enter(&watch, waker);
@@ -68,7 +68,7 @@ pub(super) async fn serve<H: Handler>(
             Ok::<_, Infallible>(response.map(|body| Answer::new(body, busy, ledger)))
         }
     });
-    let mut connection = builder(limits).serve_connection(io, service).with_upgrades();
+    let mut connection = builder(&limits).serve_connection(io, service).with_upgrades();
     let end = {
         let mut timer = std::pin::pin!(sleep(watch.step()));
         let mut ending = drain.listen();

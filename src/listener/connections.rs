@@ -12,11 +12,9 @@ use tracing::warn;
 
 use super::watch::Watch;
 use crate::clock::Clock;
-use crate::config::Limits;
 
 /// The connections of all listeners. One is shared by all workers.
 pub struct Connections {
-    pub(super) limits: Arc<Limits>,
     permits: Arc<Semaphore>,
     clock: Clock,
     /// Guards what is open. Taken when a connection begins or ends, and when there is no room.
@@ -33,14 +31,9 @@ struct Open {
 }
 
 impl Connections {
-    /// None yet, and room for as many as the limits say.
-    pub fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Self {
-            permits: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
-            limits: Arc::new(limits.clone()),
-            clock: Clock::default(),
-            open: Mutex::default(),
-        })
+    /// None yet; there may be as many as there are permits.
+    pub fn new(permits: Arc<Semaphore>) -> Arc<Self> {
+        Arc::new(Self { permits, clock: Clock::default(), open: Mutex::default() })
     }
 
     /// Room for one more, for as long as the permit is held. Where there is none, those that have
@@ -60,9 +53,9 @@ impl Connections {
         }
     }
 
-    /// Counts a client's connection until the value is dropped; `None` if it has too many.
-    pub(super) fn count(self: &Arc<Self>, client: IpAddr) -> Option<Counted> {
-        let max = self.limits.connections_per_client;
+    /// Counts a client's connection until the value is dropped; `None` if it has `max`, where that
+    /// is not 0.
+    pub(super) fn count(self: &Arc<Self>, client: IpAddr, max: usize) -> Option<Counted> {
         if max == 0 {
             return Some(Counted(None));
         }
@@ -104,8 +97,11 @@ impl Connections {
         let now = self.clock.instant();
         if open.warned.is_none_or(|warned| now.duration_since(warned) >= WARN_EVERY) {
             open.warned = Some(now);
-            let connections = self.limits.connections;
-            warn!(connections, closed = count, "all connections are in use, idle ones make room");
+            warn!(
+                connections = open.connections.len(),
+                closed = count,
+                "all connections are in use, idle ones make room"
+            );
         }
     }
 

@@ -26,7 +26,7 @@ use hyper::body::Incoming;
 
 use crate::body::Body;
 use crate::client::Connection;
-use crate::config::ProxyProtocol;
+use crate::config::{Limits, ProxyProtocol};
 use crate::interim::Gap;
 
 pub use accept::accept;
@@ -46,8 +46,11 @@ pub trait Handler: Send + Sync + 'static {
         gap: &Gap,
     ) -> impl Future<Output = Response<Body>> + Send;
 
-    /// How the listener's connections begin, where a proxy in front names the clients.
-    fn proxy_protocol(&self) -> Option<&ProxyProtocol> {
+    /// What connections may do that begin now.
+    fn limits(&self) -> Arc<Limits>;
+
+    /// How connections begin that begin now, where a proxy in front names the clients.
+    fn proxy_protocol(&self) -> Option<Arc<ProxyProtocol>> {
         None
     }
 

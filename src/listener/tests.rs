@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::*;
@@ -43,15 +43,19 @@ pub(super) fn limits() -> Limits {
 /// and with a head larger than anybody takes at once, `/panic` panics, `/echo` upgrades, `/big` has
 /// no end of bytes, `/drip` takes its time over a body; anything else is answered with its path, and
 /// with what `HeaderMap` shows.
-#[derive(Default)]
 struct Paths {
     go: Notify,
     entered: Notify,
     refused: AtomicUsize,
+    limits: Arc<Limits>,
 }
 
 impl Handler for Paths {
     fn connected(&self) -> impl Send + 'static {}
+
+    fn limits(&self) -> Arc<Limits> {
+        self.limits.clone()
+    }
 
     fn refused(&self) {
         self.refused.fetch_add(1, Relaxed);
@@ -168,10 +172,12 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(limits: Limits) -> Self {
-        let listener = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        let listener = bind("127.0.0.1:0".parse().unwrap(), 1, true).unwrap().remove(0);
         let address = listener.local_addr().unwrap();
-        let (handler, drain) = (Arc::new(Paths::default()), Drain::new());
-        let connections = Connections::new(&limits);
+        let connections = Connections::new(Arc::new(Semaphore::new(limits.connections)));
+        let (go, entered, refused) = (Notify::new(), Notify::new(), AtomicUsize::new(0));
+        let handler = Arc::new(Paths { go, entered, refused, limits: Arc::new(limits) });
+        let drain = Drain::new();
         tokio::spawn(accept(listener, connections, handler.clone(), drain.clone()));
         Self { address, handler, drain }
     }

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use larder::app::{self, Running};
+use larder::app::{self, ReloadError, Reloaded, Running};
 use larder::clock::Clock;
-use larder::config::load;
+use larder::config::load::{self, Loaded};
 
 use super::client::{self, Response};
 use super::origin::Origin;
@@ -54,11 +54,7 @@ impl Proxy {
     }
 
     pub async fn with_clock(config: &str, origin: &Origin, clock: Clock) -> Self {
-        let mut text = config.replace("ORIGIN", &origin.address.to_string());
-        if !text.contains("[admin]") {
-            text.push_str("\n[admin]\nlisten = \"127.0.0.1:0\"\n");
-        }
-        let loaded = load::parse(&text, "test.toml").unwrap_or_else(|faults| panic!("{faults}"));
+        let loaded = loaded(config, origin);
         let running = app::start(loaded.config, clock.clone()).expect("it starts");
         Self {
             address: running.listeners[0],
@@ -66,6 +62,16 @@ impl Proxy {
             clock,
             running: Some(running),
         }
+    }
+
+    /// Goes over to another configuration; `ORIGIN` stands for the origin's address.
+    pub async fn reload(&self, config: &str, origin: &Origin) -> Result<Reloaded, ReloadError> {
+        self.running().reload_to(loaded(config, origin)).await
+    }
+
+    /// The server itself.
+    pub fn running(&self) -> &Running {
+        self.running.as_ref().expect("it runs")
     }
 
     pub async fn get(&self, target: &str) -> Response {
@@ -154,6 +160,14 @@ impl Proxy {
             running.abort();
         }
     }
+}
+
+fn loaded(config: &str, origin: &Origin) -> Loaded {
+    let mut text = config.replace("ORIGIN", &origin.address.to_string());
+    if !text.contains("[admin]") {
+        text.push_str("\n[admin]\nlisten = \"127.0.0.1:0\"\n");
+    }
+    load::parse(&text, "test.toml").unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 impl Drop for Proxy {
