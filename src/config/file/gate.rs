@@ -94,11 +94,6 @@ impl FromNode for ProxyProtocol {
             _ => wrong_kind(node, "`true`, `false` or a table", report),
         }
     }
-
-    #[cfg(test)]
-    fn keys(path: &str, out: &mut Vec<String>) {
-        ProxyProtocolTable::keys(path, out);
-    }
 }
 
 impl FromNode for Users {
