@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use super::call::Call;
 use super::gate::Held;
 use super::partial;
-use super::route::Cache;
+use super::route::{Cache, X_ACCEL_LIMIT_RATE};
 use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::config;
@@ -30,7 +30,7 @@ pub(super) struct Answer {
     /// Bytes in a second that it may go out at, where the origin says so; 0 for any number.
     pub(super) rate: Option<u64>,
     /// Counted as under way until the body ends.
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<Box<Held>>,
 }
 
 /// A stored response that is about to be served.
@@ -93,7 +93,7 @@ pub(super) fn stored(call: &Call<'_>, cache: &Cache, served: Served) -> Answer {
         Met::Failed => without_body(&mut response, StatusCode::PRECONDITION_FAILED),
         Met::Yes => partial::as_wanted(call, cache, &mut response, (&stored, &source)),
     }
-    let rate = said_rate(response.headers(), names);
+    let rate = said_rate(call, response.headers(), names);
     hide(call, &mut response, names);
     let zone = Some(cache.zone_number);
     Answer { rate, ..finish(call, response, handling, Some(status), zone) }
@@ -113,7 +113,7 @@ pub(super) fn passed(
         insert_length(response.headers_mut(), length);
     }
     partial::cut_if_forced(call, &mut response);
-    let rate = said_rate(response.headers(), Names::ANY);
+    let rate = said_rate(call, response.headers(), Names::ANY);
     hide(call, &mut response, Names::ANY);
     let zone = call.cache().ok().map(|cache| cache.zone_number);
     Answer { rate, ..finish(call, response, handling, status, zone) }
@@ -136,7 +136,7 @@ const REQUEST_FIELDS: usize = 12;
 /// As nginx does, when it is sent: what was stored before a field was hidden must not tell it.
 /// `names` are those that what is sent came with.
 fn hide(call: &Call<'_>, response: &mut Response<Body>, names: Names) {
-    for (bits, name) in &call.route.hidden.0 {
+    for (bits, name) in &call.route.hidden.fields {
         if names.may_have(*bits) {
             response.headers_mut().remove(name);
         }
@@ -144,8 +144,8 @@ fn hide(call: &Call<'_>, response: &mut Response<Body>, names: Names) {
 }
 
 /// How fast the origin wants it to go out (nginx: X-Accel-Limit-Rate).
-fn said_rate(fields: &HeaderMap, names: Names) -> Option<u64> {
-    if !names.may_have(Names::one(&X_ACCEL_LIMIT_RATE)) {
+fn said_rate(call: &Call<'_>, fields: &HeaderMap, names: Names) -> Option<u64> {
+    if !names.may_have(call.route.hidden.limit_rate) {
         return None;
     }
     let value = fields.get(&X_ACCEL_LIMIT_RATE)?.to_str().ok()?;
@@ -208,8 +208,6 @@ impl Source {
         }
     }
 }
-
-const X_ACCEL_LIMIT_RATE: HeaderName = HeaderName::from_static("x-accel-limit-rate");
 
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 

@@ -143,7 +143,7 @@ pub(super) async fn pass(
         Worker::routed(Call { request: &request, ..call }, gap, body).await
     };
     answer.map(|mut answer| {
-        answer.held = held;
+        answer.held = held.map(Box::new);
         answer.slow_down(gate.rate(), &call.worker.proxy.clock);
         answer
     })

@@ -53,7 +53,7 @@ pub(super) fn at_end(
 struct AtEnd {
     worker: Arc<Worker>,
     exchange: Exchange,
-    _held: Option<Held>,
+    _held: Option<Box<Held>>,
 }
 
 impl OnEnd for AtEnd {

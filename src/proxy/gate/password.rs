@@ -55,8 +55,11 @@ impl Hash {
             }
         }
         if ["$2y$", "$2b$", "$2a$"].iter().any(|magic| text.starts_with(magic)) {
-            let known = text.parse::<bcrypt::HashParts>().is_ok_and(|_| text.len() == 60);
-            return known.then(|| Self::Bcrypt(text.to_owned())).ok_or("it is no bcrypt hash");
+            let parts = text.parse::<bcrypt::HashParts>().map_err(|_| "it is no bcrypt hash")?;
+            if parts.get_cost() > COST_MAX {
+                return Err("its cost is more than 16: it takes many seconds");
+            }
+            return Ok(Self::Bcrypt(text.to_owned()));
         }
         if let Some(rest) = text.strip_prefix("$5$") {
             return Crypt::parse(rest).map(Self::Sha256);
@@ -193,6 +196,8 @@ const LETTERS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm
 /// Past the end of every digest.
 const NONE: usize = usize::MAX;
 const ROUNDS_MAX: u32 = 1_000_000;
+/// Of bcrypt, which doubles each time.
+const COST_MAX: u32 = 16;
 
 const ORDER_MD5: [[usize; 3]; 6] =
     [[0, 6, 12], [1, 7, 13], [2, 8, 14], [3, 9, 15], [4, 10, 5], [NONE, NONE, 11]];
@@ -262,6 +267,7 @@ mod tests {
             "{SHA}YWJj",
             "$apr1$salt",
             "$2y$05$short",
+            "$2y$17$CCCCCCCCCCCCCCCCCCCCC.pIKrLVkBX9/OvQMSygY1pWEVn72t6na",
             "$5$salt",
             "$6$rounds=x$salt$d",
             "$6$rounds=1000001$salt$d",
