@@ -9,7 +9,7 @@ use super::StartError;
 use super::entry::Serving;
 use crate::cache::Zone;
 use crate::clock::Clock;
-use crate::config::{self, AuthTarget, Config, Limits, ProxyProtocol};
+use crate::config::{self, AuthTarget, Config, Limits, ProxyProtocolIn};
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::proxy::gate::Gate;
@@ -60,6 +60,7 @@ impl Generation {
         let proxy = Arc::new(Proxy {
             clock: clock.clone(),
             limits: config.limits.clone(),
+            temp_path: config.temp_path.clone(),
             hosts: Hosts::new(pairs.map(|(settings, site)| (settings, Arc::clone(site)))),
             zones,
             groups,
@@ -111,7 +112,7 @@ impl Generation {
 }
 
 /// How connections to an address begin; sites that share one agree on this.
-fn proxy_protocol(config: &Config, address: SocketAddr) -> Option<Arc<ProxyProtocol>> {
+fn proxy_protocol(config: &Config, address: SocketAddr) -> Option<Arc<ProxyProtocolIn>> {
     let mut named = config.sites.iter().flat_map(|site| &site.proxy_protocol);
     named.find(|(at, _)| *at == address).map(|(_, how)| Arc::new(how.clone()))
 }
@@ -282,7 +283,7 @@ impl<'a> RouteParts<'a> {
     fn gate(&self, settings: &config::Gate) -> Result<Option<Box<Gate>>, StartError> {
         let basic = settings.auth_basic.as_ref().map(|basic| self.basic(basic)).transpose()?;
         let asked = settings.auth_request.as_ref().and_then(|ask| match &ask.to {
-            AuthTarget::Upstream { proxy, .. } => Some(self.route(&config::Route::to(proxy))),
+            AuthTarget::Upstream { route, .. } => Some(self.route(route)),
             AuthTarget::Own(_) => None,
         });
         Ok(Gate::new(settings, self.limits, basic, asked.transpose()?))

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 
 use crate::body::Body;
 use crate::client::Connection;
-use crate::config::{Limits, ProxyProtocol};
+use crate::config::{Limits, ProxyProtocolIn};
 use crate::interim::Gap;
 use crate::listener;
 use crate::proxy::route::Hosts;
@@ -28,7 +28,7 @@ pub(super) struct Serving {
     /// Of connections that begin.
     pub(super) limits: Arc<Limits>,
     /// Of connections that begin, where a proxy in front names the clients.
-    pub(super) proxy_protocol: Option<Arc<ProxyProtocol>>,
+    pub(super) proxy_protocol: Option<Arc<ProxyProtocolIn>>,
 }
 
 impl Entry {
@@ -61,7 +61,7 @@ impl listener::Handler for Entry {
         self.serving.load().worker.shard.count_refused_connection();
     }
 
-    fn proxy_protocol(&self) -> Option<Arc<ProxyProtocol>> {
+    fn proxy_protocol(&self) -> Option<Arc<ProxyProtocolIn>> {
         self.serving.load().proxy_protocol.clone()
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
 
+use super::Route;
 use super::template::Template;
 
 /// What a request to a route must pass before it is answered; all of it left out is nothing.
@@ -128,7 +129,7 @@ pub enum Users {
 }
 
 /// Who else is asked (nginx: auth_request).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct AuthRequest {
     /// Who.
     pub to: AuthTarget,
@@ -140,14 +141,14 @@ pub struct AuthRequest {
 }
 
 /// Where an `auth_request` goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum AuthTarget {
     /// A route of the same site, by its path and query.
     Own(String),
     /// An upstream.
     Upstream {
-        /// Where to.
-        proxy: super::ProxyPass,
+        /// A route of its own, which has what is so where nothing is set.
+        route: Box<Route>,
         /// Path and query.
         uri: String,
     },
@@ -164,7 +165,7 @@ pub struct Rate {
 
 /// A listener whose clients are named by a proxy in front (nginx: listen ... proxy_protocol).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ProxyProtocol {
+pub struct ProxyProtocolIn {
     /// Who may say so; empty for everybody. Anybody else's connection is closed.
     pub from: Vec<IpNet>,
 }

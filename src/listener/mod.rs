@@ -26,7 +26,7 @@ use hyper::body::Incoming;
 
 use crate::body::Body;
 use crate::client::Connection;
-use crate::config::{Limits, ProxyProtocol};
+use crate::config::{Limits, ProxyProtocolIn};
 use crate::interim::Gap;
 
 pub use accept::accept;
@@ -50,7 +50,7 @@ pub trait Handler: Send + Sync + 'static {
     fn limits(&self) -> Arc<Limits>;
 
     /// How connections begin that begin now, where a proxy in front names the clients.
-    fn proxy_protocol(&self) -> Option<Arc<ProxyProtocol>> {
+    fn proxy_protocol(&self) -> Option<Arc<ProxyProtocolIn>> {
         None
     }
 

@@ -20,7 +20,7 @@ use crate::config::{self, is_in};
 pub(super) async fn read(
     stream: &mut TcpStream,
     peer: IpAddr,
-    settings: &config::ProxyProtocol,
+    settings: &config::ProxyProtocolIn,
 ) -> Result<Option<Proxied>, &'static str> {
     if !settings.from.is_empty() && !is_in(&settings.from, peer) {
         return Err("it may not use the PROXY protocol");

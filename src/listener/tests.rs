@@ -30,6 +30,8 @@ pub(super) fn limits() -> Limits {
         connections_per_client: 0,
         header_timeout: LONG,
         keepalive_timeout: LONG,
+        keepalive_requests: u64::MAX,
+        keepalive_time: LONG,
         body_timeout: LONG,
         send_timeout: LONG,
         sendfile: true,

@@ -6,15 +6,15 @@ use http::header::AUTHORIZATION;
 use http::{HeaderName, StatusCode};
 
 use super::{Report, Scope, flag, number, route, size, timeout};
-use crate::config::address::Listen;
+use crate::config::address::{Listen, ProxyTarget};
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, AuthTo, Settings};
 use crate::config::read::{At, List, Named, OrOff, Size};
 use crate::config::template::Variable;
 use crate::config::words::is_framing;
 use crate::config::{
-    AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq, PathMatch, ProxyProtocol,
-    Rate, RealIp, RealIpSource, Refusal, Route, Users,
+    AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq, PathMatch,
+    ProxyProtocolIn, Rate, RealIp, RealIpSource, Refusal, Route, Users,
 };
 
 /// `[limit.NAME]`, in the order of the file.
@@ -187,10 +187,17 @@ fn auth_request(
     let to = match &to.value {
         AuthTo::Own(uri) => AuthTarget::Own(uri.clone()),
         AuthTo::Upstream(target) => {
-            let target = At { value: target.clone(), span: to.span };
-            let proxy = route::proxy_pass(&target, scope, report);
-            let uri = proxy.uri.clone().unwrap_or_else(|| "/".to_owned());
-            AuthTarget::Upstream { proxy: crate::config::ProxyPass { uri: None, ..proxy }, uri }
+            let uri = target.uri.clone().unwrap_or_else(|| "/".to_owned());
+            let target = ProxyTarget { uri: None, ..target.clone() };
+            let path = PathMatch::Prefix("/".to_owned());
+            let own = file::Route {
+                path: Some(At { value: path, span: to.span }),
+                proxy: Some(At { value: target, span: to.span }),
+                ..file::Route::default()
+            };
+            let own = At { value: own, span: to.span };
+            let route = route::route(&own, &Settings::default(), scope, report)?;
+            AuthTarget::Upstream { route: Box::new(route), uri }
         }
     };
     let mut set = Vec::new();
@@ -229,7 +236,7 @@ fn warn_of_hidden(settings: &Settings, gate: &Gate, report: &mut Report) {
 }
 
 /// Where proxies in front name the clients of a site.
-pub(super) fn named_by_proxies(site: &file::Site) -> Vec<(std::net::SocketAddr, ProxyProtocol)> {
+pub(super) fn named_by_proxies(site: &file::Site) -> Vec<(std::net::SocketAddr, ProxyProtocolIn)> {
     let entries = site.listen.iter().flat_map(|list| list.value.values());
     entries.filter_map(|listen| Some((listen.address, listen.proxy_protocol.clone()?))).collect()
 }
