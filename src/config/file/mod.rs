@@ -7,6 +7,7 @@ mod zone;
 mod upstream;
 mod site;
 mod cache;
+mod gate;
 
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use super::tree::{Node, Value};
 use super::words::LogLevel;
 
 pub(crate) use cache::{Cache, Query};
+pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
+pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
 pub(crate) use upstream::{PeerTable, Upstream};
 pub(crate) use zone::Zone;
@@ -30,6 +33,7 @@ table! {
         log: Log,
         zone: Named<Zone>,
         upstream: Named<Upstream>,
+        limit: Named<Limit>,
         defaults: Settings,
         site: List<Site>,
         admin: Admin,
@@ -41,6 +45,7 @@ table! {
     Server() {
         workers: u32,
         connections: u32,
+        connections_per_client: u32,
         header_timeout: Timeout,
         keepalive_timeout: Duration,
         keepalive_requests: u32,
