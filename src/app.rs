@@ -9,6 +9,7 @@ mod explain;
 mod inspect;
 mod source;
 mod signals;
+mod tls;
 
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
@@ -32,7 +33,8 @@ use crate::listener::{self, Drain};
 use crate::observe::access::{AccessLog, Writer};
 use crate::proxy::route::Hosts;
 use crate::proxy::{Client, Worker};
-use build::{Entrance, Parts};
+use crate::tls::{Certificates, Entrance, Problem, Watching};
+use build::Parts;
 use source::OperatorView;
 
 pub use signals::wait as wait_for_signals;
@@ -50,6 +52,9 @@ pub struct Running {
     threads: Vec<JoinHandle<()>>,
     view: Arc<OperatorView>,
     access: Option<AccessLog>,
+    certificates: Arc<Certificates>,
+    /// Looks whether their files change.
+    _watching: Option<Watching>,
     grace: Duration,
 }
 
@@ -62,7 +67,7 @@ pub struct StartError(String);
 /// # Errors
 /// An address that cannot be had, a log that cannot be written, a thread that cannot be made.
 pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
-    let Parts { workers, entrances, access, view } = build::parts(&config, &clock)?;
+    let Parts { workers, entrances, access, view, tls } = build::parts(&config, &clock)?;
     let admin = config.admin.as_ref().map(bind_admin).transpose()?;
     let drain = Drain::new();
     let (stop, stopped) = watch::channel(false);
@@ -87,6 +92,12 @@ pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
         let (view, stopped) = (Arc::clone(&view), stopped);
         threads.push(spawn("larder-admin".to_owned(), move || run_admin(admin, view, stopped))?);
     }
+    let certificates = Arc::clone(&tls.certificates);
+    let every = config.certificate_poll;
+    let watching = (certificates.has_files() && !every.is_zero())
+        .then(|| Watching::start(Arc::clone(&certificates), every))
+        .transpose()
+        .map_err(StartError::from_display)?;
     Ok(Running {
         listeners: addresses,
         admin: admin_address,
@@ -96,6 +107,8 @@ pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
         threads,
         view,
         access,
+        certificates,
+        _watching: watching,
         grace: config.shutdown_timeout,
     })
 }
@@ -121,6 +134,14 @@ impl Running {
         if let Some(Err(error)) = self.access.as_ref().map(AccessLog::reopen) {
             tracing::error!(%error, "cannot reopen the access log");
         }
+    }
+
+    /// Reads all certificates again, for new connections.
+    ///
+    /// # Errors
+    /// What is of no use; in its place what was read before still counts.
+    pub fn reload_certificates(&self) -> Result<(), Vec<Problem>> {
+        self.certificates.reload()
     }
 
     /// Stops accepting and waits for the answers under way, then for what is still fetched to be
@@ -220,6 +241,7 @@ async fn flush(access: Arc<Writer>, every: Duration) {
 struct Entry {
     worker: Arc<Worker>,
     hosts: Arc<Hosts>,
+    tls: Option<Arc<Entrance>>,
 }
 
 impl listener::Handler for Entry {
@@ -232,20 +254,24 @@ impl listener::Handler for Entry {
         self.worker.handle(&self.hosts, Client { connection, gap }, request).await
     }
 
+    fn entrance(&self) -> Option<&Entrance> {
+        self.tls.as_deref()
+    }
+
     fn connected(&self) -> impl Send + 'static {
         self.worker.shard.connected()
     }
 }
 
 fn doors(
-    entrances: &[Entrance],
+    entrances: &[build::Entrance],
     number: usize,
     worker: &Arc<Worker>,
 ) -> Result<Vec<(TcpListener, Arc<Entry>)>, StartError> {
-    let door = |entrance: &Entrance| {
+    let door = |entrance: &build::Entrance| {
         let socket = entrance.listeners[number].try_clone().map_err(StartError::from_display)?;
         let (worker, hosts) = (Arc::clone(worker), Arc::clone(&entrance.hosts));
-        Ok((socket, Arc::new(Entry { worker, hosts })))
+        Ok((socket, Arc::new(Entry { worker, hosts, tls: entrance.tls.clone() })))
     };
     entrances.iter().map(door).collect()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::StartError;
 use super::source::OperatorView;
+use super::tls::Tls;
 use crate::cache::Zone;
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -15,6 +16,7 @@ use crate::proxy::key::Keying;
 use crate::proxy::route::{Cache, Forward, Hidden, Hosts, Route, Site};
 use crate::proxy::zone::Caching;
 use crate::proxy::{Proxy, Worker};
+use crate::tls;
 use crate::upstream::{Group, Pool};
 
 /// Everything that lives as long as the server.
@@ -23,6 +25,7 @@ pub(super) struct Parts {
     pub(super) entrances: Vec<Entrance>,
     pub(super) access: Option<AccessLog>,
     pub(super) view: Arc<OperatorView>,
+    pub(super) tls: Arc<Tls>,
 }
 
 /// One address that is listened on.
@@ -31,6 +34,8 @@ pub(super) struct Entrance {
     /// One for each worker.
     pub(super) listeners: Vec<TcpListener>,
     pub(super) hosts: Arc<Hosts>,
+    /// The handshake, where it has one.
+    pub(super) tls: Option<Arc<tls::Entrance>>,
 }
 
 pub(super) fn parts(config: &Config, clock: &Clock) -> Result<Parts, StartError> {
@@ -42,14 +47,19 @@ pub(super) fn parts(config: &Config, clock: &Clock) -> Result<Parts, StartError>
         config.upstreams.iter().map(|group| Group::new(group, clock.clone())).collect();
     let routes = RouteParts { config, zones: &zones, groups: &groups };
     let sites = config.sites.iter().map(|site| routes.site(site)).collect::<Result<Vec<_>, _>>()?;
-    let pairs = config.sites.iter().zip(&sites);
-    let hosts = Hosts::new(pairs.map(|(settings, site)| (settings, Arc::clone(site))));
+    let hosts = |tls| {
+        let pairs = config.sites.iter().zip(&sites);
+        let some = pairs.filter(move |(settings, _)| settings.tls.is_some() == tls);
+        Hosts::new(some.map(|(settings, site)| (settings, Arc::clone(site))))
+    };
+    let tls = Arc::new(Tls::read(config, &groups, clock)?);
     let proxy = Arc::new(Proxy {
         clock: clock.clone(),
         limits: config.limits.clone(),
         zones,
         groups,
-        hosts,
+        hosts: hosts(false),
+        hosts_tls: hosts(true),
     });
     let metrics = Arc::new(Metrics::new(config.workers, config.zones.len()));
     let worker = |number| {
@@ -62,10 +72,10 @@ pub(super) fn parts(config: &Config, clock: &Clock) -> Result<Parts, StartError>
         })
     };
     let workers: Vec<_> = (0..config.workers).map(worker).collect();
-    let entrances = entrances(config, bound, &sites);
+    let entrances = entrances(config, bound, &sites, &tls);
     let losses = access.as_ref().map(AccessLog::loss_counter);
-    let view = Arc::new(OperatorView::new(Arc::clone(&workers[0]), metrics, losses));
-    Ok(Parts { workers, entrances, access, view })
+    let view = Arc::new(OperatorView::new(Arc::clone(&workers[0]), metrics, losses, Arc::clone(&tls)));
+    Ok(Parts { workers, entrances, access, view, tls })
 }
 
 type Bound = Vec<(SocketAddr, Vec<TcpListener>)>;
@@ -84,13 +94,19 @@ fn bind_all(config: &Config) -> Result<Bound, StartError> {
     Ok(bound)
 }
 
-fn entrances(config: &Config, bound: Bound, sites: &[Arc<Site>]) -> Vec<Entrance> {
+fn entrances(
+    config: &Config,
+    bound: Bound,
+    sites: &[Arc<Site>],
+    tls: &Tls,
+) -> Vec<Entrance> {
     let entrance = |(configured, listeners): (SocketAddr, Vec<TcpListener>)| {
         let address = listeners[0].local_addr().unwrap_or(configured);
         let pairs = config.sites.iter().zip(sites);
         let here = pairs.filter(|(site, _)| site.listen.contains(&configured));
         let hosts = Hosts::new(here.map(|(site, ready)| (site, Arc::clone(ready))));
-        Entrance { address, listeners, hosts: Arc::new(hosts) }
+        let tls = tls.entrance(config, configured);
+        Entrance { address, listeners, hosts: Arc::new(hosts), tls }
     };
     bound.into_iter().map(entrance).collect()
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use http::request::Parts;
 
+use super::tls::Tls;
 use super::{explain, inspect};
 use crate::admin::explain::Explanation;
 use crate::admin::inspect::Inspection;
@@ -26,6 +27,7 @@ pub(super) struct OperatorView {
     worker: Arc<Worker>,
     metrics: Arc<Metrics>,
     losses: Option<LossCounter>,
+    tls: Arc<Tls>,
     started: Instant,
     draining: AtomicBool,
 }
@@ -35,9 +37,10 @@ impl OperatorView {
         worker: Arc<Worker>,
         metrics: Arc<Metrics>,
         losses: Option<LossCounter>,
+        tls: Arc<Tls>,
     ) -> Self {
         let started = worker.proxy.clock.instant();
-        Self { worker, metrics, losses, started, draining: AtomicBool::new(false) }
+        Self { worker, metrics, losses, tls, started, draining: AtomicBool::new(false) }
     }
 
     pub(super) fn zones(&self) -> Vec<Arc<Zone>> {
@@ -62,6 +65,7 @@ impl Source for OperatorView {
             stats.access_log.lines_dropped = losses.lines_dropped;
             stats.access_log.write_errors = losses.write_errors;
         }
+        stats.tls = self.tls.stats();
         for (zone, counts) in proxy.zones.iter().zip(&snapshot.zones) {
             let mut counted = stats::Zone::counted(counts);
             counted.purges = purges(zone.purges());

@@ -4,13 +4,14 @@
 
 mod zone;
 mod upstream;
+mod tls;
 mod site;
 mod route;
 mod cache;
 mod query;
 mod leaks;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
     let mut scope = Scope {
         zones: zone::zones(file.zone.as_ref(), report),
         upstreams: upstream::upstreams(file.upstream.as_ref(), report),
+        spoken: HashMap::new(),
         used: BTreeSet::new(),
         hostless: Vec::new(),
     };
@@ -43,6 +45,7 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
         zones: scope.zones,
         upstreams: scope.upstreams,
         sites,
+        certificate_poll: duration(server.certificate_poll.as_ref(), "5s"),
         admin: admin(file.admin.as_ref()),
     }
 }
@@ -52,6 +55,8 @@ struct Scope {
     zones: Vec<Zone>,
     /// Those that are declared, then those that a `proxy` with an address stands for.
     upstreams: Vec<Upstream>,
+    /// Upstreams that routes forward to, and the names of each as it is spoken to.
+    spoken: HashMap<String, Vec<String>>,
     /// Zones and upstreams that a route names, as `zone api`.
     used: BTreeSet<String>,
     /// Keys that are the same for all hosts.

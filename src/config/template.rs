@@ -29,6 +29,10 @@ pub enum Part {
 pub enum Variable {
     /// `$scheme`
     Scheme,
+    /// `$https`: `on` over TLS
+    Https,
+    /// `$ssl_NAME`: what a TLS handshake brought
+    Ssl(Ssl),
     /// `$host`: in lower case, without the port
     Host,
     /// `$http_NAME`: all lines of a request field, joined by `, `
@@ -85,6 +89,21 @@ pub enum Variable {
     Status,
 }
 
+/// What a TLS handshake brought, by the names of nginx behind `$ssl_`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it, `crate::client` what they hold")]
+pub enum Ssl {
+    Protocol,
+    Cipher,
+    ServerName,
+    SessionReused,
+    ClientVerify,
+    ClientSDn,
+    ClientIDn,
+    ClientSerial,
+    ClientFingerprint,
+}
+
 impl Variable {
     /// Whether its value lets whoever reads it act as the client: it is written into keys as a
     /// hash only.
@@ -92,6 +111,8 @@ impl Variable {
         match self {
             Self::Http(name) => SECRET_FIELDS.contains(&name.as_str()),
             Self::Cookie(_) | Self::RemoteUser => true,
+            // Who knows these is not the client, but what is stored by them is his.
+            Self::Ssl(Ssl::ClientSDn | Ssl::ClientSerial | Ssl::ClientFingerprint) => true,
             _ => false,
         }
     }
@@ -282,8 +303,18 @@ const SECRET_FIELDS: [&str; 9] = [
 ];
 
 /// Every variable that has one name; some have two.
-const VARIABLES: [(&str, Variable); 26] = [
+const VARIABLES: [(&str, Variable); 36] = [
     ("scheme", Variable::Scheme),
+    ("https", Variable::Https),
+    ("ssl_protocol", Variable::Ssl(Ssl::Protocol)),
+    ("ssl_cipher", Variable::Ssl(Ssl::Cipher)),
+    ("ssl_server_name", Variable::Ssl(Ssl::ServerName)),
+    ("ssl_session_reused", Variable::Ssl(Ssl::SessionReused)),
+    ("ssl_client_verify", Variable::Ssl(Ssl::ClientVerify)),
+    ("ssl_client_s_dn", Variable::Ssl(Ssl::ClientSDn)),
+    ("ssl_client_i_dn", Variable::Ssl(Ssl::ClientIDn)),
+    ("ssl_client_serial", Variable::Ssl(Ssl::ClientSerial)),
+    ("ssl_client_fingerprint", Variable::Ssl(Ssl::ClientFingerprint)),
     ("host", Variable::Host),
     ("request_uri", Variable::RequestUri),
     ("uri", Variable::Uri),

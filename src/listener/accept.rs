@@ -46,7 +46,7 @@ pub async fn accept<H: Handler>(
         let Some(client) = prepare(&stream) else { continue };
         let alive = drain.enter();
         let connection =
-            serve(stream, Arc::new(client), limits.clone(), handler.clone(), drain.clone());
+            serve(stream, client, limits.clone(), handler.clone(), drain.clone());
         tokio::spawn(async move {
             connection.await;
             drop((permit, alive));

@@ -6,6 +6,8 @@
 mod bind;
 mod accept;
 mod connection;
+mod secure;
+mod stream;
 mod wire;
 #[doc(hidden)]
 pub mod head; // for the fuzz package
@@ -25,6 +27,7 @@ use hyper::body::Incoming;
 use crate::body::Body;
 use crate::client::Connection;
 use crate::interim::Gap;
+use crate::tls::Entrance;
 
 pub use accept::accept;
 pub use bind::bind;
@@ -41,6 +44,11 @@ pub trait Handler: Send + Sync + 'static {
         client: &Arc<Connection>,
         gap: &Gap,
     ) -> impl Future<Output = Response<Body>> + Send;
+
+    /// The way in over TLS, where the listener has one.
+    fn entrance(&self) -> Option<&Entrance> {
+        None
+    }
 
     /// A client has connected; what this gives is dropped when the connection ends.
     fn connected(&self) -> impl Send + 'static;

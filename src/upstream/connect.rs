@@ -15,10 +15,12 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::error::{Error, Kind, Phase};
-use super::group::Peer;
+use super::group::Group;
+use super::stream::Stream;
 use super::wire::{Wire, Wired};
 use crate::body::Body;
 use crate::clock::Clock;
+use crate::tls::Connector;
 
 /// Where a peer is.
 pub(super) enum Target {
@@ -63,29 +65,37 @@ impl Drop for Connection {
     }
 }
 
-/// A new connection to peer number `at`. Name lookup and all its addresses together take no
-/// longer than `limit`.
+/// A new connection to peer number `at` of `group`. Name lookup, all its addresses and the TLS
+/// handshake together take no longer than `limit`.
 ///
 /// # Errors
 ///
 /// Nothing was sent: the request may go elsewhere.
 pub(super) async fn connect(
     at: usize,
-    peer: &Peer,
-    clock: &Clock,
+    group: &Group,
     limit: Duration,
 ) -> Result<Connection, Error> {
-    let resolving = AtomicBool::new(false);
-    let stream = match timeout(limit, open(&peer.target, clock, limit, &resolving)).await {
+    let (peer, clock) = (&group.peers[at], &group.clock);
+    let (resolving, shaking) = (AtomicBool::new(false), AtomicBool::new(false));
+    let opened = async {
+        let stream = open(&peer.target, clock, limit, &resolving).await?;
+        // Without it a request in two writes waits for the peer's delayed acknowledgement.
+        stream.set_nodelay(true).map_err(Error::connect)?;
+        shaking.store(true, Ordering::Relaxed);
+        secured(stream, group.tls.as_deref()).await
+    };
+    let stream = match timeout(limit, opened).await {
         Ok(opened) => opened?,
         Err(_) => {
-            let resolving = resolving.load(Ordering::Relaxed);
-            let phase = if resolving { Phase::Resolve } else { Phase::Connect };
+            let phase = match (shaking.into_inner(), resolving.into_inner()) {
+                (true, _) => Phase::Tls,
+                (_, true) => Phase::Resolve,
+                _ => Phase::Connect,
+            };
             return Err(Error::new(phase, Kind::Timeout));
         }
     };
-    // Without it a request in two writes waits for the peer's delayed acknowledgement.
-    stream.set_nodelay(true).map_err(Error::connect)?;
     let wire = Arc::new(Wire::new(clock.clone(), peer.counts.clone()));
     let io = TokioIo::new(Wired::new(stream, wire.clone()));
     let (sender, connection) =
@@ -99,6 +109,14 @@ pub(super) async fn connect(
     let made = clock.instant();
     let task = Some(task.abort_handle());
     Ok(Connection { peer: at, sender, wire, made, requests: 0, task })
+}
+
+async fn secured(stream: TcpStream, tls: Option<&Connector>) -> Result<Stream, Error> {
+    let Some(tls) = tls else { return Ok(Stream::Plain(stream)) };
+    // In a box, for the sake of connections that need none.
+    let secured = Box::pin(tls.connect(stream)).await;
+    let secured = secured.map_err(|error| Error::from(Phase::Tls, Kind::Untrusted, error))?;
+    Ok(Stream::Tls(Box::new(secured)))
 }
 
 async fn open(

@@ -10,6 +10,7 @@ use super::connect::Target;
 use super::health::Health;
 use crate::clock::Clock;
 use crate::config::{self, NextUpstream};
+use crate::tls::Connector;
 
 /// An upstream group.
 pub struct Group {
@@ -20,6 +21,8 @@ pub struct Group {
     /// Peers that one request may try; at least one.
     pub(super) tries: usize,
     pub(super) clock: Clock,
+    /// How its peers are spoken to over TLS, where they are. Reads its files before it is used.
+    pub tls: Option<Arc<Connector>>,
     /// One of a kind: it gets every request, for there is nobody else to send them to.
     single: bool,
     /// Guards turns and health of all peers, which change together; held for a pick or a report.
@@ -100,6 +103,7 @@ impl Group {
             next_upstream: config.next_upstream,
             tries: if config.tries == 0 { usable.max(1) } else { config.tries },
             clock,
+            tls: config.tls.as_ref().map(|settings| Arc::new(Connector::new(settings))),
             single: usable == 1,
             state: Mutex::new(State {
                 shares: peers.iter().map(|peer| Share::new(peer.weight)).collect(),

@@ -10,6 +10,7 @@ mod balance;
 mod health;
 mod pool;
 mod connect;
+mod stream;
 mod wire;
 mod head;
 mod reply;

@@ -149,7 +149,7 @@ impl Attempt<'_> {
             Some(answered) => answered,
             None => {
                 let limit = self.timeouts.connect;
-                let connection = connect(self.at, peer, clock, limit).await?;
+                let connection = connect(self.at, self.group, limit).await?;
                 connected = Some(clock.instant().duration_since(begun));
                 self.exchange(connection, outgoing).await.map_err(|lost| lost.error)?
             }

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::error::Phase;
 use super::group::Counts;
+use super::stream::Stream;
 use crate::body::{self, Body};
 use crate::clock::Clock;
 use crate::config::Timeouts;
@@ -123,12 +123,12 @@ impl Wire {
 
 /// The socket as hyper sees it.
 pub(super) struct Wired {
-    stream: TcpStream,
+    stream: Stream,
     wire: Arc<Wire>,
 }
 
 impl Wired {
-    pub(super) fn new(stream: TcpStream, wire: Arc<Wire>) -> Self {
+    pub(super) fn new(stream: Stream, wire: Arc<Wire>) -> Self {
         Self { stream, wire }
     }
 }
@@ -175,7 +175,15 @@ impl AsyncWrite for Wired {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        // What TLS holds back waits for the peer as what it does not take does. Nothing else has
+        // anything to flush.
+        if flushed.is_pending() {
+            self.wire.wrote(&Poll::Pending);
+        } else if self.wire.blocked.load(Relaxed) && flushed.is_ready() {
+            self.wire.wrote(&Poll::Ready(Ok(0)));
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -7,6 +7,7 @@ mod zone;
 mod upstream;
 mod site;
 mod cache;
+mod tls;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use super::words::LogLevel;
 
 pub(crate) use cache::{Cache, Query};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
+pub(crate) use tls::{SiteTls, TlsVersion, UpstreamTls};
 pub(crate) use upstream::{PeerTable, Upstream};
 pub(crate) use zone::Zone;
 
@@ -50,6 +52,7 @@ table! {
         max_headers: u32,
         max_uri: Size,
         shutdown_timeout: Duration,
+        certificate_poll: Duration,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use super::Cache;
+use super::{Cache, SiteTls, UpstreamTls};
 use crate::config::PathMatch;
 use crate::config::address::{Listen, Names, ProxyTarget};
 use crate::config::read::{List, Pairs, Size, Timeout, table};
@@ -16,6 +16,8 @@ table! {
         name: List<Names>,
         default: bool,
         strict: bool,
+        tls: List<SiteTls>,
+        isolated: bool,
         defaults: Settings,
         route: List<Route>,
     }
@@ -57,6 +59,7 @@ route_and_settings! {
     inherited {
         set_header: Pairs<HeaderName, Template>,
         timeout: Timeouts,
+        upstream_tls: UpstreamTls,
         max_body: Size,
         status_header: StatusHeader,
         cache: Cache,
