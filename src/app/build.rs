@@ -74,7 +74,8 @@ pub(super) fn parts(config: &Config, clock: &Clock) -> Result<Parts, StartError>
     let workers: Vec<_> = (0..config.workers).map(worker).collect();
     let entrances = entrances(config, bound, &sites, &tls);
     let losses = access.as_ref().map(AccessLog::loss_counter);
-    let view = Arc::new(OperatorView::new(Arc::clone(&workers[0]), metrics, losses, Arc::clone(&tls)));
+    let view =
+        Arc::new(OperatorView::new(Arc::clone(&workers[0]), metrics, losses, Arc::clone(&tls)));
     Ok(Parts { workers, entrances, access, view, tls })
 }
 
@@ -94,12 +95,7 @@ fn bind_all(config: &Config) -> Result<Bound, StartError> {
     Ok(bound)
 }
 
-fn entrances(
-    config: &Config,
-    bound: Bound,
-    sites: &[Arc<Site>],
-    tls: &Tls,
-) -> Vec<Entrance> {
+fn entrances(config: &Config, bound: Bound, sites: &[Arc<Site>], tls: &Tls) -> Vec<Entrance> {
     let entrance = |(configured, listeners): (SocketAddr, Vec<TcpListener>)| {
         let address = listeners[0].local_addr().unwrap_or(configured);
         let pairs = config.sites.iter().zip(sites);

@@ -37,7 +37,8 @@ impl Tls {
             connector.read_again().map_err(StartError::from_display)?;
             all.push(Arc::clone(connector) as Arc<dyn Reloadable>);
         }
-        let unverified = |it: &&crate::config::Upstream| it.tls.as_ref().is_some_and(|tls| !tls.verify);
+        let unverified =
+            |it: &&crate::config::Upstream| it.tls.as_ref().is_some_and(|tls| !tls.verify);
         for upstream in config.upstreams.iter().filter(unverified) {
             tracing::warn!(upstream = upstream.name, "whoever answers in its place is believed");
         }

@@ -49,7 +49,8 @@ fn describe(stats: &Stats) -> String {
         let _ = writeln!(text, "{handshakes} TLS handshakes, {resumed} resumed  {failed} failed");
         if certificate_errors > 0 {
             let times = certificate_errors;
-            let _ = writeln!(text, "{RED}certificates could not be read again {times} times{RED:#}");
+            let _ =
+                writeln!(text, "{RED}certificates could not be read again {times} times{RED:#}");
         }
     }
     if stats.access_log.lines_dropped > 0 {

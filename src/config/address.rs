@@ -113,9 +113,9 @@ impl FromText for ProxyTarget {
             return Err(Problem::new("variables in `proxy` are not supported yet").at(at..at + 1));
         }
         let schemes = [("http://", false), ("https://", true)];
-        let target = schemes.iter().find_map(|(scheme, https)| {
-            text.strip_prefix(scheme).map(|rest| (rest, *https))
-        });
+        let target = schemes
+            .iter()
+            .find_map(|(scheme, https)| text.strip_prefix(scheme).map(|rest| (rest, *https)));
         let Some((rest, https)) = target else {
             return Err(Problem::new(format!("`{text}` is not a URL to forward to"))
                 .help("write `http://NAME` of an upstream, or `http://HOST:PORT`"));

@@ -98,7 +98,12 @@ impl Report {
 
     /// Whether there is an error among what is wrong.
     pub(crate) fn has_errors(&self) -> bool {
-        self.faults.iter().any(|(_, fault)| fault.severity == Severity::Error)
+        self.errors() > 0
+    }
+
+    /// How many there are.
+    pub(crate) fn errors(&self) -> usize {
+        self.faults.iter().filter(|(_, fault)| fault.severity == Severity::Error).count()
     }
 
     /// What is wrong, in the order it is written.

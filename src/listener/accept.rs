@@ -45,8 +45,7 @@ pub async fn accept<H: Handler>(
         let Some(stream) = next(&listener, &mut ending, &mut trouble).await else { return Ok(()) };
         let Some(client) = prepare(&stream) else { continue };
         let alive = drain.enter();
-        let connection =
-            serve(stream, client, limits.clone(), handler.clone(), drain.clone());
+        let connection = serve(stream, client, limits.clone(), handler.clone(), drain.clone());
         tokio::spawn(async move {
             connection.await;
             drop((permit, alive));

@@ -120,8 +120,8 @@ impl OwnedCall {
             .map_err(|error| format!("such a request is refused with {}", error.status()))?
             .into_owned();
         let tls = request.extensions.get() == Some(&Scheme::HTTPS);
-        let (site, tls) = site_for(proxy, &host, tls)
-            .ok_or_else(|| format!("no site for `{host}`: 421"))?;
+        let (site, tls) =
+            site_for(proxy, &host, tls).ok_or_else(|| format!("no site for `{host}`: 421"))?;
         let path = route::normalized(request.uri.path()).ok_or("the path leaves the root: 400")?;
         let path = path.into_owned();
         let route = site.find(&path).ok_or_else(|| format!("no route for `{path}`: 404"))?;

@@ -96,7 +96,13 @@ fn write_ssl(tls: &Tls, fact: Ssl, out: &mut Vec<u8>) {
         Ssl::Protocol => tls.protocol,
         Ssl::Cipher => tls.cipher,
         Ssl::ServerName => tls.server_name.as_deref().unwrap_or(""),
-        Ssl::SessionReused => if tls.resumed { "r" } else { "." },
+        Ssl::SessionReused => {
+            if tls.resumed {
+                "r"
+            } else {
+                "."
+            }
+        }
         Ssl::ClientSDn => &certificate.subject,
         Ssl::ClientIDn => &certificate.issuer,
         Ssl::ClientSerial => &certificate.serial,

@@ -134,7 +134,10 @@ impl Site {
                 None => String::new(),
             },
             isolated: settings.isolated,
-            verifies: settings.tls.as_ref().is_some_and(|tls| tls.verify_client == VerifyClient::On),
+            verifies: settings
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.verify_client == VerifyClient::On),
             exact: HashMap::new(),
             prefixes: Vec::new(),
         };

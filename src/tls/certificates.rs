@@ -90,8 +90,7 @@ impl Certificates {
     fn read(&self, wanted: impl Fn(bool) -> bool) -> Result<(), Vec<Problem>> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         // Taken before the files are read: a change while they are is seen the next time.
-        let now: HashMap<_, _> =
-            seen.keys().map(|path| (path.clone(), stamp(path))).collect();
+        let now: HashMap<_, _> = seen.keys().map(|path| (path.clone(), stamp(path))).collect();
         let mut problems = Vec::new();
         for item in &self.all {
             let files = item.files();

@@ -212,9 +212,7 @@ impl fmt::Display for Untrusted {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                 f.write_str("its certificate is not valid yet")
             }
-            CertificateError::NotValidForName => {
-                f.write_str("its certificate is for another name")
-            }
+            CertificateError::NotValidForName => f.write_str("its certificate is for another name"),
             CertificateError::NotValidForNameContext { expected, presented } => {
                 let shown: Vec<_> =
                     presented.iter().take(3).map(|name| format!("`{name}`")).collect();

@@ -69,7 +69,12 @@ mod tests {
     fn every_suite_that_is_spoken_has_the_name_that_openssl_has() {
         for suite in super::super::provider().cipher_suites.iter() {
             let name = name(suite.suite());
-            assert!(name.starts_with("TLS_AES") || name.starts_with("TLS_CHACHA") || name.starts_with("ECDHE-"), "{name}");
+            assert!(
+                name.starts_with("TLS_AES")
+                    || name.starts_with("TLS_CHACHA")
+                    || name.starts_with("ECDHE-"),
+                "{name}"
+            );
         }
     }
 

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{
-    ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache, StoresServerSessions,
+    ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache,
+    StoresServerSessions,
 };
 use rustls::sign::CertifiedKey;
 use rustls::{ConfigBuilder, ServerConfig, WantsVerifier};
@@ -51,7 +52,8 @@ impl Site {
     pub fn read(settings: &Termination, http2: bool) -> Result<Self, Problem> {
         let no_random = |error: rustls::Error| Problem::new(Which::Nothing, error.to_string());
         let sessions: Arc<dyn StoresServerSessions> = ServerSessionMemoryCache::new(SESSIONS_MAX);
-        let tickets = settings.session_tickets.then(Ticketer::new).transpose().map_err(no_random)?;
+        let tickets =
+            settings.session_tickets.then(Ticketer::new).transpose().map_err(no_random)?;
         let kept = Kept { settings: settings.clone(), http2, sessions, tickets };
         let current = ArcSwap::from_pointee(kept.read()?);
         Ok(Self { kept, current })

@@ -31,6 +31,8 @@ mod clocks;
 mod keys;
 mod oracle;
 mod upstream;
+mod tls;
+mod upstream_tls;
 mod reasons;
 mod zone;
 mod inspect;

@@ -9,20 +9,21 @@ use crate::config::fault::Problem;
 use crate::config::file::{self, SiteTls, TlsVersion, UpstreamTls};
 use crate::config::read::{At, List};
 use crate::config::report::Span;
-use crate::tls::settings::{Files, Termination, Upstream, Versions, VerifyClient};
+use crate::tls::settings::{Files, Termination, Upstream, VerifyClient, Versions};
 use crate::tls::{self, Connector, Reloadable, Which};
 
 /// How a site ends the TLS of its clients; `None` where it does not.
 pub(super) fn termination(site: &file::Site, report: &mut Report) -> Option<Termination> {
     let list = site.tls.as_ref()?;
+    let errors = report.errors();
     let tables: Vec<&SiteTls> = list.value.values().collect();
     if tables.is_empty() && !list.value.broken {
         let problem = Problem::new("a site with `tls` needs a certificate");
         report.error(list.span, problem.help("tls = { certificate = \"FILE\", key = \"FILE\" }"));
     }
-    let certificates = tables.iter().filter_map(|table| {
-        files(table.certificate.as_ref(), table.key.as_ref(), report)
-    });
+    let certificates = tables
+        .iter()
+        .filter_map(|table| files(table.certificate.as_ref(), table.key.as_ref(), report));
     let certificates: Vec<_> = certificates.collect();
     let protocols = once(tables.iter().map(|table| table.protocols.as_ref()), "protocols", report);
     let client_ca = once(tables.iter().map(|table| table.client_ca.as_ref()), "client_ca", report);
@@ -41,7 +42,7 @@ pub(super) fn termination(site: &file::Site, report: &mut Report) -> Option<Term
     };
     check_clients(&settings, verify, client_ca.or(crl), report);
     let complete = settings.certificates.len() == list.value.items.len() && !list.value.broken;
-    if complete && !tables.is_empty() && !report.has_errors() && report.reads_certificates() {
+    if complete && !tables.is_empty() && report.errors() == errors && report.reads_certificates() {
         let place = |which| place(which, &tables, [client_ca, crl], list.span);
         match tls::Site::read(&settings, false) {
             Ok(read) => warn(&read, list.span, report),
@@ -140,6 +141,7 @@ pub(super) fn upstream(
         }
         return None;
     }
+    let errors = report.errors();
     let table = settings.map(|at| at.value.clone()).unwrap_or_default();
     let whole = settings.map_or(proxy.span, |at| at.span);
     if let (Some(only), None) | (None, Some(only)) = (&table.certificate, &table.key) {
@@ -162,8 +164,9 @@ pub(super) fn upstream(
     if !tls::is_name(&settings.name) {
         let span = table.name.as_ref().map_or(proxy.span, |at| at.span);
         let problem = Problem::new(format!("`{}` is no name of a server", settings.name));
-        report.error(span, problem.help("a host name or an IP address, as `name` of `upstream_tls`"));
-    } else if !report.has_errors() && report.reads_certificates() {
+        report
+            .error(span, problem.help("a host name or an IP address, as `name` of `upstream_tls`"));
+    } else if report.errors() == errors && report.reads_certificates() {
         check_files(&settings, &table, whole, report);
     }
     Some(settings)

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod origin;
 pub mod proxy;
+pub mod tls;
 
 pub use client::{Response, exchange_raw, request};
 pub use origin::{Gate, Origin, Reply, ok};

@@ -12,7 +12,9 @@ use super::origin::Origin;
 
 /// A running proxy; stops when it is dropped.
 pub struct Proxy {
+    /// The first of those that it listens on.
     pub address: SocketAddr,
+    pub listeners: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
     pub clock: Clock,
     running: Option<Running>,
@@ -62,6 +64,7 @@ impl Proxy {
         let running = app::start(loaded.config, clock.clone()).expect("it starts");
         Self {
             address: running.listeners[0],
+            listeners: running.listeners.clone(),
             admin: running.admin_tcp(),
             clock,
             running: Some(running),
@@ -104,17 +107,28 @@ impl Proxy {
         self.disk_stats().await[name].as_u64().unwrap_or_else(|| panic!("no number: {name}"))
     }
 
+    /// The statistics that the operator gets.
+    pub async fn stats(&self) -> serde_json::Value {
+        let admin = self.admin.expect("an admin listener");
+        let request = "GET /v1/stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let answer = client::exchange_raw(admin, request.as_bytes()).await;
+        serde_json::from_slice(&answer.body).expect("JSON")
+    }
+
+    /// Reads certificates again, on the operator's word; what is wrong with them.
+    pub fn reload_certificates(&self) -> Vec<String> {
+        let running = self.running.as_ref().expect("it runs");
+        let problems = running.reload_certificates().err().unwrap_or_default();
+        problems.iter().map(ToString::to_string).collect()
+    }
+
     /// What is wrong with the zone's disk, if anything.
     pub async fn fault(&self) -> Option<String> {
         self.disk_stats().await["fault"].as_str().map(str::to_owned)
     }
 
     async fn disk_stats(&self) -> serde_json::Value {
-        let admin = self.admin.expect("an admin listener");
-        let request = "GET /v1/stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        let answer = client::exchange_raw(admin, request.as_bytes()).await;
-        let mut stats: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
-        stats["zones"]["test"]["disk"].take()
+        self.stats().await["zones"]["test"]["disk"].take()
     }
 
     /// A GET of `/a` on its way, for tests in which several are.
