@@ -9,42 +9,75 @@ use crate::admin::stats;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::proxy::route::Hosts;
-use crate::tls::{Certificates, Counters, Entrance, Reloadable, Site};
+use crate::tls::{Certificates, Connector, Counters, Entrance, Reloadable, Site};
 use crate::upstream::Group;
 
-/// Everything of TLS that lives as long as the server.
+/// What one configuration has of TLS.
 pub(super) struct Tls {
     /// One for each site of the configuration, where it has TLS.
     sites: Vec<Option<Arc<Site>>>,
+    connectors: Vec<Arc<Connector>>,
     counters: Arc<Counters>,
     pub(super) certificates: Arc<Certificates>,
 }
 
 impl Tls {
-    /// Reads the certificates of sites and upstreams.
+    /// Reads the certificates of sites and upstreams. Sites that did not change keep their sessions
+    /// from `before`.
+    ///
+    /// # Errors
+    /// A file that is of no use. What goes on from before is as it was, or has read its own again.
     pub(super) fn read(
         config: &Config,
         groups: &[Arc<Group>],
         clock: &Clock,
+        before: Option<&Self>,
     ) -> Result<Self, StartError> {
-        let site = |settings| Site::read(settings, HTTP2).map(Arc::new);
-        let sites = config.sites.iter().map(|it| it.tls.as_ref().map(site).transpose());
-        let sites = sites.collect::<Result<Vec<_>, _>>().map_err(StartError::from_display)?;
-        let mut all: Vec<Arc<dyn Reloadable>> = Vec::new();
-        all.extend(sites.iter().flatten().map(|site| Arc::clone(site) as Arc<dyn Reloadable>));
-        for group in groups {
-            let Some(connector) = &group.tls else { continue };
+        let sites = config.sites.iter().map(|site| {
+            let Some(settings) = &site.tls else { return Ok(None) };
+            let known = before.into_iter().flat_map(|before| before.sites.iter().flatten());
+            match known.into_iter().find(|site| site.is_for(settings, HTTP2)) {
+                Some(site) => site.read_again().map(|()| Some(Arc::clone(site))),
+                None => Site::read(settings, HTTP2).map(|site| Some(Arc::new(site))),
+            }
+        });
+        let sites = sites.collect::<Result<_, _>>().map_err(StartError::from_display)?;
+        let connectors: Vec<_> = groups.iter().filter_map(|group| group.tls.clone()).collect();
+        for connector in &connectors {
             connector.read_again().map_err(StartError::from_display)?;
-            all.push(Arc::clone(connector) as Arc<dyn Reloadable>);
         }
-        let unverified =
-            |it: &&crate::config::Upstream| it.tls.as_ref().is_some_and(|tls| !tls.verify);
-        for upstream in config.upstreams.iter().filter(unverified) {
-            tracing::warn!(upstream = upstream.name, "whoever answers in its place is believed");
+        Ok(Self {
+            sites,
+            connectors,
+            counters: before.map(|before| Arc::clone(&before.counters)).unwrap_or_default(),
+            certificates: match before {
+                Some(before) => Arc::clone(&before.certificates),
+                None => Certificates::new(clock.clone()),
+            },
+        })
+    }
+
+    /// Lets this be what is looked after.
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    pub(super) fn take_over(&self, config: &Config) -> Result<(), StartError> {
+        let sites = self.sites.iter().flatten();
+        let sites = sites.map(|site| Arc::clone(site) as Arc<dyn Reloadable>);
+        let connectors = self.connectors.iter();
+        let connectors = connectors.map(|it| Arc::clone(it) as Arc<dyn Reloadable>);
+        let all = sites.chain(connectors).collect();
+        self.certificates
+            .turn_to(all, config.certificate_poll)
+            .map_err(StartError::from_display)?;
+        self.certificates.warn();
+        for upstream in &config.upstreams {
+            if upstream.tls.as_ref().is_some_and(|tls| !tls.verify) {
+                let upstream = &upstream.name;
+                tracing::warn!(upstream, "whoever answers in its place is believed");
+            }
         }
-        let certificates = Arc::new(Certificates::new(all, clock.clone()));
-        certificates.warn();
-        Ok(Self { sites, counters: Arc::default(), certificates })
+        Ok(())
     }
 
     /// The way in at an address, where the sites there have TLS.
@@ -63,7 +96,8 @@ impl Tls {
 
     /// What happened so far, if anybody has TLS at all.
     pub(super) fn stats(&self) -> Option<stats::Tls> {
-        self.certificates.has_files().then(|| stats::Tls {
+        let any = !self.connectors.is_empty() || self.sites.iter().any(Option::is_some);
+        any.then(|| stats::Tls {
             handshakes: self.counters.handshakes.load(Relaxed),
             resumed: self.counters.resumed.load(Relaxed),
             failed: self.counters.failed.load(Relaxed),

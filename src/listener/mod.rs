@@ -26,6 +26,7 @@ use hyper::body::Incoming;
 
 use crate::body::Body;
 use crate::client::Connection;
+use crate::config::Limits;
 use crate::interim::Gap;
 use crate::tls::Entrance;
 
@@ -46,9 +47,12 @@ pub trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = Response<Body>> + Send;
 
     /// The way in over TLS, where the listener has one.
-    fn entrance(&self) -> Option<&Entrance> {
+    fn entrance(&self) -> Option<Arc<Entrance>> {
         None
     }
+
+    /// What connections may do that begin now.
+    fn limits(&self) -> Arc<Limits>;
 
     /// A client has connected; what this gives is dropped when the connection ends.
     fn connected(&self) -> impl Send + 'static;

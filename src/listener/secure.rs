@@ -1,5 +1,7 @@
 //! The handshake before the first request, where a listener has TLS.
 
+use std::sync::Arc;
+
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::debug;
@@ -25,7 +27,7 @@ pub(super) struct Entered {
 pub(super) async fn enter(
     stream: TcpStream,
     client: Connection,
-    entrance: Option<&Entrance>,
+    entrance: Option<Arc<Entrance>>,
     limits: &Limits,
     drain: &Drain,
 ) -> Option<Entered> {

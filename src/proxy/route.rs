@@ -86,11 +86,17 @@ impl Hidden {
 const ADDED: [HeaderName; 4] =
     [header::AGE, header::CONTENT_LENGTH, header::CONTENT_RANGE, header::CONTENT_TYPE];
 
+impl<T> Default for Hosts<T> {
+    fn default() -> Self {
+        let (exact, suffixes) = (HashMap::new(), Vec::new());
+        Self { exact, suffixes, fallback: None, isolates: false }
+    }
+}
+
 impl<T: Clone> Hosts<T> {
     /// The hosts of a listener: every site that listens there, in the order of the configuration.
     pub fn new<'a>(sites: impl Iterator<Item = (&'a config::Site, T)>) -> Self {
-        let (exact, suffixes) = (HashMap::new(), Vec::new());
-        let mut hosts = Self { exact, suffixes, fallback: None, isolates: false };
+        let mut hosts = Self::default();
         let mut fallback: Option<(bool, bool, T)> = None;
         for (settings, site) in sites {
             hosts.isolates |= settings.isolated;

@@ -9,8 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use super::pem::Problem;
@@ -36,24 +35,57 @@ pub trait Reloadable: Send + Sync {
     }
 }
 
-/// All that is read from certificate files.
+/// All that is read from certificate files. Outlives configurations.
 pub struct Certificates {
-    all: Vec<Arc<dyn Reloadable>>,
     clock: Clock,
     errors: AtomicU64,
-    /// Guards what the files looked like when they were read last.
-    seen: Mutex<HashMap<PathBuf, Option<Stamp>>>,
+    /// Guards what there is; held while files are read.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    all: Vec<Arc<dyn Reloadable>>,
+    /// What the files looked like when they were read last.
+    seen: HashMap<PathBuf, Option<Stamp>>,
+    watching: Option<Watching>,
+}
+
+/// A thread that looks at the files every so often; ends some time after this is dropped.
+struct Watching {
+    every: Duration,
+    _stop: Sender<()>,
 }
 
 /// What a file looks like from outside: another file in its place looks different.
 type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
 impl Certificates {
-    /// These, which have been read.
-    pub fn new(all: Vec<Arc<dyn Reloadable>>, clock: Clock) -> Self {
+    /// None yet.
+    pub fn new(clock: Clock) -> Arc<Self> {
+        Arc::new(Self { clock, errors: AtomicU64::new(0), state: Mutex::default() })
+    }
+
+    /// Goes over to these, which have been read, and looks every so often whether their files
+    /// change; zero is never.
+    ///
+    /// # Errors
+    /// There is no thread to be had. Then nothing has changed.
+    pub fn turn_to(
+        self: &Arc<Self>,
+        all: Vec<Arc<dyn Reloadable>>,
+        every: Duration,
+    ) -> io::Result<()> {
         let files = all.iter().flat_map(|it| it.files());
-        let seen = files.map(|path| (path.to_owned(), stamp(path))).collect();
-        Self { all, clock, errors: AtomicU64::new(0), seen: Mutex::new(seen) }
+        let seen: HashMap<_, _> = files.map(|path| (path.to_owned(), stamp(path))).collect();
+        let mut state = self.state();
+        if seen.is_empty() || every.is_zero() {
+            state.watching = None;
+        } else if state.watching.as_ref().is_none_or(|watching| watching.every != every) {
+            state.watching = Some(Watching::start(Arc::downgrade(self), every)?);
+        }
+        (state.all, state.seen) = (all, seen);
+        Ok(())
     }
 
     /// Reads everything again.
@@ -64,41 +96,32 @@ impl Certificates {
         self.read(|_| true)
     }
 
-    /// Reads again what changed since it was read, and logs that.
-    pub fn poll(&self) {
-        // Failures are in the log, and the next change is looked for whatever came of this one.
-        let _ = self.read(|changed| changed);
-    }
-
-    /// Times that files could not be used.
+    /// Times that changed files could not be used.
     pub fn errors(&self) -> u64 {
         self.errors.load(Relaxed)
     }
 
     /// Logs which certificates have expired or soon will have.
     pub fn warn(&self) {
-        for warning in self.all.iter().flat_map(|it| it.warnings(self.clock.wall())) {
+        let all = self.state().all.clone();
+        for warning in all.iter().flat_map(|it| it.warnings(self.clock.wall())) {
             tracing::warn!("{warning}");
         }
     }
 
-    /// Whether there is a file that could change.
-    pub fn has_files(&self) -> bool {
-        self.all.iter().any(|it| !it.files().is_empty())
-    }
-
+    /// Reads what is `wanted`, by whether its files changed.
     fn read(&self, wanted: impl Fn(bool) -> bool) -> Result<(), Vec<Problem>> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         // Taken before the files are read: a change while they are is seen the next time.
-        let now: HashMap<_, _> = seen.keys().map(|path| (path.clone(), stamp(path))).collect();
+        let now: HashMap<_, _> =
+            state.seen.keys().map(|path| (path.clone(), stamp(path))).collect();
         let mut problems = Vec::new();
-        for item in &self.all {
+        for item in &state.all {
             let files = item.files();
-            if !wanted(files.iter().any(|path| now.get(*path) != seen.get(*path))) {
+            if !wanted(files.iter().any(|path| now.get(*path) != state.seen.get(*path))) {
                 continue;
             }
-            let path = files.first().map(|path| path.display().to_string());
-            let path = path.unwrap_or_default();
+            let path = files.first().map(|path| path.display().to_string()).unwrap_or_default();
             match item.read_again() {
                 Ok(()) => {
                     tracing::info!(path, "certificates read again");
@@ -113,9 +136,34 @@ impl Certificates {
                 }
             }
         }
-        *seen = now;
-        drop(seen);
+        state.seen = now;
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What was read is sound after every single step, also one that panicked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watching {
+    fn start(certificates: Weak<Certificates>, every: Duration) -> io::Result<Self> {
+        let (stop, stopped) = channel();
+        let watch = move || {
+            let mut warned = None;
+            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                let Some(certificates) = certificates.upgrade() else { return };
+                // Failures are in the log; the next change is looked for whatever came of this one.
+                let _ = certificates.read(|changed| changed);
+                let now = certificates.clock.instant();
+                if now.duration_since(*warned.get_or_insert(now)) >= WARN_EVERY {
+                    warned = Some(now);
+                    certificates.warn();
+                }
+            }
+        };
+        std::thread::Builder::new().name("larder-tls".to_owned()).spawn(watch)?;
+        Ok(Self { every, _stop: stop })
     }
 }
 
@@ -123,45 +171,6 @@ fn stamp(path: &Path) -> Option<Stamp> {
     let file = fs::metadata(path).ok()?;
     let times = ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
     Some((file.dev(), file.ino(), file.len(), times.0, times.1))
-}
-
-/// A thread that looks at the files; ends when it is dropped.
-pub struct Watching {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Watching {
-    /// Looks every so often, and once a day at how long the certificates are still good.
-    ///
-    /// # Errors
-    /// There is no thread to be had.
-    pub fn start(certificates: Arc<Certificates>, every: Duration) -> io::Result<Self> {
-        let (stop, stopped) = channel();
-        let watch = move || {
-            let mut warned = certificates.clock.instant();
-            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-                certificates.poll();
-                let now = certificates.clock.instant();
-                if now.duration_since(warned) >= WARN_EVERY {
-                    warned = now;
-                    certificates.warn();
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("larder-tls".to_owned()).spawn(watch)?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // One that panicked has said so already.
-            let _ = thread.join();
-        }
-    }
 }
 
 const WARN_EVERY: Duration = Duration::from_secs(86_400);

@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::certificates::Reloadable;
@@ -50,7 +50,10 @@ impl Connector {
     ///
     /// # Errors
     /// Nothing was sent: the request may go elsewhere.
-    pub async fn connect(&self, stream: TcpStream) -> Result<ClientStream, Untrusted> {
+    pub async fn connect<Socket: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: Socket,
+    ) -> Result<ClientStream<Socket>, Untrusted> {
         let Some(current) = self.current.load_full() else {
             return Err(Untrusted(io::Error::other("its certificates were not read")));
         };

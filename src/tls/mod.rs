@@ -27,14 +27,14 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
-pub use certificates::{Certificates, Reloadable, Watching};
+pub use certificates::{Certificates, Reloadable};
 pub use connector::{Connector, Untrusted, is_name};
 pub use entrance::{Counters, Entrance, Refused, Secured, ServerStream};
 pub use pem::{Problem, Which};
 pub use site::Site;
 
 /// A connection to a peer, encrypted.
-pub type ClientStream = tokio_rustls::client::TlsStream<tokio::net::TcpStream>;
+pub type ClientStream<Socket> = tokio_rustls::client::TlsStream<Socket>;
 
 /// What is spoken over a connection, as its two ends agreed (ALPN).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

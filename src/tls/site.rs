@@ -59,6 +59,11 @@ impl Site {
         Ok(Self { kept, current })
     }
 
+    /// Whether this is what `settings` ask for: then it can go on, with its sessions.
+    pub fn is_for(&self, settings: &Termination, http2: bool) -> bool {
+        self.kept.settings == *settings && self.kept.http2 == http2
+    }
+
     /// What new handshakes go by.
     pub(super) fn current(&self) -> Arc<Current> {
         self.current.load_full()

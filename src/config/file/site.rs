@@ -62,6 +62,10 @@ route_and_settings! {
         upstream_tls: UpstreamTls,
         max_body: Size,
         status_header: StatusHeader,
+        request_buffering: bool,
+        request_buffer: Size,
+        buffering: bool,
+        buffers: Size,
         cache: Cache,
     }
 }

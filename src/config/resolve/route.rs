@@ -3,7 +3,7 @@
 use http::HeaderName;
 use http::header::HOST;
 
-use super::{Report, Scope, cache, leaks, size, timeout, tls, upstream};
+use super::{Report, Scope, bodies, cache, leaks, size, timeout, tls};
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, Settings};
@@ -61,6 +61,7 @@ pub(super) fn route(
             0 => u64::MAX,
             bytes => bytes,
         },
+        bodies: bodies::bodies(&settings, report),
         status_header: settings.status_header.and_then(|at| at.value.0),
         hide_header: cache::hidden(settings.cache.as_ref()),
         cache,
@@ -134,14 +135,20 @@ fn proxy_pass(
     }
     let port = port.filter(|port| *port != default_port);
     let shown = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-    let address = format!("{host}:{}", port.unwrap_or(default_port));
-    if !declared {
-        warn_of_slip(proxy, scope, report);
-        if !scope.upstreams.iter().any(|upstream| upstream.name == address) {
-            scope.upstreams.push(upstream::of_address(&address, report));
-        }
+    if host.starts_with("unix:") {
+        // nginx: what is asked over a socket is `localhost`.
+        let base = scope.of_address(host, report);
+        let upstream = scope.spoken(&base, tls);
+        let host = "localhost".to_owned();
+        return ProxyPass { upstream, https: *https, host, uri: uri.clone() };
     }
-    let upstream = scope.spoken(if declared { host } else { &address }, tls);
+    let base = if declared {
+        host.clone()
+    } else {
+        warn_of_slip(proxy, scope, report);
+        scope.of_address(&format!("{host}:{}", port.unwrap_or(default_port)), report)
+    };
+    let upstream = scope.spoken(&base, tls);
     ProxyPass { upstream, https: *https, host: shown, uri: uri.clone() }
 }
 

@@ -152,8 +152,10 @@ pub(super) fn upstream(
         let problem = Problem::new("whoever answers in the upstream's place is believed");
         report.warn(verify.span, problem.help("name its authority as `ca` instead"));
     }
+    let host = &proxy.value.host;
+    let host = if host.starts_with("unix:") { "localhost" } else { host };
     let settings = Upstream {
-        name: table.name.as_ref().map_or_else(|| proxy.value.host.clone(), |at| at.value.clone()),
+        name: table.name.as_ref().map_or_else(|| host.to_owned(), |at| at.value.clone()),
         verify: flag(table.verify.as_ref(), true),
         ca: table.ca.as_ref().map(|at| report.path(at.span, &at.value)),
         sni: flag(table.sni.as_ref(), true),
