@@ -483,3 +483,26 @@ async fn what_an_unsafe_method_makes_out_of_date_is_that_of_its_scheme() {
     assert_eq!(talk.send(post).await.unwrap().status, 200);
     assert_eq!(talk.get("example.com", "/a").await.unwrap().cache(), "MISS");
 }
+
+#[tokio::test]
+async fn a_reload_keeps_sessions_and_takes_what_sites_ask_for_now() {
+    let stage = Stage::new().await;
+    let ca = stage.file("ca.crt", &stage.authority.pem());
+    let files = stage.server(&["example.com"]);
+    let open = site("example.com", &format!("{{ {files} }}"), "");
+    let proxy = stage.proxy(&open).await;
+    let client = stage.client();
+    let mut kept = client.connect(proxy.address).await.unwrap();
+    assert_eq!(kept.get("example.com", "/a").await.unwrap().status, 200);
+    stage.server(&["example.com"]);
+    proxy.reload(&open, &stage.origin).await.unwrap();
+    assert_eq!(client.line(proxy.address, "/a").await, "200 one");
+    assert!(seen(&stage, "x-ssl").ends_with(" r"), "resumed: {}", seen(&stage, "x-ssl"));
+
+    let tls = format!("{{ {files}, client_ca = {ca}, verify_client = 'on' }}");
+    proxy.reload(&site("example.com", &tls, ""), &stage.origin).await.unwrap();
+    let asked = kept.get("example.com", "/a").await.unwrap();
+    assert_eq!(asked.status, 400, "a connection from before has shown nothing");
+    let me = Client::showing(&stage.authority, &stage.authority.client("me"));
+    assert_eq!(me.line(proxy.address, "/a").await, "200 one");
+}
