@@ -59,6 +59,8 @@ pub struct Config {
     pub client_limits: Vec<Limit>,
     /// What answers for which host; at least one.
     pub sites: Vec<Site>,
+    /// How often the files of certificates are looked at; zero is never.
+    pub certificate_poll: Duration,
     /// The operator's listener.
     pub admin: Option<AdminAddress>,
 }

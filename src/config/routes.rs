@@ -72,6 +72,8 @@ impl Action {
 pub struct ProxyPass {
     /// The name of the upstream.
     pub upstream: String,
+    /// Over TLS.
+    pub https: bool,
     /// Host, and port where it is not the scheme's default, as written (nginx: $proxy_host).
     pub host: String,
     /// Replaces the matched part of the path; `None` sends the request target as it came.

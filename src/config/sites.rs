@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{ProxyProtocolIn, Route};
+use crate::tls::settings::Termination;
 
 /// What answers for some hosts (nginx: server).
 #[derive(Clone, Debug)]
@@ -18,6 +19,11 @@ pub struct Site {
     pub default: bool,
     /// As the one that would answer for hosts that no site names: refuses them with 421 instead.
     pub strict: bool,
+    /// How it ends the TLS of its clients; the sites of one address all do, or none does.
+    pub tls: Option<Termination>,
+    /// Answers only requests over connections that were made for one of its names, and these no
+    /// others. A site that verifies clients always is.
+    pub isolated: bool,
     /// What it does with which path.
     pub routes: Vec<Route>,
 }

@@ -8,6 +8,8 @@ mod accept;
 mod connections;
 mod proxied;
 mod connection;
+mod secure;
+mod stream;
 mod wire;
 #[doc(hidden)]
 pub mod head; // for the fuzz package
@@ -28,6 +30,7 @@ use crate::body::Body;
 use crate::client::Connection;
 use crate::config::{Limits, ProxyProtocolIn};
 use crate::interim::Gap;
+use crate::tls::Entrance;
 
 pub use accept::accept;
 pub use bind::bind;
@@ -45,6 +48,11 @@ pub trait Handler: Send + Sync + 'static {
         client: &Arc<Connection>,
         gap: &Gap,
     ) -> impl Future<Output = Response<Body>> + Send;
+
+    /// The way in over TLS, where the listener has one.
+    fn entrance(&self) -> Option<Arc<Entrance>> {
+        None
+    }
 
     /// What connections may do that begin now.
     fn limits(&self) -> Arc<Limits>;

@@ -16,6 +16,8 @@ use crate::upstream::{self, RequestBody};
 pub(super) enum Error {
     /// The request is malformed in this respect.
     BadRequest(&'static str),
+    /// The client has not shown the certificate that the site wants: what to tell it.
+    Certificate(&'static str),
     /// Its framing or transfer coding is one we do not understand.
     NotImplemented(&'static str),
     /// A method that is not to be had here.
@@ -48,7 +50,7 @@ impl Error {
     /// The only place that knows which error has which status.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::Certificate(_) => StatusCode::BAD_REQUEST,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Forbidden => StatusCode::FORBIDDEN,
@@ -73,6 +75,9 @@ impl Error {
             tracing::debug!(what, status = self.status().as_u16(), "request refused");
         }
         let mut response = plain(self.status(), now);
+        if let Self::Certificate(told) = self {
+            *response.body_mut() = Body::full(format!("400 Bad Request: {told}\n"));
+        }
         match self {
             Self::Upstream(_) | Self::UpstreamAfter(..) => {}
             Self::OnlyIfCached | Self::NotFound | Self::Forbidden => {}

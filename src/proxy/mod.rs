@@ -22,6 +22,7 @@ pub mod gate;
 pub mod explain;
 pub mod inspect;
 mod admit;
+mod isolate;
 mod call;
 mod facts;
 mod outgoing;
@@ -84,8 +85,10 @@ pub struct Proxy {
     pub zones: Vec<Arc<cache::Zone>>,
     /// What routes forward to, in the order of the configuration.
     pub groups: Vec<Arc<upstream::Group>>,
-    /// What answers for which host, on all listeners together.
+    /// What answers for which host, on all listeners without TLS together.
     pub hosts: Hosts,
+    /// The same on all listeners with TLS.
+    pub hosts_tls: Hosts,
 }
 
 /// One thread that answers requests: its own connections, counters and log buffer.
@@ -178,6 +181,9 @@ impl Worker {
         admit::name_host(request);
         let host = admit::admit(request, present, &self.proxy.limits)?;
         let site = hosts.find(&host).ok_or(Error::Misdirected)?;
+        if hosts.isolates {
+            isolate::check(hosts, site, client.connection)?;
+        }
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
         let route = site.find(&path).ok_or(Error::NotFound)?;
         let now = Timestamp::from(self.proxy.clock.now());

@@ -12,22 +12,29 @@ use super::zone::Caching;
 use crate::cache::Zone;
 use crate::config::{self, HostName, PathMatch};
 use crate::semantics::fields::Names;
+use crate::tls::settings::VerifyClient;
 use crate::upstream::Group;
 
-/// The sites that one listener answers for.
-#[derive(Clone, Default)]
-pub struct Hosts {
-    exact: HashMap<String, Arc<Site>>,
+/// The sites that one listener answers for, or something of each.
+#[derive(Clone)]
+pub struct Hosts<T = Arc<Site>> {
+    exact: HashMap<String, T>,
     /// The longest first.
-    suffixes: Vec<(String, Arc<Site>)>,
+    suffixes: Vec<(String, T)>,
     /// For hosts that no site names; `None` refuses them.
-    fallback: Option<Arc<Site>>,
+    fallback: Option<T>,
+    /// One of them is isolated.
+    pub isolates: bool,
 }
 
 /// A site and its routes.
 pub struct Site {
     /// The first of its names (nginx: $server_name).
     pub name: String,
+    /// Answers only over connections that were made for it, and these only for itself.
+    pub isolated: bool,
+    /// Answers nobody without a certificate.
+    pub verifies: bool,
     exact: HashMap<String, Arc<Route>>,
     /// The longest first.
     prefixes: Vec<(String, Arc<Route>)>,
@@ -92,19 +99,27 @@ pub(super) const X_ACCEL_LIMIT_RATE: HeaderName = HeaderName::from_static("x-acc
 const ADDED: [HeaderName; 4] =
     [header::AGE, header::CONTENT_LENGTH, header::CONTENT_RANGE, header::CONTENT_TYPE];
 
-impl Hosts {
+impl<T> Default for Hosts<T> {
+    fn default() -> Self {
+        let (exact, suffixes) = (HashMap::new(), Vec::new());
+        Self { exact, suffixes, fallback: None, isolates: false }
+    }
+}
+
+impl<T: Clone> Hosts<T> {
     /// The hosts of a listener: every site that listens there, in the order of the configuration.
-    pub fn new<'a>(sites: impl Iterator<Item = (&'a config::Site, Arc<Site>)>) -> Self {
+    pub fn new<'a>(sites: impl Iterator<Item = (&'a config::Site, T)>) -> Self {
         let mut hosts = Self::default();
-        let mut fallback: Option<(bool, bool, Arc<Site>)> = None;
+        let mut fallback: Option<(bool, bool, T)> = None;
         for (settings, site) in sites {
+            hosts.isolates |= settings.isolated;
             for name in &settings.names {
                 match name {
                     HostName::Exact(name) => {
-                        hosts.exact.entry(name.clone()).or_insert_with(|| Arc::clone(&site));
+                        hosts.exact.entry(name.clone()).or_insert_with(|| site.clone());
                     }
                     HostName::Suffix(suffix) => {
-                        hosts.suffixes.push((suffix.clone(), Arc::clone(&site)));
+                        hosts.suffixes.push((suffix.clone(), site.clone()));
                     }
                 }
             }
@@ -119,7 +134,7 @@ impl Hosts {
     }
 
     /// The site for a host; `None` where it must be refused.
-    pub fn find(&self, host: &str) -> Option<&Arc<Site>> {
+    pub fn find(&self, host: &str) -> Option<&T> {
         if self.exact.is_empty() && self.suffixes.is_empty() {
             return self.fallback.as_ref();
         }
@@ -137,6 +152,11 @@ impl Site {
                 Some(HostName::Suffix(suffix)) => format!("*{suffix}"),
                 None => String::new(),
             },
+            isolated: settings.isolated,
+            verifies: settings
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.verify_client == VerifyClient::On),
             exact: HashMap::new(),
             prefixes: Vec::new(),
         };

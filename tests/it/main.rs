@@ -34,6 +34,8 @@ mod clocks;
 mod keys;
 mod oracle;
 mod upstream;
+mod tls;
+mod upstream_tls;
 mod reasons;
 mod zone;
 mod inspect;

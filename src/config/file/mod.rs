@@ -8,6 +8,7 @@ mod upstream;
 mod site;
 mod cache;
 mod gate;
+mod tls;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub(crate) use cache::{Cache, Query};
 pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
 pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
+pub(crate) use tls::{SiteTls, TlsVersion, UpstreamTls};
 pub(crate) use upstream::{PeerTable, Upstream};
 pub(crate) use zone::Zone;
 
@@ -57,6 +59,7 @@ table! {
         max_headers: u32,
         max_uri: Size,
         shutdown_timeout: Duration,
+        certificate_poll: Duration,
         resolver: List<NameServer>,
         temp_path: String,
     }

@@ -3,6 +3,7 @@
 use http::HeaderName;
 
 use super::{AuthBasic, AuthRequest, Cache, LimitConn, LimitReq, RealIp, Satisfy};
+use super::{SiteTls, UpstreamTls};
 use crate::config::address::{Listen, Names, ProxyTarget};
 use crate::config::read::{List, OrOff, Pairs, Size, Timeout, table};
 use crate::config::template::Template;
@@ -16,6 +17,8 @@ table! {
         name: List<Names>,
         default: bool,
         strict: bool,
+        tls: List<SiteTls>,
+        isolated: bool,
         defaults: Settings,
         route: List<Route>,
     }
@@ -57,6 +60,7 @@ route_and_settings! {
     inherited {
         set_header: Pairs<HeaderName, Template>,
         timeout: Timeouts,
+        upstream_tls: UpstreamTls,
         max_body: Size,
         status_header: StatusHeader,
         request_buffering: bool,
