@@ -77,8 +77,13 @@ impl Entrance {
         let mut attempt = Attempt { counters: &self.counters, failed: true };
         let mut first = [0];
         let read = stream.peek(&mut first).await.map_err(Refused::Failed)?;
+        if read == 0 {
+            // Who only looks whether somebody listens has failed at nothing.
+            attempt.failed = false;
+            return Err(Refused::Failed(io::ErrorKind::UnexpectedEof.into()));
+        }
         // nginx: a record of a handshake, or the bit that a hello of SSLv2 begins with.
-        if read == 1 && first[0] != HANDSHAKE && first[0] & 0x80 == 0 {
+        if first[0] != HANDSHAKE && first[0] & 0x80 == 0 {
             return Err(Refused::Plain(stream));
         }
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use larder::clock::Clock;
+use larder::config::load;
 use rustls::version::{TLS12, TLS13};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -505,4 +506,18 @@ async fn a_reload_keeps_sessions_and_takes_what_sites_ask_for_now() {
     assert_eq!(asked.status, 400, "a connection from before has shown nothing");
     let me = Client::showing(&stage.authority, &stage.authority.client("me"));
     assert_eq!(me.line(proxy.address, "/a").await, "200 one");
+}
+
+#[tokio::test]
+async fn what_is_dangerous_is_a_warning_of_check() {
+    let stage = Stage::new().await;
+    let old = stage.authority.issue(Wanted { until: 2021, ..Wanted::default() });
+    let files = old.write(stage.folder.path(), "old");
+    let config = site("example.com", &format!("{{ {files} }}"), "")
+        .replace("'http://ORIGIN'", "'https://a.test'\nupstream_tls.verify = false");
+    let loaded = load::parse(&config, "t.toml").unwrap_or_else(|faults| panic!("{faults}"));
+    let warnings: Vec<_> = loaded.warnings.iter().map(|fault| fault.reason.as_str()).collect();
+    let path = stage.folder.path().join("old.crt");
+    let expired = format!("the certificate `{}` has expired", path.display());
+    assert_eq!(warnings, [expired.as_str(), "whoever answers in the upstream's place is believed"]);
 }

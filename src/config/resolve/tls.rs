@@ -45,7 +45,7 @@ pub(super) fn termination(site: &file::Site, report: &mut Report) -> Option<Term
     if complete && !tables.is_empty() && report.errors() == errors && report.reads_certificates() {
         let place = |which| place(which, &tables, [client_ca, crl], list.span);
         match tls::Site::read(&settings, false) {
-            Ok(read) => warn(&read, list.span, report),
+            Ok(read) => warn(&read, place(Which::Certificate(0)), report),
             Err(problem) => error(problem, place, report),
         }
     }

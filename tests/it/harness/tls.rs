@@ -18,7 +18,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::{Accept, TlsAcceptor, TlsConnector};
 
 use super::client::{Response, parse};
 use super::origin::Origin;
@@ -283,19 +283,8 @@ impl Front {
         let (seen, origin, cuts) = (front.seen.clone(), origin.address, manner.cuts);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = TlsAcceptor::from(config.clone());
-                let seen = seen.clone();
-                tokio::spawn(async move {
-                    let Ok(stream) = acceptor.accept(stream).await else { return };
-                    let (_, connection) = stream.get_ref();
-                    let kind = connection.handshake_kind();
-                    seen.lock().unwrap().push(Seen {
-                        name: connection.server_name().map(str::to_owned),
-                        resumed: kind == Some(rustls::HandshakeKind::Resumed),
-                        has_certificate: connection.peer_certificates().is_some(),
-                    });
-                    pass_on(stream, origin, cuts).await;
-                });
+                let accept = TlsAcceptor::from(config.clone()).accept(stream);
+                tokio::spawn(serve(accept, seen.clone(), (origin, cuts)));
             }
         });
         front
@@ -304,6 +293,22 @@ impl Front {
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
+}
+
+async fn serve(
+    accept: Accept<TcpStream>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    (origin, cuts): (SocketAddr, bool),
+) {
+    let Ok(stream) = accept.await else { return };
+    let (_, connection) = stream.get_ref();
+    let kind = connection.handshake_kind();
+    seen.lock().unwrap().push(Seen {
+        name: connection.server_name().map(str::to_owned),
+        resumed: kind == Some(rustls::HandshakeKind::Resumed),
+        has_certificate: connection.peer_certificates().is_some(),
+    });
+    pass_on(stream, origin, cuts).await;
 }
 
 async fn pass_on(
