@@ -50,11 +50,11 @@ pub(super) struct Peer {
 /// What the operator wants of a peer: as configured, and from then on by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It gets them.
+    /// It gets requests.
     Up,
-    /// No new ones; those under way are finished.
+    /// It gets no new ones; those under way are finished.
     Drain,
-    /// None at all (nginx: down).
+    /// It gets none at all (nginx: down).
     Down,
 }
 
