@@ -235,6 +235,10 @@ impl listener::Handler for Entry {
     fn connected(&self) -> impl Send + 'static {
         self.worker.shard.connected()
     }
+
+    fn takes_http2(&self) -> bool {
+        self.hosts.takes_http2()
+    }
 }
 
 fn doors(

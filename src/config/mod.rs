@@ -13,6 +13,7 @@ mod zones;
 mod upstreams;
 mod sites;
 mod routes;
+mod protocols;
 mod file;
 mod resolve;
 mod words;
@@ -27,6 +28,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use protocols::{Http2, HttpVersion};
 pub use routes::{Action, Cache, PathMatch, ProxyPass, Route, Timeouts};
 pub use sites::{HostName, Site};
 pub use upstreams::{NextUpstream, Peer, Upstream};
@@ -75,6 +77,8 @@ pub struct Limits {
     pub headers_max: usize,
     /// Bytes of a request target.
     pub uri_bytes_max: usize,
+    /// What a client may do over HTTP/2; `None` where none may speak it (nginx: http2).
+    pub http2: Option<Http2>,
 }
 
 /// Where and how much is logged.

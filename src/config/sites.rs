@@ -16,6 +16,9 @@ pub struct Site {
     pub default: bool,
     /// As the one that would answer for hosts that no site names: refuses them with 421 instead.
     pub strict: bool,
+    /// Whether clients may speak HTTP/2 to it (nginx: http2). Without TLS an address speaks it if one
+    /// of its sites does.
+    pub http2: bool,
     /// What it does with which path.
     pub routes: Vec<Route>,
 }

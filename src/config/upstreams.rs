@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::HttpVersion;
 use crate::semantics::rules::StatusSet;
 
 /// What a route forwards to (nginx: upstream).
@@ -23,6 +24,8 @@ pub struct Upstream {
     pub next_upstream: NextUpstream,
     /// Peers that one request may try, 0 for all of them (nginx: proxy_next_upstream_tries).
     pub tries: usize,
+    /// What its peers are spoken to in (nginx: proxy_http_version).
+    pub http_version: HttpVersion,
 }
 
 /// One server of an upstream.

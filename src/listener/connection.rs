@@ -1,10 +1,11 @@
-//! One connection: requests by hyper, time limits by the watch, its end by the drain.
+//! One connection of HTTP/1: requests by hyper, time limits by the watch, its end by the drain.
+//! One that turns out to be of another protocol is handed on.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -19,7 +20,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tracing::{debug, error};
 
-use super::Handler;
+use super::opening::{Opening, opening};
+use super::{Handler, http2};
 use super::drain::{Drain, Listen, Stage};
 use super::watch::{Busy, Cut, Verdict, Watch};
 use super::wire::Wired;
@@ -29,34 +31,56 @@ use crate::client;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::interim::{Gap, Queue};
+use crate::tunnel::{self, Tunnel};
 
 /// Serves one client until it goes, its time is up, or the drain ends it. Nothing that happens here
 /// reaches beyond this connection, panics included.
 pub(super) async fn serve<H: Handler>(
-    stream: TcpStream,
+    mut stream: TcpStream,
     client: Arc<client::Connection>,
     limits: Arc<Limits>,
     handler: Arc<H>,
     drain: Drain,
 ) {
     let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
+    let _connected = handler.connected();
+    let mut timer = pin!(sleep(watch.step()));
+    let mut ending = drain.listen();
+    let mut bytes = Bytes::new();
+    if let Some(http2) = limits.http2.filter(|_| handler.takes_http2()) {
+        match opening(&mut stream, &watch, timer.as_mut(), &mut ending).await {
+            Opening::Http1(read) => bytes = read,
+            Opening::Http2(read) => {
+                let session = http2::Session { client, limits, http2, handler, drain };
+                return http2::serve(stream, read, session).await;
+            }
+            Opening::Closed => return,
+            Opening::Cut(cut) => return cut_off(cut, &stream),
+        }
+    }
     let interim = Arc::new(Queue::default());
     let ledger = Arc::new(Ledger::default());
-    let io = TokioIo::new(Wired::new(stream, watch.clone(), interim.clone(), ledger.clone()));
+    let wired = Wired::new(stream, bytes, watch.clone(), interim.clone(), ledger.clone());
+    let io = TokioIo::new(wired);
     let remote = client.remote;
-    let _connected = handler.connected();
+    let tunnel: Mutex<Option<tunnel::Run>> = Mutex::default();
     let service = service_fn(|request: Request<Incoming>| {
         let ambiguous = watch.is_ambiguous();
         let busy = watch.request(!request.body().is_end_stream());
         let knows_chunks = request.version() >= Version::HTTP_11;
-        let (handler, client, watch) = (&handler, &client, &watch);
+        let (handler, client, watch, tunnel) = (&handler, &client, &watch, &tunnel);
         let ledger = limits.sendfile.then_some(&ledger);
         let gap = Gap::new(interim.clone(), request.version());
         async move {
-            let response =
+            let mut response =
                 if ambiguous { refused() } else { handler.handle(request, client, &gap).await };
             // hyper must not have the response before that.
             gap.finish().await;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                watch.tunnel();
+                *tunnel.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Tunnel::take(response.extensions_mut());
+            }
             let body = response.body();
             if !knows_chunks && !body.is_end_stream() && body.size_hint().exact().is_none() {
                 watch.ends_response();
@@ -66,13 +90,14 @@ pub(super) async fn serve<H: Handler>(
     });
     let mut connection = builder(&limits).serve_connection(io, service).with_upgrades();
     let end = {
-        let mut timer = std::pin::pin!(sleep(watch.step()));
-        let mut ending = drain.listen();
         let mut run = Run { connection: &mut connection, watch: &watch, ending: &mut ending };
         poll_fn(|cx| run.poll(timer.as_mut(), cx)).await
     };
     let cut = match end {
-        End::Closed(Ok(())) => return,
+        End::Closed(Ok(())) => {
+            let tunnel = tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return run_tunnel(tunnel, &mut ending).await;
+        }
         End::Cut(cut) => cut,
         End::Closed(Err(error)) => {
             debug!(client = %remote, %error, "connection ended");
@@ -89,7 +114,26 @@ pub(super) async fn serve<H: Handler>(
     };
     // A client of HTTP/1.0 has no other sign that something is missing.
     let cut = if watch.must_reset() { Cut::Send } else { cut };
-    cut_off(cut, connection.into_parts().map(|parts| parts.io.into_inner()));
+    if let Some(parts) = connection.into_parts() {
+        cut_off(cut, &parts.io.inner().stream);
+    }
+}
+
+/// Runs what the connection has become, if it has become something, until the drain ends it.
+async fn run_tunnel(tunnel: Option<tunnel::Run>, ending: &mut Listen) {
+    let Some(mut tunnel) = tunnel else { return };
+    poll_fn(|cx| {
+        if tunnel.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        while let Poll::Ready(stage) = ending.poll(cx) {
+            if stage == Stage::Ended {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    })
+    .await;
 }
 
 /// The answer to a head that can be read in two ways. What follows it cannot be trusted.
@@ -119,8 +163,7 @@ fn builder(limits: &Limits) -> Builder {
 /// for a read of a fast request body.
 const BUFFER: usize = 64 * 1024;
 
-fn cut_off(cut: Cut, io: Option<Wired>) {
-    let Some(Wired { stream, .. }) = io else { return };
+fn cut_off(cut: Cut, stream: &TcpStream) {
     match cut {
         Cut::Idle => {}
         // Either may fail, and then there is nobody to tell.

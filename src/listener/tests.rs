@@ -34,6 +34,7 @@ pub(super) fn limits() -> Limits {
         header_bytes_max: 16 * 1024,
         headers_max: 50,
         uri_bytes_max: 8192,
+        http2: None,
     }
 }
 

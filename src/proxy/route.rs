@@ -21,6 +21,8 @@ pub struct Hosts {
     suffixes: Vec<(String, Arc<Site>)>,
     /// For hosts that no site names; `None` refuses them.
     fallback: Option<Arc<Site>>,
+    /// Whether one of them takes HTTP/2.
+    http2: bool,
 }
 
 /// A site and its routes.
@@ -85,6 +87,7 @@ impl Hosts {
         let mut hosts = Self::default();
         let mut fallback: Option<(bool, bool, Arc<Site>)> = None;
         for (settings, site) in sites {
+            hosts.http2 |= settings.http2;
             for name in &settings.names {
                 match name {
                     HostName::Exact(name) => {
@@ -103,6 +106,11 @@ impl Hosts {
         hosts.suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
         hosts.fallback = fallback.and_then(|(_, strict, site)| (!strict).then_some(site));
         hosts
+    }
+
+    /// Whether a client may speak HTTP/2 here without having agreed on it.
+    pub fn takes_http2(&self) -> bool {
+        self.http2
     }
 
     /// The site for a host; `None` where it must be refused.

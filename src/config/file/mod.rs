@@ -6,6 +6,7 @@
 mod zone;
 mod upstream;
 mod site;
+mod protocols;
 mod cache;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::tree::{Node, Value};
 use super::words::LogLevel;
 
 pub(crate) use cache::{Cache, Query};
+pub(crate) use protocols::{Http2, Http2Table};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
 pub(crate) use upstream::{PeerTable, Upstream};
 pub(crate) use zone::Zone;
@@ -49,6 +51,7 @@ table! {
         max_header_size: Size,
         max_headers: u32,
         max_uri: Size,
+        http2: Http2,
         shutdown_timeout: Duration,
     }
 }

@@ -16,6 +16,7 @@ table! {
         name: List<Names>,
         default: bool,
         strict: bool,
+        http2: bool,
         defaults: Settings,
         route: List<Route>,
     }
@@ -59,6 +60,7 @@ route_and_settings! {
         timeout: Timeouts,
         max_body: Size,
         status_header: StatusHeader,
+        upgrade: bool,
         cache: Cache,
     }
 }

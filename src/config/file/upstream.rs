@@ -1,6 +1,7 @@
 //! `[upstream.NAME]` as it is written.
 
 use crate::config::address::PeerAddress;
+use crate::config::protocols::HttpVersion;
 use crate::config::read::{At, FromNode, List, Timeout, table};
 use crate::config::report::Report;
 use crate::config::tree::{Node, Value};
@@ -17,6 +18,7 @@ table! {
         keepalive_requests: u32,
         next_upstream: List<Failure>,
         tries: u32,
+        http_version: HttpVersion,
     }
 }
 

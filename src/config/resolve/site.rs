@@ -62,6 +62,7 @@ fn site(site: &file::Site, defaults: &Settings, scope: &mut Scope, report: &mut 
         names: names.flat_map(|names| names.0.clone()).collect(),
         default: flag(site.default.as_ref(), false),
         strict: flag(site.strict.as_ref(), false),
+        http2: flag(site.http2.as_ref(), true),
         routes,
     }
 }
