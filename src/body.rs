@@ -111,7 +111,11 @@ impl Body {
 
     /// What a client or a peer sends, at most `limit` bytes, never waiting longer than
     /// `read_timeout` for the next ones.
-    pub fn incoming(incoming: Incoming, read_timeout: Duration, limit: Option<u64>) -> Self {
+    pub fn incoming<B>(incoming: B, read_timeout: Duration, limit: Option<u64>) -> Self
+    where
+        B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         if incoming.is_end_stream() {
             return Self::empty();
         }
@@ -323,9 +327,38 @@ impl HttpBody for Cut {
     }
 }
 
+/// A request body that came over HTTP/2. hyper takes it for whole when its client resets the stream
+/// without an error, which only a server may do (RFC 9113 section 8.1).
+pub struct Whole(pub Incoming);
+
+impl HttpBody for Whole {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match ready!(Pin::new(&mut self.0).poll_frame(cx)) {
+            None if !self.0.is_end_stream() => {
+                Poll::Ready(Some(Err("the stream was reset amid a body".into())))
+            }
+            frame => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
 /// A body from the network, with the two limits it must have.
-struct Limited {
-    inner: Incoming,
+struct Limited<B> {
+    inner: B,
     read_timeout: Duration,
     /// Runs only while we wait: bytes that are there cost no timer.
     wait: Option<Pin<Box<Sleep>>>,
@@ -333,7 +366,11 @@ struct Limited {
     limit: u64,
 }
 
-impl HttpBody for Limited {
+impl<B> HttpBody for Limited<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     type Data = Bytes;
     type Error = Error;
 

@@ -1,4 +1,4 @@
-//! A new connection to a peer, with HTTP/1.1 on it.
+//! A new connection to a peer, with HTTP/1.1 or HTTP/2 on it.
 
 use std::future::Future;
 use std::io;
@@ -16,9 +16,11 @@ use tracing::debug;
 
 use super::error::{Error, Kind, Phase};
 use super::group::Peer;
+use super::http2;
 use super::wire::{Wire, Wired};
 use crate::body::Body;
 use crate::clock::Clock;
+use crate::config::HttpVersion;
 
 /// Where a peer is.
 pub(super) enum Target {
@@ -27,7 +29,15 @@ pub(super) enum Target {
     Name(String),
 }
 
-/// A connection to a peer. Dropping it closes it.
+/// A connection to a peer that has just been made.
+pub(super) enum New {
+    /// For one request at a time.
+    Http1(Connection),
+    /// For many.
+    Http2(Arc<http2::Connection>),
+}
+
+/// A connection of HTTP/1.1 to a peer. Dropping it closes it.
 pub(super) struct Connection {
     /// Which peer of the group.
     pub(super) peer: usize,
@@ -63,8 +73,8 @@ impl Drop for Connection {
     }
 }
 
-/// A new connection to peer number `at`. Name lookup and all its addresses together take no
-/// longer than `limit`.
+/// A new connection to peer number `at`, which `wanted` is spoken on if the peer agrees. Name lookup
+/// and all its addresses together take no longer than `limit`.
 ///
 /// # Errors
 ///
@@ -72,9 +82,10 @@ impl Drop for Connection {
 pub(super) async fn connect(
     at: usize,
     peer: &Peer,
+    wanted: HttpVersion,
     clock: &Clock,
     limit: Duration,
-) -> Result<Connection, Error> {
+) -> Result<New, Error> {
     let resolving = AtomicBool::new(false);
     let stream = match timeout(limit, open(&peer.target, clock, limit, &resolving)).await {
         Ok(opened) => opened?,
@@ -87,9 +98,12 @@ pub(super) async fn connect(
     // Without it a request in two writes waits for the peer's delayed acknowledgement.
     stream.set_nodelay(true).map_err(Error::connect)?;
     let wire = Arc::new(Wire::new(clock.clone(), peer.counts.clone()));
-    let io = TokioIo::new(Wired::new(stream, wire.clone()));
+    let io = Wired::new(stream, wire.clone());
+    if wanted.agreed(None) == HttpVersion::Http2 {
+        return http2::handshake(at, io, wire, clock).await.map(New::Http2);
+    }
     let (sender, connection) =
-        http1::handshake(io).await.map_err(|error| Error::exchange(Phase::Connect, error))?;
+        http1::handshake(TokioIo::new(io)).await.map_err(|error| Error::exchange(Phase::Connect, error))?;
     let address = peer.address.clone();
     let task = tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
@@ -98,7 +112,7 @@ pub(super) async fn connect(
     });
     let made = clock.instant();
     let task = Some(task.abort_handle());
-    Ok(Connection { peer: at, sender, wire, made, requests: 0, task })
+    Ok(New::Http1(Connection { peer: at, sender, wire, made, requests: 0, task }))
 }
 
 async fn open(

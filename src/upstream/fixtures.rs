@@ -38,6 +38,7 @@ pub(super) fn upstream(peers: Vec<Peer>) -> Upstream {
             statuses: StatusSet::default(),
         },
         tries: 0,
+        http_version: Default::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use super::balance::{self, Share};
 use super::connect::Target;
 use super::health::Health;
 use crate::clock::Clock;
-use crate::config::{self, NextUpstream};
+use crate::config::{self, HttpVersion, NextUpstream};
 
 /// An upstream group.
 pub struct Group {
@@ -19,6 +19,7 @@ pub struct Group {
     pub(super) next_upstream: NextUpstream,
     /// Peers that one request may try; at least one.
     pub(super) tries: usize,
+    pub(super) http_version: HttpVersion,
     pub(super) clock: Clock,
     /// One of a kind: it gets every request, for there is nobody else to send them to.
     single: bool,
@@ -99,6 +100,7 @@ impl Group {
             peers: peers.iter().map(Peer::new).collect(),
             next_upstream: config.next_upstream,
             tries: if config.tries == 0 { usable.max(1) } else { config.tries },
+            http_version: config.http_version,
             clock,
             single: usable == 1,
             state: Mutex::new(State {

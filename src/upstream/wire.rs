@@ -98,6 +98,12 @@ impl Wire {
         }
     }
 
+    /// The peer has no room for the next bytes of the request, or has it again.
+    pub(super) fn waits_for_room(&self, waits: bool) {
+        self.blocked.store(waits, Relaxed);
+        self.moved();
+    }
+
     fn moved(&self) {
         let now = self.clock.instant().duration_since(self.begun);
         self.moved_ms.store(now.as_millis() as u64, Relaxed);
