@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use super::call::Call;
 use super::partial;
 use super::route::Cache;
+use super::tunnel::Joining;
 use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::config;
@@ -26,6 +27,8 @@ pub(super) struct Answer {
     pub(super) reason: Reason,
     pub(super) zone: Option<usize>,
     pub(super) upstream: Option<UpstreamFacts>,
+    /// What the connection becomes after a `101`.
+    pub(super) tunnel: Option<Box<Joining>>,
 }
 
 /// A stored response that is about to be served.
@@ -53,12 +56,18 @@ impl Answer {
         reason: Reason,
         cache: Option<CacheStatus>,
     ) -> Self {
-        Self { response, cache, reason, zone: None, upstream: None }
+        Self { response, cache, reason, zone: None, upstream: None, tunnel: None }
     }
 
     /// The same, with the field that tells the status word where the route wants one.
     pub(super) fn told(mut self, route: &config::Route) -> Self {
         tell(self.response.headers_mut(), route, self.cache);
+        self
+    }
+
+    /// The same, with what comes after it.
+    pub(super) fn becoming(mut self, tunnel: Joining) -> Self {
+        self.tunnel = Some(Box::new(tunnel));
         self
     }
 
@@ -147,7 +156,7 @@ fn finish(
         fields.append(CACHE_STATUS, value);
     }
     tell(fields, &call.route.settings, cache);
-    Answer { response, cache, reason: handling.reason, zone, upstream: None }
+    Answer { response, cache, reason: handling.reason, zone, upstream: None, tunnel: None }
 }
 
 fn tell(fields: &mut HeaderMap, route: &config::Route, cache: Option<CacheStatus>) {

@@ -210,7 +210,7 @@ impl Counts {
 }
 
 /// A request under way; counted from the pick to the end of the response body.
-pub(super) struct Active(Arc<Counts>);
+pub struct Active(Arc<Counts>);
 
 impl Active {
     pub(super) fn new(counts: &Arc<Counts>) -> Self {

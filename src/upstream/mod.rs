@@ -22,7 +22,7 @@ mod fixtures;
 mod tests;
 
 pub use error::{Error, Failure, Kind, Phase, RequestBody};
-pub use group::{Group, PeerState, PeerStats};
+pub use group::{Active, Group, PeerState, PeerStats};
 pub use pool::Pool;
 pub use reply::{Reply, Switched};
 pub use send::send;

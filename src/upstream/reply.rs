@@ -22,6 +22,7 @@ use super::group::Active;
 use super::http2::Place;
 use super::pool::Pool;
 use crate::body::{Body, Error};
+use crate::semantics::trailers;
 
 /// What a peer answered.
 #[derive(Debug)]
@@ -45,7 +46,8 @@ pub struct Reply {
 pub struct Switched {
     /// The connection, once hyper has let it go.
     pub connection: OnUpgrade,
-    _active: Active,
+    /// Counts it as a request under way.
+    pub active: Active,
 }
 
 impl std::fmt::Debug for Switched {
@@ -72,7 +74,7 @@ pub(super) fn response(
         if let Held::Connection(connection) = held {
             connection.release();
         }
-        return (response.map(|_| Body::empty()), Some(Switched { connection, _active: active }));
+        return (response.map(|_| Body::empty()), Some(Switched { connection, active }));
     }
     let response = response.map(|inner| {
         let mut tail = Tail { inner, held: Some((held, active)), pool: pool.clone() };
@@ -83,6 +85,14 @@ pub(super) fn response(
         Body::stream(tail)
     });
     (response, None)
+}
+
+/// A frame without trailers that must not be.
+pub(super) fn allowed(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(fields) = frame.trailers_mut() {
+        trailers::keep_allowed(fields);
+    }
+    frame
 }
 
 struct Tail {
@@ -110,6 +120,7 @@ impl HttpBody for Tail {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let frame = frame.map(|frame| frame.map(allowed));
         if matches!(frame, Some(Err(_))) {
             self.held = None;
         } else if frame.is_none() || self.inner.is_end_stream() {

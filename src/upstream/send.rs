@@ -180,7 +180,10 @@ impl Attempt<'_> {
 
     /// What the request should go in: protocols are switched from HTTP/1.1 only.
     fn version(&self, outgoing: &Outgoing) -> HttpVersion {
-        if outgoing.is_upgrade() { HttpVersion::Http1 } else { self.group.http_version }
+        match self.group.http_version {
+            HttpVersion::Http2 if !outgoing.is_upgrade() => HttpVersion::Http2,
+            _ => HttpVersion::Http1,
+        }
     }
 
     /// A connection that is there already.

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 
 use super::error::Phase;
 use super::group::Counts;
+use super::reply::allowed;
 use crate::body::{self, Body};
 use crate::clock::Clock;
 use crate::config::Timeouts;
@@ -222,7 +223,7 @@ impl HttpBody for Upload {
         if matches!(frame, None | Some(Err(_))) || self.body.is_end_stream() {
             self.ended();
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map(allowed)))
     }
 
     fn is_end_stream(&self) -> bool {
