@@ -84,7 +84,7 @@ pub(super) fn join(call: &Call<'_>, response: &mut Response<Body>, peer: Switche
 }
 
 impl Joining {
-    /// Joins the two until one fails or both have ended, or nothing moves for too long. `end` is
+    /// Joins the two until one fails or the peer ends it, or nothing moves for too long. `end` is
     /// told how many bytes the client got, whenever that is over.
     pub(super) async fn run(self, end: Box<dyn OnEnd>) {
         let mut record = Record { end: Some(end), sent: 0 };
@@ -149,11 +149,11 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     P: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Moves what can be moved; ready when both ways have ended.
+    /// Moves what can be moved; ready when the peer has ended and the client has all of it. A client
+    /// that has said all may still be answered.
     fn poll(&mut self, cx: &mut Context<'_>, clock: &Clock) -> Poll<io::Result<()>> {
-        let up = self.up.poll(&mut self.client, &mut self.peer, clock, cx)?;
-        let down = self.down.poll(&mut self.peer, &mut self.client, clock, cx)?;
-        if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        let _ = self.up.poll(&mut self.client, &mut self.peer, clock, cx)?;
+        self.down.poll(&mut self.peer, &mut self.client, clock, cx)
     }
 
     /// When it has been quiet for too long, or somebody has taken nothing for too long.
