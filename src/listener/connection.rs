@@ -20,11 +20,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tracing::{debug, error};
 
-use super::opening::{Opening, opening};
-use super::{Handler, http2};
 use super::drain::{Drain, Listen, Stage};
+use super::opening::{Opening, opening};
 use super::watch::{Busy, Cut, Verdict, Watch};
 use super::wire::Wired;
+use super::{Handler, http2};
 use crate::body::ledger::Ledger;
 use crate::body::{Body, Error};
 use crate::client;

@@ -38,9 +38,7 @@ use crate::upstream::Switched;
 pub(super) fn is_asked_for(request: &Parts) -> bool {
     let names = |name, wanted: &[u8]| {
         let mut lines = request.headers.get_all(name).iter();
-        lines.any(|line| {
-            members(line.as_bytes()).any(|member| member.eq_ignore_ascii_case(wanted))
-        })
+        lines.any(|line| members(line.as_bytes()).any(|member| member.eq_ignore_ascii_case(wanted)))
     };
     request.version == Version::HTTP_11
         && names(CONNECTION, b"upgrade")

@@ -8,7 +8,8 @@ use super::directives::members;
 /// 10.1.4).
 pub fn are_taken(fields: &HeaderMap) -> bool {
     let mut lines = fields.get_all(header::TE).iter();
-    lines.any(|line| members(line.as_bytes()).any(|member| member.eq_ignore_ascii_case(b"trailers")))
+    lines
+        .any(|line| members(line.as_bytes()).any(|member| member.eq_ignore_ascii_case(b"trailers")))
 }
 
 /// Removes what must be known before a body or concerns one connection (RFC 9110 section 6.5.1).

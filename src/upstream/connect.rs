@@ -102,8 +102,9 @@ pub(super) async fn connect(
     if wanted.agreed(None) == HttpVersion::Http2 {
         return http2::handshake(at, io, wire, clock).await.map(New::Http2);
     }
-    let (sender, connection) =
-        http1::handshake(TokioIo::new(io)).await.map_err(|error| Error::exchange(Phase::Connect, error))?;
+    let (sender, connection) = http1::handshake(TokioIo::new(io))
+        .await
+        .map_err(|error| Error::exchange(Phase::Connect, error))?;
     let address = peer.address.clone();
     let task = tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {

@@ -279,9 +279,9 @@ async fn upload(mut body: Body, mut stream: SendStream<Bytes>, wire: Arc<Wire>, 
                     }
                     return;
                 }
-                Err(frame) => {
-                    frame.into_trailers().is_ok_and(|trailers| stream.send_trailers(trailers).is_ok())
-                }
+                Err(frame) => frame
+                    .into_trailers()
+                    .is_ok_and(|trailers| stream.send_trailers(trailers).is_ok()),
             },
         };
         if !is_sent {

@@ -356,8 +356,7 @@ impl Lost {
     /// because it may have died meanwhile, over a new one only if the request was refused.
     fn may_go_again(&self, is_new: bool, outgoing: &Outgoing) -> bool {
         let facts = Facts { written: self.written, ..outgoing.facts() };
-        (!is_new || self.is_refused)
-            && retry::allowed_fresh(&self.error, facts, self.head_begun)
+        (!is_new || self.is_refused) && retry::allowed_fresh(&self.error, facts, self.head_begun)
     }
 }
 

@@ -120,12 +120,14 @@ async fn fields_without_end_and_empty_data_end_with_goodbye() {
     let (_origin, proxy) = served().await;
     let more = frame(9, 0, 1, &[0, 1, b'x', 1, b'y']);
     let begin = frame(HEADERS, 0, 1, &[]);
-    let (code, _) = drown(&proxy, |stream| if stream == 1 { begin.clone() } else { more.clone() }).await;
+    let (code, _) =
+        drown(&proxy, |stream| if stream == 1 { begin.clone() } else { more.clone() }).await;
     assert_eq!(code, Some(CALM), "CONTINUATION");
     let mut post = get_frame(1, "/a", &[]);
     post[4] = END_HEADERS;
     let empty = frame(0, 0, 1, &[]);
-    let (code, _) = drown(&proxy, |stream| if stream == 1 { post.clone() } else { empty.clone() }).await;
+    let (code, _) =
+        drown(&proxy, |stream| if stream == 1 { post.clone() } else { empty.clone() }).await;
     assert!(code.is_some(), "empty DATA");
 }
 
@@ -140,7 +142,8 @@ async fn a_client_that_takes_what_it_asks_for_is_no_flood() {
             panic!("request {request} is not answered");
         };
         // As eager clients do: for each byte, on both windows.
-        let updates = [0, stream].map(|stream| frame(WINDOW_UPDATE, 0, stream, &1_u32.to_be_bytes()));
+        let updates =
+            [0, stream].map(|stream| frame(WINDOW_UPDATE, 0, stream, &1_u32.to_be_bytes()));
         assert!(raw.send(&updates.concat()).await);
     }
 }

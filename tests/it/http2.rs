@@ -54,7 +54,9 @@ async fn a_large_body_goes_both_ways_through_small_windows() {
     let large: Vec<u8> = (0..900_000_u32).map(|at| (at % 251) as u8).collect();
     origin.on("/down", ok("").bytes(large.clone()).header("cache-control", "max-age=60"));
     origin.on("/up", ok("taken"));
-    let proxy = Proxy::with(&CACHED.replace("path = \"/\"", "path = \"/\"\nmax_body = \"9m\""), &origin).await;
+    let proxy =
+        Proxy::with(&CACHED.replace("path = \"/\"", "path = \"/\"\nmax_body = \"9m\""), &origin)
+            .await;
     let mut builder = Builder::new();
     builder.initial_window_size(20_000).initial_connection_window_size(65_535);
     let client = Http2::with(&builder, proxy.address).await;
@@ -90,11 +92,17 @@ async fn many_requests_share_a_connection_and_finish_in_any_order() {
         if n % 2 == 0 { late.push((n, exchange)) } else { early.push((n, exchange)) }
     }
     for (n, exchange) in early {
-        assert_eq!(read(exchange.response.await.unwrap()).await.unwrap().text(), format!("answer {n}"));
+        assert_eq!(
+            read(exchange.response.await.unwrap()).await.unwrap().text(),
+            format!("answer {n}")
+        );
     }
     gate.open();
     for (n, exchange) in late {
-        assert_eq!(read(exchange.response.await.unwrap()).await.unwrap().text(), format!("answer {n}"));
+        assert_eq!(
+            read(exchange.response.await.unwrap()).await.unwrap().text(),
+            format!("answer {n}")
+        );
     }
 }
 
@@ -142,8 +150,7 @@ async fn an_authority_and_a_host_that_differ_are_refused() {
         assert_eq!(client.send("GET", "/a", fields).await.unwrap().status, expected, "{fields:?}");
     }
     let mut raw = Raw::connect(proxy.address, &[]).await;
-    let without: [(&str, &[u8]); 3] =
-        [(":method", b"GET"), (":scheme", b"http"), (":path", b"/a")];
+    let without: [(&str, &[u8]); 3] = [(":method", b"GET"), (":scheme", b"http"), (":path", b"/a")];
     let request = frame(HEADERS, END_STREAM | END_HEADERS, 1, &literal(&without));
     assert!(raw.send(&request).await);
     let answer = raw.next_of(HEADERS).await.unwrap();
@@ -253,7 +260,11 @@ async fn active(proxy: &Proxy) -> u64 {
     let answer = exchange_raw(admin, request.as_bytes()).await;
     let stats: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
     let upstreams = stats["upstreams"].as_object().expect("upstreams");
-    upstreams.values().flat_map(|group| group["peers"].as_array().unwrap()).map(|peer| peer["active"].as_u64().unwrap()).sum()
+    upstreams
+        .values()
+        .flat_map(|group| group["peers"].as_array().unwrap())
+        .map(|peer| peer["active"].as_u64().unwrap())
+        .sum()
 }
 
 #[tokio::test]
@@ -340,7 +351,8 @@ async fn a_response_that_its_client_does_not_take_is_reset() {
     let origin = Origin::start().await;
     origin.on("/a", ok(&"x".repeat(200_000)).header("cache-control", "max-age=60"));
     origin.on("/b", ok("b"));
-    let proxy = Proxy::with(&format!("{CACHED}\n[server]\nsend_timeout = \"300ms\"\n"), &origin).await;
+    let proxy =
+        Proxy::with(&format!("{CACHED}\n[server]\nsend_timeout = \"300ms\"\n"), &origin).await;
     // No window for bodies at all.
     let mut raw = Raw::connect(proxy.address, &[(4, 0)]).await;
     assert!(raw.send(&get_frame(1, "/a", &[])).await);
@@ -413,7 +425,9 @@ async fn the_protocol_is_in_the_variables_and_in_the_log() {
     origin.on("/a?b", ok("a"));
     let config = format!(
         "{}set_header = {{ X-P = \"$server_protocol $request\" }}\n[log]\naccess = {:?}\n",
-        CACHED.replace("[site.route.cache]\nzone = \"test\"\n", "").replace("[zone.test]\nmemory = \"64m\"", ""),
+        CACHED
+            .replace("[site.route.cache]\nzone = \"test\"\n", "")
+            .replace("[zone.test]\nmemory = \"64m\"", ""),
         log.to_str().unwrap()
     );
     let proxy = Proxy::with(&config, &origin).await;
@@ -445,7 +459,10 @@ async fn trailers_reach_clients_that_take_them() {
     let answer = proxy.send("GET", "/a", &told).await;
     assert_eq!((answer.text(), answer.trailer("x-sum")), ("body".into(), "42".into()));
     assert_eq!(answer.header("trailer"), "X-Sum, Set-Cookie");
-    assert_eq!((answer.trailer("set-cookie"), answer.trailer("x-unsaid")), ("-".into(), "-".into()));
+    assert_eq!(
+        (answer.trailer("set-cookie"), answer.trailer("x-unsaid")),
+        ("-".into(), "-".into())
+    );
     let answer = proxy.get("/a").await;
     assert_eq!((answer.text(), answer.trailer("x-sum")), ("body".into(), "-".into()));
     assert!(answer.complete);

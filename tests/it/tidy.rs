@@ -7,7 +7,7 @@ use larder::semantics::reason::Reason;
 
 /// Which rooms a room may name, besides itself, as docs/ARCHITECTURE.md has it. What is not listed
 /// may name all. `sync` may be named by all.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("cli", &["config", "admin"]),
     (
         "commands",
@@ -24,7 +24,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
             "semantics",
         ],
     ),
-    ("listener", &["config", "client", "body", "interim", "clock"]),
+    ("listener", &["config", "client", "body", "interim", "tunnel", "clock"]),
     ("admin", &["cache", "upstream", "observe", "config", "body", "semantics"]),
     (
         "proxy",
@@ -38,6 +38,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
             "client",
             "body",
             "interim",
+            "tunnel",
             "clock",
         ],
     ),
@@ -52,6 +53,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("client", &[]),
     ("body", &[]),
     ("interim", &[]),
+    ("tunnel", &[]),
     ("clock", &[]),
     ("sync", &[]),
 ];

@@ -82,7 +82,8 @@ impl Switching {
     }
 }
 
-const ASK: &str = "GET /chat HTTP/1.1\r\nHost: h\r\nUpgrade: echo\r\nConnection: keep-alive, Upgrade\r\n";
+const ASK: &str =
+    "GET /chat HTTP/1.1\r\nHost: h\r\nUpgrade: echo\r\nConnection: keep-alive, Upgrade\r\n";
 
 struct Client(TcpStream);
 
@@ -158,7 +159,8 @@ async fn what_is_sent_before_the_101_waits_for_it() {
 #[tokio::test]
 async fn nginx_s_two_lines_do_the_same() {
     let peer = Switching::start().await;
-    let lines = r#"set_header = { Upgrade = "$http_upgrade", Connection = "upgrade", Host = "$host" }"#;
+    let lines =
+        r#"set_header = { Upgrade = "$http_upgrade", Connection = "upgrade", Host = "$host" }"#;
     let proxy = peer.proxy(&CONFIG.replace("upgrade = true", lines)).await;
     let mut client = Client::ask(proxy.address, "").await;
     assert!(client.until("\r\n\r\n").await.starts_with("HTTP/1.1 101 "));
@@ -190,7 +192,10 @@ async fn what_is_no_request_to_switch_is_passed_without() {
         ("GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\n\r\n", "no Upgrade"),
         ("GET / HTTP/1.0\r\nHost: h\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\n", "1.0"),
         ("GET / HTTP/1.1\r\nHost: h\r\nUpgrade: echo, h2c\r\nConnection: upgrade\r\n\r\n", "h2c"),
-        ("POST / HTTP/1.1\r\nHost: h\r\nUpgrade: echo\r\nConnection: upgrade\r\nContent-Length: 2\r\n\r\nhi", "a body"),
+        (
+            "POST / HTTP/1.1\r\nHost: h\r\nUpgrade: echo\r\nConnection: upgrade\r\nContent-Length: 2\r\n\r\nhi",
+            "a body",
+        ),
     ] {
         let mut client = Client(TcpStream::connect(proxy.address).await.unwrap());
         client.send(request).await;
@@ -207,7 +212,9 @@ async fn a_peer_that_does_not_switch_is_answered_for_and_what_follows_is_the_nex
     origin.on("/next", ok("next"));
     let proxy = Proxy::with(&CONFIG.replace("PEER", "ORIGIN"), &origin).await;
     let mut client = Client(TcpStream::connect(proxy.address).await.unwrap());
-    client.send(&format!("{ASK}\r\nGET /next HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")).await;
+    client
+        .send(&format!("{ASK}\r\nGET /next HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"))
+        .await;
     let all = client.rest().await;
     assert!(all.starts_with("HTTP/1.1 403 "), "{all}");
     assert!(all.contains("HTTP/1.1 200 ") && all.ends_with("next"), "{all}");
@@ -219,7 +226,12 @@ async fn a_peer_that_does_not_switch_is_answered_for_and_what_follows_is_the_nex
 #[tokio::test]
 async fn a_101_that_nobody_asked_for_is_a_502() {
     let origin = Origin::start().await;
-    origin.on("/", Reply::raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"));
+    origin.on(
+        "/",
+        Reply::raw(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        ),
+    );
     let proxy = Proxy::with(&CONFIG.replace("PEER", "ORIGIN"), &origin).await;
     assert_eq!(proxy.get("/").await.status, 502);
 }

@@ -38,7 +38,8 @@ pub(super) fn upgrade(settings: &Settings, report: &mut Report) -> bool {
     for (_, template) in pairs.filter(|(name, _)| name.value == header::UPGRADE) {
         let parts = template.value.parts.as_slice();
         asked = !parts.is_empty();
-        let is_usual = matches!(parts, [Part::Variable(Variable::Http(name))] if *name == "upgrade");
+        let is_usual =
+            matches!(parts, [Part::Variable(Variable::Http(name))] if *name == "upgrade");
         if asked && !is_usual {
             let problem = Problem::new("`Upgrade` can be nothing but `$http_upgrade` here");
             report.error(template.span, problem.help("or leave it out, and set `upgrade = true`"));

@@ -343,14 +343,7 @@ impl Http2Origin {
             "/echo" => echo(request.into_body(), &mut respond).await,
             "/trailers" => trailers(&mut respond).await,
             "/grpc" => trailers_only(&mut respond),
-            "/reset" => {
-                let stream = respond.send_response(Head::new(()), false);
-                stream.and_then(|mut stream| {
-                    stream.send_data(Bytes::from_static(b"half"), false)?;
-                    stream.send_reset(Reason::INTERNAL_ERROR);
-                    Ok(())
-                })
-            }
+            "/reset" => reset_amid_body(&mut respond).await,
             "/held" => {
                 tokio::select! {
                     () = self.gate.pass() => answer_all(&mut respond, "held"),
@@ -383,6 +376,14 @@ async fn echo(mut body: RecvStream, respond: &mut SendResponse<Bytes>) -> Result
     }
     let trailers = body.trailers().await?.unwrap_or_default();
     stream.send_trailers(trailers)
+}
+
+/// More than any window, so that some of it has arrived by then.
+async fn reset_amid_body(respond: &mut SendResponse<Bytes>) -> Result<(), h2::Error> {
+    let mut stream = respond.send_response(Head::new(()), false)?;
+    send_all(&mut stream, &[b'x'; 1_000_000], false).await?;
+    stream.send_reset(Reason::INTERNAL_ERROR);
+    Ok(())
 }
 
 async fn trailers(respond: &mut SendResponse<Bytes>) -> Result<(), h2::Error> {
