@@ -67,6 +67,7 @@ pub(super) async fn serve<H: Handler>(
     let service = service_fn(|request: Request<Incoming>| {
         let ambiguous = watch.is_ambiguous();
         let busy = watch.request(!request.body().is_end_stream());
+        let is_last = watch.is_last();
         let knows_chunks = request.version() >= Version::HTTP_11;
         let (handler, client, watch, tunnel) = (&handler, &client, &watch, &tunnel);
         let ledger = limits.sendfile.then_some(&ledger);
@@ -80,6 +81,8 @@ pub(super) async fn serve<H: Handler>(
                 watch.tunnel();
                 *tunnel.lock().unwrap_or_else(PoisonError::into_inner) =
                     Tunnel::take(response.extensions_mut());
+            } else if is_last {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             let body = response.body();
             if !knows_chunks && !body.is_end_stream() && body.size_hint().exact().is_none() {

@@ -115,9 +115,10 @@ impl Error {
         Self::from(Phase::Send, Kind::RequestBody(fault(&source)), source)
     }
 
-    /// Whether it speaks against the peer. A client's fault does not.
+    /// Whether it speaks against the peer. A client's fault does not, nor does a name without an
+    /// address: nobody was asked, and the next lookup may find one.
     pub(super) fn is_peers_fault(&self) -> bool {
-        !matches!(self.kind, Kind::RequestBody(_) | Kind::NoLivePeer)
+        !matches!(self.kind, Kind::RequestBody(_) | Kind::NoLivePeer | Kind::Unresolved)
     }
 }
 

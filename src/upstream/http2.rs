@@ -4,6 +4,7 @@
 //! anything with it, nor lets go of a body that the peer does not take.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +24,6 @@ use tracing::debug;
 use super::error::{Error, Kind, Phase};
 use super::wire::{Mark, Wire, Wired};
 use crate::body::{self, Body};
-use crate::clock::Clock;
 
 /// A connection to a peer that carries several requests at a time. The last of them closes it once
 /// the pool has let it go.
@@ -33,8 +33,9 @@ pub(super) struct Connection {
     sender: SendRequest<Bytes>,
     /// What goes over it, for all requests together.
     wire: Arc<Wire>,
-    clock: Clock,
     made: Instant,
+    /// Which address of the peer's it leads to; `None` for a unix socket.
+    pub(super) to: Option<SocketAddr>,
     requests: AtomicU64,
     under_way: AtomicUsize,
     /// Milliseconds after it was made when the last request ended.
@@ -65,7 +66,7 @@ pub(super) async fn handshake(
     at: usize,
     io: Wired,
     wire: Arc<Wire>,
-    clock: &Clock,
+    to: Option<SocketAddr>,
 ) -> Result<Arc<Connection>, Error> {
     let (sender, connection) =
         builder().handshake(io).await.map_err(|error| failure(Phase::Connect, error))?;
@@ -77,9 +78,9 @@ pub(super) async fn handshake(
     Ok(Arc::new(Connection {
         peer: at,
         sender,
+        made: wire.clock.instant(),
         wire,
-        clock: clock.clone(),
-        made: clock.instant(),
+        to,
         requests: AtomicU64::new(0),
         under_way: AtomicUsize::new(0),
         idle_since_ms: AtomicU64::new(0),
@@ -129,7 +130,7 @@ impl Connection {
 
     /// Whether it has carried so many requests, or lived so long.
     pub(super) fn is_worn(&self, requests_max: u64, lifetime: Duration) -> bool {
-        let age = self.clock.instant().duration_since(self.made);
+        let age = self.wire.clock.instant().duration_since(self.made);
         self.requests.load(Relaxed) >= requests_max || age >= lifetime
     }
 
@@ -139,7 +140,7 @@ impl Connection {
             return None;
         }
         let since = Duration::from_millis(self.idle_since_ms.load(Relaxed));
-        Some(self.clock.instant().duration_since(self.made).saturating_sub(since))
+        Some(self.wire.clock.instant().duration_since(self.made).saturating_sub(since))
     }
 }
 
@@ -198,7 +199,7 @@ impl Drop for Place {
             upload.abort();
         }
         let connection = &self.connection;
-        let since = connection.clock.instant().duration_since(connection.made);
+        let since = connection.wire.clock.instant().duration_since(connection.made);
         connection.idle_since_ms.store(since.as_millis() as u64, Relaxed);
         connection.under_way.fetch_sub(1, Relaxed);
     }

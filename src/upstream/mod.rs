@@ -11,6 +11,11 @@ mod health;
 mod pool;
 mod connect;
 mod http2;
+mod target;
+mod resolve;
+mod dns;
+mod socket;
+mod announce;
 mod wire;
 mod head;
 mod reply;
@@ -21,8 +26,9 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
+pub use announce::Announced;
 pub use error::{Error, Failure, Kind, Phase, RequestBody};
-pub use group::{Active, Group, PeerState, PeerStats};
+pub use group::{Active, Group, PeerState, PeerStats, Wanted};
 pub use pool::Pool;
 pub use reply::{Reply, Switched};
 pub use send::send;

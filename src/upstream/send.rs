@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::header::UPGRADE;
 use http::request::Parts;
 use http::{Request, Version};
 use tokio::time::{Instant as Deadline, timeout};
 use tracing::debug;
 
-use super::connect::{Connection, New, connect};
+use super::announce::{self, Announced};
+use super::connect::{Connection, New, Opening, connect};
 use super::error::{Error, Failure, Kind, Phase};
 use super::group::{Active, Group};
 use super::head;
@@ -95,7 +95,8 @@ struct Outgoing {
 }
 
 enum Content {
-    Bytes(Bytes),
+    /// Can be sent as often as needed.
+    Whole(Body),
     /// Can be sent once; `None` while it is under way and after.
     Stream(Option<Body>),
 }
@@ -105,8 +106,17 @@ impl Outgoing {
         let (mut parts, body) = request.into_parts();
         // What the client speaks is no concern of the peer.
         parts.version = Version::HTTP_11;
-        let body = body.as_bytes().map_or_else(|| Content::Stream(Some(body)), Content::Bytes);
+        let is_here = body.is_here();
+        let body = if is_here { Content::Whole(body) } else { Content::Stream(Some(body)) };
         Self { parts, body, written: false }
+    }
+
+    /// What it should go in: protocols are switched from HTTP/1.1 only.
+    fn version(&self, group: &Group) -> HttpVersion {
+        match group.http_version {
+            HttpVersion::Http2 if !self.is_upgrade() => HttpVersion::Http2,
+            _ => HttpVersion::Http1,
+        }
     }
 
     fn is_upgrade(&self) -> bool {
@@ -120,7 +130,7 @@ impl Outgoing {
 
     fn take(&mut self, wire: &Arc<Wire>) -> Request<Body> {
         let body = match &mut self.body {
-            Content::Bytes(bytes) => Body::full(bytes.clone()),
+            Content::Whole(body) => body.again().unwrap_or_default(),
             Content::Stream(body) => body.take().unwrap_or_default(),
         };
         Request::from_parts(self.parts.clone(), Upload::watch(body, wire))
@@ -155,7 +165,7 @@ impl Attempt<'_> {
         let (response, held) = loop {
             let (held, made) = match kept.take() {
                 Some(kept) => (kept, None),
-                None => self.connect(self.version(outgoing)).await?,
+                None => self.connect(outgoing.version(self.group), &self.ahead(outgoing)).await?,
             };
             connected = made.map(|made| made.duration_since(begun)).or(connected);
             match self.exchange(held, outgoing).await {
@@ -178,26 +188,51 @@ impl Attempt<'_> {
         })
     }
 
-    /// What the request should go in: protocols are switched from HTTP/1.1 only.
-    fn version(&self, outgoing: &Outgoing) -> HttpVersion {
-        match self.group.http_version {
-            HttpVersion::Http2 if !outgoing.is_upgrade() => HttpVersion::Http2,
-            _ => HttpVersion::Http1,
+    /// What a new connection begins with, before the request. Nothing where nothing is announced.
+    fn ahead(&self, outgoing: &Outgoing) -> Vec<u8> {
+        let Some(version) = self.group.announce else { return Vec::new() };
+        announce::header(version, outgoing.parts.extensions.get::<Announced>())
+    }
+
+    /// A kept connection that still leads to the peer.
+    fn idle(&self) -> Option<Connection> {
+        let target = &self.group.peers[self.at].target;
+        loop {
+            let connection = self.pool.take(self.at)?;
+            if target.still_has(connection.to) {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// A place on a connection of HTTP/2 that still leads to the peer.
+    fn place(&self) -> Option<Place> {
+        let target = &self.group.peers[self.at].target;
+        loop {
+            let place = self.pool.place(self.at)?;
+            if target.still_has(place.connection.to) {
+                return Some(place);
+            }
+            place.retire();
         }
     }
 
     /// A connection that is there already.
     fn kept(&self, outgoing: &Outgoing) -> Option<Held> {
-        let place = match self.version(outgoing) {
+        let place = match outgoing.version(self.group) {
             HttpVersion::Http1 => None,
-            HttpVersion::Http2 => self.pool.place(self.at).map(Held::Place),
+            HttpVersion::Http2 => self.place().map(Held::Place),
         };
-        place.or_else(|| self.pool.take(self.at).map(Held::Connection))
+        place.or_else(|| self.idle().map(Held::Connection))
     }
 
     /// A new connection, and when it was made; one of HTTP/2 that another request has just made
     /// counts as well, and is not ours.
-    async fn connect(&self, version: HttpVersion) -> Result<(Held, Option<Instant>), Error> {
+    async fn connect(
+        &self,
+        version: HttpVersion,
+        ahead: &[u8],
+    ) -> Result<(Held, Option<Instant>), Error> {
         let (clock, limit) = (&self.group.clock, self.timeouts.connect);
         let peer = &self.group.peers[self.at];
         let begun = clock.instant();
@@ -208,11 +243,12 @@ impl Attempt<'_> {
                 Some(turn.map_err(|_| Error::new(Phase::Connect, Kind::Timeout))?)
             }
         };
-        if let Some(place) = turn.as_ref().and_then(|_| self.pool.place(self.at)) {
+        if let Some(place) = turn.as_ref().and_then(|_| self.place()) {
             return Ok((Held::Place(place), None));
         }
         let left = limit.saturating_sub(clock.instant().duration_since(begun));
-        let held = match connect(self.at, peer, version, clock, left).await? {
+        let opening = Opening { version, ahead };
+        let held = match connect(self.at, peer, opening, clock, left).await? {
             New::Http1(connection) => Held::Connection(connection),
             New::Http2(connection) => Held::Place(self.pool.share(&connection)),
         };

@@ -14,18 +14,18 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::error::Phase;
 use super::group::Counts;
 use super::reply::allowed;
+use super::socket::Socket;
 use crate::body::{self, Body};
 use crate::clock::Clock;
 use crate::config::Timeouts;
 
 /// Facts about a connection. Written by the task that runs it, read by the exchange that waits.
 pub(super) struct Wire {
-    clock: Clock,
+    pub(super) clock: Clock,
     begun: Instant,
     counts: Arc<Counts>,
     sent: AtomicU64,
@@ -130,12 +130,12 @@ impl Wire {
 
 /// The socket as hyper sees it.
 pub(super) struct Wired {
-    stream: TcpStream,
+    stream: Socket,
     wire: Arc<Wire>,
 }
 
 impl Wired {
-    pub(super) fn new(stream: TcpStream, wire: Arc<Wire>) -> Self {
+    pub(super) fn new(stream: Socket, wire: Arc<Wire>) -> Self {
         Self { stream, wire }
     }
 }
@@ -200,7 +200,7 @@ impl Upload {
     /// `body` as it is if its bytes are here, watched if not. One that came back unsent from another
     /// connection keeps that watch inside.
     pub(super) fn watch(body: Body, wire: &Arc<Wire>) -> Body {
-        let waits = body.as_bytes().is_none();
+        let waits = !body.is_here();
         wire.uploading.store(waits, Relaxed);
         if waits { Body::stream(Self { body, wire: wire.clone() }) } else { body }
     }

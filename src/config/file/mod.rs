@@ -12,7 +12,7 @@ mod cache;
 use std::time::Duration;
 
 use super::AccessFormat;
-use super::address::AdminListen;
+use super::address::{AdminListen, NameServer};
 use super::read::{At, FromNode, List, Named, OrOff, Size, Timeout, table};
 use super::report::Report;
 use super::tree::{Node, Value};
@@ -45,6 +45,8 @@ table! {
         connections: u32,
         header_timeout: Timeout,
         keepalive_timeout: Duration,
+        keepalive_requests: u32,
+        keepalive_time: Timeout,
         body_timeout: Timeout,
         send_timeout: Timeout,
         sendfile: bool,
@@ -53,6 +55,8 @@ table! {
         max_uri: Size,
         http2: Http2,
         shutdown_timeout: Duration,
+        resolver: List<NameServer>,
+        temp_path: String,
     }
 }
 

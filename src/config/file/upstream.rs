@@ -1,8 +1,9 @@
 //! `[upstream.NAME]` as it is written.
 
-use crate::config::address::PeerAddress;
+use crate::config::ProxyProtocol;
+use crate::config::address::{NameServer, PeerAddress};
 use crate::config::protocols::HttpVersion;
-use crate::config::read::{At, FromNode, List, Timeout, table};
+use crate::config::read::{At, FromNode, List, OrOff, Timeout, table};
 use crate::config::report::Report;
 use crate::config::tree::{Node, Value};
 use crate::config::words::{Balance, Failure};
@@ -19,6 +20,8 @@ table! {
         next_upstream: List<Failure>,
         tries: u32,
         http_version: HttpVersion,
+        resolver: List<NameServer>,
+        proxy_protocol: OrOff<ProxyProtocol>,
     }
 }
 

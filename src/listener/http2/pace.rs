@@ -4,6 +4,7 @@
 //!   no request yet: header_timeout       none under way: keepalive_timeout, then GOAWAY
 //!   a frame or the fields of a request have begun: header_timeout
 //!   the client takes no bytes: send_timeout      told to go, none under way: a moment
+//!   after keepalive_requests or keepalive_time: GOAWAY
 //! ```
 //!
 //! What one request may take is not said here: its body has a limit of its own, and so has a
@@ -19,14 +20,15 @@ use crate::config::Limits;
 pub(super) struct Pace {
     pub(super) clock: Clock,
     limits: Arc<Limits>,
+    begun: Instant,
     /// Guards what has begun; held for a few lines.
     state: Mutex<State>,
 }
 
 struct State {
     under_way: usize,
-    /// No request has come yet.
-    is_new: bool,
+    /// How many have come.
+    requests: u64,
     /// When the last request ended, or bytes of its response last went out.
     since: Instant,
     amid: Option<Instant>,
@@ -49,23 +51,25 @@ pub(super) enum Verdict {
 
 impl Pace {
     pub(super) fn new(clock: Clock, limits: Arc<Limits>) -> Self {
+        let begun = clock.instant();
         let state = State {
             under_way: 0,
-            is_new: true,
-            since: clock.instant(),
+            requests: 0,
+            since: begun,
             amid: None,
             blocked: None,
             told_to_go: None,
             is_urgent: false,
         };
-        Self { clock, limits, state: Mutex::new(state) }
+        Self { clock, limits, begun, state: Mutex::new(state) }
     }
 
     /// A request is under way until what is returned is dropped.
     pub(super) fn request(self: &Arc<Self>) -> UnderWay {
         let mut state = self.state();
         state.under_way += 1;
-        state.is_new = false;
+        state.requests += 1;
+        state.is_urgent |= state.requests == self.limits.keepalive_requests;
         UnderWay(Arc::clone(self))
     }
 
@@ -124,13 +128,20 @@ impl Pace {
         let limits = &self.limits;
         let idle = match (state.under_way, state.told_to_go) {
             (0, Some(told)) => Some((told.max(state.since) + LINGER, Verdict::Cut)),
-            (0, None) if state.is_new => Some((state.since + limits.header_timeout, Verdict::Cut)),
+            (0, None) if state.requests == 0 => {
+                Some((state.since + limits.header_timeout, Verdict::Cut))
+            }
             (0, None) => Some((state.since + limits.keepalive_timeout, Verdict::GoAway)),
             _ => None,
         };
+        let worn = state.told_to_go.is_none().then(|| {
+            let is_last = state.requests >= limits.keepalive_requests;
+            let age = if is_last { Duration::ZERO } else { limits.keepalive_time };
+            (self.begun + age, Verdict::GoAway)
+        });
         let blocked = state.blocked.map(|since| (since + limits.send_timeout, Verdict::Cut));
         let amid = state.amid.map(|since| (since + limits.header_timeout, Verdict::Cut));
-        [idle, blocked, amid].into_iter().flatten().min_by_key(|(due, _)| *due)
+        [idle, worn, blocked, amid].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -148,7 +159,7 @@ impl Drop for UnderWay {
         state.under_way -= 1;
         if state.under_way == 0 {
             state.since = self.0.clock.instant();
-            state.is_urgent = self.0.limits.keepalive_timeout.is_zero();
+            state.is_urgent |= self.0.limits.keepalive_timeout.is_zero();
         }
     }
 }
@@ -168,6 +179,8 @@ mod tests {
             header_timeout: second,
             send_timeout: minute,
             keepalive_timeout: hour,
+            keepalive_time: hour * 24,
+            keepalive_requests: 3,
             ..limits()
         };
         let pace = Arc::new(Pace::new(Clock::Real, Arc::new(limits)));
@@ -179,16 +192,18 @@ mod tests {
         };
         assert_eq!(due(&pace), Some((1, Verdict::Cut)), "new");
         let first = pace.request();
-        assert_eq!(due(&pace), None, "under way");
+        assert_eq!(due(&pace), Some((24 * 3600, Verdict::GoAway)), "under way");
         pace.amid(true);
         assert_eq!(due(&pace), Some((1, Verdict::Cut)), "the next one has begun");
         pace.amid(false);
         pace.wrote(true, false);
         assert_eq!(due(&pace), Some((60, Verdict::Cut)), "the client takes nothing");
         pace.wrote(false, false);
-        assert_eq!(due(&pace), None);
         drop(first);
         assert_eq!(due(&pace), Some((3600, Verdict::GoAway)), "idle");
+        let others = [pace.request(), pace.request()];
+        assert_eq!(due(&pace), Some((1, Verdict::GoAway)), "the last one");
+        drop(others);
         pace.told_to_go();
         assert_eq!(due(&pace), Some((LINGER.as_secs(), Verdict::Cut)), "told to go");
         let last = pace.request();

@@ -3,6 +3,8 @@
 
 pub mod client;
 pub mod http2;
+pub mod dns;
+pub mod stepping;
 pub mod origin;
 pub mod proxy;
 
