@@ -31,6 +31,7 @@ pub mod config;
 pub mod client;
 pub mod body;
 pub mod interim;
+pub mod tunnel;
 pub mod clock;
 pub mod sync;
 pub mod demo;

@@ -14,6 +14,7 @@ mod upstreams;
 mod sites;
 mod routes;
 mod gate;
+mod protocols;
 mod file;
 mod resolve;
 mod words;
@@ -32,6 +33,7 @@ pub use gate::{
     AccessRule, AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq,
     ProxyProtocolIn, Rate, RealIp, RealIpSource, Refusal, Users, is_in,
 };
+pub use protocols::{Http2, HttpVersion};
 pub use routes::{Action, Bodies, Cache, PathMatch, ProxyPass, Route, Timeouts};
 pub use sites::{HostName, Site};
 pub use upstreams::{NextUpstream, Peer, ProxyProtocol, Resolver, Upstream};
@@ -92,6 +94,8 @@ pub struct Limits {
     pub headers_max: usize,
     /// Bytes of a request target.
     pub uri_bytes_max: usize,
+    /// What a client may do over HTTP/2; `None` where none may speak it (nginx: http2).
+    pub http2: Option<Http2>,
 }
 
 /// Where and how much is logged.

@@ -31,6 +31,8 @@ pub struct Route {
     pub bodies: Bodies,
     /// The response field that carries the cache status word, if one does.
     pub status_header: Option<HeaderName>,
+    /// Whether a request may switch protocols, and its connection become a tunnel.
+    pub upgrade: bool,
     /// Response fields that clients do not get (nginx: proxy_hide_header), less those that they
     /// get all the same (nginx: proxy_pass_header).
     pub hide_header: Vec<HeaderName>,

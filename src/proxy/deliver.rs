@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use super::call::Call;
 use super::gate::Held;
 use super::route::{Cache, X_ACCEL_LIMIT_RATE};
+use super::tunnel::Joining;
 use super::{ahead, partial};
 use crate::body::Body;
 use crate::cache::fill::Fill;
@@ -32,6 +33,8 @@ pub(super) struct Answer {
     pub(super) rate: Option<u64>,
     /// Counted as under way until the body ends.
     pub(super) held: Option<Box<Held>>,
+    /// What the connection becomes after a `101`.
+    pub(super) tunnel: Option<Box<Joining>>,
 }
 
 /// A stored response that is about to be served.
@@ -59,12 +62,27 @@ impl Answer {
         reason: Reason,
         cache: Option<CacheStatus>,
     ) -> Self {
-        Self { response, cache, reason, zone: None, upstream: None, rate: None, held: None }
+        Self {
+            response,
+            cache,
+            reason,
+            zone: None,
+            upstream: None,
+            rate: None,
+            held: None,
+            tunnel: None,
+        }
     }
 
     /// The same, with the field that tells the status word where the route wants one.
     pub(super) fn told(mut self, route: &config::Route) -> Self {
         tell(self.response.headers_mut(), route, self.cache);
+        self
+    }
+
+    /// The same, with what comes after it.
+    pub(super) fn becoming(mut self, tunnel: Joining) -> Self {
+        self.tunnel = Some(Box::new(tunnel));
         self
     }
 

@@ -37,6 +37,8 @@ mod validated;
 mod incoming;
 mod tee;
 mod pass;
+mod trailers;
+mod tunnel;
 mod whole;
 mod ahead;
 mod invalidate;
@@ -52,6 +54,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::body::Body;
@@ -213,6 +216,11 @@ impl Worker {
     async fn routed(call: Call<'_>, gap: &Gap, body: Incoming) -> Result<Answer, Error> {
         if call.request.method.as_str() == "PURGE" {
             return purge::purge(&call).await;
+        }
+        if call.route.settings.upgrade && body.is_end_stream() && tunnel::is_asked_for(call.request)
+        {
+            let call = Arc::new(call.to_owned(gap.sink()));
+            return Box::pin(pass::pass(call, Body::empty(), tunnel::UNCACHED)).await;
         }
         let body = admit::body(&call, body)?;
         Self::content(call, Some(gap), body).await

@@ -25,6 +25,8 @@ pub struct Hosts<T = Arc<Site>> {
     fallback: Option<T>,
     /// One of them is isolated.
     pub isolates: bool,
+    /// One of them takes HTTP/2.
+    http2: bool,
 }
 
 /// A site and its routes.
@@ -102,7 +104,7 @@ const ADDED: [HeaderName; 4] =
 impl<T> Default for Hosts<T> {
     fn default() -> Self {
         let (exact, suffixes) = (HashMap::new(), Vec::new());
-        Self { exact, suffixes, fallback: None, isolates: false }
+        Self { exact, suffixes, fallback: None, isolates: false, http2: false }
     }
 }
 
@@ -113,6 +115,7 @@ impl<T: Clone> Hosts<T> {
         let mut fallback: Option<(bool, bool, T)> = None;
         for (settings, site) in sites {
             hosts.isolates |= settings.isolated;
+            hosts.http2 |= settings.http2;
             for name in &settings.names {
                 match name {
                     HostName::Exact(name) => {
@@ -131,6 +134,11 @@ impl<T: Clone> Hosts<T> {
         hosts.suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
         hosts.fallback = fallback.and_then(|(_, strict, site)| (!strict).then_some(site));
         hosts
+    }
+
+    /// Whether a client may speak HTTP/2 here without having agreed on it.
+    pub fn takes_http2(&self) -> bool {
+        self.http2
     }
 
     /// The site for a host; `None` where it must be refused.

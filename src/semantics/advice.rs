@@ -105,6 +105,7 @@ fn fetched(reason: Reason) -> Option<Words> {
         Reason::BypassRule => {
             ("a `bypass` rule matches the request", "change the rule, or what the request sends")
         }
+        Reason::Upgrade => ("the request asks to switch protocols", ""),
         Reason::RequestBody => ("the request has a body, which the key does not cover", ""),
         Reason::LockTimeout => {
             ("another request's fetch took longer than `lock_timeout`", "raise `lock_timeout`")

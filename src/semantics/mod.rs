@@ -27,6 +27,7 @@ mod substrings;
 mod structured;
 pub mod date;
 pub mod fields;
+pub mod trailers;
 pub mod precondition;
 pub mod range;
 pub mod multipart;

@@ -57,6 +57,8 @@ reasons! {
     /// Another request was fetching it already, and this one got what that one fetched.
     Collapsed = "collapsed",
 
+    /// Passed on: the request asks to switch protocols.
+    Upgrade = "upgrade",
     /// The route has no cache, or none for this request.
     CacheOff = "cache-off",
     /// The request names a zone that there is not.

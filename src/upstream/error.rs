@@ -114,6 +114,11 @@ impl Error {
         Self::from(if source.is_parse() { Phase::Head } else { phase }, kind, source)
     }
 
+    /// The client's body failed while it was sent.
+    pub(super) fn of_request_body(source: body::Error) -> Self {
+        Self::from(Phase::Send, Kind::RequestBody(fault(&source)), source)
+    }
+
     /// Whether it speaks against the peer. A client's fault does not, nor does a name without an
     /// address: nobody was asked, and the next lookup may find one.
     pub(super) fn is_peers_fault(&self) -> bool {
@@ -123,11 +128,15 @@ impl Error {
 
 fn request_body(error: &hyper::Error) -> Option<RequestBody> {
     let body = error.source()?.downcast_ref::<body::Error>().filter(|_| error.is_user())?;
-    Some(match body {
+    Some(fault(body))
+}
+
+fn fault(body: &body::Error) -> RequestBody {
+    match body {
         body::Error::TooLarge(limit) => RequestBody::TooLarge(*limit),
         body::Error::Timeout(after) => RequestBody::Timeout(*after),
         body::Error::Transfer(_) => RequestBody::Transfer,
-    })
+    }
 }
 
 impl fmt::Display for Error {

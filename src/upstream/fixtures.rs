@@ -39,6 +39,7 @@ pub(super) fn upstream(peers: Vec<Peer>) -> Upstream {
             statuses: StatusSet::default(),
         },
         tries: 0,
+        http_version: Default::default(),
         // Nobody: the names of these tests are nobody's.
         resolver: Resolver::Servers([SocketAddr::from(([127, 0, 0, 1], 1))].into()),
         proxy_protocol: None,

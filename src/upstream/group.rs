@@ -10,7 +10,7 @@ use super::balance::{self, Share};
 use super::health::Health;
 use super::target::Target;
 use crate::clock::Clock;
-use crate::config::{self, NextUpstream, ProxyProtocol};
+use crate::config::{self, HttpVersion, NextUpstream, ProxyProtocol};
 use crate::tls::Connector;
 
 /// An upstream group.
@@ -21,6 +21,7 @@ pub struct Group {
     pub(super) next_upstream: NextUpstream,
     /// Peers that one request may try; at least one.
     pub(super) tries: usize,
+    pub(super) http_version: HttpVersion,
     pub(super) clock: Clock,
     /// How its peers are spoken to over TLS, where they are. Reads its files before it is used.
     pub tls: Option<Arc<Connector>>,
@@ -124,6 +125,7 @@ impl Group {
             peers: peers.iter().map(|peer| Peer::new(peer, &config.resolver)).collect(),
             next_upstream: config.next_upstream,
             tries: if config.tries == 0 { peers.len().max(1) } else { config.tries },
+            http_version: config.http_version,
             clock,
             tls: config.tls.as_ref().map(|settings| Arc::new(Connector::new(settings))),
             announce: config.proxy_protocol,
@@ -272,7 +274,7 @@ impl Counts {
 }
 
 /// A request under way; counted from the pick to the end of the response body.
-pub(super) struct Active(Arc<Counts>);
+pub struct Active(Arc<Counts>);
 
 impl Active {
     pub(super) fn new(counts: &Arc<Counts>) -> Self {

@@ -7,7 +7,7 @@ use larder::semantics::reason::Reason;
 
 /// Which rooms a room may name, besides itself, as docs/ARCHITECTURE.md has it. What is not listed
 /// may name all. `sync` may be named by all.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["config", "admin"]),
     (
         "commands",
@@ -24,7 +24,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "semantics",
         ],
     ),
-    ("listener", &["config", "client", "tls", "body", "interim", "clock"]),
+    ("listener", &["config", "client", "tls", "body", "interim", "tunnel", "clock"]),
     ("admin", &["cache", "upstream", "observe", "config", "body", "semantics"]),
     (
         "proxy",
@@ -39,6 +39,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "tls",
             "body",
             "interim",
+            "tunnel",
             "clock",
         ],
     ),
@@ -54,6 +55,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("client", &[]),
     ("body", &[]),
     ("interim", &[]),
+    ("tunnel", &[]),
     ("clock", &[]),
     ("sync", &[]),
 ];

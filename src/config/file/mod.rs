@@ -6,6 +6,7 @@
 mod zone;
 mod upstream;
 mod site;
+mod protocols;
 mod cache;
 mod gate;
 mod tls;
@@ -22,6 +23,7 @@ use super::words::LogLevel;
 pub(crate) use cache::{Cache, Query};
 pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
 pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
+pub(crate) use protocols::{Http2, Http2Table};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
 pub(crate) use tls::{SiteTls, TlsVersion, UpstreamTls};
 pub(crate) use upstream::{PeerTable, Upstream};
@@ -58,6 +60,7 @@ table! {
         max_header_size: Size,
         max_headers: u32,
         max_uri: Size,
+        http2: Http2,
         shutdown_timeout: Duration,
         certificate_poll: Duration,
         resolver: List<NameServer>,

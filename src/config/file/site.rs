@@ -19,6 +19,7 @@ table! {
         strict: bool,
         tls: List<SiteTls>,
         isolated: bool,
+        http2: bool,
         defaults: Settings,
         route: List<Route>,
     }
@@ -63,6 +64,7 @@ route_and_settings! {
         upstream_tls: UpstreamTls,
         max_body: Size,
         status_header: StatusHeader,
+        upgrade: bool,
         request_buffering: bool,
         request_buffer: Size,
         buffering: bool,

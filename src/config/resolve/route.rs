@@ -3,7 +3,7 @@
 use http::HeaderName;
 use http::header::HOST;
 
-use super::{Report, Scope, bodies, cache, gate, leaks, size, timeout, tls};
+use super::{Report, Scope, bodies, cache, gate, leaks, protocols, size, timeout, tls};
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, Settings};
@@ -43,6 +43,7 @@ pub(super) fn route(
         report.warn(table.span, problem.help("add `zone = \"NAME\"` of a `[zone.NAME]`"));
     }
     let purge = cache.is_some().then(|| cache::purge(settings.cache.as_ref())).flatten();
+    let upgrade = protocols::upgrade(&settings, report);
     let set_header = set_header(settings.set_header.as_ref(), report);
     let gate = gate::gate(&settings, scope, report);
     let proxy = item.value.proxy.as_ref().map(|proxy| {
@@ -64,6 +65,7 @@ pub(super) fn route(
         },
         bodies: bodies::bodies(&settings, report),
         status_header: settings.status_header.and_then(|at| at.value.0),
+        upgrade,
         hide_header: cache::hidden(settings.cache.as_ref()),
         cache,
         gate,
@@ -111,7 +113,9 @@ fn set_header(
             let problem = Problem::new(format!("`{}` cannot be set", name.value));
             report.error(name.span, problem.help("it says where a request ends"));
         }
-        fields.push((name.value.clone(), template.value.clone()));
+        if !protocols::is_done_by_upgrade(&name.value, pairs) {
+            fields.push((name.value.clone(), template.value.clone()));
+        }
     }
     if fields.iter().all(|(name, _)| *name != HOST) {
         let proxy_host = Template { parts: vec![Part::Variable(Variable::ProxyHost)] };

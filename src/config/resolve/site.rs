@@ -69,6 +69,7 @@ fn site(site: &file::Site, defaults: &Settings, scope: &mut Scope, report: &mut 
         strict: flag(site.strict.as_ref(), false),
         isolated: isolated(site, tls.as_ref(), report),
         tls,
+        http2: flag(site.http2.as_ref(), true),
         routes,
     }
 }

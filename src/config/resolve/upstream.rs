@@ -118,6 +118,7 @@ fn with_peers(
         keepalive_requests: number(table.keepalive_requests.as_ref(), 1000, some, report).into(),
         next_upstream: next_upstream(table.next_upstream.as_ref(), report),
         tries: number(table.tries.as_ref(), 0, all, report) as usize,
+        http_version: table.http_version.as_ref().map(|at| at.value).unwrap_or_default(),
         resolver: Resolver::System,
         proxy_protocol: match table.proxy_protocol.as_ref().map(|at| at.value) {
             Some(OrOff::On(version)) => Some(version),

@@ -2,6 +2,7 @@
 //! sees every byte.
 
 pub mod client;
+pub mod http2;
 pub mod dns;
 pub mod stepping;
 pub mod origin;
