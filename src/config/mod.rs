@@ -13,6 +13,7 @@ mod zones;
 mod upstreams;
 mod sites;
 mod routes;
+mod files;
 mod file;
 mod resolve;
 mod words;
@@ -27,6 +28,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use files::{Autoindex, Compress, Expires, Fallback, Static, Symlinks};
 pub use routes::{Action, Cache, PathMatch, ProxyPass, Route, Timeouts};
 pub use sites::{HostName, Site};
 pub use upstreams::{NextUpstream, Peer, Upstream};

@@ -8,6 +8,7 @@ mod site;
 mod route;
 mod cache;
 mod query;
+mod files;
 mod leaks;
 
 use std::collections::BTreeSet;

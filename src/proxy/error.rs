@@ -33,6 +33,8 @@ pub(super) enum Error {
     RequestTimeout,
     /// The request takes nothing but what is stored, and nothing of use is.
     OnlyIfCached,
+    /// The system failed us, or a configuration leads round in circles.
+    Internal,
     /// The upstream failed like this.
     Upstream(Failure),
     /// The same, for a request that the cache was asked about first: its word, and why it went on.
@@ -52,6 +54,7 @@ impl Error {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             // RFC 9111 section 5.2.1.7.
             Self::OnlyIfCached
             | Self::Upstream(Failure::Timeout)
@@ -68,7 +71,7 @@ impl Error {
         let mut response = plain(self.status(), now);
         match self {
             Self::Upstream(_) | Self::UpstreamAfter(..) => {}
-            Self::OnlyIfCached | Self::NotFound | Self::Forbidden => {}
+            Self::OnlyIfCached | Self::NotFound | Self::Forbidden | Self::Internal => {}
             Self::MethodNotAllowed => {
                 let allow =
                     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");

@@ -36,6 +36,8 @@ mod tee;
 mod pass;
 mod invalidate;
 mod deliver;
+mod compress;
+mod files;
 mod partial;
 mod extent;
 mod slice;
@@ -189,6 +191,9 @@ impl Worker {
     async fn routed(call: Call<'_>, gap: &Gap, body: Incoming) -> Result<Answer, Error> {
         if call.request.method.as_str() == "PURGE" {
             return purge::purge(&call).await;
+        }
+        if call.route.files.is_some() {
+            return Box::pin(files::answer(call, gap, body)).await;
         }
         let body = admit::body(&call, body)?;
         let cache = match serve::cacheable(&call, &body) {

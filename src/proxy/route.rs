@@ -10,6 +10,7 @@ use super::key::Keying;
 use super::zone::Caching;
 use crate::cache::Zone;
 use crate::config::{self, HostName, PathMatch};
+use crate::files::Files;
 use crate::semantics::fields::Names;
 use crate::upstream::Group;
 
@@ -30,6 +31,8 @@ pub struct Site {
     exact: HashMap<String, Arc<Route>>,
     /// The longest first.
     prefixes: Vec<(String, Arc<Route>)>,
+    /// Those that only other routes hand over to.
+    named: HashMap<String, Arc<Route>>,
 }
 
 /// A route with what it needs at hand.
@@ -38,6 +41,8 @@ pub struct Route {
     pub settings: config::Route,
     /// What it forwards to, if it does.
     pub forward: Option<Forward>,
+    /// The files that it answers from, if it does.
+    pub files: Option<Arc<Files>>,
     /// How it caches, if it does.
     pub caching: Caching,
     /// Response fields that clients do not get.
@@ -126,6 +131,7 @@ impl Site {
             },
             exact: HashMap::new(),
             prefixes: Vec::new(),
+            named: HashMap::new(),
         };
         for route in routes {
             match route.settings.path.clone() {
@@ -133,6 +139,7 @@ impl Site {
                     site.exact.insert(path, route);
                 }
                 PathMatch::Prefix(path) => site.prefixes.push((path, route)),
+                PathMatch::Named(name) => drop(site.named.insert(name, route)),
             }
         }
         site.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
@@ -153,6 +160,11 @@ impl Site {
             .into_iter()
             .chain(below.map(|(_, r)| r))
             .chain(exact.map(|(_, r)| r))
+    }
+
+    /// The route of this name, which begins with `@`.
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<Route>> {
+        self.named.get(name)
     }
 
     /// The route for a normalised path: the exact one, else the one with the longest prefix.

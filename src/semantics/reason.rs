@@ -122,6 +122,8 @@ reasons! {
     OnlyIfCached = "only-if-cached",
     /// Answered here: the request was refused.
     Refused = "refused",
+    /// Answered here: from a file.
+    File = "file",
     /// Answered here: a purge.
     Purge = "purge",
 }

@@ -19,6 +19,8 @@ mod validation;
 mod partial;
 mod ranges;
 mod slices;
+mod files;
+mod compression;
 mod purge;
 mod invalidation;
 mod explain;

@@ -7,7 +7,7 @@ use larder::semantics::reason::Reason;
 
 /// Which rooms a room may name, besides itself, as docs/ARCHITECTURE.md has it. What is not listed
 /// may name all. `sync` may be named by all.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 21] = [
     ("cli", &["config", "admin"]),
     (
         "commands",
@@ -37,15 +37,19 @@ const LAYERS: [(&str, &[&str]); 18] = [
             "config",
             "client",
             "body",
+            "coding",
+            "files",
             "interim",
             "clock",
         ],
     ),
     ("snapshot", &["cache", "store", "semantics", "config", "clock"]),
     ("cache", &["store", "semantics", "config", "body", "clock"]),
-    ("store", &["semantics", "config", "body", "clock"]),
+    ("store", &["semantics", "config", "body", "clock", "warm"]),
     ("upstream", &["semantics", "config", "body", "clock"]),
     ("observe", &["semantics", "config", "clock"]),
+    ("files", &["semantics", "config", "body", "warm"]),
+    ("coding", &["semantics", "body"]),
     ("demo", &["body", "clock", "config", "semantics"]),
     ("config", &["semantics"]),
     ("semantics", &[]),
@@ -53,6 +57,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("body", &[]),
     ("interim", &[]),
     ("clock", &[]),
+    ("warm", &[]),
     ("sync", &[]),
 ];
 

@@ -7,6 +7,7 @@ mod zone;
 mod upstream;
 mod site;
 mod cache;
+mod files;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::tree::{Node, Value};
 use super::words::LogLevel;
 
 pub(crate) use cache::{Cache, Query};
+pub(crate) use files::{Compress, Static, TryFile};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
 pub(crate) use upstream::{PeerTable, Upstream};
 pub(crate) use zone::Zone;

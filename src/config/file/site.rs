@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use super::Cache;
+use super::{Cache, Compress, Static};
 use crate::config::PathMatch;
 use crate::config::address::{Listen, Names, ProxyTarget};
 use crate::config::read::{List, Pairs, Size, Timeout, table};
@@ -34,7 +34,7 @@ macro_rules! route_and_settings {
 
         table! {
             /// `[[site.route]]`
-            Route(path, proxy) {
+            Route(path; proxy, r#static) {
                 $($alone: $alone_type,)+
                 $($key: $type,)+
             }
@@ -53,12 +53,14 @@ route_and_settings! {
     alone {
         path: PathMatch,
         proxy: ProxyTarget,
+        r#static: Static,
     }
     inherited {
         set_header: Pairs<HeaderName, Template>,
         timeout: Timeouts,
         max_body: Size,
         status_header: StatusHeader,
+        compress: Compress,
         cache: Cache,
     }
 }
