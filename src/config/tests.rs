@@ -64,6 +64,15 @@ fn what_is_probably_not_meant_is_a_warning() {
         "\n[[site.route]]\npath = \"/a\"\nproxy = \"http://h.example\"\ncache.lock = true",
         &["this route does not cache: no `zone` is set"],
     );
+    check_warning(
+        "\n[[site.route]]\npath = \"/a\"\nstatic = \"/www\"\ncache.zone = \"api\"",
+        &["files are not cached: `zone` has no effect here"],
+    );
+    check_warning(
+        "\n[[site.route]]\npath = \"/a\"\nproxy = \"http://h.example\"\ncompress = true\n\
+         cache = { zone = \"api\", slice = \"1m\" }",
+        &["slices are not compressed: `compress` has no effect here"],
+    );
     check_warning("\n[zone.api]\nmax_size = \"1g\"", &["has no effect in a zone without `path`"]);
     check_warning(
         "\n[[site]]\nname = \"a\"\ndefault = true\nroute = [{ path = \"/\", proxy = \"http://h.example\" }]",

@@ -37,16 +37,9 @@ table! {
         encodings: List<Coding>,
         types: List<MediaRange>,
         min_length: Size,
-        level: LevelTable,
-    }
-}
-
-table! {
-    /// `level`
-    LevelTable() {
-        gzip: u32,
-        br: u32,
-        zstd: u32,
+        gzip_level: u32,
+        br_level: u32,
+        zstd_level: u32,
     }
 }
 

@@ -118,7 +118,6 @@ pub(super) fn compress(
 ) -> Option<Compress> {
     let written = written?;
     let table = written.value.0.as_ref()?;
-    let level = table.level.as_ref().map(|at| at.value.clone()).unwrap_or_default();
     let types = table.types.as_ref().map(|list| list.value.values().map(|kind| kind.0.clone()));
     let codings = codings(table.encodings.as_ref(), report);
     if codings.as_ref().is_some_and(Vec::is_empty) {
@@ -130,9 +129,9 @@ pub(super) fn compress(
             types: types.map_or_else(|| TYPES.map(str::to_owned).to_vec(), Iterator::collect),
             length_min: size(table.min_length.as_ref(), "1k"),
         },
-        gzip_level: number(level.gzip.as_ref(), 5, 1..=9, report),
-        brotli_level: number(level.br.as_ref(), 4, 0..=11, report),
-        zstd_level: number(level.zstd.as_ref(), 3, 1..=19, report),
+        gzip_level: number(table.gzip_level.as_ref(), 5, 1..=9, report),
+        brotli_level: number(table.br_level.as_ref(), 4, 0..=11, report),
+        zstd_level: number(table.zstd_level.as_ref(), 3, 1..=19, report),
     })
 }
 
