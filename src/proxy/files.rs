@@ -1,8 +1,9 @@
 //! A request answered from a file. (nginx: ngx_http_static_module, ngx_http_try_files_module)
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use hyper::body::Incoming;
 
 use super::call::Call;
@@ -13,7 +14,6 @@ use super::outgoing::escaped;
 use super::partial;
 use super::route::{self, Route};
 use super::{Worker, admit};
-use crate::body::Body;
 use crate::config::template::{Part, Template};
 use crate::config::{Autoindex, Fallback};
 use crate::files::{Asked, Files, Found, FoundFile, Wanted, expires, kind, listing};
@@ -41,10 +41,11 @@ enum Elsewhere {
 
 /// Answers from the route's files, or hands over to the route that its `try_files` end with.
 pub(super) async fn answer(call: Call<'_>, gap: &Gap, body: Incoming) -> Result<Answer, Error> {
-    let (mut target, mut route, mut path) =
-        (Box::new(call.request.clone()), Arc::clone(call.route), call.path.to_owned());
+    let mut request = Cow::Borrowed(call.request);
+    let mut route = Cow::Borrowed(call.route);
+    let mut path = Cow::Borrowed(call.path);
     for _ in 0..TURNS_MAX {
-        let now = Call { route: &route, request: &target, path: &path, ..call };
+        let now = Call { route: &route, request: &request, path: &path, ..call };
         let Some(files) = &route.files else {
             return Worker::routed(now, gap, body).await;
         };
@@ -53,13 +54,13 @@ pub(super) async fn answer(call: Call<'_>, gap: &Gap, body: Incoming) -> Result<
                 admit::body(&now, body)?;
                 return Ok(*answer);
             }
-            Looked::Elsewhere(Elsewhere::Named(named)) => route = named,
+            Looked::Elsewhere(Elsewhere::Named(named)) => route = Cow::Owned(named),
             Looked::Elsewhere(Elsewhere::Target(uri)) => {
-                target.uri = uri;
-                path = route::normalized(target.uri.path())
-                    .ok_or(Error::BadRequest("path"))?
-                    .into_owned();
-                route = Arc::clone(call.site.find(&path).ok_or(Error::NotFound)?);
+                request.to_mut().uri = uri;
+                let normal = route::normalized(request.uri.path());
+                path = Cow::Owned(normal.ok_or(Error::BadRequest("path"))?.into_owned());
+                let found = call.site.find(&path).ok_or(Error::NotFound)?;
+                route = Cow::Owned(Arc::clone(found));
             }
         }
     }
@@ -204,7 +205,6 @@ fn with_slash(call: &Call<'_>, path: &str) -> Result<Answer, Error> {
     let mut response = plain(StatusCode::MOVED_PERMANENTLY, wall(call));
     let location = HeaderValue::try_from(location).map_err(|_| Error::BadRequest("target"))?;
     response.headers_mut().insert(header::LOCATION, location);
-    without_body_for_head(call, &mut response);
     Ok(Answer::own(response, Reason::File, None))
 }
 
@@ -212,14 +212,6 @@ fn not_allowed(call: &Call<'_>) -> Answer {
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, wall(call));
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     Answer::own(response, Reason::Refused, None)
-}
-
-fn without_body_for_head(call: &Call<'_>, response: &mut Response<Body>) {
-    if call.request.method == Method::HEAD {
-        let length = http_body::Body::size_hint(response.body()).exact();
-        *response.body_mut() = Body::empty();
-        deliver::insert_length(response.headers_mut(), length);
-    }
 }
 
 /// What every answer of ours says.

@@ -11,7 +11,7 @@ use super::error::{self, Error};
 use super::invalidate::invalidate;
 use super::route::Cache;
 use super::serve::Uncached;
-use super::{incoming, outgoing, partial, tee};
+use super::{incoming, outgoing, partial, tee, whole};
 use crate::body::Body;
 use crate::cache::lock::Permit;
 use crate::cache::lookup::Key;
@@ -25,7 +25,9 @@ use crate::semantics::stored::Stored;
 /// Sends a request on and its response back, as they are.
 pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Result<Answer, Error> {
     let view = call.view();
-    let mut request = outgoing::request(&view)?.map(|()| body);
+    let request = outgoing::request(&view)?;
+    let body = whole::whole(&view, body).await?;
+    let mut request = request.map(|()| body);
     outgoing::hear_interim(&mut request, call.interim.as_ref());
     let clock = &view.worker.proxy.clock;
     let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));

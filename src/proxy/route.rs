@@ -9,7 +9,7 @@ use http::{HeaderName, header};
 use super::key::Keying;
 use super::zone::Caching;
 use crate::cache::Zone;
-use crate::config::{self, HostName, PathMatch};
+use crate::config::{self, Fallback, HostName, PathMatch};
 use crate::files::Files;
 use crate::semantics::fields::Names;
 use crate::upstream::Group;
@@ -160,6 +160,16 @@ impl Site {
             .into_iter()
             .chain(below.map(|(_, r)| r))
             .chain(exact.map(|(_, r)| r))
+            .map(|route| self.storing(route))
+    }
+
+    /// The route that stores what is asked of this one: where files come first, that to which it
+    /// hands over the very same target.
+    pub(super) fn storing<'a>(&'a self, route: &'a Arc<Route>) -> &'a Arc<Route> {
+        match route.files.as_ref().map(|files| &files.settings.fallback) {
+            Some(Fallback::Named(name)) => self.named(name).unwrap_or(route),
+            _ => route,
+        }
     }
 
     /// The route of this name, which begins with `@`.

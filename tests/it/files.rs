@@ -312,6 +312,29 @@ async fn what_is_not_found_goes_to_a_named_route_as_it_came() {
 }
 
 #[tokio::test]
+async fn what_a_named_route_stores_is_purged_by_the_url_that_was_asked_for() {
+    let folder = stage();
+    let tries = "root = \"ROOT\"\ntry_files = [\"$uri\", \"@app\"]";
+    let app = "[[site.route]]\npath = \"@app\"\nproxy = \"http://ORIGIN\"\n\
+               status_header = \"X-Cache-Status\"\ncache.zone = \"test\"\n[zone.test]\n";
+    let (proxy, origin) = serving(&folder, tries, app).await;
+    origin.on("/x/y", ok("the app").header("cache-control", "max-age=100"));
+    let url = r#"{"url":"http://example.com/x/y"}"#;
+    let prefix = r#"{"prefix":"http://example.com/x/"}"#;
+    for how in ["PURGE", url, prefix, "POST"] {
+        assert_eq!(proxy.get("/x/y").await.line(), "200 MISS the app", "{how}");
+        assert_eq!(proxy.get("/x/y").await.line(), "200 HIT the app", "{how}");
+        let status = match how {
+            "PURGE" | "POST" => proxy.send(how, "/x/y", &[]).await.status,
+            document => proxy.admin_post("/v1/purge", document).await.0,
+        };
+        assert_eq!(status, 200, "{how}");
+    }
+    assert_eq!(proxy.get("/x/y").await.cache(), "MISS");
+    assert_eq!(proxy.send("PURGE", "/a.txt", &[]).await.status, 404, "a file is not stored");
+}
+
+#[tokio::test]
 async fn compressed_files_beside_a_file_are_sent_to_who_takes_them() {
     let folder = stage();
     write(folder.path(), "www/a.txt.br", "as br");

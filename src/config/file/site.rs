@@ -61,6 +61,10 @@ route_and_settings! {
         max_body: Size,
         status_header: StatusHeader,
         compress: Compress,
+        request_buffering: bool,
+        request_buffer: Size,
+        buffering: bool,
+        buffers: Size,
         cache: Cache,
     }
 }
