@@ -1,6 +1,5 @@
 //! A request answered from a file. (nginx: ngx_http_static_module, ngx_http_try_files_module)
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
@@ -10,6 +9,7 @@ use super::call::Call;
 use super::compress;
 use super::deliver::{self, Answer, Source};
 use super::error::{Error, plain};
+use super::gate;
 use super::outgoing::escaped;
 use super::partial;
 use super::route::{self, Route};
@@ -41,31 +41,44 @@ enum Elsewhere {
 
 /// Answers from the route's files, or hands over to the route that its `try_files` end with.
 pub(super) async fn answer(call: Call<'_>, gap: &Gap, body: Incoming) -> Result<Answer, Error> {
-    let mut request = Cow::Borrowed(call.request);
-    let mut route = Cow::Borrowed(call.route);
-    let mut path = Cow::Borrowed(call.path);
-    for _ in 0..TURNS_MAX {
-        let now = Call { route: &route, request: &request, path: &path, ..call };
-        let Some(files) = &route.files else {
-            return Worker::routed(now, gap, body).await;
-        };
-        match look(&now, files).await? {
-            Looked::Answered(answer) => {
-                admit::body(&now, body)?;
-                return Ok(*answer);
-            }
-            Looked::Elsewhere(Elsewhere::Named(named)) => route = Cow::Owned(named),
-            Looked::Elsewhere(Elsewhere::Target(uri)) => {
-                request.to_mut().uri = uri;
-                let normal = route::normalized(request.uri.path());
-                path = Cow::Owned(normal.ok_or(Error::BadRequest("path"))?.into_owned());
-                let found = call.site.find(&path).ok_or(Error::NotFound)?;
-                route = Cow::Owned(Arc::clone(found));
-            }
+    let Some(files) = &call.route.files else { return Err(Error::NotFound) };
+    match look(&call, files).await? {
+        Looked::Answered(answer) => {
+            admit::body(&call, body)?;
+            Ok(*answer)
+        }
+        Looked::Elsewhere(_) if call.turns == TURNS_MAX => {
+            tracing::warn!(path = call.path, "`try_files` lead from one to another without end");
+            Err(Error::Internal)
+        }
+        Looked::Elsewhere(Elsewhere::Named(route)) => {
+            hand_over(Call { route: &route, ..call }, call.route, gap, body).await
+        }
+        Looked::Elsewhere(Elsewhere::Target(uri)) => {
+            let mut request = call.request.clone();
+            request.uri = uri;
+            let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
+            let route = call.site.find(&path).ok_or(Error::NotFound)?;
+            let other = Call { route, request: &request, path: &path, ..call };
+            hand_over(other, call.route, gap, body).await
         }
     }
-    tracing::warn!(path = call.path, "`try_files` lead from one to another without end");
-    Err(Error::Internal)
+}
+
+/// Lets another route answer, if the request passes what that asks. (nginx: an internal redirect)
+async fn hand_over(
+    call: Call<'_>,
+    from: &Arc<Route>,
+    gap: &Gap,
+    body: Incoming,
+) -> Result<Answer, Error> {
+    let call = Call { turns: call.turns + 1, ..call };
+    match &call.route.gate {
+        Some(gate) if !Arc::ptr_eq(call.route, from) => {
+            Box::pin(gate::pass(call, gate, None, gap, body)).await
+        }
+        _ => Box::pin(Worker::routed(call, gap, body)).await,
+    }
 }
 
 /// Looks for a file, and answers with it.

@@ -26,6 +26,7 @@ pub(super) fn upstream(peers: Vec<Peer>) -> Upstream {
     Upstream {
         name: "test".to_owned(),
         peers,
+        tls: None,
         keepalive: 8,
         keepalive_timeout: Duration::from_secs(60),
         keepalive_time: Duration::from_secs(3600),

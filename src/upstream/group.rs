@@ -11,6 +11,7 @@ use super::health::Health;
 use super::target::Target;
 use crate::clock::Clock;
 use crate::config::{self, NextUpstream, ProxyProtocol};
+use crate::tls::Connector;
 
 /// An upstream group.
 pub struct Group {
@@ -21,6 +22,8 @@ pub struct Group {
     /// Peers that one request may try; at least one.
     pub(super) tries: usize,
     pub(super) clock: Clock,
+    /// How its peers are spoken to over TLS, where they are. Reads its files before it is used.
+    pub tls: Option<Arc<Connector>>,
     /// How its connections tell whose they are, if they do.
     pub(super) announce: Option<ProxyProtocol>,
     /// One of a kind: it gets every request, for there is nobody else to send them to.
@@ -47,11 +50,11 @@ pub(super) struct Peer {
 /// What the operator wants of a peer: as configured, and from then on by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It gets them.
+    /// It gets requests.
     Up,
-    /// No new ones; those under way are finished.
+    /// It gets no new ones; those under way are finished.
     Drain,
-    /// None at all (nginx: down).
+    /// It gets none at all (nginx: down).
     Down,
 }
 
@@ -122,6 +125,7 @@ impl Group {
             next_upstream: config.next_upstream,
             tries: if config.tries == 0 { peers.len().max(1) } else { config.tries },
             clock,
+            tls: config.tls.as_ref().map(|settings| Arc::new(Connector::new(settings))),
             announce: config.proxy_protocol,
             single: AtomicBool::new(usable == 1),
             state: Mutex::new(Members {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use crate::harness::{Origin, Proxy, Response, exchange_raw, ok, request};
+use crate::harness::{Gate, Origin, Proxy, Response, eventually, exchange_raw, ok, request};
 
 /// Seconds since the epoch when all files were changed: Sun, 06 Nov 1994 08:49:37 GMT.
 const CHANGED_S: u64 = 784_111_777;
@@ -332,6 +332,39 @@ async fn what_a_named_route_stores_is_purged_by_the_url_that_was_asked_for() {
     }
     assert_eq!(proxy.get("/x/y").await.cache(), "MISS");
     assert_eq!(proxy.send("PURGE", "/a.txt", &[]).await.status, 404, "a file is not stored");
+}
+
+#[tokio::test]
+async fn who_is_handed_over_must_pass_what_the_other_route_asks_as_well() {
+    let folder = stage();
+    let tries = "root = \"ROOT\"\ntry_files = [\"$uri\", \"@app\"]";
+    let denied =
+        "[[site.route]]\npath = \"@app\"\nproxy = \"http://ORIGIN\"\naccess = \"deny all\"\n";
+    let (proxy, origin) = serving(&folder, tries, denied).await;
+    assert_eq!(proxy.get("/x").await.status, 403);
+    assert_eq!(origin.seen("/x"), 0);
+    assert_eq!(shown(&proxy.get("/a.txt").await), "200 0123456789");
+    // Requests at a time are counted once, however many routes they go through.
+    let limit = "limit_conn = { zone = \"one\", connections = 1 }\n";
+    let app = format!(
+        "[[site.route]]\npath = \"@app\"\nproxy = \"http://ORIGIN\"\n{limit}[limit.one]\nkey = \"$host\"\n"
+    );
+    let root = folder.path().join("www");
+    let config = format!(
+        "[[site]]\nlisten = \"127.0.0.1:0\"\n[[site.route]]\npath = \"/\"\n{limit}\
+         [site.route.static]\n{}\n{app}",
+        tries.replace("ROOT", root.to_str().unwrap()),
+    );
+    let proxy = Proxy::with(&config, &origin).await;
+    let gate = Gate::closed();
+    origin.on("/x", ok("the app").behind(&gate));
+    let to = proxy.address;
+    let first = tokio::spawn(async move { request(to, "GET", "/x", &[]).await });
+    eventually("the origin is asked", async || origin.seen("/x") == 1).await;
+    assert_eq!(proxy.get("/a.txt").await.status, 503, "as long as that is under way");
+    gate.open();
+    assert_eq!(shown(&first.await.unwrap()), "200 the app");
+    eventually("it is over", async || proxy.get("/a.txt").await.status == 200).await;
 }
 
 #[tokio::test]

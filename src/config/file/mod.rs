@@ -8,6 +8,8 @@ mod upstream;
 mod site;
 mod cache;
 mod files;
+mod gate;
+mod tls;
 
 use std::time::Duration;
 
@@ -20,7 +22,10 @@ use super::words::LogLevel;
 
 pub(crate) use cache::{Cache, Query};
 pub(crate) use files::{Compress, Static, TryFile};
+pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
+pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
+pub(crate) use tls::{SiteTls, TlsVersion, UpstreamTls};
 pub(crate) use upstream::{PeerTable, Upstream};
 pub(crate) use zone::Zone;
 
@@ -32,6 +37,7 @@ table! {
         log: Log,
         zone: Named<Zone>,
         upstream: Named<Upstream>,
+        limit: Named<Limit>,
         defaults: Settings,
         site: List<Site>,
         admin: Admin,
@@ -43,6 +49,7 @@ table! {
     Server() {
         workers: u32,
         connections: u32,
+        connections_per_client: u32,
         header_timeout: Timeout,
         keepalive_timeout: Duration,
         keepalive_requests: u32,
@@ -54,6 +61,7 @@ table! {
         max_headers: u32,
         max_uri: Size,
         shutdown_timeout: Duration,
+        certificate_poll: Duration,
         resolver: List<NameServer>,
         temp_path: String,
     }
