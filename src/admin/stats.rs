@@ -249,6 +249,40 @@ pub enum Scan {
 pub struct Upstream {
     /// In the order of the configuration.
     pub peers: Vec<Peer>,
+    /// Requests that wait for a peer with room, where they may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Queue>,
+    /// Requests that wait for a peer to come back, where they may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+}
+
+/// Requests that wait because every peer has its `max_conns`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Queue {
+    /// Now.
+    pub size: u64,
+    /// The limit of `size`.
+    pub max_size: u64,
+    /// Those that found it full, since the start.
+    pub overflows: u64,
+    /// Those that waited too long.
+    pub timeouts: u64,
+}
+
+/// Requests that wait because no peer can be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hold {
+    /// Now.
+    pub size: u64,
+    /// The limit of `size`.
+    pub max_size: u64,
+    /// Those that waited, since the start.
+    pub held: u64,
+    /// Those that failed: they found no place, nobody came back in time, or their client left.
+    pub given_up: u64,
 }
 
 /// One peer of an upstream.
@@ -265,6 +299,9 @@ pub struct Peer {
     pub backup: bool,
     /// Requests under way.
     pub active: u64,
+    /// The limit of `active`; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_conns: Option<u64>,
     /// Requests sent to it.
     pub requests: u64,
     /// Its answers by status class.
@@ -273,6 +310,26 @@ pub struct Peer {
     pub fails: u64,
     /// How many times it was taken out for `fail_timeout`.
     pub unavail: u64,
+    /// What its checks came to; absent where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_checks: Option<HealthChecks>,
+}
+
+/// What the checks of a peer came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HealthChecks {
+    /// Checks that ended.
+    pub checks: u64,
+    /// Those that failed.
+    pub fails: u64,
+    /// How many times it became unhealthy.
+    pub unhealthy: u64,
+    /// Whether the last one passed.
+    pub last_passed: bool,
+    /// Why the last that failed did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Whether requests are sent to a peer.
@@ -281,10 +338,16 @@ pub struct Peer {
 pub enum PeerState {
     /// Requests are sent to it.
     Up,
-    /// The configuration takes it out.
+    /// The configuration or the operator takes it out.
     Down,
     /// It failed too often, and is left alone for `fail_timeout`.
     Unavail,
+    /// Its clients stay, by their cookie; others go elsewhere.
+    Draining,
+    /// Its checks fail.
+    Unhealthy,
+    /// It waits for its first check to pass.
+    Checking,
     /// A state that this version does not know.
     #[default]
     #[serde(other)]
@@ -412,7 +475,9 @@ mod tests {
     fn what_is_written_is_read_again() {
         let mut stats = Stats { version: "1".to_owned(), requests: 7, ..Stats::default() };
         let peer = Peer { address: "a:1".to_owned(), state: PeerState::Unavail, ..Peer::default() };
-        stats.upstreams.insert("api".to_owned(), Upstream { peers: vec![peer] });
+        stats
+            .upstreams
+            .insert("api".to_owned(), Upstream { peers: vec![peer], ..Upstream::default() });
         let held = Disk { entries: 7, max_bytes: Some(9), ..Disk::default() };
         let folder = Folder { path: "/a".to_owned(), weight: 2, cold: true, disk: held };
         let disk = Some(Disk { folders: vec![folder], ..Disk::default() });

@@ -162,7 +162,21 @@ fn folder(folder: FolderUsage) -> stats::Folder {
 }
 
 fn upstream(group: &Group) -> stats::Upstream {
-    stats::Upstream { peers: group.stats().into_iter().map(peer).collect() }
+    stats::Upstream {
+        peers: group.stats().into_iter().map(peer).collect(),
+        queue: group.queued().map(|queue| stats::Queue {
+            size: queue.size,
+            max_size: queue.max_size,
+            overflows: queue.overflows,
+            timeouts: queue.timeouts,
+        }),
+        hold: group.held().map(|hold| stats::Hold {
+            size: hold.now,
+            max_size: hold.max,
+            held: hold.total,
+            given_up: hold.given_up,
+        }),
+    }
 }
 
 fn peer(peer: PeerStats) -> stats::Peer {
@@ -171,14 +185,25 @@ fn peer(peer: PeerStats) -> stats::Peer {
         state: match peer.state {
             PeerState::Up => stats::PeerState::Up,
             PeerState::Down => stats::PeerState::Down,
+            PeerState::Draining => stats::PeerState::Draining,
             PeerState::Unavailable => stats::PeerState::Unavail,
+            PeerState::Unhealthy => stats::PeerState::Unhealthy,
+            PeerState::Checking => stats::PeerState::Checking,
         },
         weight: peer.weight,
         backup: peer.backup,
         active: peer.active,
+        max_conns: peer.max_conns,
         requests: peer.requests,
         responses: stats::Classes::from(peer.responses),
         fails: peer.fails,
         unavail: peer.unavailable,
+        health_checks: peer.checks.map(|checks| stats::HealthChecks {
+            checks: checks.checks,
+            fails: checks.fails,
+            unhealthy: checks.unhealthy,
+            last_passed: checks.last_passed.unwrap_or(false),
+            reason: checks.reason.map(|reason| reason.to_string()),
+        }),
     }
 }

@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table, TableStyle};
 
 use crate::admin::client;
 use crate::admin::stats::{
-    Disk, Fetched, Memory, Peer, PeerState, Scan, Served, Stats, Upstream, Zone,
+    Disk, Fetched, Hold, Memory, Peer, PeerState, Queue, Scan, Served, Stats, Upstream, Zone,
 };
 use crate::cli;
 use crate::commands::amounts::{bytes, duration};
@@ -169,11 +169,31 @@ fn describe_upstream(text: &mut String, name: &str, upstream: &Upstream) {
     // The header comes first, then one line per peer.
     let styles = upstream.peers.iter().map(|peer| match peer.state {
         PeerState::Up | PeerState::Unknown => Style::new(),
-        PeerState::Down => YELLOW,
-        PeerState::Unavail => RED,
+        PeerState::Down | PeerState::Draining | PeerState::Checking => YELLOW,
+        PeerState::Unavail | PeerState::Unhealthy => RED,
     });
     for (line, style) in lines(&table).zip(std::iter::once(Style::new()).chain(styles)) {
         let _ = writeln!(text, "  {style}{line}{style:#}");
+    }
+    describe_waiting(text, upstream);
+}
+
+/// Why peers are unhealthy, and who waits for one; nothing where all is well.
+fn describe_waiting(text: &mut String, upstream: &Upstream) {
+    for peer in upstream.peers.iter().filter(|peer| peer.state == PeerState::Unhealthy) {
+        let checks = peer.health_checks.as_ref();
+        if let Some(reason) = checks.and_then(|checks| checks.reason.as_ref()) {
+            let _ = writeln!(text, "  {RED}{}: {reason}{RED:#}", peer.address);
+        }
+    }
+    if let Some(Queue { size, max_size, overflows, timeouts }) = upstream.queue {
+        let _ = writeln!(
+            text,
+            "  queue  {size} of {max_size}  {overflows} found it full  {timeouts} waited too long"
+        );
+    }
+    if let Some(Hold { size, max_size, held, given_up }) = upstream.hold {
+        let _ = writeln!(text, "  hold   {size} of {max_size}  {held} in all  {given_up} given up");
     }
 }
 
@@ -183,6 +203,9 @@ fn state(peer: &Peer) -> &'static str {
         (PeerState::Up, true) => "up, backup",
         (PeerState::Down, _) => "down",
         (PeerState::Unavail, _) => "unavail",
+        (PeerState::Draining, _) => "draining",
+        (PeerState::Unhealthy, _) => "unhealthy",
+        (PeerState::Checking, _) => "checking",
         (PeerState::Unknown, _) => "?",
     }
 }
@@ -266,7 +289,7 @@ mod tests {
             responses: Classes { client_error: 6, ..Classes::default() },
             access_log: AccessLog { lines_dropped: 9, write_errors: 1 },
             zones: [("main".to_owned(), zone)].into(),
-            upstreams: [("api".to_owned(), Upstream { peers })].into(),
+            upstreams: [("api".to_owned(), Upstream { peers, ..Upstream::default() })].into(),
             ..Stats::default()
         }
     }

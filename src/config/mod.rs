@@ -29,7 +29,9 @@ use std::time::Duration;
 
 pub use routes::{Action, Cache, PathMatch, ProxyPass, Route, Timeouts};
 pub use sites::{HostName, Site};
-pub use upstreams::{NextUpstream, Peer, Upstream};
+pub use upstreams::{
+    Balance, BodyMatch, HealthCheck, Hold, NextUpstream, Pattern, Peer, Queue, Sticky, Upstream,
+};
 pub use zones::{Folder, Fsync, Zone};
 
 /// A whole configuration.

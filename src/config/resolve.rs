@@ -4,6 +4,7 @@
 
 mod zone;
 mod upstream;
+mod balance;
 mod site;
 mod route;
 mod cache;

@@ -62,6 +62,15 @@ impl Answer {
         self
     }
 
+    /// The same, with a cookie of our own for the client that asked. It is added last: what is
+    /// stored or shared must not have it.
+    pub(super) fn setting(mut self, cookie: Option<HeaderValue>) -> Self {
+        if let Some(cookie) = cookie {
+            self.response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        self
+    }
+
     /// The same, with what was asked of an upstream for it.
     pub(super) fn after(mut self, upstream: Option<UpstreamFacts>) -> Self {
         self.upstream = upstream;

@@ -29,13 +29,14 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     let clock = &view.worker.proxy.clock;
     let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));
     let for_get = ForGet::of(&call);
-    let reply = match outgoing::send(&view, request).await {
+    let reply = match outgoing::send(&view, request, Some(&outgoing::Client)).await {
         Ok(reply) => reply,
         Err(failure) => {
             tracing::warn!(error = %failure, "upstream failed");
             return Err(error::of_upstream(&failure.error));
         }
     };
+    let set_cookie = reply.set_cookie;
     let mut response = reply.response;
     incoming::clean(&mut response, &view.request.method);
     let code = Some(response.status().as_u16());
@@ -51,7 +52,7 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     if let Some(for_get) = for_get {
         (response, handling.stored) = for_get.store(response, times).await;
     }
-    Ok(deliver::passed(&view, response, handling, why.status).after(facts))
+    Ok(deliver::passed(&view, response, handling, why.status).after(facts).setting(set_cookie))
 }
 
 /// A `POST` whose answer may be what a later `GET` would get (RFC 9110 section 9.3.3).

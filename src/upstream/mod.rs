@@ -6,8 +6,17 @@
 
 mod send;
 mod group;
+mod stats;
+mod pick;
 mod balance;
+mod hash;
+mod sticky;
+mod queue;
+mod hold;
+mod back;
 mod health;
+mod check;
+mod checked;
 mod pool;
 mod connect;
 mod wire;
@@ -21,7 +30,11 @@ mod fixtures;
 mod tests;
 
 pub use error::{Error, Failure, Kind, Phase, RequestBody};
-pub use group::{Group, PeerState, PeerStats};
+pub use group::Group;
+pub use hold::{Held, HoldStats};
+pub use pick::Asked;
 pub use pool::Pool;
+pub use queue::QueueStats;
 pub use reply::Reply;
 pub use send::send;
+pub use stats::{CheckStats, PeerState, PeerStats, State};

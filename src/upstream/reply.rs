@@ -11,13 +11,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::connect::Connection;
-use super::group::Active;
 use super::pool::Pool;
+use super::stats::Active;
 use crate::body::{Body, Error};
 
 /// What a peer answered.
@@ -34,6 +34,9 @@ pub struct Reply {
     pub head: Duration,
     /// Peers that were asked, this one included.
     pub tries: usize,
+    /// A `Set-Cookie` that keeps the client with this peer: for the one that asked, and for nobody
+    /// whom what is stored of this response is for.
+    pub set_cookie: Option<HeaderValue>,
 }
 
 /// Puts a body around what comes over `connection`, which ends the exchange when it ends itself.

@@ -11,13 +11,17 @@ use hyper::body::Incoming;
 use tokio::time::Instant as Deadline;
 use tracing::debug;
 
+use super::back;
 use super::connect::{Connection, connect};
 use super::error::{Error, Failure, Kind, Phase};
-use super::group::{Active, Group};
+use super::group::Group;
 use super::head;
+use super::hold::{Joined, Place, Tend};
+use super::pick::{Asked, Chooser, Pick, Picked};
 use super::pool::Pool;
 use super::reply::{self, Reply};
-use super::retry::{self, Facts, Outcome};
+use super::retry::{self, Facts, Outcome, Stops};
+use super::stats::Active;
 use super::wire::{Mark, Upload, Wire};
 use crate::body::Body;
 use crate::config::Timeouts;
@@ -27,7 +31,9 @@ use crate::config::Timeouts;
 /// dropped early closes its connection. The body fails when no byte comes for `timeouts.read`.
 ///
 /// A request that fails goes to the next peer as the group's `next_upstream` says. A status that is
-/// listed there is handed back all the same when nobody is left to ask.
+/// listed there is handed back all the same when nobody is left to ask. Where the group has a
+/// `queue`, a request waits there while every peer has enough to do; where it has a `hold`, and
+/// `asked` lets it, while none can be reached.
 ///
 /// # Errors
 ///
@@ -37,34 +43,124 @@ pub async fn send(
     pool: &Arc<Pool>,
     request: Request<Body>,
     timeouts: &Timeouts,
+    asked: &Asked<'_>,
 ) -> Result<Reply, Failure> {
     let mut outgoing = Outgoing::new(request);
-    let Some(mut at) = group.pick(&[]) else {
-        return Err(Failure::nobody());
+    let mut sending = Sending { group, pool, timeouts, chooser: Chooser::new(group, asked) };
+    let Some(hold) = &group.hold else { return sending.to_any(&mut outgoing).await };
+    let Some(held) = asked.held else {
+        // Who has another answer does not press upon peers that are just back.
+        let engaged = hold.is_engaged();
+        return if engaged { Err(Failure::nobody()) } else { sending.to_any(&mut outgoing).await };
     };
-    let mut tried = Vec::new();
+    let (mut place, mut failure) = match hold.join_others() {
+        Joined::Open => (None, None),
+        Joined::Full => return Err(Failure::nobody()),
+        Joined::Place(place, _) => (Some(place), None),
+    };
     loop {
-        let attempt = Attempt { group, pool, timeouts, at };
-        let mut result = attempt.run(&mut outgoing).await;
-        tried.push(at);
-        report(group, at, &result);
-        let outcome = match &mut result {
-            Ok(reply) => {
-                reply.tries = tried.len();
-                Outcome::Status(reply.response.status().as_u16())
-            }
-            Err(error) => Outcome::Failed(error),
-        };
-        let may = tried.len() < group.tries
-            && retry::allowed(outcome, outgoing.facts(), &group.next_upstream);
-        let Some(next) = may.then(|| group.pick(&tried)).flatten() else {
-            let peer = Some(group.peers[at].address.clone());
-            return result.map_err(|error| Failure { error, peer, tries: tried.len() });
-        };
-        if let Err(error) = &result {
-            debug!(peer = %group.peers[at].address, %error, "going on to the next peer");
+        if let Some(place) = &mut place
+            && !place.wait(held).await
+        {
+            return Err(failure.unwrap_or_else(Failure::nobody));
         }
-        at = next;
+        let failed = match sending.to_any(&mut outgoing).await {
+            Ok(reply) => {
+                place.into_iter().for_each(Place::answered);
+                return Ok(reply);
+            }
+            Err(failed) if outgoing.may_be_held(&failed.error) => failed,
+            Err(failed) => return Err(failed),
+        };
+        let tend = match (&mut place, hold) {
+            (Some(place), _) => place.failed(),
+            (None, hold) => match hold.join() {
+                Joined::Place(joined, tend) => {
+                    place = Some(joined);
+                    tend
+                }
+                Joined::Open | Joined::Full => return Err(failed),
+            },
+        };
+        if tend == Tend::Needed {
+            back::begin(group);
+        }
+        failure = Some(failed);
+        sending.chooser.restart();
+    }
+}
+
+/// A request's way through the peers of a group.
+struct Sending<'a> {
+    group: &'a Arc<Group>,
+    pool: &'a Arc<Pool>,
+    timeouts: &'a Timeouts,
+    chooser: Chooser<'a>,
+}
+
+impl Sending<'_> {
+    /// Asks one after the other, as far as that is allowed.
+    async fn to_any(&mut self, outgoing: &mut Outgoing) -> Result<Reply, Failure> {
+        let group = self.group;
+        let begun = group.clock.instant();
+        let mut picked = self.first().await?;
+        loop {
+            let Picked { at, active } = picked;
+            let attempt = Attempt { group, pool: self.pool, timeouts: self.timeouts, at };
+            let mut result = attempt.run(active, outgoing).await;
+            self.chooser.tried.push(at);
+            let tries = self.chooser.tried.len();
+            report(group, at, &result);
+            let outcome = match &mut result {
+                Ok(reply) => {
+                    reply.tries = tries;
+                    // The client goes on with whom it was answered by.
+                    let is_new = self.chooser.preferred != Some(at);
+                    let sticky = group.sticky.as_ref().filter(|_| is_new);
+                    reply.set_cookie = sticky.map(|sticky| sticky.field(at));
+                    Outcome::Status(reply.response.status().as_u16())
+                }
+                Err(error) => Outcome::Failed(error),
+            };
+            let passed = || group.clock.instant().saturating_duration_since(begun);
+            let may = tries < group.tries
+                && retry::allowed(outcome, outgoing.facts(), &group.next_upstream)
+                && group.tries_timeout.is_none_or(|limit| passed() < limit);
+            let next = may.then(|| group.pick(&mut self.chooser));
+            let Some(Pick::Peer(next)) = next else {
+                let peer = Some(group.peers[at].address.clone());
+                return result.map_err(|error| Failure { error, peer, tries });
+            };
+            if let Err(error) = &result {
+                debug!(peer = %group.peers[at].address, %error, "going on to the next peer");
+            }
+            picked = next;
+        }
+    }
+
+    /// The first peer, waited for if that helps. Who has tried one already does not wait for
+    /// another: there is an answer of some kind.
+    async fn first(&mut self) -> Result<Picked, Failure> {
+        let group = self.group;
+        let Some(queue) = &group.queue else {
+            return match group.pick(&mut self.chooser) {
+                Pick::Peer(picked) => Ok(picked),
+                Pick::Busy => Err(Failure::busy()),
+                Pick::Nobody => Err(Failure::nobody()),
+            };
+        };
+        let chooser = &mut self.chooser;
+        let mut take = || match group.pick(chooser) {
+            Pick::Peer(picked) => Some(Ok(picked)),
+            Pick::Nobody => Some(Err(Failure::nobody())),
+            Pick::Busy => None,
+        };
+        if queue.is_empty()
+            && let Some(taken) = take()
+        {
+            return taken;
+        }
+        queue.wait(take).await.unwrap_or_else(|| Err(Failure::busy()))
     }
 }
 
@@ -91,6 +187,8 @@ struct Outgoing {
     body: Content,
     /// Bytes of it may have reached a peer.
     written: bool,
+    /// It was held once although it had been written: not again, it may be what brings peers down.
+    held_written: bool,
 }
 
 enum Content {
@@ -105,7 +203,19 @@ impl Outgoing {
         // What the client speaks is no concern of the peer.
         parts.version = Version::HTTP_11;
         let body = body.as_bytes().map_or_else(|| Content::Stream(Some(body)), Content::Bytes);
-        Self { parts, body, written: false }
+        Self { parts, body, written: false, held_written: false }
+    }
+
+    /// Whether a request that failed like this may wait for a peer to come back.
+    fn may_be_held(&mut self, error: &Error) -> bool {
+        let stops = retry::stops(error, self.facts());
+        let may = match stops {
+            Stops::NotReached => true,
+            Stops::BrokenOff => !self.held_written,
+            Stops::Otherwise => false,
+        };
+        self.held_written |= stops == Stops::BrokenOff;
+        may
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -138,10 +248,9 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    async fn run(&self, outgoing: &mut Outgoing) -> Result<Reply, Error> {
+    async fn run(&self, active: Active, outgoing: &mut Outgoing) -> Result<Reply, Error> {
         let clock = &self.group.clock;
         let peer = &self.group.peers[self.at];
-        let active = Active::new(&peer.counts);
         peer.counts.requests.fetch_add(1, Ordering::Relaxed);
         let begun = clock.instant();
         let mut connected = None;
@@ -161,6 +270,7 @@ impl Attempt<'_> {
             connect: connected,
             head: clock.instant().duration_since(begun),
             tries: 1,
+            set_cookie: None,
         })
     }
 

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::error::Phase;
-use super::group::Counts;
+use super::stats::Counts;
 use crate::body::{self, Body};
 use crate::clock::Clock;
 use crate::config::Timeouts;

@@ -5,6 +5,7 @@
 
 mod zone;
 mod upstream;
+mod balance;
 mod site;
 mod cache;
 
@@ -17,9 +18,10 @@ use super::report::Report;
 use super::tree::{Node, Value};
 use super::words::LogLevel;
 
+pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use cache::{Cache, Query};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
-pub(crate) use upstream::{PeerTable, Upstream};
+pub(crate) use upstream::{Peer, PeerTable, Upstream};
 pub(crate) use zone::Zone;
 
 table! {

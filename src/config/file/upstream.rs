@@ -1,10 +1,14 @@
 //! `[upstream.NAME]` as it is written.
 
+use std::time::Duration;
+
+use super::balance::{HealthCheck, Hold, Queue, Sticky};
+use crate::config::Balance;
 use crate::config::address::PeerAddress;
 use crate::config::read::{At, FromNode, List, Timeout, table};
 use crate::config::report::Report;
 use crate::config::tree::{Node, Value};
-use crate::config::words::{Balance, Failure};
+use crate::config::words::Failure;
 
 table! {
     /// `[upstream.NAME]`
@@ -17,6 +21,11 @@ table! {
         keepalive_requests: u32,
         next_upstream: List<Failure>,
         tries: u32,
+        tries_timeout: Duration,
+        sticky: Sticky,
+        queue: Queue,
+        health_check: HealthCheck,
+        hold: Hold,
     }
 }
 
@@ -29,6 +38,8 @@ table! {
         fail_timeout: Timeout,
         backup: bool,
         down: bool,
+        max_conns: u32,
+        slow_start: Duration,
     }
 }
 

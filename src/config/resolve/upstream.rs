@@ -1,11 +1,11 @@
 //! `[upstream.NAME]`, and the upstreams that an address in `proxy` stands for. (nginx: upstream)
 
-use super::{Report, flag, number, timeout};
+use super::{Report, balance, duration, flag, number, timeout};
 use crate::config::fault::Problem;
 use crate::config::file;
 use crate::config::read::{At, List, Named};
 use crate::config::words::Failure;
-use crate::config::{NextUpstream, Peer, Upstream};
+use crate::config::{Balance, NextUpstream, Peer, Upstream};
 
 /// The upstreams that are declared.
 pub(super) fn upstreams(
@@ -43,6 +43,7 @@ fn upstream(name: &At<String>, table: &file::Upstream, report: &mut Report) -> U
             report.error(servers.span, problem);
         }
     }
+    balance::check(table, report);
     with_peers(&name.value, peers, table, report)
 }
 
@@ -63,6 +64,15 @@ fn with_peers(
         keepalive_requests: number(table.keepalive_requests.as_ref(), 1000, some, report).into(),
         next_upstream: next_upstream(table.next_upstream.as_ref(), report),
         tries: number(table.tries.as_ref(), 0, all, report) as usize,
+        tries_timeout: table.tries_timeout.as_ref().map(|at| at.value).filter(|t| !t.is_zero()),
+        balance: table.balance.as_ref().map_or(Balance::RoundRobin, |at| at.value.clone()),
+        sticky: table.sticky.as_ref().and_then(|at| balance::sticky(&at.value.0, name, report)),
+        queue: table.queue.as_ref().map(|at| balance::queue(&at.value, report)),
+        health_check: table
+            .health_check
+            .as_ref()
+            .map(|at| balance::health_check(&at.value, report)),
+        hold: table.hold.as_ref().map(|at| balance::hold(&at.value, report)),
     }
 }
 
@@ -74,6 +84,9 @@ fn peer(address: String, table: &file::PeerTable, report: &mut Report) -> Peer {
         fail_timeout: timeout(table.fail_timeout.as_ref(), "10s"),
         backup: flag(table.backup.as_ref(), false),
         down: flag(table.down.as_ref(), false),
+        max_conns: Some(number(table.max_conns.as_ref(), 0, 0..=u32::MAX, report).into())
+            .filter(|max| *max > 0),
+        slow_start: duration(table.slow_start.as_ref(), "0"),
     }
 }
 
