@@ -1,10 +1,12 @@
 //! Three builders: an origin that does as it is told, the proxy in between, and a client that
 //! sees every byte.
 
+pub mod app;
 pub mod client;
 pub mod origin;
 pub mod proxy;
 
+pub use app::App;
 pub use client::{Response, exchange_raw, request};
 pub use origin::{Gate, Origin, Reply, ok};
 pub use proxy::Proxy;
