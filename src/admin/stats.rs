@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::peers::Upstream;
 use crate::observe::metrics::{Snapshot, StatusCounts, ZoneCounts};
 use crate::semantics::reason::Reason;
 use crate::semantics::status::CacheStatus;
@@ -21,6 +22,8 @@ pub struct Stats {
     pub uptime_s: u64,
     /// Number of the configuration in use; 1 is the one it started with.
     pub generation: u64,
+    /// Where that came from.
+    pub config: Config,
     /// Client connections.
     pub connections: Connections,
     /// Exchanges that are finished.
@@ -31,10 +34,25 @@ pub struct Stats {
     pub reasons: BTreeMap<String, u64>,
     /// What the access log lost.
     pub access_log: AccessLog,
+    /// Request bodies that were too large for memory.
+    pub request_bodies: RequestBodies,
     /// By name.
     pub zones: BTreeMap<String, Zone>,
     /// By name.
     pub upstreams: BTreeMap<String, Upstream>,
+}
+
+/// The configuration in use, and what became of the last reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Its number; 1 is the one that the server started with.
+    pub generation: u64,
+    /// When it was taken over, in seconds since 1970.
+    pub loaded: u64,
+    /// Why the last reload was not carried out; absent when it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 /// Client connections.
@@ -72,6 +90,16 @@ pub struct AccessLog {
     pub lines_dropped: u64,
     /// Writes that failed.
     pub write_errors: u64,
+}
+
+/// Request bodies that were too large for memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RequestBodies {
+    /// Put into a file of `temp_path`.
+    pub in_files: u64,
+    /// Refused, since that failed.
+    pub file_errors: u64,
 }
 
 /// One zone.
@@ -243,117 +271,6 @@ pub enum Scan {
     Unknown,
 }
 
-/// One upstream.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Upstream {
-    /// In the order of the configuration.
-    pub peers: Vec<Peer>,
-    /// Requests that wait for a peer with room, where they may.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue: Option<Queue>,
-    /// Requests that wait for a peer to come back, where they may.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hold: Option<Hold>,
-}
-
-/// Requests that wait because every peer has its `max_conns`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Queue {
-    /// Now.
-    pub size: u64,
-    /// The limit of `size`.
-    pub max_size: u64,
-    /// Those that found it full, since the start.
-    pub overflows: u64,
-    /// Those that waited too long.
-    pub timeouts: u64,
-}
-
-/// Requests that wait because no peer can be asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Hold {
-    /// Now.
-    pub size: u64,
-    /// The limit of `size`.
-    pub max_size: u64,
-    /// Those that waited, since the start.
-    pub held: u64,
-    /// Those that failed: they found no place, nobody came back in time, or their client left.
-    pub given_up: u64,
-}
-
-/// One peer of an upstream.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Peer {
-    /// `host:port`
-    pub address: String,
-    /// Whether requests are sent to it.
-    pub state: PeerState,
-    /// Its share among its peers.
-    pub weight: u32,
-    /// Used only when no other can be.
-    pub backup: bool,
-    /// Requests under way.
-    pub active: u64,
-    /// The limit of `active`; absent where there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_conns: Option<u64>,
-    /// Requests sent to it.
-    pub requests: u64,
-    /// Its answers by status class.
-    pub responses: Classes,
-    /// Requests that it failed to answer.
-    pub fails: u64,
-    /// How many times it was taken out for `fail_timeout`.
-    pub unavail: u64,
-    /// What its checks came to; absent where there was none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub health_checks: Option<HealthChecks>,
-}
-
-/// What the checks of a peer came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct HealthChecks {
-    /// Checks that ended.
-    pub checks: u64,
-    /// Those that failed.
-    pub fails: u64,
-    /// How many times it became unhealthy.
-    pub unhealthy: u64,
-    /// Whether the last one passed.
-    pub last_passed: bool,
-    /// Why the last that failed did.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-/// Whether requests are sent to a peer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PeerState {
-    /// Requests are sent to it.
-    Up,
-    /// The configuration or the operator takes it out.
-    Down,
-    /// It failed too often, and is left alone for `fail_timeout`.
-    Unavail,
-    /// Its clients stay, by their cookie; others go elsewhere.
-    Draining,
-    /// Its checks fail.
-    Unhealthy,
-    /// It waits for its first check to pass.
-    Checking,
-    /// A state that this version does not know.
-    #[default]
-    #[serde(other)]
-    Unknown,
-}
-
 impl Stats {
     /// The process-wide counts of `snapshot`; the rest, zones included, is for the caller to fill
     /// in.
@@ -366,6 +283,10 @@ impl Stats {
             requests: snapshot.requests,
             responses: Classes::from(snapshot.classes),
             reasons: by_name(&snapshot.reasons),
+            request_bodies: RequestBodies {
+                in_files: snapshot.bodies_in_files,
+                file_errors: snapshot.body_file_errors,
+            },
             ..Self::default()
         }
     }
@@ -435,6 +356,7 @@ const FROM_CACHE: [CacheStatus; 4] =
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::peers::{Peer, PeerState};
 
     #[test]
     fn a_zone_has_the_names_of_nginx_plus() {

@@ -1,6 +1,8 @@
 //! `[upstream.NAME]`, checked: what routes forward to. (nginx: upstream)
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -41,6 +43,29 @@ pub struct Upstream {
     pub health_check: Option<HealthCheck>,
     /// Where requests wait while no peer can be asked at all.
     pub hold: Option<Hold>,
+    /// Who knows the addresses of peers that are names (nginx: resolver).
+    pub resolver: Resolver,
+    /// How a connection says for which client it is, if it does (nginx: proxy_protocol of the
+    /// stream module). Such a connection is for one request.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// Who knows the addresses of names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resolver {
+    /// The machine: `/etc/hosts`, the servers of `/etc/resolv.conf`, then the C library.
+    System,
+    /// These DNS servers; at least one.
+    Servers(Arc<[SocketAddr]>),
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// How a peer is chosen for a request.
@@ -160,7 +185,7 @@ impl Eq for Pattern {}
 /// One server of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// `host:port`, as written but with the default port added.
+    /// `host:port`, as written but with the default port added; or `unix:/path`.
     pub address: String,
     /// Its share among its peers (nginx: weight).
     pub weight: u32,

@@ -14,7 +14,7 @@ use crate::config::template::Template;
 use crate::interim::Sink;
 use crate::semantics::fields;
 use crate::semantics::rules::Rules;
-use crate::upstream::{self, Asked, Held};
+use crate::upstream::{self, Announced, Asked, Held};
 
 /// Builds the request for the route's upstream, without a body.
 ///
@@ -24,6 +24,8 @@ use crate::upstream::{self, Asked, Held};
 pub(super) fn request(call: &Call<'_>) -> Result<Request<()>, Error> {
     let mut headers = call.request.headers.clone();
     fields::remove_hop_by_hop(&mut headers).map_err(|_| Error::BadRequest("connection"))?;
+    // It is told by us to go on, when its body is read.
+    headers.remove(header::EXPECT);
     headers.insert(header::HOST, value(call.proxy_host().as_bytes())?);
     set_headers(call, &mut headers)?;
     fields::add_via(&mut headers, call.request.version);
@@ -77,10 +79,14 @@ pub(super) fn announce_surrogate(request: &mut Request<()>, rules: &Rules) {
 /// Nobody gave a response.
 pub(super) async fn send(
     call: &Call<'_>,
-    request: Request<Body>,
+    mut request: Request<Body>,
     held: Option<&dyn Held>,
 ) -> Result<upstream::Reply, upstream::Failure> {
     let Some(forward) = &call.route.forward else { return Err(upstream::Failure::nobody()) };
+    if forward.group.announces() {
+        let (source, destination) = (call.remote, call.connection.local);
+        request.extensions_mut().insert(Announced { source, destination });
+    }
     let pool = &call.worker.pools[forward.group_number];
     let group = &forward.group;
     let (key, cookie) = (given(call, group.key.as_ref()), given(call, group.cookie.as_ref()));

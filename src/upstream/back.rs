@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant as Deadline, sleep, sleep_until};
 use tracing::{info, warn};
 
+use super::announce;
 use super::check;
 use super::connect::connect;
 use super::group::Group;
@@ -65,8 +66,13 @@ async fn is_there(group: &Group, at: usize) -> bool {
         if !group.is_healthy(at) {
             return false;
         }
-    } else if connect(at, &group.peers[at], &group.clock, PAUSE_MAX).await.is_err() {
-        return false;
+    } else {
+        // Else whoever is there would take a connection that says nothing for a fault.
+        let ahead = group.announce.map(|version| announce::header(version, None));
+        let ahead = ahead.unwrap_or_default();
+        if connect(at, &group.peers[at], &ahead, &group.clock, PAUSE_MAX).await.is_err() {
+            return false;
+        }
     }
     group.reached(at);
     true

@@ -15,6 +15,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::announce;
 use super::connect::connect;
 use super::group::{Group, Peer};
 use crate::body::Body;
@@ -27,14 +28,15 @@ pub(super) struct Checker {
     /// As they are asked: the port may be another, and what goes over their connections is not
     /// counted with the requests.
     peers: Vec<Peer>,
+    /// What their connections begin with.
+    ahead: Vec<u8>,
     clock: Clock,
 }
 
 /// Begins to check a group's peers until it is gone.
 pub(super) fn begin(group: &Arc<Group>, gone: &watch::Receiver<()>) {
     let Some(checker) = &group.checker else { return };
-    let peers = checker.peers.iter().enumerate();
-    for (at, _) in peers.filter(|(_, peer)| !peer.config.down) {
+    for at in 0..checker.peers.len() {
         let (group, mut gone) = (Arc::downgrade(group), gone.clone());
         spawn(async move {
             tokio::select! {
@@ -81,13 +83,15 @@ impl Checker {
     pub(super) fn new(config: &HealthCheck, group: &config::Upstream, clock: &Clock) -> Arc<Self> {
         let peer = |peer: &config::Peer| {
             let address = match (config.port, peer.address.rsplit_once(':')) {
-                (Some(port), Some((host, _))) => format!("{host}:{port}"),
+                (Some(port), Some((host, _))) if host != "unix" => format!("{host}:{port}"),
                 _ => peer.address.clone(),
             };
-            Peer::new(&config::Peer { address, ..peer.clone() })
+            Peer::new(&config::Peer { address, ..peer.clone() }, &group.resolver)
         };
         let peers = group.peers.iter().map(peer).collect();
-        Arc::new(Self { config: config.clone(), peers, clock: clock.clone() })
+        let ahead = group.proxy_protocol.map(|version| announce::header(version, None));
+        let ahead = ahead.unwrap_or_default();
+        Arc::new(Self { config: config.clone(), peers, ahead, clock: clock.clone() })
     }
 
     /// Asks a peer once.
@@ -101,7 +105,7 @@ impl Checker {
 
     async fn ask(&self, at: usize) -> Result<(), String> {
         let peer = &self.peers[at];
-        let connected = connect(at, peer, &self.clock, self.config.timeout).await;
+        let connected = connect(at, peer, &self.ahead, &self.clock, self.config.timeout).await;
         let mut connection = connected.map_err(|error| error.to_string())?;
         let sent = connection.sender.send_request(self.request(peer)?).await;
         let response = sent.map_err(|error| error.to_string())?;
@@ -121,6 +125,7 @@ impl Checker {
             .header(header::CONNECTION, "close");
         request = match &self.config.host {
             Some(host) => request.header(header::HOST, host),
+            None if peer.address.starts_with("unix:") => request.header(header::HOST, "localhost"),
             None => request.header(header::HOST, &*peer.address),
         };
         for (name, value) in &self.config.headers {

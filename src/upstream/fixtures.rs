@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::hold::Held;
 use super::pick::Asked;
-use crate::config::{Balance, HealthCheck, NextUpstream, Peer, Timeouts, Upstream};
+use crate::config::{Balance, HealthCheck, NextUpstream, Peer, Resolver, Timeouts, Upstream};
 use crate::semantics::rules::StatusSet;
 
 pub(super) fn peer(address: &str) -> Peer {
@@ -48,6 +48,8 @@ pub(super) fn upstream(peers: Vec<Peer>) -> Upstream {
         queue: None,
         health_check: None,
         hold: None,
+        resolver: Resolver::System,
+        proxy_protocol: None,
     }
 }
 

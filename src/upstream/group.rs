@@ -1,7 +1,8 @@
 //! One upstream: its peers, and how they do. Shared by all workers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -9,16 +10,16 @@ use tracing::{info, warn};
 use super::balance::Share;
 use super::check::{self, Checker};
 use super::checked::{Checked, Verdict};
-use super::connect::Target;
 use super::health::Health;
 use super::hold::{Hold, HoldStats};
 use super::pick::Way;
 use super::queue::{Queue, QueueStats};
-use super::stats::{CheckStats, Counts, PeerState, PeerStats, State};
+use super::stats::{CheckStats, Counts, PeerState, PeerStats, Wanted};
 use super::sticky::Sticky;
+use super::target::Target;
 use crate::clock::Clock;
 use crate::config::template::{Part, Template, Variable};
-use crate::config::{self, NextUpstream};
+use crate::config::{self, NextUpstream, ProxyProtocol};
 
 /// An upstream group.
 pub struct Group {
@@ -32,10 +33,12 @@ pub struct Group {
     pub(super) next_upstream: NextUpstream,
     /// Peers that one request may try; at least one.
     pub(super) tries: usize,
-    pub(super) tries_timeout: Option<std::time::Duration>,
+    pub(super) tries_timeout: Option<Duration>,
     pub(super) clock: Clock,
+    /// How its connections tell whose they are, if they do.
+    pub(super) announce: Option<ProxyProtocol>,
     /// One of a kind: it gets every request, for there is nobody else to send them to.
-    pub(super) single: bool,
+    single: AtomicBool,
     pub(super) way: Way,
     pub(super) sticky: Option<Sticky>,
     pub(super) queue: Option<Arc<Queue>>,
@@ -57,7 +60,8 @@ pub(super) struct Members {
 pub(super) struct Member {
     pub(super) health: Health,
     pub(super) checked: Checked,
-    pub(super) by_hand: State,
+    /// As configured, and from then on by hand.
+    pub(super) wanted: Wanted,
 }
 
 /// What of a peer does not change, and what is counted of it.
@@ -73,12 +77,13 @@ impl Group {
     /// and end with it.
     pub fn new(config: &config::Upstream, clock: Clock) -> Arc<Self> {
         let usable = config.peers.iter().filter(|peer| !peer.down).count();
-        let peers: Vec<_> = config.peers.iter().map(Peer::new).collect();
+        let peers: Vec<_> =
+            config.peers.iter().map(|peer| Peer::new(peer, &config.resolver)).collect();
         let addresses = || peers.iter().map(|peer| &*peer.address);
         let member = |peer: &config::Peer| Member {
             health: Health::new(peer.max_fails, peer.fail_timeout),
             checked: Checked::default(),
-            by_hand: State::Up,
+            wanted: if peer.down { Wanted::Down } else { Wanted::Up },
         };
         let (checking, checked) = watch::channel(());
         let group = Arc::new(Self {
@@ -92,9 +97,10 @@ impl Group {
                 Template { parts: vec![Part::Variable(cookie)] }
             }),
             next_upstream: config.next_upstream,
-            tries: if config.tries == 0 { usable.max(1) } else { config.tries },
+            tries: if config.tries == 0 { peers.len().max(1) } else { config.tries },
             tries_timeout: config.tries_timeout,
-            single: usable == 1,
+            announce: config.proxy_protocol,
+            single: AtomicBool::new(usable == 1),
             way: Way::new(&config.balance, &peers),
             sticky: config.sticky.as_ref().map(|sticky| Sticky::new(sticky, addresses())),
             queue: config.queue.map(|queue| Arc::new(Queue::new(queue))),
@@ -117,7 +123,7 @@ impl Group {
         let state = self.state();
         let now = self.clock.now();
         let peers = self.peers.iter().zip(&state.members);
-        peers.map(|(peer, member)| peer.stats(self.peer_state(peer, member, now), member)).collect()
+        peers.map(|(peer, member)| peer.stats(self.peer_state(member, now), member)).collect()
     }
 
     /// How many requests wait for room, where they may.
@@ -130,21 +136,34 @@ impl Group {
         self.hold.as_ref().map(Hold::stats)
     }
 
-    /// Says what is wanted of the peers with this address; whether there is one.
-    pub fn set(&self, peer: &str, wanted: State) -> bool {
-        let mut state = self.state();
+    /// Whether its connections tell whose they are, so that requests must say so.
+    pub fn announces(&self) -> bool {
+        self.announce.is_some()
+    }
+
+    /// Does with a peer, or with all, what the operator wants, until the group ends or he wants
+    /// something else. Whoever is wanted up is thought to be well, as far as checks do not say
+    /// otherwise. Whether there is such a peer.
+    pub fn set(&self, address: Option<&str>, wanted: Wanted) -> bool {
         let mut found = false;
-        for (at, _) in self.peers.iter().enumerate().filter(|(_, it)| &*it.address == peer) {
+        let mut state = self.state();
+        let members = state.members.iter_mut().zip(&self.peers);
+        for (member, _) in members.filter(|(_, it)| address.is_none_or(|a| a == &*it.address)) {
             found = true;
-            let member = &mut state.members[at];
-            if member.by_hand != wanted {
-                member.by_hand = wanted;
-                info!(upstream = self.name, peer, state = ?wanted, "the operator set a peer's state");
+            member.wanted = wanted;
+            if wanted == Wanted::Up {
+                member.health.forget();
             }
         }
+        let up = state.members.iter().filter(|member| member.wanted == Wanted::Up).count();
+        self.single.store(up == 1, Ordering::Relaxed);
         drop(state);
         self.wake();
         found
+    }
+
+    pub(super) fn is_single(&self) -> bool {
+        self.single.load(Ordering::Relaxed)
     }
 
     /// Whether a peer waits for its first check to pass.
@@ -154,12 +173,12 @@ impl Group {
 
     /// Whether the operator wants no request to go there.
     pub(super) fn is_down(&self, at: usize) -> bool {
-        self.peers[at].config.down || self.state().members[at].by_hand == State::Down
+        self.state().members[at].wanted == Wanted::Down
     }
 
     /// Whether requests of new clients may go there, as far as the operator says.
     pub(super) fn takes_new(&self, at: usize) -> bool {
-        !self.peers[at].config.down && self.state().members[at].by_hand == State::Up
+        self.state().members[at].wanted == Wanted::Up
     }
 
     /// Whether requests may go there, as far as its checks say.
@@ -187,7 +206,7 @@ impl Group {
     pub(super) fn failed(&self, at: usize) {
         let peer = &self.peers[at];
         peer.counts.fails.fetch_add(1, Ordering::Relaxed);
-        if self.single {
+        if self.is_single() {
             return;
         }
         let mut state = self.state();
@@ -230,16 +249,16 @@ impl Group {
         }
     }
 
-    fn peer_state(&self, peer: &Peer, member: &Member, now: std::time::SystemTime) -> PeerState {
-        if peer.config.down || member.by_hand == State::Down {
+    fn peer_state(&self, member: &Member, now: SystemTime) -> PeerState {
+        if member.wanted == Wanted::Down {
             PeerState::Down
         } else if member.checked.verdict == Verdict::Unhealthy {
             PeerState::Unhealthy
         } else if !member.checked.usable(self.mandatory()) {
             PeerState::Checking
-        } else if member.by_hand == State::Drain {
+        } else if member.wanted == Wanted::Drain {
             PeerState::Draining
-        } else if !self.single && !member.health.usable(now) {
+        } else if !self.is_single() && !member.health.usable(now) {
             PeerState::Unavailable
         } else {
             PeerState::Up
@@ -253,10 +272,10 @@ impl Group {
 }
 
 impl Peer {
-    pub(super) fn new(config: &config::Peer) -> Self {
+    pub(super) fn new(config: &config::Peer, resolver: &config::Resolver) -> Self {
         Self {
             address: config.address.as_str().into(),
-            target: Target::new(&config.address),
+            target: Target::new(&config.address, resolver),
             counts: Arc::default(),
             config: config.clone(),
         }
@@ -278,6 +297,8 @@ impl Peer {
             unavailable: read(&counts.unavailable),
             sent_bytes: read(&counts.sent_bytes),
             received_bytes: read(&counts.received_bytes),
+            addresses: self.target.known(),
+            lookup_failures: self.target.lookup_failures(),
             checks: (checked.checks > 0).then(|| CheckStats {
                 checks: checked.checks,
                 fails: checked.fails,
@@ -291,7 +312,7 @@ impl Peer {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::super::fixtures::{asked, peer, upstream};
     use super::super::pick::{Chooser, Pick};

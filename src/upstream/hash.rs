@@ -269,9 +269,8 @@ mod tests {
             let words = [0, 1, 2, 3].map(|k| u128::from(word(number + k)));
             IpAddr::from(words.into_iter().fold(0, |all, word| all << 32 | word).to_be_bytes())
         };
-        let pick = |address| {
-            Walk::default().by_address(&shares(&[1, 2, 3, 1, 5]), &Out(&[]), address)
-        };
+        let pick =
+            |address| Walk::default().by_address(&shares(&[1, 2, 3, 1, 5]), &Out(&[]), address);
         let digest = |letters: String| crc32fast::hash(letters.as_bytes());
         assert_eq!(digest(letters((0..1000).map(|number| pick(v4(number))))), 0xbba7_77d5);
         assert_eq!(digest(letters((0..1000).map(|number| pick(v6(number))))), 0x5cf4_1241);

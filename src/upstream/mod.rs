@@ -19,6 +19,11 @@ mod check;
 mod checked;
 mod pool;
 mod connect;
+mod target;
+mod resolve;
+mod dns;
+mod socket;
+mod announce;
 mod wire;
 mod head;
 mod reply;
@@ -29,6 +34,7 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
+pub use announce::Announced;
 pub use error::{Error, Failure, Kind, Phase, RequestBody};
 pub use group::Group;
 pub use hold::{Held, HoldStats};
@@ -37,4 +43,4 @@ pub use pool::Pool;
 pub use queue::QueueStats;
 pub use reply::Reply;
 pub use send::send;
-pub use stats::{CheckStats, PeerState, PeerStats, State};
+pub use stats::{CheckStats, PeerState, PeerStats, Wanted};

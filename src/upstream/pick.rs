@@ -8,7 +8,7 @@ use super::balance::{self, Peers, Share};
 use super::group::{Group, Member, Members, Peer};
 use super::hash::{Ring, Walk};
 use super::hold::Held;
-use super::stats::{Active, State};
+use super::stats::{Active, Wanted};
 use crate::config::Balance;
 
 /// What a request tells about itself, so that a peer can be picked for it.
@@ -145,6 +145,15 @@ impl Group {
         Pick::Peer(Picked { at, active })
     }
 
+    /// Whether there is a peer that this request has not tried, and may be asked.
+    pub(super) fn has_other(&self, chooser: &Chooser<'_>) -> bool {
+        let state = self.state();
+        let (members, tried) = (state.members.as_slice(), chooser.tried.as_slice());
+        let of = Of::All { sticky: false, busy: true };
+        let view = View { group: self, members, tried, now: self.clock.now(), of };
+        (0..self.peers.len()).any(|at| view.may(at))
+    }
+
     fn choose(
         &self,
         shares: &mut [Share],
@@ -156,7 +165,7 @@ impl Group {
             return Some(at);
         }
         let of_request =
-            if self.single { None } else { self.way.of_request(shares, &view, chooser) };
+            if self.is_single() { None } else { self.way.of_request(shares, &view, chooser) };
         of_request
             .or_else(|| self.way.by_turns(shares, &view))
             .or_else(|| self.way.by_turns(shares, &View { of: Of::Backups, ..view }))
@@ -193,18 +202,17 @@ impl Peers for View<'_> {
             Of::Backups => (peer.config.backup, false, false),
             Of::All { sticky, busy } => (true, sticky, busy),
         };
-        let by_hand = match member.by_hand {
-            State::Up => true,
-            State::Drain => sticky,
-            State::Down => false,
+        let is_wanted = match member.wanted {
+            Wanted::Up => true,
+            Wanted::Drain => sticky,
+            Wanted::Down => false,
         };
         let has_room = |max| peer.counts.active.load(Ordering::Acquire) < max;
         is_meant
-            && !peer.config.down
-            && by_hand
+            && is_wanted
             && !self.tried.contains(&at)
             && member.checked.usable(self.group.mandatory())
-            && (self.group.single || member.health.usable(self.now))
+            && (self.group.is_single() || member.health.usable(self.now))
             && (busy || peer.config.max_conns.is_none_or(has_room))
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use http::header::UPGRADE;
 use http::request::Parts;
 use http::{Request, Version};
@@ -11,6 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant as Deadline;
 use tracing::debug;
 
+use super::announce::{self, Announced};
 use super::back;
 use super::connect::{Connection, connect};
 use super::error::{Error, Failure, Kind, Phase};
@@ -46,7 +46,8 @@ pub async fn send(
     asked: &Asked<'_>,
 ) -> Result<Reply, Failure> {
     let mut outgoing = Outgoing::new(request);
-    let mut sending = Sending { group, pool, timeouts, chooser: Chooser::new(group, asked) };
+    let chooser = Chooser::new(group, asked);
+    let mut sending = Sending { group, pool, timeouts, chooser, reached: false };
     let Some(hold) = &group.hold else { return sending.to_any(&mut outgoing).await };
     let Some(held) = asked.held else {
         // Who has another answer does not press upon peers that are just back.
@@ -69,12 +70,12 @@ pub async fn send(
                 place.into_iter().for_each(Place::answered);
                 return Ok(reply);
             }
-            Err(failed) if outgoing.may_be_held(&failed.error) => failed,
+            Err(failed) if sending.found_nobody() && outgoing.may_be_held(&failed.error) => failed,
             Err(failed) => return Err(failed),
         };
-        let tend = match (&mut place, hold) {
-            (Some(place), _) => place.failed(),
-            (None, hold) => match hold.join() {
+        let tend = match &mut place {
+            Some(place) => place.failed(),
+            None => match hold.join() {
                 Joined::Place(joined, tend) => {
                     place = Some(joined);
                     tend
@@ -86,7 +87,7 @@ pub async fn send(
             back::begin(group);
         }
         failure = Some(failed);
-        sending.chooser.restart();
+        sending.restart();
     }
 }
 
@@ -96,9 +97,22 @@ struct Sending<'a> {
     pool: &'a Arc<Pool>,
     timeouts: &'a Timeouts,
     chooser: Chooser<'a>,
+    /// One of them was there, whatever it answered.
+    reached: bool,
 }
 
 impl Sending<'_> {
+    /// Whether no peer of the group can be asked at the moment: none that it asked was there, and
+    /// there is no other.
+    fn found_nobody(&self) -> bool {
+        !self.reached && (self.chooser.tried.is_empty() || !self.group.has_other(&self.chooser))
+    }
+
+    fn restart(&mut self) {
+        self.chooser.restart();
+        self.reached = false;
+    }
+
     /// Asks one after the other, as far as that is allowed.
     async fn to_any(&mut self, outgoing: &mut Outgoing) -> Result<Reply, Failure> {
         let group = self.group;
@@ -113,6 +127,7 @@ impl Sending<'_> {
             report(group, at, &result);
             let outcome = match &mut result {
                 Ok(reply) => {
+                    self.reached = true;
                     reply.tries = tries;
                     // The client goes on with whom it was answered by.
                     let is_new = self.chooser.preferred != Some(at);
@@ -120,7 +135,10 @@ impl Sending<'_> {
                     reply.set_cookie = sticky.map(|sticky| sticky.field(at));
                     Outcome::Status(reply.response.status().as_u16())
                 }
-                Err(error) => Outcome::Failed(error),
+                Err(error) => {
+                    self.reached |= retry::stops(error, outgoing.facts()) == Stops::Otherwise;
+                    Outcome::Failed(error)
+                }
             };
             let passed = || group.clock.instant().saturating_duration_since(begun);
             let may = tries < group.tries
@@ -192,7 +210,8 @@ struct Outgoing {
 }
 
 enum Content {
-    Bytes(Bytes),
+    /// Can be sent as often as needed.
+    Whole(Body),
     /// Can be sent once; `None` while it is under way and after.
     Stream(Option<Body>),
 }
@@ -202,7 +221,8 @@ impl Outgoing {
         let (mut parts, body) = request.into_parts();
         // What the client speaks is no concern of the peer.
         parts.version = Version::HTTP_11;
-        let body = body.as_bytes().map_or_else(|| Content::Stream(Some(body)), Content::Bytes);
+        let is_here = body.is_here();
+        let body = if is_here { Content::Whole(body) } else { Content::Stream(Some(body)) };
         Self { parts, body, written: false, held_written: false }
     }
 
@@ -225,7 +245,7 @@ impl Outgoing {
 
     fn take(&mut self, wire: &Arc<Wire>) -> Request<Body> {
         let body = match &mut self.body {
-            Content::Bytes(bytes) => Body::full(bytes.clone()),
+            Content::Whole(body) => body.again().unwrap_or_default(),
             Content::Stream(body) => body.take().unwrap_or_default(),
         };
         Request::from_parts(self.parts.clone(), Upload::watch(body, wire))
@@ -258,7 +278,8 @@ impl Attempt<'_> {
             Some(answered) => answered,
             None => {
                 let limit = self.timeouts.connect;
-                let connection = connect(self.at, peer, clock, limit).await?;
+                let ahead = self.ahead(outgoing);
+                let connection = connect(self.at, peer, &ahead, clock, limit).await?;
                 connected = Some(clock.instant().duration_since(begun));
                 self.exchange(connection, outgoing).await.map_err(|lost| lost.error)?
             }
@@ -274,10 +295,27 @@ impl Attempt<'_> {
         })
     }
 
+    /// What a new connection begins with, before the request. Nothing where nothing is announced.
+    fn ahead(&self, outgoing: &Outgoing) -> Vec<u8> {
+        let Some(version) = self.group.announce else { return Vec::new() };
+        announce::header(version, outgoing.parts.extensions.get::<Announced>())
+    }
+
+    /// A kept connection that still leads to the peer.
+    fn idle(&self) -> Option<Connection> {
+        let target = &self.group.peers[self.at].target;
+        loop {
+            let connection = self.pool.take(self.at)?;
+            if target.still_has(connection.to) {
+                return Some(connection);
+            }
+        }
+    }
+
     /// Tries an idle connection. `None` if there is none, or if it had died meanwhile and the
     /// request may go over a new one.
     async fn over_idle(&self, outgoing: &mut Outgoing) -> Result<Option<Answered>, Error> {
-        let Some(connection) = self.pool.take(self.at) else { return Ok(None) };
+        let Some(connection) = self.idle() else { return Ok(None) };
         let written_before = outgoing.written;
         match self.exchange(connection, outgoing).await {
             Ok(answered) => Ok(Some(answered)),

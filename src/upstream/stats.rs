@@ -1,5 +1,6 @@
 //! What is counted of a peer, and how the operator sees it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -44,6 +45,10 @@ pub struct PeerStats {
     pub sent_bytes: u64,
     /// Bytes received from it.
     pub received_bytes: u64,
+    /// What its name stands for now, if it has one.
+    pub addresses: Vec<SocketAddr>,
+    /// Lookups of that name that failed.
+    pub lookup_failures: u64,
     /// What its checks came to, where there are any.
     pub checks: Option<CheckStats>,
 }
@@ -80,15 +85,14 @@ pub enum PeerState {
     Checking,
 }
 
-/// What the operator wants of a peer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
-    /// It gets requests.
-    #[default]
+/// Whether the operator wants a peer to get requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// It gets them.
     Up,
-    /// It gets no requests but those of clients that it had already, by their cookie.
+    /// None but those of clients that it had already, by their cookie; those under way are finished.
     Drain,
-    /// It gets none.
+    /// None at all (nginx: down).
     Down,
 }
 

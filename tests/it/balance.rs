@@ -185,6 +185,28 @@ async fn a_client_stays_with_its_peer_by_a_cookie() {
 }
 
 #[tokio::test]
+async fn a_peer_that_drains_keeps_the_clients_it_has() {
+    let peers = Peers::start("ab", &["/a"]).await;
+    let proxy = peers.proxy(&["", ""], "sticky = \"route\"").await;
+    let first = proxy.get("/a").await;
+    let cookie = first.header("set-cookie").split(';').next().unwrap().to_owned();
+    let at = usize::from(first.text() == "b");
+    let wish = format!(
+        "{{\"upstream\": \"many\", \"peer\": \"{}\", \"state\": \"drain\"}}",
+        peers.0[at].address
+    );
+    assert_eq!(proxy.admin_post("/v1/upstreams", &wish).await.0, 200);
+    assert_eq!(upstream(&proxy, "many").await["peers"][at]["state"], "draining");
+    assert!(!answers(&proxy, vec!["/a".to_owned(); 6]).await.contains(&first.text()));
+    for _ in 0..3 {
+        let stays = proxy.send("GET", "/a", &[("Cookie", &cookie)]).await;
+        assert_eq!((stays.text(), stays.header("set-cookie").as_str()), (first.text(), "-"));
+    }
+    assert_eq!(proxy.admin_post("/v1/upstreams", &wish.replace("drain", "down")).await.0, 200);
+    assert_ne!(proxy.send("GET", "/a", &[("Cookie", &cookie)]).await.text(), first.text());
+}
+
+#[tokio::test]
 async fn a_cookie_of_ours_is_for_the_client_that_fetched_and_is_never_stored() {
     let peers = Peers::start("a", &["/post"]).await;
     let (origin, gate) = (&peers.0[0], Gate::closed());

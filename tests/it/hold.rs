@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::harness::app::held;
 use crate::harness::client::Response;
-use crate::harness::{App, Origin, Proxy, eventually, request};
+use crate::harness::{App, Origin, Proxy, Reply, eventually, request};
 
 /// A proxy before these apps, which holds requests like this.
 async fn holding(apps: &[&App], hold: &str, route: &str) -> Proxy {
@@ -210,6 +210,25 @@ async fn one_peer_that_is_back_is_enough() {
         assert_eq!(client.await.unwrap().status, 200);
     }
     assert_eq!(one.seen().len(), 6);
+}
+
+#[tokio::test]
+async fn nobody_is_held_while_any_peer_is_there() {
+    let (dead, origin) = (App::stopped().await, Origin::start().await);
+    origin.on("/a", Reply::status(503, "busy"));
+    // A server that answers, if only with what is listed; one that no request may go on to.
+    for lines in ["next_upstream = [\"error\", \"http_503\"]", "tries = 1"] {
+        let config = format!(
+            "[upstream.app]\nserver = [\"{}\", \"{}\"]\nhold = {LONG}\n{lines}\n[[site]]\n\
+             listen = \"127.0.0.1:0\"\n[[site.route]]\npath = \"/\"\nproxy = \"http://app\"\n",
+            dead.address, origin.address
+        );
+        let proxy = Proxy::with(&config, &origin).await;
+        for _ in 0..4 {
+            assert!([502, 503].contains(&proxy.get("/a").await.status), "{lines}");
+        }
+        assert_eq!(held(&proxy).await, (0, 0, 0), "{lines}");
+    }
 }
 
 #[tokio::test]

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::balance::{HealthCheck, Hold, Queue, Sticky};
-use crate::config::Balance;
-use crate::config::address::PeerAddress;
-use crate::config::read::{At, FromNode, List, Timeout, table};
+use crate::config::address::{NameServer, PeerAddress};
+use crate::config::read::{At, FromNode, List, OrOff, Timeout, table};
 use crate::config::report::Report;
 use crate::config::tree::{Node, Value};
 use crate::config::words::Failure;
+use crate::config::{Balance, ProxyProtocol};
 
 table! {
     /// `[upstream.NAME]`
@@ -26,6 +26,8 @@ table! {
         queue: Queue,
         health_check: HealthCheck,
         hold: Hold,
+        resolver: List<NameServer>,
+        proxy_protocol: OrOff<ProxyProtocol>,
     }
 }
 

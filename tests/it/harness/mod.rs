@@ -3,6 +3,8 @@
 
 pub mod app;
 pub mod client;
+pub mod dns;
+pub mod stepping;
 pub mod origin;
 pub mod proxy;
 
