@@ -7,6 +7,7 @@ pub mod routes;
 pub mod purge;
 pub mod stats;
 pub mod peers;
+pub mod bodies;
 pub mod explain;
 pub mod hottest;
 pub mod inspect;

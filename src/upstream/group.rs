@@ -14,7 +14,7 @@ use super::health::Health;
 use super::hold::{Hold, HoldStats};
 use super::pick::Way;
 use super::queue::{Queue, QueueStats};
-use super::stats::{CheckStats, Counts, PeerState, PeerStats, Wanted};
+use super::stats::{CheckStats, Counts, PeerState, PeerStats, State};
 use super::sticky::Sticky;
 use super::target::Target;
 use crate::clock::Clock;
@@ -61,7 +61,7 @@ pub(super) struct Member {
     pub(super) health: Health,
     pub(super) checked: Checked,
     /// As configured, and from then on by hand.
-    pub(super) wanted: Wanted,
+    pub(super) wanted: State,
 }
 
 /// What of a peer does not change, and what is counted of it.
@@ -83,7 +83,7 @@ impl Group {
         let member = |peer: &config::Peer| Member {
             health: Health::new(peer.max_fails, peer.fail_timeout),
             checked: Checked::default(),
-            wanted: if peer.down { Wanted::Down } else { Wanted::Up },
+            wanted: if peer.down { State::Down } else { State::Up },
         };
         let (checking, checked) = watch::channel(());
         let group = Arc::new(Self {
@@ -141,21 +141,21 @@ impl Group {
         self.announce.is_some()
     }
 
-    /// Does with a peer, or with all, what the operator wants, until the group ends or he wants
-    /// something else. Whoever is wanted up is thought to be well, as far as checks do not say
-    /// otherwise. Whether there is such a peer.
-    pub fn set(&self, address: Option<&str>, wanted: Wanted) -> bool {
+    /// Says what is wanted of the peers with this address, until the group ends or the operator
+    /// says something else. Who is wanted up is thought to be well, as far as its checks do not say
+    /// otherwise. Whether there is one.
+    pub fn set(&self, peer: &str, wanted: State) -> bool {
         let mut found = false;
         let mut state = self.state();
         let members = state.members.iter_mut().zip(&self.peers);
-        for (member, _) in members.filter(|(_, it)| address.is_none_or(|a| a == &*it.address)) {
+        for (member, _) in members.filter(|(_, it)| &*it.address == peer) {
             found = true;
             member.wanted = wanted;
-            if wanted == Wanted::Up {
+            if wanted == State::Up {
                 member.health.forget();
             }
         }
-        let up = state.members.iter().filter(|member| member.wanted == Wanted::Up).count();
+        let up = state.members.iter().filter(|member| member.wanted == State::Up).count();
         self.single.store(up == 1, Ordering::Relaxed);
         drop(state);
         self.wake();
@@ -173,12 +173,12 @@ impl Group {
 
     /// Whether the operator wants no request to go there.
     pub(super) fn is_down(&self, at: usize) -> bool {
-        self.state().members[at].wanted == Wanted::Down
+        self.state().members[at].wanted == State::Down
     }
 
     /// Whether requests of new clients may go there, as far as the operator says.
     pub(super) fn takes_new(&self, at: usize) -> bool {
-        self.state().members[at].wanted == Wanted::Up
+        self.state().members[at].wanted == State::Up
     }
 
     /// Whether requests may go there, as far as its checks say.
@@ -250,13 +250,13 @@ impl Group {
     }
 
     fn peer_state(&self, member: &Member, now: SystemTime) -> PeerState {
-        if member.wanted == Wanted::Down {
+        if member.wanted == State::Down {
             PeerState::Down
         } else if member.checked.verdict == Verdict::Unhealthy {
             PeerState::Unhealthy
         } else if !member.checked.usable(self.mandatory()) {
             PeerState::Checking
-        } else if member.wanted == Wanted::Drain {
+        } else if member.wanted == State::Drain {
             PeerState::Draining
         } else if !self.is_single() && !member.health.usable(now) {
             PeerState::Unavailable

@@ -43,4 +43,4 @@ pub use pool::Pool;
 pub use queue::QueueStats;
 pub use reply::Reply;
 pub use send::send;
-pub use stats::{CheckStats, PeerState, PeerStats, Wanted};
+pub use stats::{CheckStats, PeerState, PeerStats, State};

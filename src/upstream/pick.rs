@@ -8,7 +8,7 @@ use super::balance::{self, Peers, Share};
 use super::group::{Group, Member, Members, Peer};
 use super::hash::{Ring, Walk};
 use super::hold::Held;
-use super::stats::{Active, Wanted};
+use super::stats::{Active, State};
 use crate::config::Balance;
 
 /// What a request tells about itself, so that a peer can be picked for it.
@@ -203,9 +203,9 @@ impl Peers for View<'_> {
             Of::All { sticky, busy } => (true, sticky, busy),
         };
         let is_wanted = match member.wanted {
-            Wanted::Up => true,
-            Wanted::Drain => sticky,
-            Wanted::Down => false,
+            State::Up => true,
+            State::Drain => sticky,
+            State::Down => false,
         };
         let has_room = |max| peer.counts.active.load(Ordering::Acquire) < max;
         is_meant

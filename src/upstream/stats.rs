@@ -87,7 +87,7 @@ pub enum PeerState {
 
 /// Whether the operator wants a peer to get requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum State {
     /// It gets them.
     Up,
     /// None but those of clients that it had already, by their cookie; those under way are finished.
