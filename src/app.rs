@@ -31,6 +31,7 @@ use crate::cache::Zone;
 use crate::clock::Clock;
 use crate::config::load::Loaded;
 use crate::config::{AdminAddress, Config};
+use crate::listener::Connections;
 use build::Generation;
 use cap::Cap;
 use doors::Doors;
@@ -87,10 +88,11 @@ pub fn start_with(setup: Setup) -> Result<Running, StartError> {
     let first = Generation::new(config, &setup.clock, None)?;
     let cap = Cap::new(first.config.limits.connections);
     let (stop, stopped) = watch::channel(false);
+    let connections = Connections::new(Arc::clone(cap.permits()));
     let (mut threads, mut workers) = (Vec::new(), Vec::new());
     for number in 0..first.workers.len() {
         let (sender, jobs) = mpsc::unbounded_channel();
-        let connections = Arc::clone(cap.permits());
+        let connections = Arc::clone(&connections);
         let thread = WorkerThread { jobs, connections, stopped: stopped.clone() };
         threads.push(spawn(format!("larder-{number}"), move || thread.run())?);
         workers.push(sender);

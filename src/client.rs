@@ -11,6 +11,17 @@ pub struct Connection {
     pub local: SocketAddr,
     /// What was agreed on, where the connection is encrypted.
     pub tls: Option<Box<Tls>>,
+    /// What a proxy in front says of it, in the PROXY protocol.
+    pub proxied: Option<Box<Proxied>>,
+}
+
+/// Two ends of a connection to a proxy in front of us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proxied {
+    /// Who connected there (nginx: $proxy_protocol_addr).
+    pub source: SocketAddr,
+    /// Where to (nginx: $proxy_protocol_server_addr).
+    pub destination: SocketAddr,
 }
 
 /// What a TLS handshake brought.
@@ -23,7 +34,7 @@ pub struct Tls {
 impl Connection {
     /// One that is not encrypted.
     pub fn plain(remote: SocketAddr, local: SocketAddr) -> Self {
-        Self { remote, local, tls: None }
+        Self { remote, local, tls: None, proxied: None }
     }
 
     /// `http` or `https` (nginx: $scheme).

@@ -64,6 +64,8 @@ pub struct Connections {
     pub accepted: u64,
     /// Open now.
     pub active: u64,
+    /// Closed before they could ask for anything.
+    pub refused: u64,
 }
 
 /// Responses by status class.
@@ -270,6 +272,7 @@ impl Stats {
             connections: Connections {
                 accepted: snapshot.connections_accepted,
                 active: snapshot.connections_active,
+                refused: snapshot.connections_refused,
             },
             requests: snapshot.requests,
             responses: Classes::from(snapshot.classes),

@@ -1,6 +1,7 @@
 //! From a configuration to what answers requests: a generation. What is as in the one before is
 //! taken from there.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,9 +9,12 @@ use super::StartError;
 use super::entry::Serving;
 use crate::cache::Zone;
 use crate::clock::Clock;
-use crate::config::{self, Config, Limits};
+use crate::config::{self, AuthTarget, Config, Limits, ProxyProtocolIn};
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::Metrics;
+use crate::proxy::gate::Gate;
+use crate::proxy::gate::basic::Basic;
+use crate::proxy::gate::limit::Limit;
 use crate::proxy::key::Keying;
 use crate::proxy::route::{Cache, Forward, Hidden, Hosts, Route, Site};
 use crate::proxy::zone::Caching;
@@ -27,6 +31,7 @@ pub(super) struct Generation {
     pub(super) metrics: Metrics,
     pub(super) access: Option<Arc<AccessLog>>,
     limits: Arc<Limits>,
+    client_limits: Vec<Arc<Limit>>,
     /// By address, as it is configured.
     hosts: Vec<(SocketAddr, Arc<Hosts>)>,
 }
@@ -45,11 +50,12 @@ impl Generation {
     ) -> Result<Self, StartError> {
         let access = access_log(&config, clock, before)?;
         let groups = groups(&config, clock, before);
+        let client_limits = client_limits(&config, before);
         if let Some(before) = before {
-            rehearse(&config, clock, &groups, before)?;
+            rehearse(&config, (&client_limits, &groups), clock, before)?;
         }
         let zones = zones(&config, clock, before);
-        let sites = RouteParts { config: &config, zones: &zones, groups: &groups }.sites()?;
+        let sites = RouteParts::new(&config, &client_limits, &zones, &groups).sites()?;
         let pairs = config.sites.iter().zip(&sites);
         let proxy = Arc::new(Proxy {
             clock: clock.clone(),
@@ -68,6 +74,7 @@ impl Generation {
             number: before.map_or(1, |before| before.number + 1),
             workers: (0..config.workers).map(worker).collect(),
             limits: Arc::new(config.limits.clone()),
+            client_limits,
             hosts: hosts(&config, &sites),
             metrics,
             access,
@@ -87,6 +94,7 @@ impl Generation {
             worker: Arc::clone(&self.workers[worker]),
             hosts: hosts.map(|(_, hosts)| Arc::clone(hosts)).unwrap_or_default(),
             limits: Arc::clone(&self.limits),
+            proxy_protocol: proxy_protocol(&self.config, address),
         }
     }
 
@@ -101,6 +109,22 @@ impl Generation {
             |zone: &config::Zone| self.config.zones.iter().position(|it| it.name == zone.name);
         zones.iter().map(number).collect()
     }
+}
+
+/// How connections to an address begin; sites that share one agree on this.
+fn proxy_protocol(config: &Config, address: SocketAddr) -> Option<Arc<ProxyProtocolIn>> {
+    let mut named = config.sites.iter().flat_map(|site| &site.proxy_protocol);
+    named.find(|(at, _)| *at == address).map(|(_, how)| Arc::new(how.clone()))
+}
+
+/// What clients have asked for so far counts on, where the limit is the same.
+fn client_limits(config: &Config, before: Option<&Generation>) -> Vec<Arc<Limit>> {
+    let limit = |settings: &config::Limit| {
+        let mut known = before.iter().flat_map(|before| &before.client_limits);
+        let kept = known.find(|limit| limit.settings == *settings);
+        kept.map_or_else(|| Arc::new(Limit::new(settings)), Arc::clone)
+    };
+    config.client_limits.iter().map(limit).collect()
 }
 
 /// The addresses of a configuration, in order, each once.
@@ -185,8 +209,8 @@ fn zones(config: &Config, clock: &Clock, before: Option<&Generation>) -> Vec<Arc
 /// zone is closed there is no way back.
 fn rehearse(
     config: &Config,
+    (limits, groups): (&[Arc<Limit>], &[Arc<Group>]),
     clock: &Clock,
-    groups: &[Arc<Group>],
     before: &Generation,
 ) -> Result<(), StartError> {
     if config.zones == before.config.zones {
@@ -197,7 +221,7 @@ fn rehearse(
         kept(settings, before).unwrap_or_else(|| Zone::open(&in_memory, clock.clone()))
     };
     let zones: Vec<_> = config.zones.iter().map(stand_in).collect();
-    RouteParts { config, zones: &zones, groups }.sites().map(drop)
+    RouteParts::new(config, limits, &zones, groups).sites().map(drop)
 }
 
 fn access_log(
@@ -218,11 +242,22 @@ fn access_log(
 
 struct RouteParts<'a> {
     config: &'a Config,
+    limits: &'a [Arc<Limit>],
+    basics: RefCell<Vec<(config::AuthBasic, Arc<Basic>)>>,
     zones: &'a [Arc<Zone>],
     groups: &'a [Arc<Group>],
 }
 
-impl RouteParts<'_> {
+impl<'a> RouteParts<'a> {
+    fn new(
+        config: &'a Config,
+        limits: &'a [Arc<Limit>],
+        zones: &'a [Arc<Zone>],
+        groups: &'a [Arc<Group>],
+    ) -> Self {
+        Self { config, limits, basics: RefCell::default(), zones, groups }
+    }
+
     fn sites(&self) -> Result<Vec<Arc<Site>>, StartError> {
         self.config.sites.iter().map(|site| self.site(site)).collect()
     }
@@ -237,10 +272,32 @@ impl RouteParts<'_> {
         let caching = settings.cache.as_ref().map(|cache| self.caching(cache)).transpose()?;
         Ok(Arc::new(Route {
             hidden: Hidden::new(&settings.hide_header),
+            gate: self.gate(&settings.gate)?,
+            hides_authorization: settings.gate.hides_authorization(),
             settings: settings.clone(),
             forward,
             caching: caching.unwrap_or_default(),
         }))
+    }
+
+    fn gate(&self, settings: &config::Gate) -> Result<Option<Box<Gate>>, StartError> {
+        let basic = settings.auth_basic.as_ref().map(|basic| self.basic(basic)).transpose()?;
+        let asked = settings.auth_request.as_ref().and_then(|ask| match &ask.to {
+            AuthTarget::Upstream { route, .. } => Some(self.route(route)),
+            AuthTarget::Own(_) => None,
+        });
+        Ok(Gate::new(settings, self.limits, basic, asked.transpose()?))
+    }
+
+    /// Routes with the same users share them, and what is known of their passwords.
+    fn basic(&self, settings: &config::AuthBasic) -> Result<Arc<Basic>, StartError> {
+        let mut known = self.basics.borrow_mut();
+        if let Some((_, basic)) = known.iter().find(|(other, _)| other == settings) {
+            return Ok(Arc::clone(basic));
+        }
+        let basic = Basic::open(settings).map_err(StartError)?;
+        known.push((settings.clone(), Arc::clone(&basic)));
+        Ok(basic)
     }
 
     fn forward(&self, proxy: &config::ProxyPass) -> Result<Forward, StartError> {

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 
 use crate::body::Body;
 use crate::client::Connection;
-use crate::config::Limits;
+use crate::config::{Limits, ProxyProtocolIn};
 use crate::interim::Gap;
 use crate::listener;
 use crate::proxy::route::Hosts;
@@ -27,6 +27,8 @@ pub(super) struct Serving {
     pub(super) hosts: Arc<Hosts>,
     /// Of connections that begin.
     pub(super) limits: Arc<Limits>,
+    /// Of connections that begin, where a proxy in front names the clients.
+    pub(super) proxy_protocol: Option<Arc<ProxyProtocolIn>>,
 }
 
 impl Entry {
@@ -53,6 +55,14 @@ impl listener::Handler for Entry {
 
     fn connected(&self) -> impl Send + 'static {
         self.serving.load().worker.shard.connected()
+    }
+
+    fn refused(&self) {
+        self.serving.load().worker.shard.count_refused_connection();
+    }
+
+    fn proxy_protocol(&self) -> Option<Arc<ProxyProtocolIn>> {
+        self.serving.load().proxy_protocol.clone()
     }
 
     fn limits(&self) -> Arc<Limits> {

@@ -293,7 +293,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             uptime_s: 11_000,
             generation: 2,
-            connections: Connections { accepted: 40, active: 3 },
+            connections: Connections { accepted: 40, active: 3, refused: 2 },
             requests: 1500,
             responses: Classes { client_error: 6, ..Classes::default() },
             access_log: AccessLog { lines_dropped: 9, write_errors: 1 },

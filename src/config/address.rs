@@ -6,14 +6,30 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::fault::Problem;
-use super::read::{FromNode, FromText, checked, wrong_kind};
+use super::file;
+use super::read::{FromNode, FromText, checked, table, wrong_kind};
 use super::report::Report;
 use super::tree::{Node, Value};
-use super::{AdminAddress, HostName};
+use super::{AdminAddress, HostName, ProxyProtocolIn};
 
-/// Where a site listens.
+/// Where a site listens, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Listen {
+    pub address: SocketAddr,
+    pub proxy_protocol: Option<ProxyProtocolIn>,
+}
+
+/// An address to listen on: a text, or a port on all addresses.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Listen(pub SocketAddr);
+pub(crate) struct ListenAddress(SocketAddr);
+
+table! {
+    /// An entry of `listen` as a table
+    ListenTable(address) {
+        address: ListenAddress,
+        proxy_protocol: file::ProxyProtocol,
+    }
+}
 
 /// Where the operator's listener is; `None` for `"off"`.
 #[derive(Clone, Debug)]
@@ -46,6 +62,30 @@ pub(crate) struct ProxyTarget {
 }
 
 impl FromNode for Listen {
+    fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
+        if !matches!(node.value, Value::Table(_)) {
+            let address = ListenAddress::from_node(node, report)?.0;
+            return Some(Self { address, proxy_protocol: None });
+        }
+        let table = ListenTable::from_node(node, report)?;
+        let proxy_protocol = match table.proxy_protocol.map(|at| at.value) {
+            None | Some(file::ProxyProtocol::Is(false)) => None,
+            Some(file::ProxyProtocol::Is(true)) => Some(ProxyProtocolIn::default()),
+            Some(file::ProxyProtocol::From(table)) => {
+                let from = table.from.iter().flat_map(|from| from.value.values());
+                Some(ProxyProtocolIn { from: from.map(|net| net.0).collect() })
+            }
+        };
+        Some(Self { address: table.address?.value.0, proxy_protocol })
+    }
+
+    #[cfg(test)]
+    fn keys(path: &str, out: &mut Vec<String>) {
+        ListenTable::keys(path, out);
+    }
+}
+
+impl FromNode for ListenAddress {
     fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
         let listen = match &node.value {
             Value::Text(text) => listen(text, Ipv4Addr::UNSPECIFIED),

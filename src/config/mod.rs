@@ -13,6 +13,7 @@ mod zones;
 mod upstreams;
 mod sites;
 mod routes;
+mod gate;
 mod file;
 mod resolve;
 mod words;
@@ -27,6 +28,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use gate::{
+    AccessRule, AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq,
+    ProxyProtocolIn, Rate, RealIp, RealIpSource, Refusal, Users, is_in,
+};
 pub use routes::{Action, Bodies, Cache, PathMatch, ProxyPass, Route, Timeouts};
 pub use sites::{HostName, Site};
 pub use upstreams::{
@@ -53,6 +58,8 @@ pub struct Config {
     /// What routes forward to; names are unique. A `proxy` that names an address instead of an
     /// upstream has one of its own here, named by that address.
     pub upstreams: Vec<Upstream>,
+    /// What requests are counted in; names are unique.
+    pub client_limits: Vec<Limit>,
     /// What answers for which host; at least one.
     pub sites: Vec<Site>,
     /// The operator's listener.
@@ -64,6 +71,8 @@ pub struct Config {
 pub struct Limits {
     /// Connections at a time, all listeners together (nginx: worker_connections).
     pub connections: usize,
+    /// Connections at a time of one client's address; 0 for any number.
+    pub connections_per_client: usize,
     /// From the first byte of a request head to its last (nginx: client_header_timeout).
     pub header_timeout: Duration,
     /// An idle connection is closed after this (nginx: keepalive_timeout).

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 
+use super::gate::Gate;
 use super::template::Template;
 use crate::semantics::query::Selection;
 use crate::semantics::rules::Rules;
@@ -35,6 +36,8 @@ pub struct Route {
     pub hide_header: Vec<HeaderName>,
     /// How it caches; `None` is not at all.
     pub cache: Option<Cache>,
+    /// What a request must pass.
+    pub gate: Gate,
     /// Who may send `PURGE`; `None` where the method is off.
     pub purge: Option<Vec<IpNet>>,
 }

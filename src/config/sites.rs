@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 
-use super::Route;
+use super::{ProxyProtocolIn, Route};
 
 /// What answers for some hosts (nginx: server).
 #[derive(Clone, Debug)]
 pub struct Site {
     /// Where it listens; at least one address.
     pub listen: Vec<SocketAddr>,
+    /// Of these, where a proxy in front names the clients (nginx: listen ... proxy_protocol).
+    pub proxy_protocol: Vec<(SocketAddr, ProxyProtocolIn)>,
     /// The hosts it answers for; empty for all.
     pub names: Vec<HostName>,
     /// Answers on its addresses for hosts that no site names (nginx: default_server). Without one

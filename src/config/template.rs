@@ -55,6 +55,24 @@ pub enum Variable {
     RemoteAddr,
     /// `$remote_port`
     RemotePort,
+    /// `$binary_remote_addr`: its bytes, 4 or 16
+    BinaryRemoteAddr,
+    /// `$realip_remote_addr`: the other end of the connection, whoever asks
+    RealipRemoteAddr,
+    /// `$realip_remote_port`
+    RealipRemotePort,
+    /// `$proxy_protocol_addr`: the client, as a proxy in front says
+    ProxyProtocolAddr,
+    /// `$proxy_protocol_port`
+    ProxyProtocolPort,
+    /// `$proxy_protocol_server_addr`: where it connected to
+    ProxyProtocolServerAddr,
+    /// `$proxy_protocol_server_port`
+    ProxyProtocolServerPort,
+    /// `$limit_req_status`: `PASSED`, `DELAYED`, `REJECTED` and so on
+    LimitReqStatus,
+    /// `$limit_conn_status`
+    LimitConnStatus,
     /// `$remote_user`: the user of basic authentication
     RemoteUser,
     /// `$server_name`: the first name of the site
@@ -282,7 +300,7 @@ const SECRET_FIELDS: [&str; 9] = [
 ];
 
 /// Every variable that has one name; some have two.
-const VARIABLES: [(&str, Variable); 26] = [
+const VARIABLES: [(&str, Variable); 35] = [
     ("scheme", Variable::Scheme),
     ("host", Variable::Host),
     ("request_uri", Variable::RequestUri),
@@ -296,6 +314,15 @@ const VARIABLES: [(&str, Variable); 26] = [
     ("request_id", Variable::RequestId),
     ("remote_addr", Variable::RemoteAddr),
     ("remote_port", Variable::RemotePort),
+    ("binary_remote_addr", Variable::BinaryRemoteAddr),
+    ("realip_remote_addr", Variable::RealipRemoteAddr),
+    ("realip_remote_port", Variable::RealipRemotePort),
+    ("proxy_protocol_addr", Variable::ProxyProtocolAddr),
+    ("proxy_protocol_port", Variable::ProxyProtocolPort),
+    ("proxy_protocol_server_addr", Variable::ProxyProtocolServerAddr),
+    ("proxy_protocol_server_port", Variable::ProxyProtocolServerPort),
+    ("limit_req_status", Variable::LimitReqStatus),
+    ("limit_conn_status", Variable::LimitConnStatus),
     ("remote_user", Variable::RemoteUser),
     ("server_name", Variable::ServerName),
     ("server_addr", Variable::ServerAddr),

@@ -20,6 +20,7 @@ use tokio::time::{Sleep, sleep};
 use tracing::{debug, error};
 
 use super::Handler;
+use super::connections::Connections;
 use super::drain::{Drain, Listen, Stage};
 use super::watch::{Busy, Cut, Verdict, Watch};
 use super::wire::Wired;
@@ -35,11 +36,14 @@ use crate::interim::{Gap, Queue};
 pub(super) async fn serve<H: Handler>(
     stream: TcpStream,
     client: Arc<client::Connection>,
-    limits: Arc<Limits>,
+    connections: Arc<Connections>,
     handler: Arc<H>,
     drain: Drain,
 ) {
+    let limits = handler.limits();
     let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
+    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    let _entered = connections.enter(&watch, waker);
     let interim = Arc::new(Queue::default());
     let ledger = Arc::new(Ledger::default());
     let io = TokioIo::new(Wired::new(stream, watch.clone(), interim.clone(), ledger.clone()));

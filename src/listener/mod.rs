@@ -5,6 +5,8 @@
 
 mod bind;
 mod accept;
+mod connections;
+mod proxied;
 mod connection;
 mod wire;
 #[doc(hidden)]
@@ -24,11 +26,12 @@ use hyper::body::Incoming;
 
 use crate::body::Body;
 use crate::client::Connection;
-use crate::config::Limits;
+use crate::config::{Limits, ProxyProtocolIn};
 use crate::interim::Gap;
 
 pub use accept::accept;
 pub use bind::bind;
+pub use connections::Connections;
 pub use drain::Drain;
 
 /// Answers requests. hyper has made sure of their syntax, and of nothing else.
@@ -45,6 +48,14 @@ pub trait Handler: Send + Sync + 'static {
 
     /// What connections may do that begin now.
     fn limits(&self) -> Arc<Limits>;
+
+    /// How connections begin that begin now, where a proxy in front names the clients.
+    fn proxy_protocol(&self) -> Option<Arc<ProxyProtocolIn>> {
+        None
+    }
+
+    /// A client that has connected is not let in.
+    fn refused(&self) {}
 
     /// A client has connected; what this gives is dropped when the connection ends.
     fn connected(&self) -> impl Send + 'static;

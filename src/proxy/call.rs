@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderValue, Method, header};
 
+use super::gate::Limited;
 use super::route::{self, Cache, Route, Site};
 use super::{Worker, admit};
 use crate::cache::lookup::Key;
@@ -31,6 +32,10 @@ pub(super) struct Call<'a> {
     pub(super) connection: &'a Arc<Connection>,
     /// Who asks: the other end of the connection, or whom a trusted proxy there names.
     pub(super) remote: SocketAddr,
+    /// What the limits of the route said.
+    pub(super) limited: Limited,
+    /// The path and query of the request that this one asks about.
+    pub(super) original: Option<&'a str>,
     /// When the request came.
     pub(super) now: Timestamp,
     /// It has no condition and no range, so that none need be looked for. Where this is not known,
@@ -48,6 +53,8 @@ pub(super) struct OwnedCall {
     path: String,
     connection: Arc<Connection>,
     remote: SocketAddr,
+    limited: Limited,
+    original: Option<String>,
     now: Timestamp,
     /// Where interim responses go; `None` if the client does not understand them.
     pub(super) interim: Option<Sink>,
@@ -64,6 +71,8 @@ impl<'a> Call<'a> {
             path: self.path.to_owned(),
             connection: Arc::clone(self.connection),
             remote: self.remote,
+            limited: self.limited,
+            original: self.original.map(str::to_owned),
             now: self.now,
             interim,
         }
@@ -76,7 +85,8 @@ impl<'a> Call<'a> {
 
     /// What the rules about storing ask of this request, whose key this is.
     pub(super) fn asked(&self, key: &Key) -> Asked<'a> {
-        let authorized = self.request.headers.contains_key(header::AUTHORIZATION);
+        let authorized = !self.route.hides_authorization
+            && self.request.headers.contains_key(header::AUTHORIZATION);
         Asked { authorized, partitioned: key.partitioned, host: self.host }
     }
 
@@ -130,6 +140,8 @@ impl OwnedCall {
             path,
             connection: Arc::new(Connection::plain(nobody, nobody)),
             remote: nobody,
+            limited: Limited::default(),
+            original: None,
             now: Timestamp::from(proxy.clock.now()),
             interim: None,
             request,
@@ -165,6 +177,8 @@ impl OwnedCall {
             path: &self.path,
             connection: &self.connection,
             remote: self.remote,
+            limited: self.limited,
+            original: self.original.as_deref(),
             now: self.now,
             wants_all: false,
         }

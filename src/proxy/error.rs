@@ -3,6 +3,7 @@
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
 use super::deliver::{Answer, CACHE_STATUS};
+use super::gate::Refusal;
 use crate::body::Body;
 use crate::semantics::date::{Timestamp, http_date};
 use crate::semantics::reason::Reason;
@@ -21,6 +22,8 @@ pub(super) enum Error {
     MethodNotAllowed,
     /// A purge from where none is allowed.
     Forbidden,
+    /// The route lets it not in.
+    Gate(Box<Refusal>),
     /// No route for the path.
     NotFound,
     /// No site for the host, and the site that would stand in is strict.
@@ -49,6 +52,7 @@ impl Error {
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Gate(refusal) => refusal.status,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -72,6 +76,7 @@ impl Error {
         match self {
             Self::Upstream(_) | Self::UpstreamAfter(..) => {}
             Self::OnlyIfCached | Self::NotFound | Self::Forbidden => {}
+            Self::Gate(refusal) => refusal.tell(response.headers_mut()),
             Self::MethodNotAllowed => {
                 let allow =
                     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -87,6 +92,7 @@ impl Error {
             Self::Upstream(_) => (Reason::UpstreamFailed, Some(CacheStatus::Miss)),
             Self::UpstreamAfter(_, word, _) => (Reason::UpstreamFailed, Some(*word)),
             Self::OnlyIfCached => (Reason::OnlyIfCached, Some(CacheStatus::Miss)),
+            Self::Gate(refusal) => (refusal.reason, None),
             _ => (Reason::Refused, None),
         };
         let handled = match self {

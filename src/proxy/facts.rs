@@ -1,10 +1,12 @@
 //! What the variables of a template stand for. (nginx: embedded variables)
 
 use std::io::Write;
+use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, Version, header};
 
 use super::call::Call;
+use super::gate::Outcome;
 use crate::config::template::{Facts, Variable};
 
 impl Facts for Call<'_> {
@@ -15,7 +17,7 @@ impl Facts for Call<'_> {
         match variable {
             Variable::Scheme => text(self.connection.scheme()),
             Variable::Host => text(self.host_or_name()),
-            Variable::RequestUri => text(self.request_uri()),
+            Variable::RequestUri => text(self.original_uri()),
             Variable::Uri => text(self.path),
             Variable::Args => text(query.unwrap_or("")),
             Variable::IsArgs => text(query.map_or("", |_| "?")),
@@ -26,7 +28,7 @@ impl Facts for Call<'_> {
             Variable::ProxyHost => text(self.proxy_host()),
             Variable::ProxyPort => text(proxy_port(self.proxy_host())),
             Variable::Request => {
-                let uri = self.request_uri();
+                let uri = self.original_uri();
                 write_to(
                     out,
                     format_args!("{} {uri} {}", request.method, protocol(request.version)),
@@ -36,6 +38,22 @@ impl Facts for Call<'_> {
             Variable::RemotePort => {
                 write_to(out, format_args!("{}", self.remote.port()));
             }
+            Variable::BinaryRemoteAddr => match self.remote.ip().to_canonical() {
+                IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
+                IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
+            },
+            Variable::RealipRemoteAddr => {
+                write_to(out, format_args!("{}", self.connection.remote.ip()));
+            }
+            Variable::RealipRemotePort => {
+                write_to(out, format_args!("{}", self.connection.remote.port()));
+            }
+            Variable::ProxyProtocolAddr
+            | Variable::ProxyProtocolPort
+            | Variable::ProxyProtocolServerAddr
+            | Variable::ProxyProtocolServerPort => self.write_proxied(variable, out),
+            Variable::LimitReqStatus => text(self.limited.requests.map_or("", Outcome::word)),
+            Variable::LimitConnStatus => text(self.limited.connections.map_or("", Outcome::word)),
             Variable::ServerAddr => write_to(out, format_args!("{}", self.connection.local.ip())),
             Variable::ServerPort => write_to(out, format_args!("{}", self.connection.local.port())),
             Variable::RequestId => write_to(out, format_args!("{:032x}", fastrand::u128(..))),
@@ -70,6 +88,23 @@ impl<'a> Call<'a> {
         if self.host.is_empty() { &self.site.name } else { self.host }
     }
 
+    /// nginx: $request_uri is that of the client, even while somebody else is asked about it.
+    fn original_uri(&self) -> &'a str {
+        self.original.unwrap_or_else(|| self.request_uri())
+    }
+
+    fn write_proxied(&self, variable: &Variable, out: &mut Vec<u8>) {
+        let Some(proxied) = self.connection.proxied.as_deref() else { return };
+        match variable {
+            Variable::ProxyProtocolAddr => write_to(out, format_args!("{}", proxied.source.ip())),
+            Variable::ProxyProtocolPort => write_to(out, format_args!("{}", proxied.source.port())),
+            Variable::ProxyProtocolServerAddr => {
+                write_to(out, format_args!("{}", proxied.destination.ip()));
+            }
+            _ => write_to(out, format_args!("{}", proxied.destination.port())),
+        }
+    }
+
     /// nginx: $proxy_host.
     pub(super) fn proxy_host(&self) -> &'a str {
         self.route.settings.action.proxy().map_or("", |proxy| &proxy.host)
@@ -81,7 +116,7 @@ fn write_to(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
 }
 
-fn write_joined(fields: &HeaderMap, name: &HeaderName, out: &mut Vec<u8>) {
+pub(super) fn write_joined(fields: &HeaderMap, name: &HeaderName, out: &mut Vec<u8>) {
     for (number, value) in fields.get_all(name).iter().enumerate() {
         if number > 0 {
             out.extend_from_slice(b", ");

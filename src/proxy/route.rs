@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, header};
 
+use super::gate::Gate;
 use super::key::Keying;
 use super::zone::Caching;
 use crate::cache::Zone;
@@ -42,6 +43,10 @@ pub struct Route {
     pub caching: Caching,
     /// Response fields that clients do not get.
     pub hidden: Hidden,
+    /// What requests must pass, if anything.
+    pub gate: Option<Box<Gate>>,
+    /// The upstream does not see who asks, so what it answers is for all.
+    pub hides_authorization: bool,
 }
 
 /// The upstream group of a route.
@@ -53,7 +58,11 @@ pub struct Forward {
 }
 
 /// Fields that clients do not get, each with the bits that say whether it may be there.
-pub struct Hidden(pub(super) Vec<(Names, HeaderName)>);
+pub struct Hidden {
+    pub(super) fields: Vec<(Names, HeaderName)>,
+    /// Those of `X-Accel-Limit-Rate`, which is obeyed, hidden or not.
+    pub(super) limit_rate: Names,
+}
 
 /// How a route caches in one zone.
 pub struct Cache {
@@ -71,9 +80,13 @@ impl Hidden {
     /// These.
     pub fn new(names: &[HeaderName]) -> Self {
         let bits = |name| if ADDED.contains(name) { Names::ANY } else { Names::one(name) };
-        Self(names.iter().map(|name| (bits(name), name.clone())).collect())
+        let fields = names.iter().map(|name| (bits(name), name.clone())).collect();
+        Self { fields, limit_rate: Names::one(&X_ACCEL_LIMIT_RATE) }
     }
 }
+
+/// How fast the origin wants a response to go out.
+pub(super) const X_ACCEL_LIMIT_RATE: HeaderName = HeaderName::from_static("x-accel-limit-rate");
 
 /// What may come to a response's fields on their way out.
 const ADDED: [HeaderName; 4] =

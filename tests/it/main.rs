@@ -6,6 +6,9 @@
 mod harness;
 
 mod routing;
+mod clients;
+mod limits;
+mod auth;
 mod forwarding;
 mod from_disk;
 mod interim;

@@ -8,6 +8,7 @@ mod upstream;
 mod balance;
 mod site;
 mod cache;
+mod gate;
 
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use super::words::LogLevel;
 
 pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use cache::{Cache, Query};
+pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
+pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
 pub(crate) use upstream::{Peer, PeerTable, Upstream};
 pub(crate) use zone::Zone;
@@ -32,6 +35,7 @@ table! {
         log: Log,
         zone: Named<Zone>,
         upstream: Named<Upstream>,
+        limit: Named<Limit>,
         defaults: Settings,
         site: List<Site>,
         admin: Admin,
@@ -43,6 +47,7 @@ table! {
     Server() {
         workers: u32,
         connections: u32,
+        connections_per_client: u32,
         header_timeout: Timeout,
         keepalive_timeout: Duration,
         keepalive_requests: u32,

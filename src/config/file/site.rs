@@ -2,12 +2,12 @@
 
 use http::HeaderName;
 
-use super::Cache;
-use crate::config::PathMatch;
+use super::{AuthBasic, AuthRequest, Cache, LimitConn, LimitReq, RealIp, Satisfy};
 use crate::config::address::{Listen, Names, ProxyTarget};
-use crate::config::read::{List, Pairs, Size, Timeout, table};
+use crate::config::read::{List, OrOff, Pairs, Size, Timeout, table};
 use crate::config::template::Template;
 use crate::config::words::StatusHeader;
+use crate::config::{AccessRule, PathMatch};
 
 table! {
     /// `[[site]]`
@@ -64,6 +64,19 @@ route_and_settings! {
         buffering: bool,
         buffers: Size,
         cache: Cache,
+        real_ip: OrOff<RealIp>,
+        limit_req: List<LimitReq>,
+        limit_req_status: u32,
+        limit_req_dry_run: bool,
+        limit_conn: List<LimitConn>,
+        limit_conn_status: u32,
+        limit_conn_dry_run: bool,
+        access: List<AccessRule>,
+        satisfy: Satisfy,
+        auth_basic: OrOff<AuthBasic>,
+        auth_request: OrOff<AuthRequest>,
+        limit_rate: Size,
+        limit_rate_after: Size,
     }
 }
 

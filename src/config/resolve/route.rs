@@ -3,7 +3,7 @@
 use http::HeaderName;
 use http::header::HOST;
 
-use super::{Report, Scope, bodies, cache, leaks, size, timeout};
+use super::{Report, Scope, bodies, cache, gate, leaks, size, timeout};
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, Settings};
@@ -43,6 +43,7 @@ pub(super) fn route(
     let purge = cache.is_some().then(|| cache::purge(settings.cache.as_ref())).flatten();
     let set_header = set_header(settings.set_header.as_ref(), report);
     let proxy = item.value.proxy.as_ref().map(|proxy| proxy_pass(proxy, scope, report));
+    let gate = gate::gate(&settings, scope, report);
     let route = Route {
         path: item.value.path.as_ref()?.value.clone(),
         file: report.file(item.span).to_owned(),
@@ -59,6 +60,7 @@ pub(super) fn route(
         status_header: settings.status_header.and_then(|at| at.value.0),
         hide_header: cache::hidden(settings.cache.as_ref()),
         cache,
+        gate,
         purge,
     };
     if let Some(table) = &settings.cache {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::{Report, Scope, flag, leaks, route};
+use super::{Report, Scope, flag, gate, leaks, route};
 use crate::config::fault::Problem;
 use crate::config::file::{self, Settings};
 use crate::config::read::{At, List};
@@ -36,6 +36,7 @@ pub(super) fn sites(
     }
     leaks::warn_of_hostless(&scope.hostless, report);
     claims.settle_nameless(items, &mut sites, report);
+    gate::check_listeners(items, report);
     let spans: Vec<_> = items.iter().map(|item| item.span).collect();
     leaks::warn_of_borrowed_hosts(&spans, &sites, report);
     sites
@@ -51,6 +52,7 @@ fn site(site: &file::Site, defaults: &Settings, scope: &mut Scope, report: &mut 
         routes.extend(route::route(item, &outer, scope, report));
         check_path(&routes, item, report);
     }
+    gate::check_asked_routes(written, &routes, report);
     if let Some(list) =
         site.route.as_ref().filter(|list| list.value.items.is_empty() && !list.value.broken)
     {
@@ -59,6 +61,7 @@ fn site(site: &file::Site, defaults: &Settings, scope: &mut Scope, report: &mut 
     let names = site.name.iter().flat_map(|names| names.value.values());
     Site {
         listen: addresses(site).into_iter().map(|(address, _)| address).collect(),
+        proxy_protocol: gate::named_by_proxies(site),
         names: names.flat_map(|names| names.0.clone()).collect(),
         default: flag(site.default.as_ref(), false),
         strict: flag(site.strict.as_ref(), false),
@@ -85,7 +88,7 @@ fn check_path(routes: &[Route], item: &At<file::Route>, report: &mut Report) {
 /// Where a site listens, and where that is written.
 fn addresses(site: &file::Site) -> Vec<(SocketAddr, Option<Span>)> {
     match &site.listen {
-        Some(list) => list.value.items.iter().map(|at| (at.value.0, Some(at.span))).collect(),
+        Some(list) => list.value.items.iter().map(|at| (at.value.address, Some(at.span))).collect(),
         None => vec![(SocketAddr::from(([127, 0, 0, 1], 8080)), None)],
     }
 }
