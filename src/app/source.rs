@@ -10,6 +10,7 @@ use super::server::Server;
 use super::{explain, inspect};
 use crate::admin::explain::Explanation;
 use crate::admin::inspect::Inspection;
+use crate::admin::peers;
 use crate::admin::stats::{self, Stats};
 use crate::admin::upstreams::{Change, Upstreams};
 use crate::admin::{PurgeError, Source};
@@ -168,26 +169,50 @@ fn folder(folder: FolderUsage) -> stats::Folder {
     }
 }
 
-fn upstream(group: &Group) -> stats::Upstream {
-    stats::Upstream { peers: group.stats().into_iter().map(peer).collect() }
+fn upstream(group: &Group) -> peers::Upstream {
+    peers::Upstream {
+        peers: group.stats().into_iter().map(peer).collect(),
+        queue: group.queued().map(|queue| peers::Queue {
+            size: queue.size,
+            max_size: queue.max_size,
+            overflows: queue.overflows,
+            timeouts: queue.timeouts,
+        }),
+        hold: group.held().map(|hold| peers::Hold {
+            size: hold.now,
+            max_size: hold.max,
+            held: hold.total,
+            given_up: hold.given_up,
+        }),
+    }
 }
 
-fn peer(peer: PeerStats) -> stats::Peer {
-    stats::Peer {
+fn peer(peer: PeerStats) -> peers::Peer {
+    peers::Peer {
         address: peer.address.to_string(),
         state: match peer.state {
-            PeerState::Up => stats::PeerState::Up,
-            PeerState::Draining => stats::PeerState::Draining,
-            PeerState::Down => stats::PeerState::Down,
-            PeerState::Unavailable => stats::PeerState::Unavail,
+            PeerState::Up => peers::PeerState::Up,
+            PeerState::Draining => peers::PeerState::Draining,
+            PeerState::Down => peers::PeerState::Down,
+            PeerState::Unavailable => peers::PeerState::Unavail,
+            PeerState::Unhealthy => peers::PeerState::Unhealthy,
+            PeerState::Checking => peers::PeerState::Checking,
         },
         weight: peer.weight,
         backup: peer.backup,
         active: peer.active,
+        max_conns: peer.max_conns,
         requests: peer.requests,
         responses: stats::Classes::from(peer.responses),
         fails: peer.fails,
         unavail: peer.unavailable,
+        health_checks: peer.checks.map(|checks| peers::HealthChecks {
+            checks: checks.checks,
+            fails: checks.fails,
+            unhealthy: checks.unhealthy,
+            last_passed: checks.last_passed.unwrap_or(false),
+            reason: checks.reason.map(|reason| reason.to_string()),
+        }),
         addresses: peer.addresses.iter().map(SocketAddr::to_string).collect(),
         lookup_failures: peer.lookup_failures,
     }

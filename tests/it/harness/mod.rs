@@ -1,6 +1,7 @@
 //! Three builders: an origin that does as it is told, the proxy in between, and a client that
 //! sees every byte.
 
+pub mod app;
 pub mod client;
 pub mod http2;
 pub mod dns;
@@ -9,6 +10,7 @@ pub mod origin;
 pub mod proxy;
 pub mod tls;
 
+pub use app::App;
 pub use client::{Response, exchange_raw, request};
 pub use origin::{Gate, Origin, Reply, ok};
 pub use proxy::Proxy;
