@@ -35,6 +35,7 @@ use build::Generation;
 use cap::Cap;
 use doors::Doors;
 use server::Server;
+use source::OperatorView;
 use worker::WorkerThread;
 
 pub use reload::{ReloadError, Reloaded, Sources};
@@ -101,8 +102,10 @@ pub fn start_with(setup: Setup) -> Result<Running, StartError> {
     server.flush_logs(&generation);
     let admin_address = admin.as_ref().and_then(|admin| admin.address().ok());
     if let Some(admin) = admin {
-        let (view, stopped) = (Arc::clone(&server), stopped);
-        threads.push(spawn("larder-admin".to_owned(), move || run_admin(admin, view, stopped))?);
+        let (view, stopped) = (OperatorView(Arc::clone(&server)), stopped);
+        threads.push(spawn("larder-admin".to_owned(), move || {
+            run_admin(admin, Arc::new(view), stopped)
+        })?);
     }
     let listeners = server.doors().addresses();
     Ok(Running { listeners, admin: admin_address, server, stop, threads })
@@ -120,6 +123,11 @@ impl Running {
     /// Where clients connect now, the addresses that came last at the end.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.server.doors().addresses()
+    }
+
+    /// How many configurations there are that requests still hold, the one in use included.
+    pub fn generations(&self) -> usize {
+        self.server.generations()
     }
 
     /// Reads the configuration anew and goes over to it. Requests under way end as they began.
@@ -212,7 +220,7 @@ fn bind_admin(address: &AdminAddress) -> Result<AdminListener, StartError> {
     })
 }
 
-fn run_admin(admin: AdminListener, view: Arc<Server>, mut stopped: watch::Receiver<bool>) {
+fn run_admin(admin: AdminListener, view: Arc<OperatorView>, mut stopped: watch::Receiver<bool>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "the admin listener cannot run"),

@@ -215,6 +215,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use std::sync::Mutex;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
@@ -222,6 +223,7 @@ mod tests {
     use http::request::Parts;
 
     use crate::admin::client::{self, Error};
+    use crate::admin::control::{Control, Reloaded};
     use crate::admin::explain::Explanation;
     use crate::admin::inspect::Inspection;
     use crate::admin::{PurgeError, stats};
@@ -230,6 +232,7 @@ mod tests {
 
     struct Fake {
         ready: Result<(), String>,
+        asked: Arc<Mutex<Vec<Control>>>,
     }
 
     impl Source for Fake {
@@ -240,6 +243,14 @@ mod tests {
 
         fn ready(&self) -> Result<(), String> {
             self.ready.clone()
+        }
+
+        async fn reload(&self) -> Result<Reloaded, String> {
+            Ok(Reloaded { generation: 2, warnings: Vec::new() })
+        }
+
+        fn control(&self, what: Control) {
+            self.asked.lock().unwrap().push(what);
         }
 
         async fn purge(&self, wanted: &Wanted) -> Result<Purged, PurgeError> {
@@ -280,7 +291,7 @@ mod tests {
     fn start(address: &AdminAddress, ready: Result<(), String>) -> AdminAddress {
         let listener = Listener::bind(address).unwrap();
         let address = listener.address().unwrap();
-        tokio::spawn(listener.serve(Arc::new(Fake { ready })));
+        tokio::spawn(listener.serve(Arc::new(Fake { ready, asked: Arc::default() })));
         address
     }
 
@@ -325,8 +336,33 @@ mod tests {
                 let answer = client::get(&address, "/v1/stats").await.unwrap();
                 assert_eq!(answer.status, 200);
                 let stats: stats::Stats = serde_json::from_slice(&answer.body).unwrap();
-                assert_eq!(stats, Fake { ready: Ok(()) }.stats());
+                assert_eq!(stats, Fake { ready: Ok(()), asked: Arc::default() }.stats());
             }
+        });
+    }
+
+    #[test]
+    fn the_process_is_told_by_post_and_not_by_web_pages() {
+        test(async || {
+            let asked = Arc::<Mutex<Vec<Control>>>::default();
+            let listener = Listener::bind(&loopback()).unwrap();
+            let address = listener.address().unwrap();
+            let fake = Fake { ready: Ok(()), asked: Arc::clone(&asked) };
+            tokio::spawn(listener.serve(Arc::new(fake)));
+            for control in [Control::Reopen, Control::Stop, Control::Quit] {
+                let path = control.path();
+                assert_eq!(client::get(&address, &path).await.unwrap().status, 405);
+                let page = format!(
+                    "POST {path} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://a.example\r\n\r\n"
+                );
+                assert_eq!(raw(&address, &page).await.0, 403);
+                let answer = client::post(&address, &path, Vec::new()).await.unwrap();
+                assert_eq!(answer.status, 202);
+            }
+            assert_eq!(*asked.lock().unwrap(), [Control::Reopen, Control::Stop, Control::Quit]);
+            let answer = client::post(&address, "/v1/reload", Vec::new()).await.unwrap();
+            assert_eq!(answer.body, b"{\"generation\":2,\"warnings\":[]}\n");
+            assert_eq!(client::get(&address, "/v1/reload").await.unwrap().status, 405);
         });
     }
 

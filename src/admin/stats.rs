@@ -45,6 +45,8 @@ pub struct Stats {
 pub struct Config {
     /// Its number; 1 is the one that the server started with.
     pub generation: u64,
+    /// How many there are that requests under way still hold, this one included.
+    pub alive: usize,
     /// When it was taken over, in seconds since 1970.
     pub loaded: u64,
     /// Why the last reload was not carried out; absent when it was.

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::StartError;
 use super::build::Generation;
@@ -84,7 +85,7 @@ impl Doors {
         }
         self.open.extend(bound.into_iter().map(|bound| Door::open(bound, generation, workers)));
         self.leaving.retain(|drain| drain.alive() > 0);
-        self.leaving.extend(gone.into_iter().map(Door::leave));
+        self.leaving.extend(gone.into_iter().map(Door::part));
     }
 
     /// Where it listens.
@@ -94,6 +95,7 @@ impl Doors {
 
     /// Lets nobody in any more; the drains to wait for.
     pub(super) fn leave(&mut self) -> Vec<Drain> {
+        self.leaving.iter().for_each(Drain::begin);
         self.leaving.extend(self.open.drain(..).map(Door::leave));
         self.leaving.clone()
     }
@@ -121,4 +123,19 @@ impl Door {
         self.drain.begin();
         self.drain
     }
+
+    /// Lets nobody in any more, and closes what is idle when it had time to notice. Wants a tokio
+    /// runtime.
+    fn part(self) -> Drain {
+        self.drain.part();
+        let drain = self.drain.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(PARTING).await;
+            drain.begin();
+        });
+        self.drain
+    }
 }
+
+/// A client that asks as often as this hears that it should connect anew.
+const PARTING: Duration = Duration::from_secs(3);

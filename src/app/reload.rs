@@ -21,10 +21,13 @@ use crate::config::load::Loaded;
 #[derive(Default)]
 pub struct Sources {
     /// Reads the configuration. Mistakes are given as they are shown to people, without colours.
-    pub load: Option<Box<dyn Fn() -> Result<Loaded, String> + Send + Sync>>,
+    pub load: Option<Load>,
     /// Sets the level or filter of the event log.
-    pub set_level: Option<Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>>,
+    pub set_level: Option<SetLevel>,
 }
+
+type Load = Box<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
+type SetLevel = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// A reload that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +77,7 @@ impl Server {
         self: &Arc<Self>,
         reload: impl FnOnce() -> Result<Reloaded, ReloadError> + Send + 'static,
     ) -> Result<Reloaded, ReloadError> {
-        let turn = tokio::time::timeout(TURN_WAIT, Arc::clone(&self.turn).lock_owned()).await;
+        let turn = tokio::time::timeout(TURN_WAIT, Arc::clone(&self.reloading).lock_owned()).await;
         let turn = turn.map_err(|_| ReloadError("another reload is under way".to_owned()))?;
         let server = Arc::clone(self);
         let job = tokio::task::spawn_blocking(move || {
@@ -102,7 +105,7 @@ impl Server {
         self.cap.set(next.config.limits.connections);
         let generation = next.number;
         let next = Arc::new(next);
-        self.current.store(Arc::clone(&next));
+        self.turn(Arc::clone(&next));
         self.part_with(&before, &next);
         Ok(Reloaded { generation, warnings })
     }

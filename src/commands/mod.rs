@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod stats;
 pub mod snapshot;
 pub mod zone;
+pub mod control;
 mod progress;
 mod amounts;
 
@@ -35,6 +36,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Snapshot(snapshot) => snapshot::run(&snapshot),
         Command::Inspect(inspect) => inspect::run(&inspect),
         Command::Zone(zone) => zone::run(&zone),
+        Command::Control(control) => control::run(&control),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if let Some(problem) = failure.problem {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, warn};
 
 use super::Handler;
 use super::connection::serve;
-use super::drain::{Drain, Listen};
+use super::drain::{Drain, Listen, Stage};
 use crate::client::Connection;
 use crate::clock::Clock;
 
@@ -31,20 +31,58 @@ pub async fn accept<H: Handler>(
     let listener = TcpListener::from_std(listener)?;
     let _alive = drain.enter();
     let mut ending = drain.listen();
+    let door = Door { connections, handler, drain };
     let mut trouble = Trouble::default();
-    loop {
-        let permit = tokio::select! {
-            biased;
-            _ = ending.begun() => return Ok(()),
-            permit = connections.clone().acquire_owned() => permit,
+    let stage = loop {
+        let permit = match door.permit(&mut ending).await {
+            Ok(permit) => permit,
+            Err(stage) => break stage,
         };
-        // Nobody closes the semaphore but whoever wants no more connections.
-        let Ok(permit) = permit else { return Ok(()) };
-        let Some(stream) = next(&listener, &mut ending, &mut trouble).await else { return Ok(()) };
-        let Some(client) = prepare(&stream) else { continue };
-        let alive = drain.enter();
-        let limits = handler.limits();
-        let connection = serve(stream, Arc::new(client), limits, handler.clone(), drain.clone());
+        match next(&listener, &mut ending, &mut trouble).await {
+            Ok(stream) => door.let_in(stream, permit),
+            Err(stage) => break stage,
+        }
+    };
+    if stage == Stage::Parting {
+        // The runtime may not have heard of the last ones yet, but the kernel knows them.
+        let listener = listener.into_std()?;
+        while let Ok((stream, _)) = listener.accept() {
+            let Ok(permit) = door.permit(&mut ending).await else { break };
+            stream.set_nonblocking(true)?;
+            door.let_in(TcpStream::from_std(stream)?, permit);
+        }
+    }
+    Ok(())
+}
+
+/// What clients need who are let in.
+struct Door<H> {
+    connections: Arc<Semaphore>,
+    handler: Arc<H>,
+    drain: Drain,
+}
+
+impl<H: Handler> Door<H> {
+    /// Waits until one more may connect.
+    ///
+    /// # Errors
+    /// None may, since the end has begun.
+    async fn permit(&self, ending: &mut Listen) -> Result<OwnedSemaphorePermit, Stage> {
+        tokio::select! {
+            biased;
+            stage = ending.begun() => Err(stage),
+            permit = self.connections.clone().acquire_owned() => {
+                // Nobody closes the semaphore but whoever wants no more connections.
+                permit.map_err(|_| Stage::Draining)
+            }
+        }
+    }
+
+    fn let_in(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        let Some(client) = prepare(&stream) else { return };
+        let alive = self.drain.enter();
+        let (limits, handler) = (self.handler.limits(), self.handler.clone());
+        let connection = serve(stream, Arc::new(client), limits, handler, self.drain.clone());
         tokio::spawn(async move {
             connection.await;
             drop((permit, alive));
@@ -52,20 +90,23 @@ pub async fn accept<H: Handler>(
     }
 }
 
-/// The next client; `None` when the end begins.
+/// The next client.
+///
+/// # Errors
+/// None, since the end begins.
 async fn next(
     listener: &TcpListener,
     ending: &mut Listen,
     trouble: &mut Trouble,
-) -> Option<TcpStream> {
+) -> Result<TcpStream, Stage> {
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = ending.begun() => return None,
+            stage = ending.begun() => return Err(stage),
             accepted = listener.accept() => accepted,
         };
         let error = match accepted {
-            Ok((stream, _)) => return Some(stream),
+            Ok((stream, _)) => return Ok(stream),
             Err(error) => error,
         };
         if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
@@ -76,7 +117,7 @@ async fn next(
         // would only burn the processor that could finish other requests.
         trouble.log(&error);
         tokio::select! {
-            _ = ending.begun() => return None,
+            stage = ending.begun() => return Err(stage),
             () = tokio::time::sleep(PAUSE) => {}
         }
     }

@@ -52,9 +52,13 @@ pub(super) async fn serve<H: Handler>(
         let (handler, client, watch) = (&handler, &client, &watch);
         let ledger = limits.sendfile.then_some(&ledger);
         let gap = Gap::new(interim.clone(), request.version());
+        let drain = &drain;
         async move {
-            let response =
+            let mut response =
                 if ambiguous { refused() } else { handler.handle(request, client, &gap).await };
+            if drain.stage() == Stage::Parting && response.status() != SWITCHING {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             // hyper must not have the response before that.
             gap.finish().await;
             let body = response.body();
@@ -115,6 +119,9 @@ fn builder(limits: &Limits) -> Builder {
     builder
 }
 
+/// Its `Connection` says something else.
+const SWITCHING: StatusCode = StatusCode::SWITCHING_PROTOCOLS;
+
 /// Bytes that hyper reads ahead or holds back for writing; not less than its least (8 KiB), enough
 /// for a read of a fast request body.
 const BUFFER: usize = 64 * 1024;
@@ -164,6 +171,8 @@ where
             }
             match self.ending.poll(cx) {
                 Poll::Ready(Stage::Ended) => return Poll::Ready(End::Drained),
+                // The next response says that it is the last.
+                Poll::Ready(Stage::Parting) => {}
                 Poll::Ready(_) => Pin::new(&mut *self.connection).graceful_shutdown(),
                 Poll::Pending => break,
             }

@@ -38,3 +38,4 @@ mod scenarios;
 mod sendfile;
 mod tidy;
 mod admin;
+mod reload;

@@ -2,10 +2,12 @@
 //! sees every byte.
 
 pub mod client;
+pub mod kept;
 pub mod origin;
 pub mod proxy;
 
 pub use client::{Response, exchange_raw, request};
+pub use kept::Kept;
 pub use origin::{Gate, Origin, Reply, ok};
 pub use proxy::Proxy;
 
