@@ -5,10 +5,12 @@ use std::fs;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,6 +29,25 @@ use crate::config::AdminAddress;
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
+}
+
+/// A listener's socket beside it.
+#[derive(Debug)]
+pub struct Door {
+    socket: OwnedFd,
+    left: Option<Arc<AtomicBool>>,
+}
+
+impl Door {
+    /// The socket.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Another process listens there: a socket file is its own now.
+    pub fn leave(&self) {
+        self.left.iter().for_each(|left| left.store(true, Ordering::SeqCst));
+    }
 }
 
 #[derive(Debug)]
@@ -50,6 +71,35 @@ impl Listener {
         let kind = bound
             .map_err(|error| io::Error::new(error.kind(), format!("admin `{name}`: {error}")))?;
         Ok(Self { kind })
+    }
+
+    /// One that is bound already and listens. The file of a unix socket stays, unless it `is_ours`.
+    ///
+    /// # Errors
+    ///
+    /// The socket cannot be used.
+    pub fn of(socket: Socket, is_ours: bool) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        if let Some(path) = socket.local_addr()?.as_pathname() {
+            let file = SocketFile::new(path)?;
+            file.left.store(!is_ours, Ordering::SeqCst);
+            return Ok(Self { kind: Kind::Unix(socket.into(), file) });
+        }
+        Ok(Self { kind: Kind::Tcp(socket.into()) })
+    }
+
+    /// The same socket once more, for a process that takes over.
+    ///
+    /// # Errors
+    ///
+    /// Out of files.
+    pub fn door(&self) -> io::Result<Door> {
+        Ok(match &self.kind {
+            Kind::Tcp(listener) => Door { socket: listener.try_clone()?.into(), left: None },
+            Kind::Unix(listener, file) => {
+                Door { socket: listener.try_clone()?.into(), left: Some(Arc::clone(&file.left)) }
+            }
+        })
     }
 
     /// Where it is: with the port that was chosen, where port 0 was asked for.
@@ -182,17 +232,21 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    /// It is somebody else's.
+    left: Arc<AtomicBool>,
 }
 
 impl SocketFile {
     fn new(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+        Ok(Self { path: path.to_owned(), identity: identity(path)?, left: Arc::default() })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+        if !self.left.load(Ordering::SeqCst)
+            && identity(&self.path).is_ok_and(|identity| identity == self.identity)
+        {
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -17,6 +17,8 @@ use crate::semantics::status::CacheStatus;
 pub struct Stats {
     /// The version of the server.
     pub version: String,
+    /// The id of its process.
+    pub pid: u32,
     /// Seconds since it started.
     pub uptime_s: u64,
     /// Number of the configuration in use; 1 is the one it started with.

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::build::{self, Generation};
+use super::inherited::Inherited;
 use super::server::{Last, Server};
+use super::service;
 use crate::cache::Zone;
 use crate::config::Config;
 use crate::config::load::Loaded;
@@ -81,15 +83,17 @@ impl Server {
         let turn = turn.map_err(|_| ReloadError("another reload is under way".to_owned()))?;
         let server = Arc::clone(self);
         let job = tokio::task::spawn_blocking(move || {
+            service::reloading();
             let result = reload();
             server.note(&result);
+            service::ready();
             drop(turn);
             result
         });
         job.await.unwrap_or_else(|_| Err(ReloadError("the reload failed".to_owned())))
     }
 
-    fn turn_to(self: &Arc<Self>, loaded: Loaded) -> Result<Reloaded, ReloadError> {
+    pub(super) fn turn_to(self: &Arc<Self>, loaded: Loaded) -> Result<Reloaded, ReloadError> {
         if self.is_draining() {
             return Err(ReloadError("the server is being stopped".to_owned()));
         }
@@ -115,7 +119,8 @@ impl Server {
         let refused = |error: super::StartError| ReloadError(error.to_string());
         let mut doors = self.doors();
         let addresses = build::addresses(&config);
-        let bound = doors.bind(&addresses, self.workers.len()).map_err(refused)?;
+        let mut none = Inherited::default();
+        let bound = doors.bind(&addresses, self.workers.len(), &mut none).map_err(refused)?;
         let next = Generation::new(config, &self.clock, Some(before)).map_err(refused)?;
         doors.turn_to(&next, bound, &self.workers);
         Ok(next)

@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::Setup;
 use super::build::Generation;
 use super::cap::Cap;
 use super::doors::Doors;
 use super::reload::Sources;
+use super::upgrade::Program;
 use super::worker::{Job, Jobs};
 use crate::admin::control::Control;
+use crate::admin::server::Door;
 use crate::clock::Clock;
 use crate::listener::Drain;
 use crate::proxy::{Proxy, Worker};
@@ -28,6 +30,12 @@ pub(super) struct Server {
     pub(super) doors: Mutex<Doors>,
     pub(super) cap: Arc<Cap>,
     pub(super) sources: Sources,
+    /// How to start a process that takes over.
+    pub(super) program: Option<Program>,
+    /// Guards the operator's listener, for such a process.
+    admin: Mutex<Option<Door>>,
+    /// Ends it.
+    admin_stop: watch::Sender<bool>,
     /// One reload at a time.
     pub(super) reloading: Arc<tokio::sync::Mutex<()>>,
     /// Guards what the last reload came to.
@@ -52,7 +60,7 @@ pub(super) struct Last {
 
 impl Server {
     pub(super) fn new(setup: Setup, first: Generation, workers: Vec<Jobs>, cap: Arc<Cap>) -> Self {
-        let Setup { clock, sources, .. } = setup;
+        let Setup { clock, sources, program, .. } = setup;
         let (ask, asked) = mpsc::channel(ASKED_MAX);
         let last = Last { loaded: clock.wall(), error: None };
         Self {
@@ -61,6 +69,9 @@ impl Server {
             doors: Mutex::default(),
             cap,
             sources,
+            program,
+            admin: Mutex::default(),
+            admin_stop: watch::channel(false).0,
             reloading: Arc::default(),
             last: Mutex::new(last),
             alive: Mutex::new(vec![Arc::downgrade(first.proxy())]),
@@ -113,6 +124,32 @@ impl Server {
             let Some(writer) = worker.access.as_ref().map(Arc::downgrade) else { continue };
             let _ = jobs.send(Job::Flush { writer, every: settings.flush });
         }
+    }
+
+    /// The operator's listener.
+    pub(super) fn admin(&self) -> MutexGuard<'_, Option<Door>> {
+        self.admin.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says `true` when the operator's listener is to end.
+    pub(super) fn admin_stopped(&self) -> watch::Receiver<bool> {
+        self.admin_stop.subscribe()
+    }
+
+    pub(super) fn stop_admin(&self) {
+        self.admin_stop.send_replace(true);
+    }
+
+    /// Leaves all to a process that serves already; the drains to wait for. What is purged there is
+    /// not heard of here, so nothing is answered from memory any more. Wants a tokio runtime.
+    pub(super) fn part(&self) -> Vec<Drain> {
+        self.draining.store(true, Ordering::SeqCst);
+        self.generation().proxy().zones.iter().for_each(|zone| zone.doubt());
+        if let Some(admin) = self.admin().take() {
+            admin.leave();
+        }
+        self.stop_admin();
+        self.doors().part()
     }
 
     /// Lets nobody in any more; the drains to wait for.

@@ -30,6 +30,7 @@ impl Source for OperatorView {
         let snapshot = generation.metrics.snapshot();
         let mut stats = Stats::counted(&snapshot);
         env!("CARGO_PKG_VERSION").clone_into(&mut stats.version);
+        stats.pid = std::process::id();
         stats.uptime_s = server.clock.instant().duration_since(server.started).as_secs();
         stats.generation = generation.number;
         stats.config = config(server);

@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 use super::{Failure, block_on, check};
-use crate::app::{self, Running, Setup, Sources};
+use crate::app::{self, Inherited, Program, Running, Setup, Sources, Takeover};
 use crate::cli::{CacheDir, Serve, ServeTo, default_cache_dir};
 use crate::clock::Clock;
 use crate::config::simple::{set_valid, simple};
@@ -17,9 +17,18 @@ use crate::config::{AdminAddress, Config, Limits, load};
 pub fn run(serve: Serve) -> Result<(), Failure> {
     match serve {
         Serve::File(path) => {
+            // Both before there are threads, and before the file of the program is replaced.
+            let (systemd, program) = (Inherited::from_systemd(), Program::this().ok());
             let config = check::load(&path)?;
             let log = start_log(&config.log.level)?;
-            let running = start_with(config, sources(path, log))?;
+            let (takeover, inherited) = match Takeover::begin().map_err(Failure::new)? {
+                Some((takeover, inherited)) => (Some(takeover), inherited),
+                None => (None, systemd),
+            };
+            let sources = sources(path, log);
+            let clock = Clock::Real;
+            let running =
+                start_with(Setup { config, clock, sources, inherited, takeover, program })?;
             for address in &running.listeners {
                 tracing::info!(%address, "listening");
             }
@@ -54,13 +63,14 @@ fn serve_to(to: ServeTo) -> Result<(), Failure> {
 }
 
 /// Starts a server; problems name what is wrong in one line.
-pub(super) fn start(config: Config) -> Result<Running, Failure> {
-    start_with(config, Sources::default())
+pub(super) fn start(mut config: Config) -> Result<Running, Failure> {
+    fit_open_files(&mut config.limits);
+    app::start(config, Clock::Real).map_err(Failure::new)
 }
 
-fn start_with(mut config: Config, sources: Sources) -> Result<Running, Failure> {
-    fit_open_files(&mut config.limits);
-    app::start_with(Setup { config, clock: Clock::Real, sources }).map_err(Failure::new)
+fn start_with(mut setup: Setup) -> Result<Running, Failure> {
+    fit_open_files(&mut setup.config.limits);
+    app::start_with(setup).map_err(Failure::new)
 }
 
 /// What a reload reads: the file at `path`, as it is by then.

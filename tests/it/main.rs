@@ -39,3 +39,4 @@ mod sendfile;
 mod tidy;
 mod admin;
 mod reload;
+mod upgrade;

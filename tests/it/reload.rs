@@ -166,6 +166,47 @@ async fn a_response_under_way_is_finished_by_the_configuration_it_began_with() {
 }
 
 #[tokio::test]
+async fn what_an_unsafe_request_makes_outdated_is_so_in_the_zone_that_took_its_place() {
+    let origin = Origin::start().await;
+    origin.on("/a", cacheable("one"));
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = Proxy::with(&on_disk(folder.path(), ""), &origin).await;
+    assert_eq!(proxy.line("/a").await, "200 MISS one");
+    let gate = Gate::closed();
+    origin.next("/a", ok("posted").behind(&gate));
+    let (address, posted) = (proxy.address, origin.seen("/a") + 1);
+    let post = tokio::spawn(async move {
+        crate::harness::request(address, "POST", "/a", &[("Content-Length", "0")]).await
+    });
+    eventually("the origin has it", async || origin.seen("/a") == posted).await;
+    proxy.reload(&on_disk(folder.path(), "fsync = \"data\""), &origin).await.unwrap();
+    assert_eq!(proxy.line("/a").await, "200 HIT one");
+    gate.open();
+    assert_eq!(post.await.unwrap().status, 200);
+    assert_eq!(proxy.line("/a").await, "200 MISS one");
+}
+
+#[tokio::test]
+async fn a_large_body_under_way_is_finished_though_its_zone_lost_its_folder() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    let body: Vec<u8> = (0..4_000_000).map(|at: u32| (at / 7) as u8).collect();
+    origin.next("/a", cacheable("").bytes(body.clone()).body_behind(&gate));
+    origin.on("/a", cacheable("anew"));
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = Proxy::with(&on_disk(folder.path(), ""), &origin).await;
+    let mut client = Kept::to(proxy.address).await;
+    client.ask("/a").await;
+    eventually("the origin was asked", async || origin.seen("/a") == 1).await;
+    proxy.reload(&on_disk(folder.path(), "fsync = \"data\""), &origin).await.unwrap();
+    gate.open();
+    assert!(client.answer().await.body == body);
+    // It came too late for the folder, which is another zone's by now.
+    assert_eq!(proxy.line("/a").await, "200 MISS anew");
+    assert_eq!(proxy.fault().await, None);
+}
+
+#[tokio::test]
 async fn peers_that_did_not_change_keep_their_health_their_counts_and_their_connections() {
     let origin = Origin::start().await;
     origin.on("/a", ok("one"));

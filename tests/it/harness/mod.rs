@@ -4,11 +4,13 @@
 pub mod client;
 pub mod kept;
 pub mod origin;
+pub mod process;
 pub mod proxy;
 
 pub use client::{Response, exchange_raw, request};
 pub use kept::Kept;
 pub use origin::{Gate, Origin, Reply, ok};
+pub use process::Process;
 pub use proxy::Proxy;
 
 use std::time::Duration;
