@@ -3,7 +3,9 @@
 mod examples;
 pub mod control;
 pub mod snapshot;
+pub mod stored;
 pub mod zone;
+pub mod upstream;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -45,6 +47,8 @@ pub enum Command {
     Zone(zone::Zone),
     /// Have a running server read its configuration anew, end, or open its log anew.
     Control(control::Control),
+    /// List servers, or take one out or back by hand.
+    Upstream(upstream::Upstream),
 }
 
 /// How to serve.
@@ -225,6 +229,7 @@ pub fn parse_from(
         Some(WrittenCommand::Stop(to)) => to.ask(What::Stop),
         Some(WrittenCommand::Quit(to)) => to.ask(What::Quit),
         Some(WrittenCommand::Reopen(to)) => to.ask(What::Reopen),
+        Some(WrittenCommand::Upstream(upstream)) => Command::Upstream(upstream),
     })
 }
 
@@ -301,6 +306,9 @@ enum WrittenCommand {
     Quit(control::To),
     /// Have a running server open its access log anew
     Reopen(control::To),
+    /// List the servers of a running server's upstreams, or take one out or back by hand
+    #[command(subcommand)]
+    Upstream(upstream::Upstream),
 }
 
 #[derive(Args)]
@@ -509,7 +517,8 @@ mod tests {
         let at = |arguments: &[&str]| {
             let arguments = ["larder", "zone"].iter().chain(arguments);
             let Ok(Command::Zone(zone)) = parse_from(arguments, config.clone()) else { panic!() };
-            let zone::Where { zone, config, cache_dir } = zone.at().clone();
+            let zone::Where { zone, stored } = zone.at().clone();
+            let (config, cache_dir) = (stored.config, stored.cache_dir);
             (zone, config.map(|p| p.display().to_string()), cache_dir.is_some())
         };
         let (ours, env) = (Some("a.toml".to_owned()), Some("/e.toml".to_owned()));

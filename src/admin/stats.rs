@@ -35,6 +35,8 @@ pub struct Stats {
     pub reasons: BTreeMap<String, u64>,
     /// What the access log lost.
     pub access_log: AccessLog,
+    /// Request bodies that were too large for memory.
+    pub request_bodies: RequestBodies,
     /// By name.
     pub zones: BTreeMap<String, Zone>,
     /// By name.
@@ -91,6 +93,16 @@ pub struct AccessLog {
     pub lines_dropped: u64,
     /// Writes that failed.
     pub write_errors: u64,
+}
+
+/// Request bodies that were too large for memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RequestBodies {
+    /// Put into a file of `temp_path`.
+    pub in_files: u64,
+    /// Refused, since that failed.
+    pub file_errors: u64,
 }
 
 /// One zone.
@@ -274,7 +286,7 @@ pub struct Upstream {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Peer {
-    /// `host:port`
+    /// `host:port` or `unix:/path`
     pub address: String,
     /// Whether requests are sent to it.
     pub state: PeerState,
@@ -292,6 +304,11 @@ pub struct Peer {
     pub fails: u64,
     /// How many times it was taken out for `fail_timeout`.
     pub unavail: u64,
+    /// What its name stands for now; absent where it has none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// Lookups of its name that failed.
+    pub lookup_failures: u64,
 }
 
 /// Whether requests are sent to a peer.
@@ -300,7 +317,9 @@ pub struct Peer {
 pub enum PeerState {
     /// Requests are sent to it.
     Up,
-    /// The configuration takes it out.
+    /// The operator wants it to get no new requests.
+    Draining,
+    /// The operator took it out.
     Down,
     /// It failed too often, and is left alone for `fail_timeout`.
     Unavail,
@@ -322,6 +341,10 @@ impl Stats {
             requests: snapshot.requests,
             responses: Classes::from(snapshot.classes),
             reasons: by_name(&snapshot.reasons),
+            request_bodies: RequestBodies {
+                in_files: snapshot.bodies_in_files,
+                file_errors: snapshot.body_file_errors,
+            },
             ..Self::default()
         }
     }

@@ -55,6 +55,7 @@ impl Generation {
         let proxy = Arc::new(Proxy {
             clock: clock.clone(),
             limits: config.limits.clone(),
+            temp_path: config.temp_path.clone(),
             hosts: Hosts::new(pairs.map(|(settings, site)| (settings, Arc::clone(site)))),
             zones,
             groups,

@@ -75,7 +75,9 @@ impl Doors {
         let mut bound = |address: &SocketAddr| {
             let ours = |door: &Door| door.address.port() == address.port();
             let sockets = match inherited.take(*address) {
-                none if none.is_empty() => bind(*address, workers, !self.open.iter().any(ours)),
+                none if none.is_empty() => {
+                    self.bind_when_left(*address, workers, !self.open.iter().any(ours))
+                }
                 sockets => Ok(sockets),
             };
             sockets
@@ -83,6 +85,25 @@ impl Doors {
                 .map_err(|error| StartError(format!("cannot listen on `{address}`: {error}")))
         };
         addresses.iter().filter(is_new).map(&mut bound).collect()
+    }
+
+    /// An address that was left a moment ago may not be free yet: the workers have to hear of it.
+    fn bind_when_left(
+        &self,
+        address: SocketAddr,
+        workers: usize,
+        alone: bool,
+    ) -> io::Result<Vec<TcpListener>> {
+        let mut tries = if self.leaving.is_empty() { 1 } else { LEFT_TRIES };
+        loop {
+            tries -= 1;
+            match bind(address, workers, alone) {
+                Err(error) if tries > 0 && error.kind() == io::ErrorKind::AddrInUse => {
+                    std::thread::sleep(LEFT_WAIT);
+                }
+                bound => return bound,
+            }
+        }
     }
 
     /// Lets requests meet `generation`: on the addresses that stay, on those that were bound for
@@ -161,5 +182,8 @@ impl Door {
     }
 }
 
+/// Together half a second.
+const LEFT_TRIES: usize = 50;
+const LEFT_WAIT: Duration = Duration::from_millis(10);
 /// A client that asks as often as this hears that it should connect anew.
 const PARTING: Duration = Duration::from_secs(3);

@@ -1,5 +1,6 @@
 //! What the operator's listener asks the running server.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -12,6 +13,7 @@ use crate::admin::control::{Control, Reloaded};
 use crate::admin::explain::Explanation;
 use crate::admin::inspect::Inspection;
 use crate::admin::stats::{self, Stats};
+use crate::admin::upstreams::{Change, Upstreams};
 use crate::admin::{PurgeError, Source};
 use crate::cache::purge::{Counted, Purged, Wanted};
 use crate::semantics::key::KeyHash;
@@ -45,10 +47,25 @@ impl Source for OperatorView {
             add_usage(&mut counted, zone.store.usage(), zone.on_disk);
             stats.zones.insert(zone.name.clone(), counted);
         }
-        for group in &proxy.groups {
-            stats.upstreams.insert(group.name.clone(), upstream(group));
-        }
+        stats.upstreams = self.upstreams().upstreams;
         stats
+    }
+
+    fn upstreams(&self) -> Upstreams {
+        let worker = self.0.worker();
+        let groups = worker.proxy.groups.iter();
+        Upstreams { upstreams: groups.map(|group| (group.name.clone(), upstream(group))).collect() }
+    }
+
+    fn set_upstream(&self, change: &Change) -> Option<Upstreams> {
+        let worker = self.0.worker();
+        let group = worker.proxy.groups.iter().find(|group| group.name == change.upstream)?;
+        if !group.set(change.peer.as_deref(), change.state.into()) {
+            return None;
+        }
+        let Change { upstream: name, peer, state } = change;
+        tracing::info!(upstream = name, peer, ?state, "by hand");
+        Some(Upstreams { upstreams: [(name.clone(), upstream(group))].into() })
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -168,6 +185,7 @@ fn peer(peer: PeerStats) -> stats::Peer {
         address: peer.address.to_string(),
         state: match peer.state {
             PeerState::Up => stats::PeerState::Up,
+            PeerState::Draining => stats::PeerState::Draining,
             PeerState::Down => stats::PeerState::Down,
             PeerState::Unavailable => stats::PeerState::Unavail,
         },
@@ -178,5 +196,7 @@ fn peer(peer: PeerStats) -> stats::Peer {
         responses: stats::Classes::from(peer.responses),
         fails: peer.fails,
         unavail: peer.unavailable,
+        addresses: peer.addresses.iter().map(SocketAddr::to_string).collect(),
+        lookup_failures: peer.lookup_failures,
     }
 }

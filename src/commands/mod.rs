@@ -8,8 +8,10 @@ pub mod explain;
 pub mod inspect;
 pub mod stats;
 pub mod snapshot;
+mod stored;
 pub mod zone;
 pub mod control;
+pub mod upstream;
 mod progress;
 mod amounts;
 
@@ -37,6 +39,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Inspect(inspect) => inspect::run(&inspect),
         Command::Zone(zone) => zone::run(&zone),
         Command::Control(control) => control::run(&control),
+        Command::Upstream(upstream) => upstream::run(&upstream),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if let Some(problem) = failure.problem {

@@ -10,7 +10,7 @@ use super::read::{At, FromNode, FromText, Pairs};
 use super::report::Report;
 use super::template::Template;
 use super::tree::{Node, Value};
-use super::{AccessFormat, Fsync, PathMatch};
+use super::{AccessFormat, Fsync, PathMatch, ProxyProtocol};
 use crate::semantics::rules::Semantics;
 
 /// How an upstream chooses among its peers.
@@ -40,6 +40,7 @@ pub(crate) enum IgnoredField {
     SetCookie,
     Vary,
     SurrogateControl,
+    XAccelBuffering,
 }
 
 /// Whether requests may say how fresh an answer has to be.
@@ -146,6 +147,17 @@ impl FromText for Fsync {
             "data" => Ok(Self::Data),
             _ => Err(Problem::new(format!("expected `never` or `data`, found `{text}`"))
                 .choices(text, &["never", "data"])),
+        }
+    }
+}
+
+impl FromText for ProxyProtocol {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        match text {
+            "v1" => Ok(Self::V1),
+            "v2" => Ok(Self::V2),
+            _ => Err(Problem::new(format!("expected `v1`, `v2` or `off`, found `{text}`"))
+                .choices(text, &["v1", "v2", "off"])),
         }
     }
 }
@@ -287,13 +299,14 @@ const VALID_ALONE: [RangeInclusive<u16>; 3] = [200..=200, 301..=301, 302..=302];
 
 const LOG_LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-const IGNORED_FIELDS: [(&str, IgnoredField); 6] = [
+const IGNORED_FIELDS: [(&str, IgnoredField); 7] = [
     ("Cache-Control", IgnoredField::CacheControl),
     ("Expires", IgnoredField::Expires),
     ("X-Accel-Expires", IgnoredField::XAccelExpires),
     ("Set-Cookie", IgnoredField::SetCookie),
     ("Vary", IgnoredField::Vary),
     ("Surrogate-Control", IgnoredField::SurrogateControl),
+    ("X-Accel-Buffering", IgnoredField::XAccelBuffering),
 ];
 
 const FAILURES: [(&str, Failure); 13] = [

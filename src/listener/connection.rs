@@ -48,6 +48,7 @@ pub(super) async fn serve<H: Handler>(
     let service = service_fn(|request: Request<Incoming>| {
         let ambiguous = watch.is_ambiguous();
         let busy = watch.request(!request.body().is_end_stream());
+        let is_last = watch.is_last();
         let knows_chunks = request.version() >= Version::HTTP_11;
         let (handler, client, watch) = (&handler, &client, &watch);
         let ledger = limits.sendfile.then_some(&ledger);
@@ -61,6 +62,9 @@ pub(super) async fn serve<H: Handler>(
             }
             // hyper must not have the response before that.
             gap.finish().await;
+            if is_last {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             let body = response.body();
             if !knows_chunks && !body.is_end_stream() && body.size_hint().exact().is_none() {
                 watch.ends_response();

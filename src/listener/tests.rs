@@ -28,6 +28,8 @@ pub(super) fn limits() -> Limits {
         connections: 64,
         header_timeout: LONG,
         keepalive_timeout: LONG,
+        keepalive_requests: u64::MAX,
+        keepalive_time: LONG,
         body_timeout: LONG,
         send_timeout: LONG,
         sendfile: true,

@@ -65,6 +65,8 @@ struct Cells {
     accepted: AtomicU64,
     closed: AtomicU64,
     upstream_requests: AtomicU64,
+    bodies_in_files: AtomicU64,
+    body_file_errors: AtomicU64,
     reasons: [AtomicU64; REASONS],
 }
 
@@ -92,6 +94,8 @@ impl Shard {
             accepted: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             upstream_requests: AtomicU64::new(0),
+            bodies_in_files: AtomicU64::new(0),
+            body_file_errors: AtomicU64::new(0),
             reasons: zeroes(),
         };
         Self { all: Arc::new(all), zones: (0..zones).map(|_| Arc::default()).collect() }
@@ -146,6 +150,16 @@ impl Shard {
         }
     }
 
+    /// Counts a request body that is put into a file.
+    pub fn count_body_in_file(&self) {
+        self.all.bodies_in_files.fetch_add(1, Relaxed);
+    }
+
+    /// Counts one that could not be.
+    pub fn count_body_file_error(&self) {
+        self.all.body_file_errors.fetch_add(1, Relaxed);
+    }
+
     /// Counts a connection as accepted, and as active until the returned value is dropped.
     pub fn connected(&self) -> Connected {
         self.all.accepted.fetch_add(1, Relaxed);
@@ -154,6 +168,8 @@ impl Shard {
 
     fn add_to(&self, sum: &mut Snapshot) {
         sum.requests += self.all.requests.load(Relaxed);
+        sum.bodies_in_files += self.all.bodies_in_files.load(Relaxed);
+        sum.body_file_errors += self.all.body_file_errors.load(Relaxed);
         add_all(&mut sum.classes, &self.all.classes);
         // Closed is read first: a connection counts as accepted before it counts as closed.
         let closed = self.all.closed.load(Relaxed);
@@ -216,6 +232,10 @@ pub struct Snapshot {
     pub connections_active: u64,
     /// Requests sent upstream, those in the background included, retries not.
     pub upstream_requests: u64,
+    /// Request bodies that were put into files.
+    pub bodies_in_files: u64,
+    /// Request bodies that could not be.
+    pub body_file_errors: u64,
     /// Exchanges by reason, in the order of `Reason::ALL`.
     pub reasons: [u64; REASONS],
     /// By zone, in the order of the configuration.
@@ -230,6 +250,8 @@ impl Snapshot {
             connections_accepted: 0,
             connections_active: 0,
             upstream_requests: 0,
+            bodies_in_files: 0,
+            body_file_errors: 0,
             reasons: [0; REASONS],
             zones: vec![ZoneCounts::default(); zones],
         }

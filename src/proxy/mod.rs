@@ -34,6 +34,8 @@ mod validated;
 mod incoming;
 mod tee;
 mod pass;
+mod whole;
+mod ahead;
 mod invalidate;
 mod deliver;
 mod partial;
@@ -43,6 +45,7 @@ mod stitch;
 mod error;
 mod record;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::{Request, Response};
@@ -71,6 +74,8 @@ pub struct Proxy {
     pub clock: Clock,
     /// What a client may ask.
     pub limits: Limits,
+    /// Where request bodies lie that are too large for memory.
+    pub temp_path: PathBuf,
     /// The caches, in the order of the configuration.
     pub zones: Vec<Arc<cache::Zone>>,
     /// What routes forward to, in the order of the configuration.
@@ -109,14 +114,16 @@ impl Worker {
         client: Client<'_>,
         request: Request<Incoming>,
     ) -> Response<Body> {
-        let (request, body) = request.into_parts();
+        let (mut request, body) = request.into_parts();
         let seen = self
             .access
             .is_some()
             .then(|| record::seen(&request, client.connection, self.proxy.clock.instant()));
-        let answer = match self.answer(hosts, client, request, body).await {
+        let answer = match self.answer(hosts, client, &mut request, body).await {
             Ok(answer) => answer,
-            Err(error) => error.answer(Timestamp::from(self.proxy.clock.wall())),
+            Err(error) => {
+                error.answer(Timestamp::from(self.proxy.clock.wall())).unexpected(&request)
+            }
         };
         record::at_end(self, seen, answer)
     }
@@ -155,7 +162,7 @@ impl Worker {
         self: &Arc<Self>,
         hosts: &Hosts,
         client: Client<'_>,
-        mut request: http::request::Parts,
+        request: &mut http::request::Parts,
         body: Incoming,
     ) -> Result<Answer, Error> {
         let present = Present::of(&request.headers);
@@ -163,8 +170,8 @@ impl Worker {
             let removed = fields::remove_named(&mut request.headers);
             removed.map_err(|_| Error::BadRequest("connection"))?;
         }
-        admit::name_host(&mut request);
-        let host = admit::admit(&request, present, &self.proxy.limits)?;
+        admit::name_host(request);
+        let host = admit::admit(request, present, &self.proxy.limits)?;
         let site = hosts.find(&host).ok_or(Error::Misdirected)?;
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
         let route = site.find(&path).ok_or(Error::NotFound)?;
@@ -173,7 +180,7 @@ impl Worker {
             worker: self,
             site,
             route,
-            request: &request,
+            request,
             host: &host,
             path: &path,
             connection: client.connection,
@@ -183,7 +190,8 @@ impl Worker {
         };
         let answer = Self::routed(call, client.gap, body).await;
         // An answer of our own on a route that tells how it came about tells it as well.
-        Ok(answer.unwrap_or_else(|error| error.answer(now).told(&route.settings)))
+        Ok(answer
+            .unwrap_or_else(|error| error.answer(now).told(&route.settings).unexpected(request)))
     }
 
     async fn routed(call: Call<'_>, gap: &Gap, body: Incoming) -> Result<Answer, Error> {

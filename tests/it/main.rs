@@ -40,3 +40,8 @@ mod tidy;
 mod admin;
 mod reload;
 mod upgrade;
+mod service;
+mod names;
+mod sockets;
+mod bodies;
+mod upstream_command;

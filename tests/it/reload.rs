@@ -146,6 +146,20 @@ async fn an_address_that_comes_is_listened_on_and_one_that_goes_answers_once_mor
 }
 
 #[tokio::test]
+async fn an_address_that_went_a_moment_ago_can_come_back() {
+    let origin = Origin::start().await;
+    origin.on("/a", cacheable("one"));
+    let proxy = Proxy::cached(&origin).await;
+    let free = std::net::TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
+    let both = CACHED.replace("\"127.0.0.1:0\"", &format!("[\"127.0.0.1:0\", \"{free}\"]"));
+    for _ in 0..20 {
+        proxy.reload(&both, &origin).await.unwrap();
+        assert_eq!(Kept::to(free).await.get("/a").await.text(), "one");
+        proxy.reload(CACHED, &origin).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_response_under_way_is_finished_by_the_configuration_it_began_with() {
     let origin = Origin::start().await;
     let gate = Gate::closed();

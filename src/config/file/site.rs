@@ -59,6 +59,10 @@ route_and_settings! {
         timeout: Timeouts,
         max_body: Size,
         status_header: StatusHeader,
+        request_buffering: bool,
+        request_buffer: Size,
+        buffering: bool,
+        buffers: Size,
         cache: Cache,
     }
 }

@@ -3,7 +3,7 @@
 use http::HeaderName;
 use http::header::HOST;
 
-use super::{Report, Scope, cache, leaks, size, timeout, upstream};
+use super::{Report, Scope, bodies, cache, leaks, size, timeout};
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, Settings};
@@ -55,6 +55,7 @@ pub(super) fn route(
             0 => u64::MAX,
             bytes => bytes,
         },
+        bodies: bodies::bodies(&settings, report),
         status_header: settings.status_header.and_then(|at| at.value.0),
         hide_header: cache::hidden(settings.cache.as_ref()),
         cache,
@@ -125,12 +126,15 @@ fn proxy_pass(proxy: &At<ProxyTarget>, scope: &mut Scope, report: &mut Report) -
     if declared {
         return ProxyPass { upstream: host.clone(), host: shown, uri: uri.clone() };
     }
+    if host.starts_with("unix:") {
+        // nginx: what is asked over a socket is `localhost`.
+        let upstream = scope.of_address(host, report);
+        return ProxyPass { upstream, host: "localhost".to_owned(), uri: uri.clone() };
+    }
     let address = format!("{host}:{}", port.unwrap_or(80));
     warn_of_slip(proxy, scope, report);
-    if !scope.upstreams.iter().any(|upstream| upstream.name == address) {
-        scope.upstreams.push(upstream::of_address(&address, report));
-    }
-    ProxyPass { upstream: address, host: shown, uri: uri.clone() }
+    let upstream = scope.of_address(&address, report);
+    ProxyPass { upstream, host: shown, uri: uri.clone() }
 }
 
 /// A word that is almost the name of an upstream is probably meant to be it.

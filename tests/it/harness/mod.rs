@@ -3,6 +3,8 @@
 
 pub mod client;
 pub mod kept;
+pub mod dns;
+pub mod stepping;
 pub mod origin;
 pub mod process;
 pub mod proxy;

@@ -1,5 +1,6 @@
 //! The program itself, as a process with a configuration file.
 
+use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -22,10 +23,27 @@ impl Process {
     /// One that is configured like this, and serves. `ORIGIN` and `LISTEN` stand for addresses,
     /// `FOLDER` for its folder.
     pub async fn start(config: &str, origin: &Origin) -> Self {
+        Self::start_with(config, origin, |program| Command::new(program)).await
+    }
+
+    /// The same by another command, which is given the program; `LISTEN` in its arguments stands
+    /// for the address.
+    pub async fn start_with(
+        config: &str,
+        origin: &Origin,
+        command: impl FnOnce(&str) -> Command,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (address, admin) = (free(), free());
         write(folder.path(), config, (address, admin), origin);
-        let child = Command::new(env!("CARGO_BIN_EXE_larder"))
+        let asked = command(PROGRAM);
+        let listen = |argument: &OsStr| {
+            argument.to_string_lossy().replace("LISTEN,", &format!("{address},"))
+        };
+        let mut command = Command::new(asked.get_program());
+        command.args(asked.get_args().map(listen));
+        command.envs(asked.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let child = command
             .args(["serve", "-c"])
             .arg(file(folder.path()))
             .stdin(Stdio::null())
@@ -75,7 +93,7 @@ impl Process {
 
     /// Runs a command that asks the server something.
     pub fn command(&self, name: &str) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_larder"))
+        Command::new(PROGRAM)
             .args([name, "--admin", &self.admin.to_string()])
             .output()
             .expect("it runs")
@@ -99,6 +117,8 @@ impl Drop for Process {
         let _ = self.child.wait();
     }
 }
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_larder");
 
 fn write(folder: &Path, config: &str, (address, admin): (SocketAddr, SocketAddr), origin: &Origin) {
     let text = config

@@ -124,6 +124,14 @@ impl Proxy {
         (answer.status, parsed.unwrap_or_else(|error| panic!("{error}: {answer:?}")))
     }
 
+    /// The statistics.
+    pub async fn stats(&self) -> serde_json::Value {
+        let admin = self.admin.expect("an admin listener");
+        let request = "GET /v1/stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let answer = client::exchange_raw(admin, request.as_bytes()).await;
+        serde_json::from_slice(&answer.body).expect("JSON")
+    }
+
     /// A number that the statistics give of the zone's disk.
     pub async fn disk(&self, name: &str) -> u64 {
         self.disk_stats().await[name].as_u64().unwrap_or_else(|| panic!("no number: {name}"))
@@ -135,11 +143,7 @@ impl Proxy {
     }
 
     async fn disk_stats(&self) -> serde_json::Value {
-        let admin = self.admin.expect("an admin listener");
-        let request = "GET /v1/stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        let answer = client::exchange_raw(admin, request.as_bytes()).await;
-        let mut stats: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
-        stats["zones"]["test"]["disk"].take()
+        self.stats().await["zones"]["test"]["disk"].take()
     }
 
     /// A GET of `/a` on its way, for tests in which several are.
