@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin::bodies::RequestBodies;
 use crate::observe::metrics::{Snapshot, StatusCounts, ZoneCounts};
 use crate::semantics::reason::Reason;
 use crate::semantics::status::CacheStatus;
@@ -93,16 +94,6 @@ pub struct AccessLog {
     pub lines_dropped: u64,
     /// Writes that failed.
     pub write_errors: u64,
-}
-
-/// Request bodies that were too large for memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RequestBodies {
-    /// Put into a file of `temp_path`.
-    pub in_files: u64,
-    /// Refused, since that failed.
-    pub file_errors: u64,
 }
 
 /// One zone.
