@@ -22,7 +22,7 @@ use crate::config::{AdminAddress, units};
 use control::{Control, What};
 use examples::{
     CHECK_EXAMPLES, DEMO_EXAMPLES, EXAMPLES, EXPLAIN_EXAMPLES, INSPECT_EXAMPLES, PURGE_EXAMPLES,
-    RELOAD_EXAMPLES, SERVE_EXAMPLES, STATS_EXAMPLES,
+    SERVE_EXAMPLES, STATS_EXAMPLES,
 };
 
 /// What the operator asked for.
@@ -197,10 +197,7 @@ pub fn parse_from(
         Some(WrittenCommand::Snapshot(what)) => Command::Snapshot(what.with_default(config)),
         Some(WrittenCommand::Inspect(inspect)) => Command::Inspect(inspect),
         Some(WrittenCommand::Zone(zone)) => Command::Zone(zone.with_default(config)),
-        Some(WrittenCommand::Reload(to)) => to.ask(What::Reload),
-        Some(WrittenCommand::Stop(to)) => to.ask(What::Stop),
-        Some(WrittenCommand::Quit(to)) => to.ask(What::Quit),
-        Some(WrittenCommand::Reopen(to)) => to.ask(What::Reopen),
+        Some(WrittenCommand::Control(control)) => Command::Control(control.checked()),
         Some(WrittenCommand::Upstream(upstream)) => Command::Upstream(upstream),
     })
 }
@@ -269,15 +266,8 @@ enum WrittenCommand {
     /// Look at the files of a zone, with or without a running server
     #[command(subcommand)]
     Zone(zone::Zone),
-    /// Have a running server read its configuration anew; a wrong one is told and not used
-    #[command(after_help = RELOAD_EXAMPLES)]
-    Reload(control::To),
-    /// End a running server; answers under way have the configured time
-    Stop(control::To),
-    /// End a running server when the last answer under way is finished
-    Quit(control::To),
-    /// Have a running server open its access log anew
-    Reopen(control::To),
+    #[command(flatten)]
+    Control(control::Written),
     /// List the servers of a running server's upstreams, or take one out or back by hand
     #[command(subcommand)]
     Upstream(upstream::Upstream),

@@ -13,6 +13,21 @@ pub enum Control {
     Reopen,
 }
 
+/// The configuration in use, and what became of the last reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Its number; 1 is the one that the server started with.
+    pub generation: u64,
+    /// How many there are that requests under way still hold, this one included.
+    pub alive: usize,
+    /// When it was taken over, in seconds since 1970.
+    pub loaded: u64,
+    /// Why the last reload was not carried out; absent when it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
 /// A reload that was carried out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::bodies::RequestBodies;
+use crate::admin::control::Config;
 use crate::observe::metrics::{Snapshot, StatusCounts, ZoneCounts};
 use crate::semantics::reason::Reason;
 use crate::semantics::status::CacheStatus;
@@ -42,21 +43,6 @@ pub struct Stats {
     pub zones: BTreeMap<String, Zone>,
     /// By name.
     pub upstreams: BTreeMap<String, Upstream>,
-}
-
-/// The configuration in use, and what became of the last reload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Config {
-    /// Its number; 1 is the one that the server started with.
-    pub generation: u64,
-    /// How many there are that requests under way still hold, this one included.
-    pub alive: usize,
-    /// When it was taken over, in seconds since 1970.
-    pub loaded: u64,
-    /// Why the last reload was not carried out; absent when it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<String>,
 }
 
 /// Client connections.

@@ -9,7 +9,7 @@ use http::request::Parts;
 use super::reload::ReloadError;
 use super::server::Server;
 use super::{explain, inspect};
-use crate::admin::control::{Control, Reloaded};
+use crate::admin::control::{Config, Control, Reloaded};
 use crate::admin::explain::Explanation;
 use crate::admin::inspect::Inspection;
 use crate::admin::stats::{self, Stats};
@@ -114,10 +114,10 @@ impl Source for OperatorView {
     }
 }
 
-fn config(server: &Server) -> stats::Config {
+fn config(server: &Server) -> Config {
     let last = server.last();
     let loaded = last.loaded.duration_since(UNIX_EPOCH).unwrap_or_default();
-    stats::Config {
+    Config {
         generation: server.current.load().number,
         alive: server.generations(),
         loaded: loaded.as_secs(),

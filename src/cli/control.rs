@@ -1,7 +1,8 @@
 //! `larder reload`, `stop`, `quit` and `reopen`: their arguments. (nginx: -s)
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
+use super::examples::RELOAD_EXAMPLES;
 use super::{ADMIN_DEFAULT, admin};
 use crate::config::AdminAddress;
 
@@ -27,6 +28,19 @@ pub enum What {
     Reopen,
 }
 
+#[derive(Subcommand)]
+pub(super) enum Written {
+    /// Have a running server read its configuration anew; a wrong one is told and not used
+    #[command(after_help = RELOAD_EXAMPLES)]
+    Reload(To),
+    /// End a running server; answers under way have the configured time
+    Stop(To),
+    /// End a running server when the last answer under way is finished
+    Quit(To),
+    /// Have a running server open its access log anew
+    Reopen(To),
+}
+
 #[derive(Args)]
 pub(super) struct To {
     /// The server's operator listener: a loopback address or `unix:PATH`
@@ -34,8 +48,14 @@ pub(super) struct To {
     admin: AdminAddress,
 }
 
-impl To {
-    pub(super) fn ask(self, what: What) -> super::Command {
-        super::Command::Control(Control { what, admin: self.admin })
+impl Written {
+    pub(super) fn checked(self) -> Control {
+        let (what, To { admin }) = match self {
+            Self::Reload(to) => (What::Reload, to),
+            Self::Stop(to) => (What::Stop, to),
+            Self::Quit(to) => (What::Quit, to),
+            Self::Reopen(to) => (What::Reopen, to),
+        };
+        Control { what, admin }
     }
 }

@@ -37,21 +37,28 @@ struct Clients {
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
+/// Asks over one connection until it is told that an answer was the last, once if it is not kept.
+async fn ask(mut kept: Kept, keeps: bool, stop: &AtomicBool, answered: &AtomicUsize) {
+    loop {
+        let answer = kept.get("/a").await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "one"));
+        answered.fetch_add(1, Ordering::SeqCst);
+        if !keeps || answer.header("connection") == "close" || stop.load(Ordering::SeqCst) {
+            return;
+        }
+    }
+}
+
 impl Clients {
     fn start(process: &Process) -> Self {
         let (stop, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let client = |number: usize| {
             let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
             let address = process.address;
+            let keeps = !number.is_multiple_of(2);
             tokio::spawn(async move {
-                let mut kept = Kept::to(address).await;
                 while !stop.load(Ordering::SeqCst) {
-                    let answer = kept.get("/a").await;
-                    assert_eq!((answer.status, answer.text().as_str()), (200, "one"));
-                    answered.fetch_add(1, Ordering::SeqCst);
-                    if number % 2 == 0 || answer.header("connection") == "close" {
-                        kept = Kept::to(address).await;
-                    }
+                    ask(Kept::to(address).await, keeps, &stop, &answered).await;
                 }
             })
         };
