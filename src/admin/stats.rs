@@ -29,6 +29,9 @@ pub struct Stats {
     pub config: Config,
     /// Client connections.
     pub connections: Connections,
+    /// Encrypted connections, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Exchanges that are finished.
     pub requests: u64,
     /// Of these, by status class.
@@ -53,6 +56,22 @@ pub struct Connections {
     pub accepted: u64,
     /// Open now.
     pub active: u64,
+    /// Closed before they could ask for anything.
+    pub refused: u64,
+}
+
+/// TLS handshakes of clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tls {
+    /// Those that came to a good end.
+    pub handshakes: u64,
+    /// Of these, those that went on from an earlier session.
+    pub resumed: u64,
+    /// Those that came to none.
+    pub failed: u64,
+    /// Times that files of certificates changed and could not be used.
+    pub certificate_errors: u64,
 }
 
 /// Responses by status class.
@@ -314,6 +333,7 @@ impl Stats {
             connections: Connections {
                 accepted: snapshot.connections_accepted,
                 active: snapshot.connections_active,
+                refused: snapshot.connections_refused,
             },
             requests: snapshot.requests,
             responses: Classes::from(snapshot.classes),

@@ -13,6 +13,8 @@ mod zones;
 mod upstreams;
 mod sites;
 mod routes;
+mod gate;
+mod protocols;
 mod file;
 mod resolve;
 mod words;
@@ -27,6 +29,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use gate::{
+    AccessRule, AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq,
+    ProxyProtocolIn, Rate, RealIp, RealIpSource, Refusal, Users, is_in,
+};
+pub use protocols::{Http2, HttpVersion};
 pub use routes::{Action, Bodies, Cache, PathMatch, ProxyPass, Route, Timeouts};
 pub use sites::{HostName, Site};
 pub use upstreams::{NextUpstream, Peer, ProxyProtocol, Resolver, Upstream};
@@ -50,8 +57,12 @@ pub struct Config {
     /// What routes forward to; names are unique. A `proxy` that names an address instead of an
     /// upstream has one of its own here, named by that address.
     pub upstreams: Vec<Upstream>,
+    /// What requests are counted in; names are unique.
+    pub client_limits: Vec<Limit>,
     /// What answers for which host; at least one.
     pub sites: Vec<Site>,
+    /// How often the files of certificates are looked at; zero is never.
+    pub certificate_poll: Duration,
     /// The operator's listener.
     pub admin: Option<AdminAddress>,
 }
@@ -61,6 +72,8 @@ pub struct Config {
 pub struct Limits {
     /// Connections at a time, all listeners together (nginx: worker_connections).
     pub connections: usize,
+    /// Connections at a time of one client's address; 0 for any number.
+    pub connections_per_client: usize,
     /// From the first byte of a request head to its last (nginx: client_header_timeout).
     pub header_timeout: Duration,
     /// An idle connection is closed after this (nginx: keepalive_timeout).
@@ -81,6 +94,8 @@ pub struct Limits {
     pub headers_max: usize,
     /// Bytes of a request target.
     pub uri_bytes_max: usize,
+    /// What a client may do over HTTP/2; `None` where none may speak it (nginx: http2).
+    pub http2: Option<Http2>,
 }
 
 /// Where and how much is logged.

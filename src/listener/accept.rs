@@ -5,26 +5,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::Handler;
 use super::connection::serve;
+use super::connections::Connections;
 use super::drain::{Drain, Listen, Stage};
+use super::proxied;
 use crate::client::Connection;
 use crate::clock::Clock;
 
 /// Serves the clients that connect to `listener` until `drain` begins; connections that are there
-/// then end as it says, on their own. `connections` has a permit for every connection of all
-/// listeners; while it has none, new ones wait in the kernel. Runs on one worker, and so do the
-/// connections.
+/// then end as it says, on their own. `connections` has room for those of all listeners; while it
+/// has none, one client of each listener waits here and the others in the kernel. Runs on one
+/// worker, and so do the connections.
 ///
 /// # Errors
 ///
 /// The socket cannot be used at all. Clients that fail are no error.
 pub async fn accept<H: Handler>(
     listener: std::net::TcpListener,
-    connections: Arc<Semaphore>,
+    connections: Arc<Connections>,
     handler: Arc<H>,
     drain: Drain,
 ) -> io::Result<()> {
@@ -34,22 +36,22 @@ pub async fn accept<H: Handler>(
     let door = Door { connections, handler, drain };
     let mut trouble = Trouble::default();
     let stage = loop {
-        let permit = match door.permit(&mut ending).await {
-            Ok(permit) => permit,
-            Err(stage) => break stage,
+        let let_in = match next(&listener, &mut ending, &mut trouble).await {
+            Ok(stream) => door.let_in(stream, &mut ending).await,
+            Err(stage) => Err(stage),
         };
-        match next(&listener, &mut ending, &mut trouble).await {
-            Ok(stream) => door.let_in(stream, permit),
-            Err(stage) => break stage,
+        if let Err(stage) = let_in {
+            break stage;
         }
     };
     if stage == Stage::Parting {
         // The runtime may not have heard of the last ones yet, but the kernel knows them.
         let listener = listener.into_std()?;
         while let Ok((stream, _)) = listener.accept() {
-            let Ok(permit) = door.permit(&mut ending).await else { break };
             stream.set_nonblocking(true)?;
-            door.let_in(TcpStream::from_std(stream)?, permit);
+            if door.let_in(TcpStream::from_std(stream)?, &mut ending).await.is_err() {
+                break;
+            }
         }
     }
     Ok(())
@@ -57,37 +59,74 @@ pub async fn accept<H: Handler>(
 
 /// What clients need who are let in.
 struct Door<H> {
-    connections: Arc<Semaphore>,
+    connections: Arc<Connections>,
     handler: Arc<H>,
     drain: Drain,
 }
 
 impl<H: Handler> Door<H> {
-    /// Waits until one more may connect.
+    /// Serves a client once there is room for it.
     ///
     /// # Errors
-    /// None may, since the end has begun.
-    async fn permit(&self, ending: &mut Listen) -> Result<OwnedSemaphorePermit, Stage> {
-        tokio::select! {
-            biased;
-            stage = ending.begun() => Err(stage),
-            permit = self.connections.clone().acquire_owned() => {
+    /// The end has begun. While we part, this client was let in all the same.
+    async fn let_in(&self, stream: TcpStream, ending: &mut Listen) -> Result<(), Stage> {
+        let mut parting = Ok(());
+        let permit = loop {
+            tokio::select! {
+                biased;
+                stage = ending.begun() => match stage {
+                    Stage::Parting => parting = Err(stage),
+                    stage => return Err(stage),
+                },
                 // Nobody closes the semaphore but whoever wants no more connections.
-                permit.map_err(|_| Stage::Draining)
+                permit = self.connections.room() => break permit.ok_or(Stage::Draining)?,
             }
-        }
-    }
-
-    fn let_in(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
-        let Some(client) = prepare(&stream) else { return };
+        };
+        let Some(client) = prepare(&stream) else { return parting };
         let alive = self.drain.enter();
-        let (limits, handler) = (self.handler.limits(), self.handler.clone());
-        let connection = serve(stream, Arc::new(client), limits, handler, self.drain.clone());
+        let (connections, handler) = (self.connections.clone(), self.handler.clone());
+        let connection = welcome(stream, client, connections, handler, self.drain.clone());
         tokio::spawn(async move {
             connection.await;
             drop((permit, alive));
         });
+        parting
     }
+}
+
+/// Hears who the client is where a proxy in front says so, and serves it unless it has too many
+/// connections.
+async fn welcome<H: Handler>(
+    mut stream: TcpStream,
+    mut client: Connection,
+    connections: Arc<Connections>,
+    handler: Arc<H>,
+    drain: Drain,
+) {
+    let remote = client.remote;
+    if let Some(settings) = handler.proxy_protocol() {
+        let mut ending = drain.listen();
+        let header = proxied::read(&mut stream, remote.ip(), &settings);
+        let said = tokio::select! {
+            biased;
+            () = ending.draining() => return,
+            said = timeout(handler.limits().header_timeout, header) => said,
+        };
+        match said.unwrap_or(Err("its PROXY header took too long")) {
+            Ok(proxied) => client.proxied = proxied.map(Box::new),
+            Err(why) => {
+                debug!(client = %remote, why, "connection closed");
+                return handler.refused();
+            }
+        }
+    }
+    let source = client.proxied.as_ref().map_or(remote, |proxied| proxied.source);
+    let Some(_counted) = connections.count(source.ip(), handler.limits().connections_per_client)
+    else {
+        debug!(client = %source, "connection closed: this client has too many");
+        return handler.refused();
+    };
+    serve(stream, client, connections, handler, drain).await;
 }
 
 /// The next client.

@@ -149,6 +149,11 @@ impl Listen {
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
 
+    /// Waits until those who are idle are closed: parting is not that yet.
+    pub(super) async fn draining(&mut self) {
+        while self.begun().await == Stage::Parting {}
+    }
+
     fn again(&mut self) {
         self.changed.set(self.drain.0.changed.clone().notified_owned());
         self.registered = false;

@@ -10,6 +10,7 @@
 //!   New, Head: header_timeout   Idle: keepalive_timeout   Busy: none of its own
 //!   and in every state, while the client takes no bytes: send_timeout
 //!   Closing: the client may read what we said before the connection goes
+//!   Tunnel: no HTTP any more; who runs it has limits of its own
 //! ```
 //!
 //! Every step notes its time; one timer a connection compares when it fires. hyper's own timer
@@ -25,8 +26,8 @@ use super::head::HeadScan;
 use crate::clock::Clock;
 use crate::config::Limits;
 
-/// The state of one connection. Only its own task touches it; atomic because hyper wants its
-/// parts to be `Send`.
+/// The state of one connection. Only its own task touches it, but for who
+/// looks for connections that are idle.
 pub(super) struct Watch {
     clock: Clock,
     limits: Arc<Limits>,
@@ -46,6 +47,8 @@ pub(super) struct Watch {
     ends_response: AtomicBool,
     /// The timer is set too late for the state that has just begun.
     urgent: AtomicBool,
+    /// Others want its place.
+    unwanted: AtomicBool,
     /// Requests so far.
     requests: AtomicU64,
     /// Guards the scan of heads; only the connection's own task takes it.
@@ -59,6 +62,7 @@ enum State {
     Head,
     Busy,
     Closing,
+    Tunnel,
 }
 
 /// What to do when the timer fires.
@@ -100,6 +104,7 @@ impl Watch {
             eof: AtomicBool::new(false),
             ends_response: AtomicBool::new(false),
             urgent: AtomicBool::new(false),
+            unwanted: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             scan: Mutex::default(),
         }
@@ -107,7 +112,7 @@ impl Watch {
 
     /// Whether what comes next are bytes of a head, which are looked at.
     pub(super) fn reads_head(&self) -> bool {
-        !matches!(self.state(), State::Busy | State::Closing)
+        !matches!(self.state(), State::Busy | State::Closing | State::Tunnel)
     }
 
     /// These bytes of a head came in.
@@ -164,6 +169,11 @@ impl Watch {
         Busy(self.clone())
     }
 
+    /// What follows the response is no HTTP.
+    pub(super) fn tunnel(&self) {
+        self.state.store(State::Tunnel as u8, Relaxed);
+    }
+
     /// Whether the request that is under way is the last one of the connection. Its age is that
     /// which it had when it last began to wait, so that no clock is read for this.
     pub(super) fn is_last(&self) -> bool {
@@ -199,8 +209,28 @@ impl Watch {
         true
     }
 
+    /// Since when nothing has been under way; `None` if something is, or if it is about to go.
+    /// Asked from elsewhere: by the time of the answer it may be otherwise.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let is_idle = matches!(self.state(), State::New | State::Idle);
+        (is_idle && !self.unwanted.load(Relaxed))
+            .then(|| self.begun + Duration::from_micros(self.since_us.load(Relaxed)))
+    }
+
+    /// Lets the connection's task close it if it is still idle; the task must be woken.
+    pub(super) fn make_room(&self) {
+        self.unwanted.store(true, Relaxed);
+        self.urgent.store(true, Relaxed);
+    }
+
     /// What is due now.
     pub(super) fn verdict(&self) -> Verdict {
+        if self.unwanted.load(Relaxed) && self.unwanted.swap(false, Relaxed) {
+            let is_idle = matches!(self.state(), State::New | State::Idle);
+            if is_idle && !self.blocked.load(Relaxed) {
+                return Verdict::Cut(Cut::Idle);
+            }
+        }
         let now = self.clock.instant();
         let next = now + self.step();
         match self.due() {
@@ -234,14 +264,14 @@ impl Watch {
             State::Idle => (self.limits.keepalive_timeout, Cut::Idle),
             State::Head => (self.limits.header_timeout, Cut::Head),
             State::Closing => (LINGER, Cut::Idle),
-            State::Busy => return None,
+            State::Busy | State::Tunnel => return None,
         };
         Some((after(&self.since_us, limit), cut))
     }
 
     fn state(&self) -> State {
-        const STATES: [State; 5] =
-            [State::New, State::Idle, State::Head, State::Busy, State::Closing];
+        const STATES: [State; 6] =
+            [State::New, State::Idle, State::Head, State::Busy, State::Closing, State::Tunnel];
         STATES[usize::from(self.state.load(Relaxed)) % STATES.len()]
     }
 

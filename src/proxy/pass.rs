@@ -10,13 +10,14 @@ use super::error::{self, Error};
 use super::invalidate::invalidate;
 use super::route::Cache;
 use super::serve::Uncached;
-use super::{incoming, outgoing, tee, whole};
+use super::{incoming, outgoing, tee, trailers, tunnel, whole};
 use crate::body::Body;
 use crate::cache::lock::Permit;
 use crate::cache::lookup::Key;
 use crate::semantics::date::Timestamp;
 use crate::semantics::freshness::Times;
 use crate::semantics::invalidation::post_answers_get;
+use crate::semantics::reason::Reason;
 use crate::semantics::status::Handling;
 use crate::semantics::storable::{Storable, storable};
 use crate::semantics::stored::Stored;
@@ -24,7 +25,11 @@ use crate::semantics::stored::Stored;
 /// Sends a request on and its response back, as they are.
 pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Result<Answer, Error> {
     let view = call.view();
-    let request = outgoing::request(&view)?;
+    let mut request = outgoing::request(&view)?;
+    trailers::announce_up(&view, request.headers_mut());
+    if why.reason == Reason::Upgrade {
+        tunnel::ask(&view, request.headers_mut());
+    }
     let body = whole::whole(&view, body).await?;
     let mut request = request.map(|()| body);
     outgoing::hear_interim(&mut request, call.interim.as_ref());
@@ -39,6 +44,14 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
         }
     };
     let mut response = reply.response;
+    if let Some(switched) = reply.switched {
+        let joining = tunnel::join(&view, &mut response, switched);
+        let handling = Handling::forwarded(why.forwarded, why.reason);
+        let answer = deliver::passed(&view, response, handling, why.status);
+        let facts = incoming::facts(Some(&reply.peer), clock.instant(), begun);
+        return Ok(answer.after(facts).becoming(joining));
+    }
+    let announced = trailers::announced(&view, response.headers());
     incoming::clean(&mut response, &view.request.method);
     let code = Some(response.status().as_u16());
     let mut handling =
@@ -53,6 +66,7 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     if let Some(for_get) = for_get {
         (response, handling.stored) = for_get.store(response, times).await;
     }
+    response.headers_mut().extend(announced);
     Ok(deliver::passed(&view, response, handling, why.status).after(facts))
 }
 

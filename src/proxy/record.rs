@@ -1,4 +1,4 @@
-//! The exchange is recorded when its body ends, after the request path is long over.
+//! The exchange is recorded when its body or its tunnel ends, after the request path is long over.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,9 +8,11 @@ use http::{Response, header};
 
 use super::Worker;
 use super::deliver::Answer;
+use super::gate::Held;
 use crate::body::{Body, OnEnd};
 use crate::client::Connection;
 use crate::observe::exchange::{Exchange, RequestFacts};
+use crate::tunnel::Tunnel;
 
 /// What the access log will say of a request.
 pub(super) fn seen(
@@ -45,18 +47,22 @@ pub(super) fn at_end(
         zone: answer.zone,
         upstream: answer.upstream,
     };
-    let worker = Arc::clone(worker);
-    answer.response.map(|body| body.on_end(Box::new(AtEnd { worker, exchange })))
+    let end = Box::new(AtEnd { worker: Arc::clone(worker), exchange, _held: answer.held });
+    let mut response = answer.response;
+    let Some(joining) = answer.tunnel else { return response.map(|body| body.on_end(end)) };
+    response.extensions_mut().insert(Tunnel::new(joining.run(end)));
+    response
 }
 
 struct AtEnd {
     worker: Arc<Worker>,
     exchange: Exchange,
+    _held: Option<Box<Held>>,
 }
 
 impl OnEnd for AtEnd {
     fn end(self: Box<Self>, sent: u64, _complete: bool) {
-        let Self { worker, exchange } = *self;
+        let Self { worker, exchange, _held } = *self;
         worker.shard.count(&exchange, sent);
         if let Some(access) = &worker.access {
             access.record(&exchange, sent);

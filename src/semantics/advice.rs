@@ -54,6 +54,9 @@ fn served(reason: Reason) -> Option<Words> {
         Reason::OnlyIfCached => {
             ("nothing usable is stored, and the request takes nothing else (only-if-cached)", "")
         }
+        Reason::Limited => ("there were too many such requests", ""),
+        Reason::Denied => ("who asks may not", ""),
+        Reason::Unauthorised => ("who asks has not said who that is", ""),
         Reason::Collapsed => ("another request was fetching it already", ""),
         _ => return None,
     })
@@ -102,6 +105,7 @@ fn fetched(reason: Reason) -> Option<Words> {
         Reason::BypassRule => {
             ("a `bypass` rule matches the request", "change the rule, or what the request sends")
         }
+        Reason::Upgrade => ("the request asks to switch protocols", ""),
         Reason::RequestBody => ("the request has a body, which the key does not cover", ""),
         Reason::LockTimeout => {
             ("another request's fetch took longer than `lock_timeout`", "raise `lock_timeout`")

@@ -4,6 +4,7 @@
 //! functions answer live requests and whoever wants to know what would happen.
 
 pub mod rules;
+pub mod basic;
 pub mod key;
 pub mod query;
 pub mod no_vary_search;
@@ -26,6 +27,7 @@ mod substrings;
 mod structured;
 pub mod date;
 pub mod fields;
+pub mod trailers;
 pub mod precondition;
 pub mod range;
 pub mod multipart;

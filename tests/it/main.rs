@@ -6,10 +6,17 @@
 mod harness;
 
 mod routing;
+mod clients;
+mod limits;
+mod auth;
 mod forwarding;
 mod from_disk;
 mod interim;
 mod framing;
+mod http2;
+mod floods;
+mod http2_upstream;
+mod tunnels;
 mod caching;
 mod storing;
 mod vary;
@@ -31,6 +38,8 @@ mod clocks;
 mod keys;
 mod oracle;
 mod upstream;
+mod tls;
+mod upstream_tls;
 mod reasons;
 mod zone;
 mod inspect;

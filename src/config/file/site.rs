@@ -2,12 +2,13 @@
 
 use http::HeaderName;
 
-use super::Cache;
-use crate::config::PathMatch;
+use super::{AuthBasic, AuthRequest, Cache, LimitConn, LimitReq, RealIp, Satisfy};
+use super::{SiteTls, UpstreamTls};
 use crate::config::address::{Listen, Names, ProxyTarget};
-use crate::config::read::{List, Pairs, Size, Timeout, table};
+use crate::config::read::{List, OrOff, Pairs, Size, Timeout, table};
 use crate::config::template::Template;
 use crate::config::words::StatusHeader;
+use crate::config::{AccessRule, PathMatch};
 
 table! {
     /// `[[site]]`
@@ -16,6 +17,9 @@ table! {
         name: List<Names>,
         default: bool,
         strict: bool,
+        tls: List<SiteTls>,
+        isolated: bool,
+        http2: bool,
         defaults: Settings,
         route: List<Route>,
     }
@@ -57,13 +61,28 @@ route_and_settings! {
     inherited {
         set_header: Pairs<HeaderName, Template>,
         timeout: Timeouts,
+        upstream_tls: UpstreamTls,
         max_body: Size,
         status_header: StatusHeader,
+        upgrade: bool,
         request_buffering: bool,
         request_buffer: Size,
         buffering: bool,
         buffers: Size,
         cache: Cache,
+        real_ip: OrOff<RealIp>,
+        limit_req: List<LimitReq>,
+        limit_req_status: u32,
+        limit_req_dry_run: bool,
+        limit_conn: List<LimitConn>,
+        limit_conn_status: u32,
+        limit_conn_dry_run: bool,
+        access: List<AccessRule>,
+        satisfy: Satisfy,
+        auth_basic: OrOff<AuthBasic>,
+        auth_request: OrOff<AuthRequest>,
+        limit_rate: Size,
+        limit_rate_after: Size,
     }
 }
 

@@ -3,11 +3,13 @@
 
 pub mod client;
 pub mod kept;
+pub mod http2;
 pub mod dns;
 pub mod stepping;
 pub mod origin;
 pub mod process;
 pub mod proxy;
+pub mod tls;
 
 pub use client::{Response, exchange_raw, request};
 pub use kept::Kept;
