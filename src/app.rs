@@ -131,10 +131,9 @@ pub fn start_with(mut setup: Setup) -> Result<Running, StartError> {
     let admin_address = admin.as_ref().and_then(|admin| admin.address().ok());
     if let Some(admin) = admin {
         *server.admin() = admin.door().ok();
-        let (view, stopped) = (OperatorView(Arc::clone(&server)), server.admin_stopped());
-        threads.push(spawn("larder-admin".to_owned(), move || {
-            run_admin(admin, Arc::new(view), stopped)
-        })?);
+        let view = Arc::new(OperatorView(Arc::clone(&server)));
+        let stopped = [stopped, server.admin_stopped()];
+        threads.push(spawn("larder-admin".to_owned(), move || run_admin(admin, view, stopped))?);
     }
     let listeners = server.doors().addresses();
     takeover.map_or(Ok(()), |takeover| takeover.ready(&server))?;
@@ -253,7 +252,6 @@ impl Running {
 
     fn end_threads(mut self, keep_index: bool) {
         self.stop.send_replace(true);
-        self.server.stop_admin();
         for thread in self.threads.drain(..) {
             // A worker that panicked has said so already.
             let _ = thread.join();
@@ -289,7 +287,12 @@ fn bind_admin(
     })
 }
 
-fn run_admin(admin: AdminListener, view: Arc<OperatorView>, mut stopped: watch::Receiver<bool>) {
+/// Until either says so: all ends, or the operator's listener alone.
+fn run_admin(
+    admin: AdminListener,
+    view: Arc<OperatorView>,
+    [mut stopped, mut left]: [watch::Receiver<bool>; 2],
+) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "the admin listener cannot run"),
@@ -301,6 +304,7 @@ fn run_admin(admin: AdminListener, view: Arc<OperatorView>, mut stopped: watch::
                 tracing::error!(%error, "the admin listener ended");
             }
             _ = stopped.wait_for(|stopped| *stopped) => {}
+            _ = left.wait_for(|left| *left) => {}
         }
     });
     runtime.shutdown_background();

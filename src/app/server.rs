@@ -34,7 +34,7 @@ pub(super) struct Server {
     pub(super) program: Option<Program>,
     /// Guards the operator's listener, for such a process.
     admin: Mutex<Option<Door>>,
-    /// Ends it.
+    /// Ends it, alone.
     admin_stop: watch::Sender<bool>,
     /// One reload at a time.
     pub(super) reloading: Arc<tokio::sync::Mutex<()>>,
@@ -131,13 +131,9 @@ impl Server {
         self.admin.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says `true` when the operator's listener is to end.
+    /// Says `true` when another process answers the operator.
     pub(super) fn admin_stopped(&self) -> watch::Receiver<bool> {
         self.admin_stop.subscribe()
-    }
-
-    pub(super) fn stop_admin(&self) {
-        self.admin_stop.send_replace(true);
     }
 
     /// Leaves all to a process that serves already; the drains to wait for. What is purged there is
@@ -148,7 +144,7 @@ impl Server {
         if let Some(admin) = self.admin().take() {
             admin.leave();
         }
-        self.stop_admin();
+        self.admin_stop.send_replace(true);
         self.doors().part()
     }
 
