@@ -12,6 +12,7 @@ use super::tls::Tls;
 use crate::cache::Zone;
 use crate::clock::Clock;
 use crate::config::{self, AuthTarget, Config, Limits, ProxyProtocolIn};
+use crate::files::Files;
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::proxy::gate::Gate;
@@ -302,6 +303,15 @@ impl<'a> RouteParts<'a> {
 
     fn route(&self, settings: &config::Route) -> Result<Arc<Route>, StartError> {
         let forward = settings.action.proxy().map(|proxy| self.forward(proxy)).transpose()?;
+        let files = settings.action.files().map(|files| {
+            Files::new(files, &settings.path).map_err(|error| {
+                let root = files.root.display();
+                StartError(format!(
+                    "cannot serve files of `{root}`: this needs openat2 (Linux 5.6): {error}"
+                ))
+            })
+        });
+        let files = files.transpose()?;
         let caching = settings.cache.as_ref().map(|cache| self.caching(cache)).transpose()?;
         Ok(Arc::new(Route {
             hidden: Hidden::new(&settings.hide_header),
@@ -309,6 +319,7 @@ impl<'a> RouteParts<'a> {
             hides_authorization: settings.gate.hides_authorization(),
             settings: settings.clone(),
             forward,
+            files,
             caching: caching.unwrap_or_default(),
         }))
     }

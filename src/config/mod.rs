@@ -13,6 +13,7 @@ mod zones;
 mod upstreams;
 mod sites;
 mod routes;
+mod files;
 mod gate;
 mod protocols;
 mod file;
@@ -29,6 +30,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use files::{Autoindex, Compress, Expires, Fallback, Static, Symlinks};
 pub use gate::{
     AccessRule, AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq,
     ProxyProtocolIn, Rate, RealIp, RealIpSource, Refusal, Users, is_in,

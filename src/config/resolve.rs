@@ -12,6 +12,7 @@ mod bodies;
 mod cache;
 mod gate;
 mod query;
+mod files;
 mod leaks;
 
 use std::collections::{BTreeSet, HashMap};

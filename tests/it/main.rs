@@ -26,6 +26,8 @@ mod validation;
 mod partial;
 mod ranges;
 mod slices;
+mod files;
+mod compression;
 mod purge;
 mod invalidation;
 mod explain;

@@ -8,6 +8,7 @@ mod upstream;
 mod site;
 mod protocols;
 mod cache;
+mod files;
 mod gate;
 mod tls;
 
@@ -21,6 +22,7 @@ use super::tree::{Node, Value};
 use super::words::LogLevel;
 
 pub(crate) use cache::{Cache, Query};
+pub(crate) use files::{Compress, Static, TryFile};
 pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
 pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
 pub(crate) use protocols::{Http2, Http2Table};
