@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::bodies::RequestBodies;
 use crate::admin::peers::Upstream;
+use crate::admin::control::Config;
 use crate::observe::metrics::{Snapshot, StatusCounts, ZoneCounts};
 use crate::semantics::reason::Reason;
 use crate::semantics::status::CacheStatus;
@@ -19,6 +20,8 @@ use crate::semantics::status::CacheStatus;
 pub struct Stats {
     /// The version of the server.
     pub version: String,
+    /// The id of its process.
+    pub pid: u32,
     /// Seconds since it started.
     pub uptime_s: u64,
     /// Number of the configuration in use; 1 is the one it started with.
@@ -44,19 +47,6 @@ pub struct Stats {
     pub zones: BTreeMap<String, Zone>,
     /// By name.
     pub upstreams: BTreeMap<String, Upstream>,
-}
-
-/// The configuration in use, and what became of the last reload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Config {
-    /// Its number; 1 is the one that the server started with.
-    pub generation: u64,
-    /// When it was taken over, in seconds since 1970.
-    pub loaded: u64,
-    /// Why the last reload was not carried out; absent when it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<String>,
 }
 
 /// Client connections.

@@ -33,6 +33,9 @@ fn describe(stats: &Stats) -> String {
         duration(stats.uptime_s),
         stats.generation,
     );
+    if let Some(error) = &stats.config.last_error {
+        let _ = writeln!(text, "{RED}the last reload was refused:{RED:#} {error}");
+    }
     let (connections, responses) = (stats.connections, stats.responses);
     let _ = writeln!(
         text,
