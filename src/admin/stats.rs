@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin::bodies::RequestBodies;
 use crate::observe::metrics::{Snapshot, StatusCounts, ZoneCounts};
 use crate::semantics::reason::Reason;
 use crate::semantics::status::CacheStatus;
@@ -54,15 +55,13 @@ pub struct Config {
     pub last_error: Option<String>,
 }
 
-/// Client connections.
+/// Client connections since the start, open now, and closed before they could ask for anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(missing_docs, reason = "said above, in order")]
 pub struct Connections {
-    /// Since the start.
     pub accepted: u64,
-    /// Open now.
     pub active: u64,
-    /// Closed before they could ask for anything.
     pub refused: u64,
 }
 
@@ -83,24 +82,13 @@ pub struct Classes {
     pub server_error: u64,
 }
 
-/// What the access log lost.
+/// What the access log lost: lines that were not written, writes that failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(missing_docs, reason = "said above, in order")]
 pub struct AccessLog {
-    /// Lines that were not written.
     pub lines_dropped: u64,
-    /// Writes that failed.
     pub write_errors: u64,
-}
-
-/// Request bodies that were too large for memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RequestBodies {
-    /// Put into a file of `temp_path`.
-    pub in_files: u64,
-    /// Refused, since that failed.
-    pub file_errors: u64,
 }
 
 /// One zone.

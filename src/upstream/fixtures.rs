@@ -38,7 +38,8 @@ pub(super) fn upstream(peers: Vec<Peer>) -> Upstream {
             statuses: StatusSet::default(),
         },
         tries: 0,
-        resolver: Resolver::System,
+        // Nobody: the names of these tests are nobody's.
+        resolver: Resolver::Servers([SocketAddr::from(([127, 0, 0, 1], 1))].into()),
         proxy_protocol: None,
     }
 }
