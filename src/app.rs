@@ -6,6 +6,7 @@
 //! operator is answered while the workers are busy.
 
 mod build;
+mod tls;
 mod entry;
 mod doors;
 mod cap;
@@ -32,6 +33,7 @@ use crate::clock::Clock;
 use crate::config::load::Loaded;
 use crate::config::{AdminAddress, Config};
 use crate::listener::Connections;
+use crate::tls::Problem;
 use build::Generation;
 use cap::Cap;
 use doors::Doors;
@@ -153,6 +155,14 @@ impl Running {
         if let Some(Err(error)) = reopened {
             tracing::error!(%error, "cannot reopen the access log");
         }
+    }
+
+    /// Reads all certificates again, for new connections.
+    ///
+    /// # Errors
+    /// What is of no use; in its place what was read before still counts.
+    pub fn reload_certificates(&self) -> Result<(), Vec<Problem>> {
+        self.server.generation().tls.certificates.reload()
     }
 
     /// Stops accepting and waits for the answers under way, then for what is still fetched to be

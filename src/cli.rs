@@ -60,7 +60,7 @@ pub enum Serve {
 /// How to serve without a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServeTo {
-    /// The origin: scheme `http`, a host, perhaps a path.
+    /// The origin: scheme `http` or `https`, a host, perhaps a path.
     pub origin: Uri,
     /// Where clients connect.
     pub listen: SocketAddr,
@@ -334,8 +334,7 @@ fn origin(text: &str) -> Result<Uri, String> {
     let example = "expected an origin such as `http://127.0.0.1:3000`";
     let uri: Uri = text.parse().map_err(|error| format!("{error}; {example}"))?;
     match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err("origins with TLS are not supported yet".to_owned()),
+        Some("http" | "https") => {}
         _ => return Err(example.to_owned()),
     }
     let plain = |authority: &Authority| {

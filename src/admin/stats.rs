@@ -26,6 +26,9 @@ pub struct Stats {
     pub config: Config,
     /// Client connections.
     pub connections: Connections,
+    /// Encrypted connections, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Exchanges that are finished.
     pub requests: u64,
     /// Of these, by status class.
@@ -63,6 +66,20 @@ pub struct Connections {
     pub accepted: u64,
     pub active: u64,
     pub refused: u64,
+}
+
+/// TLS handshakes of clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tls {
+    /// Those that came to a good end.
+    pub handshakes: u64,
+    /// Of these, those that went on from an earlier session.
+    pub resumed: u64,
+    /// Those that came to none.
+    pub failed: u64,
+    /// Times that files of certificates changed and could not be used.
+    pub certificate_errors: u64,
 }
 
 /// Responses by status class.

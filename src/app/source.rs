@@ -34,6 +34,7 @@ impl Source for Server {
             stats.access_log.lines_dropped = losses.lines_dropped;
             stats.access_log.write_errors = losses.write_errors;
         }
+        stats.tls = generation.tls.stats();
         for (zone, counts) in proxy.zones.iter().zip(&snapshot.zones) {
             let mut counted = stats::Zone::counted(counts);
             counted.purges = purges(zone.purges());

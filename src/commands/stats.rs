@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table, TableStyle};
 
 use crate::admin::client;
 use crate::admin::stats::{
-    Disk, Fetched, Memory, Peer, PeerState, Scan, Served, Stats, Upstream, Zone,
+    Disk, Fetched, Memory, Peer, PeerState, Scan, Served, Stats, Tls, Upstream, Zone,
 };
 use crate::cli;
 use crate::commands::amounts::{bytes, duration};
@@ -44,6 +44,15 @@ fn describe(stats: &Stats) -> String {
         connections.accepted,
         connections.active,
     );
+    if let Some(tls) = stats.tls {
+        let Tls { handshakes, resumed, failed, certificate_errors } = tls;
+        let _ = writeln!(text, "{handshakes} TLS handshakes, {resumed} resumed  {failed} failed");
+        if certificate_errors > 0 {
+            let times = certificate_errors;
+            let _ =
+                writeln!(text, "{RED}certificates could not be read again {times} times{RED:#}");
+        }
+    }
     if stats.access_log.lines_dropped > 0 {
         let lines = stats.access_log.lines_dropped;
         let _ = writeln!(text, "{RED}access log: {lines} lines lost{RED:#}");

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::HttpVersion;
 use crate::semantics::rules::StatusSet;
+use crate::tls::settings;
 
 /// What a route forwards to (nginx: upstream).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct Upstream {
     pub name: String,
     /// At least one.
     pub peers: Vec<Peer>,
+    /// How they are spoken to over TLS; `None` is without.
+    pub tls: Option<settings::Upstream>,
     /// Idle connections that one worker keeps to all its peers together (nginx: keepalive).
     pub keepalive: usize,
     /// An idle connection is closed after this (nginx: keepalive_timeout).
@@ -25,6 +29,8 @@ pub struct Upstream {
     pub next_upstream: NextUpstream,
     /// Peers that one request may try, 0 for all of them (nginx: proxy_next_upstream_tries).
     pub tries: usize,
+    /// What its peers are spoken to in (nginx: proxy_http_version).
+    pub http_version: HttpVersion,
     /// Who knows the addresses of peers that are names (nginx: resolver).
     pub resolver: Resolver,
     /// How a connection says for which client it is, if it does (nginx: proxy_protocol of the

@@ -86,7 +86,7 @@ async fn welcome<H: Handler>(
         debug!(client = %source, "connection closed: this client has too many");
         return handler.refused();
     };
-    serve(stream, Arc::new(client), connections, handler, drain).await;
+    serve(stream, client, connections, handler, drain).await;
 }
 
 /// The next client; `None` when the end begins.

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::body;
-use crate::config::Limits;
+use crate::config::{Http2, Limits};
 
 const SHORT: Duration = Duration::from_millis(120);
 const LONG: Duration = Duration::from_secs(20);
@@ -38,6 +38,7 @@ pub(super) fn limits() -> Limits {
         header_bytes_max: 16 * 1024,
         headers_max: 50,
         uri_bytes_max: 8192,
+        http2: None,
     }
 }
 
@@ -482,6 +483,30 @@ async fn a_panic_closes_its_own_connection_only() {
     assert_eq!(server.talk("GET /panic HTTP/1.1\r\nhost: h\r\n\r\n").await, "");
     server.handler.go.notify_one();
     assert!(other.until("slow").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_panic_over_http2_resets_its_own_request_only() {
+    let http2 = Http2 {
+        streams: 10,
+        window_bytes: 65_536,
+        connection_window_bytes: 65_536,
+        control_frames: 1000,
+        ping: Duration::ZERO,
+    };
+    let server = Server::new(Limits { http2: Some(http2), ..limits() });
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut get = |path: &str| {
+        let request = Request::get(format!("http://h{path}")).body(()).unwrap();
+        sender.send_request(request, true).unwrap().0
+    };
+    let (slow, panics) = (get("/slow"), get("/panic"));
+    assert!(panics.await.unwrap_err().is_reset());
+    server.handler.go.notify_one();
+    assert_eq!(slow.await.unwrap().status(), StatusCode::OK);
+    assert_eq!(get("/x").await.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use super::balance::{self, Share};
 use super::health::Health;
 use super::target::Target;
 use crate::clock::Clock;
-use crate::config::{self, NextUpstream, ProxyProtocol};
+use crate::config::{self, HttpVersion, NextUpstream, ProxyProtocol};
+use crate::tls::Connector;
 
 /// An upstream group.
 pub struct Group {
@@ -20,7 +21,10 @@ pub struct Group {
     pub(super) next_upstream: NextUpstream,
     /// Peers that one request may try; at least one.
     pub(super) tries: usize,
+    pub(super) http_version: HttpVersion,
     pub(super) clock: Clock,
+    /// How its peers are spoken to over TLS, where they are. Reads its files before it is used.
+    pub tls: Option<Arc<Connector>>,
     /// How its connections tell whose they are, if they do.
     pub(super) announce: Option<ProxyProtocol>,
     /// One of a kind: it gets every request, for there is nobody else to send them to.
@@ -47,11 +51,11 @@ pub(super) struct Peer {
 /// What the operator wants of a peer: as configured, and from then on by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It gets them.
+    /// It gets requests.
     Up,
-    /// No new ones; those under way are finished.
+    /// It gets no new ones; those under way are finished.
     Drain,
-    /// None at all (nginx: down).
+    /// It gets none at all (nginx: down).
     Down,
 }
 
@@ -121,7 +125,9 @@ impl Group {
             peers: peers.iter().map(|peer| Peer::new(peer, &config.resolver)).collect(),
             next_upstream: config.next_upstream,
             tries: if config.tries == 0 { peers.len().max(1) } else { config.tries },
+            http_version: config.http_version,
             clock,
+            tls: config.tls.as_ref().map(|settings| Arc::new(Connector::new(settings))),
             announce: config.proxy_protocol,
             single: AtomicBool::new(usable == 1),
             state: Mutex::new(Members {
@@ -268,7 +274,7 @@ impl Counts {
 }
 
 /// A request under way; counted from the pick to the end of the response body.
-pub(super) struct Active(Arc<Counts>);
+pub struct Active(Arc<Counts>);
 
 impl Active {
     pub(super) fn new(counts: &Arc<Counts>) -> Self {

@@ -10,6 +10,7 @@ mod balance;
 mod health;
 mod pool;
 mod connect;
+mod http2;
 mod target;
 mod resolve;
 mod dns;
@@ -27,7 +28,7 @@ mod tests;
 
 pub use announce::Announced;
 pub use error::{Error, Failure, Kind, Phase, RequestBody};
-pub use group::{Group, PeerState, PeerStats, State};
+pub use group::{Active, Group, PeerState, PeerStats, State};
 pub use pool::Pool;
-pub use reply::Reply;
+pub use reply::{Reply, Switched};
 pub use send::send;

@@ -2,25 +2,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use http::header::UPGRADE;
 use http::request::Parts;
 use http::{Request, Version};
-use hyper::body::Incoming;
-use tokio::time::Instant as Deadline;
+use tokio::time::{Instant as Deadline, timeout};
 use tracing::debug;
 
 use super::announce::{self, Announced};
-use super::connect::{Connection, connect};
+use super::connect::{Connection, New, Opening, connect};
 use super::error::{Error, Failure, Kind, Phase};
 use super::group::{Active, Group};
 use super::head;
+use super::http2::Place;
 use super::pool::Pool;
-use super::reply::{self, Reply};
+use super::reply::{self, Held, Reply};
 use super::retry::{self, Facts, Outcome};
 use super::wire::{Mark, Upload, Wire};
 use crate::body::Body;
-use crate::config::Timeouts;
+use crate::config::{HttpVersion, Timeouts};
 
 /// Sends `request` to a peer of `group` and waits for the head of its response. Uses idle
 /// connections of `pool` and brings them back there when the response body ends; a body that is
@@ -110,6 +111,18 @@ impl Outgoing {
         Self { parts, body, written: false }
     }
 
+    /// What it should go in: protocols are switched from HTTP/1.1 only.
+    fn version(&self, group: &Group) -> HttpVersion {
+        match group.http_version {
+            HttpVersion::Http2 if !self.is_upgrade() => HttpVersion::Http2,
+            _ => HttpVersion::Http1,
+        }
+    }
+
+    fn is_upgrade(&self) -> bool {
+        self.parts.headers.contains_key(UPGRADE)
+    }
+
     fn facts(&self) -> Facts<'_> {
         let replayable = !matches!(self.body, Content::Stream(None));
         Facts { method: &self.parts.method, replayable, written: self.written }
@@ -147,19 +160,27 @@ impl Attempt<'_> {
         peer.counts.requests.fetch_add(1, Ordering::Relaxed);
         let begun = clock.instant();
         let mut connected = None;
-        let (response, connection) = match self.over_idle(outgoing).await? {
-            Some(answered) => answered,
-            None => {
-                let limit = self.timeouts.connect;
-                let ahead = self.ahead(outgoing);
-                let connection = connect(self.at, peer, &ahead, clock, limit).await?;
-                connected = Some(clock.instant().duration_since(begun));
-                self.exchange(connection, outgoing).await.map_err(|lost| lost.error)?
+        let mut kept = self.kept(outgoing);
+        let mut again = 0;
+        let (response, held) = loop {
+            let (held, made) = match kept.take() {
+                Some(kept) => (kept, None),
+                None => self.connect(outgoing.version(self.group), &self.ahead(outgoing)).await?,
+            };
+            connected = made.map(|made| made.duration_since(begun)).or(connected);
+            match self.exchange(held, outgoing).await {
+                Ok(answered) => break answered,
+                Err(lost) if again < AGAIN_MAX && lost.may_go_again(made.is_some(), outgoing) => {
+                    again += 1;
+                }
+                Err(lost) => return Err(lost.error),
             }
         };
         peer.counts.response(response.status());
+        let (response, switched) = reply::response(response, held, self.pool, active);
         Ok(Reply {
-            response: reply::response(response, self.timeouts.read, connection, self.pool, active),
+            response,
+            switched,
             peer: peer.address.clone(),
             connect: connected,
             head: clock.instant().duration_since(begun),
@@ -184,40 +205,86 @@ impl Attempt<'_> {
         }
     }
 
-    /// Tries an idle connection. `None` if there is none, or if it had died meanwhile and the
-    /// request may go over a new one.
-    async fn over_idle(&self, outgoing: &mut Outgoing) -> Result<Option<Answered>, Error> {
-        let Some(connection) = self.idle() else { return Ok(None) };
-        let written_before = outgoing.written;
-        match self.exchange(connection, outgoing).await {
-            Ok(answered) => Ok(Some(answered)),
-            Err(lost) => {
-                let facts = Facts { written: lost.written, ..outgoing.facts() };
-                if !retry::allowed_fresh(&lost.error, facts, lost.head_begun) {
-                    return Err(lost.error);
-                }
-                outgoing.written = written_before || lost.written;
-                Ok(None)
+    /// A place on a connection of HTTP/2 that still leads to the peer.
+    fn place(&self) -> Option<Place> {
+        let target = &self.group.peers[self.at].target;
+        loop {
+            let place = self.pool.place(self.at)?;
+            if target.still_has(place.connection.to) {
+                return Some(place);
             }
+            place.retire();
         }
     }
 
-    async fn exchange(
+    /// A connection that is there already.
+    fn kept(&self, outgoing: &Outgoing) -> Option<Held> {
+        let place = match outgoing.version(self.group) {
+            HttpVersion::Http1 => None,
+            HttpVersion::Http2 => self.place().map(Held::Place),
+        };
+        place.or_else(|| self.idle().map(Held::Connection))
+    }
+
+    /// A new connection, and when it was made; one of HTTP/2 that another request has just made
+    /// counts as well, and is not ours.
+    async fn connect(
+        &self,
+        version: HttpVersion,
+        ahead: &[u8],
+    ) -> Result<(Held, Option<Instant>), Error> {
+        let (clock, limit) = (&self.group.clock, self.timeouts.connect);
+        let begun = clock.instant();
+        let turn = match version {
+            HttpVersion::Http1 => None,
+            HttpVersion::Http2 => {
+                let turn = timeout(limit, self.pool.turn(self.at).lock_owned()).await;
+                Some(turn.map_err(|_| Error::new(Phase::Connect, Kind::Timeout))?)
+            }
+        };
+        if let Some(place) = turn.as_ref().and_then(|_| self.place()) {
+            return Ok((Held::Place(place), None));
+        }
+        let left = limit.saturating_sub(clock.instant().duration_since(begun));
+        let opening = Opening { version, ahead };
+        let held = match connect(self.at, self.group, opening, left).await? {
+            New::Http1(connection) => Held::Connection(connection),
+            New::Http2(connection) => Held::Place(self.pool.share(&connection)),
+        };
+        Ok((held, Some(clock.instant())))
+    }
+
+    async fn exchange(&self, held: Held, outgoing: &mut Outgoing) -> Result<Answered, Lost> {
+        match held {
+            Held::Connection(connection) => self.over_http1(connection, outgoing).await,
+            Held::Place(place) => self.over_http2(place, outgoing).await,
+        }
+    }
+
+    async fn over_http1(
         &self,
         mut connection: Connection,
         outgoing: &mut Outgoing,
     ) -> Result<Answered, Lost> {
         connection.requests += 1;
         let wire = connection.wire.clone();
-        let upgrading = outgoing.parts.headers.contains_key(UPGRADE);
+        let upgrading = outgoing.is_upgrade();
         let request = outgoing.take(&wire);
         let mark = wire.begin();
-        let sent = connection.sender.try_send_request(request);
-        let error = match self.wait(sent, &wire, outgoing).await {
+        let sent = async {
+            connection.sender.try_send_request(request).await.map_err(|mut error| {
+                error.take_message().into_iter().for_each(|unsent| outgoing.give_back(unsent));
+                let phase = if wire.is_sent() { Phase::Head } else { Phase::Send };
+                Error::exchange(phase, error.into_error())
+            })
+        };
+        let error = match self.wait(sent, &wire).await {
             Ok(response) => match head::fault(&response, upgrading) {
                 None => {
                     outgoing.written = true;
-                    return Ok((response, connection));
+                    let read = self.timeouts.read;
+                    let response = response.map(|body| Body::incoming(body, read, None));
+                    return Ok((response, Held::Connection(connection)));
                 }
                 Some(fault) => Error::from(Phase::Head, Kind::InvalidResponse, fault),
             },
@@ -226,15 +293,58 @@ impl Attempt<'_> {
         Err(Lost::new(error, &wire, mark, outgoing))
     }
 
+    async fn over_http2(
+        &self,
+        mut place: Place,
+        outgoing: &mut Outgoing,
+    ) -> Result<Answered, Lost> {
+        let peer = &self.group.peers[self.at];
+        let wire = Arc::new(Wire::new(self.group.clock.clone(), peer.counts.clone()));
+        let request = outgoing.take(&wire);
+        let sent = match place.send(request, &wire, &peer.address) {
+            Ok(sent) => sent,
+            Err(unsent) => {
+                let (error, request) = *unsent;
+                outgoing.give_back(request);
+                return Err(Lost { error, is_refused: true, written: false, head_begun: false });
+            }
+        };
+        let mut is_refused = false;
+        let response = async {
+            sent.response().await.map_err(|(error, refused)| {
+                is_refused = refused;
+                error
+            })
+        };
+        let error = match self.wait(response, &wire).await {
+            Ok(response) => match head::fault(&response, false) {
+                None => {
+                    outgoing.written = true;
+                    let read = self.timeouts.read;
+                    let response = response.map(|body| Body::incoming(body, read, None));
+                    return Ok((response, Held::Place(place)));
+                }
+                Some(fault) => Error::from(Phase::Head, Kind::InvalidResponse, fault),
+            },
+            Err(error) => error,
+        };
+        match error.kind {
+            Kind::Timeout => place.retire_if_silent(),
+            _ if is_refused => place.retire(),
+            _ => {}
+        }
+        outgoing.written |= !is_refused;
+        Err(Lost { error, is_refused, written: !is_refused, head_begun: false })
+    }
+
     /// Waits for the head with one timer, which is set anew only when it fires: bytes that move
     /// meanwhile just note the time. The peer has `send` to take the next bytes of the request, and
     /// `read` to send the next bytes of its head once it has the request.
-    async fn wait(
+    async fn wait<T>(
         &self,
-        sent: impl Future<Output = Sent>,
+        sent: impl Future<Output = Result<T, Error>>,
         wire: &Wire,
-        outgoing: &mut Outgoing,
-    ) -> Result<http::Response<Incoming>, Error> {
+    ) -> Result<T, Error> {
         let clock = &self.group.clock;
         let step = self.timeouts.send.min(self.timeouts.read);
         let mut sent = std::pin::pin!(sent);
@@ -242,13 +352,7 @@ impl Attempt<'_> {
         loop {
             tokio::select! {
                 biased;
-                sent = &mut sent => {
-                    return sent.map_err(|mut error| {
-                        error.take_message().into_iter().for_each(|unsent| outgoing.give_back(unsent));
-                        let phase = if wire.is_sent() { Phase::Head } else { Phase::Send };
-                        Error::exchange(phase, error.into_error())
-                    });
-                }
+                sent = &mut sent => return sent,
                 () = &mut timer => {}
             }
             let now = clock.instant();
@@ -262,12 +366,13 @@ impl Attempt<'_> {
     }
 }
 
-type Answered = (http::Response<Incoming>, Connection);
-type Sent = Result<http::Response<Incoming>, hyper::client::conn::TrySendError<Request<Body>>>;
+type Answered = (http::Response<Body>, Held);
 
 /// An attempt that failed after it had a connection.
 struct Lost {
     error: Error,
+    /// The peer did nothing with it, or never had it.
+    is_refused: bool,
     /// Bytes of the request may have reached the peer.
     written: bool,
     /// Bytes of a response came back.
@@ -279,6 +384,16 @@ impl Lost {
         // After a timeout hyper may be writing at this moment, on another thread.
         let written = wire.wrote_since(mark) || error.kind == Kind::Timeout;
         outgoing.written |= written;
-        Self { error, written, head_begun: wire.read_since(mark) }
+        Self { error, is_refused: false, written, head_begun: wire.read_since(mark) }
+    }
+
+    /// Whether the same peer may be asked once more: over a connection that was there already
+    /// because it may have died meanwhile, over a new one only if the request was refused.
+    fn may_go_again(&self, is_new: bool, outgoing: &Outgoing) -> bool {
+        let facts = Facts { written: self.written, ..outgoing.facts() };
+        (!is_new || self.is_refused) && retry::allowed_fresh(&self.error, facts, self.head_begun)
     }
 }
+
+/// A connection that was kept, one that others have just made, and one of our own.
+const AGAIN_MAX: usize = 2;

@@ -26,6 +26,7 @@ lock_timeout = "50ms"
 [[site.route]]
 path = "/uncached/"
 proxy = "http://ORIGIN"
+upgrade = true
 [[site.route]]
 path = "/named/"
 proxy = "http://ORIGIN"
@@ -70,11 +71,17 @@ async fn given_here() -> BTreeSet<String> {
         .on("/large", ok(&"x".repeat(2048)).header("cache-control", "max-age=100"));
     let proxy = Proxy::with(ROUTES, &origin).await;
     let to = proxy.address;
-    let gets =
-        "/a /a /uncached/a /named/a?zone=nowhere /down /large /closed/ /known/ /once/ /once/";
-    for target in gets.split(' ') {
-        proxy.get(target).await;
-    }
+    proxy.get("/a").await;
+    proxy.get("/a").await;
+    proxy.get("/uncached/a").await;
+    proxy.send("GET", "/uncached/a", &[("Upgrade", "x"), ("Connection", "upgrade")]).await;
+    proxy.get("/named/a?zone=nowhere").await;
+    proxy.get("/down").await;
+    proxy.get("/large").await;
+    proxy.get("/closed/").await;
+    proxy.get("/known/").await;
+    proxy.get("/once/").await;
+    proxy.get("/once/").await;
     proxy.send("PURGE", "/a", &[]).await;
     proxy.send("TRACE", "/a", &[]).await;
     let fat = b"GET /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\nevil";
@@ -128,6 +135,7 @@ async fn given_here() -> BTreeSet<String> {
         "too-large",
         "unauthorised",
         "unknown-zone",
+        "upgrade",
         "upstream-failed",
     ];
     let mut found = BTreeSet::new();

@@ -2,6 +2,7 @@
 
 use crate::config::ProxyProtocol;
 use crate::config::address::{NameServer, PeerAddress};
+use crate::config::protocols::HttpVersion;
 use crate::config::read::{At, FromNode, List, OrOff, Timeout, table};
 use crate::config::report::Report;
 use crate::config::tree::{Node, Value};
@@ -18,6 +19,7 @@ table! {
         keepalive_requests: u32,
         next_upstream: List<Failure>,
         tries: u32,
+        http_version: HttpVersion,
         resolver: List<NameServer>,
         proxy_protocol: OrOff<ProxyProtocol>,
     }

@@ -41,7 +41,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use self::access::Warm;
 use self::faults::Faults;
 use self::index::{Facts, Index};
 use self::order::{Job, Order, Ticket, UnderWay};
@@ -59,6 +58,7 @@ use crate::config;
 use crate::semantics::key::KeyHash;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::warm::Warm;
 
 /// The disk tier of one zone.
 pub(super) struct Disk {
