@@ -5,6 +5,7 @@
 //! of the request are sent as they are.
 
 mod send;
+mod tries;
 mod group;
 mod stats;
 mod pick;

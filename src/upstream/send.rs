@@ -8,7 +8,6 @@ use http::request::Parts;
 use http::{Request, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant as Deadline;
-use tracing::debug;
 
 use super::announce::{self, Announced};
 use super::back;
@@ -17,11 +16,12 @@ use super::error::{Error, Failure, Kind, Phase};
 use super::group::Group;
 use super::head;
 use super::hold::{Joined, Place, Tend};
-use super::pick::{Asked, Chooser, Pick, Picked};
+use super::pick::{Asked, Chooser};
 use super::pool::Pool;
 use super::reply::{self, Reply};
-use super::retry::{self, Facts, Outcome, Stops};
+use super::retry::{self, Facts, Stops};
 use super::stats::Active;
+use super::tries::Sending;
 use super::wire::{Mark, Upload, Wire};
 use crate::body::Body;
 use crate::config::Timeouts;
@@ -91,116 +91,8 @@ pub async fn send(
     }
 }
 
-/// A request's way through the peers of a group.
-struct Sending<'a> {
-    group: &'a Arc<Group>,
-    pool: &'a Arc<Pool>,
-    timeouts: &'a Timeouts,
-    chooser: Chooser<'a>,
-    /// One of them was there, whatever it answered.
-    reached: bool,
-}
-
-impl Sending<'_> {
-    /// Whether no peer of the group can be asked at the moment: none that it asked was there, and
-    /// there is no other.
-    fn found_nobody(&self) -> bool {
-        !self.reached && (self.chooser.tried.is_empty() || !self.group.has_other(&self.chooser))
-    }
-
-    fn restart(&mut self) {
-        self.chooser.restart();
-        self.reached = false;
-    }
-
-    /// Asks one after the other, as far as that is allowed.
-    async fn to_any(&mut self, outgoing: &mut Outgoing) -> Result<Reply, Failure> {
-        let group = self.group;
-        let begun = group.clock.instant();
-        let mut picked = self.first().await?;
-        loop {
-            let Picked { at, active } = picked;
-            let attempt = Attempt { group, pool: self.pool, timeouts: self.timeouts, at };
-            let mut result = attempt.run(active, outgoing).await;
-            self.chooser.tried.push(at);
-            let tries = self.chooser.tried.len();
-            report(group, at, &result);
-            let outcome = match &mut result {
-                Ok(reply) => {
-                    self.reached = true;
-                    reply.tries = tries;
-                    // The client goes on with whom it was answered by.
-                    let is_new = self.chooser.preferred != Some(at);
-                    let sticky = group.sticky.as_ref().filter(|_| is_new);
-                    reply.set_cookie = sticky.map(|sticky| sticky.field(at));
-                    Outcome::Status(reply.response.status().as_u16())
-                }
-                Err(error) => {
-                    self.reached |= retry::stops(error, outgoing.facts()) == Stops::Otherwise;
-                    Outcome::Failed(error)
-                }
-            };
-            let passed = || group.clock.instant().saturating_duration_since(begun);
-            let may = tries < group.tries
-                && retry::allowed(outcome, outgoing.facts(), &group.next_upstream)
-                && group.tries_timeout.is_none_or(|limit| passed() < limit);
-            let next = may.then(|| group.pick(&mut self.chooser));
-            let Some(Pick::Peer(next)) = next else {
-                let peer = Some(group.peers[at].address.clone());
-                return result.map_err(|error| Failure { error, peer, tries });
-            };
-            if let Err(error) = &result {
-                debug!(peer = %group.peers[at].address, %error, "going on to the next peer");
-            }
-            picked = next;
-        }
-    }
-
-    /// The first peer, waited for if that helps. Who has tried one already does not wait for
-    /// another: there is an answer of some kind.
-    async fn first(&mut self) -> Result<Picked, Failure> {
-        let group = self.group;
-        let Some(queue) = &group.queue else {
-            return match group.pick(&mut self.chooser) {
-                Pick::Peer(picked) => Ok(picked),
-                Pick::Busy => Err(Failure::busy()),
-                Pick::Nobody => Err(Failure::nobody()),
-            };
-        };
-        let chooser = &mut self.chooser;
-        let mut take = || match group.pick(chooser) {
-            Pick::Peer(picked) => Some(Ok(picked)),
-            Pick::Nobody => Some(Err(Failure::nobody())),
-            Pick::Busy => None,
-        };
-        if queue.is_empty()
-            && let Some(taken) = take()
-        {
-            return taken;
-        }
-        queue.wait(take).await.unwrap_or_else(|| Err(Failure::busy()))
-    }
-}
-
-/// Listed statuses count as failures, but 403 and 404 never do (nginx).
-fn report(group: &Group, at: usize, result: &Result<Reply, Error>) {
-    match result {
-        Ok(reply) => {
-            let status = reply.response.status().as_u16();
-            let listed = group.next_upstream.statuses.contains(status);
-            if listed && !matches!(status, 403 | 404) {
-                group.failed(at);
-            } else {
-                group.succeeded(at);
-            }
-        }
-        Err(error) if error.is_peers_fault() => group.failed(at),
-        Err(_) => {}
-    }
-}
-
 /// A request that may have to be sent more than once.
-struct Outgoing {
+pub(super) struct Outgoing {
     parts: Parts,
     body: Content,
     /// Bytes of it may have reached a peer.
@@ -238,7 +130,7 @@ impl Outgoing {
         may
     }
 
-    fn facts(&self) -> Facts<'_> {
+    pub(super) fn facts(&self) -> Facts<'_> {
         let replayable = !matches!(self.body, Content::Stream(None));
         Facts { method: &self.parts.method, replayable, written: self.written }
     }
@@ -260,15 +152,19 @@ impl Outgoing {
 }
 
 /// One peer's chance.
-struct Attempt<'a> {
-    group: &'a Arc<Group>,
-    pool: &'a Arc<Pool>,
-    timeouts: &'a Timeouts,
-    at: usize,
+pub(super) struct Attempt<'a> {
+    pub(super) group: &'a Arc<Group>,
+    pub(super) pool: &'a Arc<Pool>,
+    pub(super) timeouts: &'a Timeouts,
+    pub(super) at: usize,
 }
 
 impl Attempt<'_> {
-    async fn run(&self, active: Active, outgoing: &mut Outgoing) -> Result<Reply, Error> {
+    pub(super) async fn run(
+        &self,
+        active: Active,
+        outgoing: &mut Outgoing,
+    ) -> Result<Reply, Error> {
         let clock = &self.group.clock;
         let peer = &self.group.peers[self.at];
         peer.counts.requests.fetch_add(1, Ordering::Relaxed);
