@@ -48,11 +48,11 @@ pub async fn send(
     let mut outgoing = Outgoing::new(request);
     let chooser = Chooser::new(group, asked);
     let mut sending = Sending { group, pool, timeouts, chooser, reached: false };
-    let Some(hold) = &group.hold else { return sending.to_any(&mut outgoing).await };
+    let Some(hold) = &group.hold else { return sending.ask_any(&mut outgoing).await };
     let Some(held) = asked.held else {
         // Who has another answer does not press upon peers that are just back.
         let engaged = hold.is_engaged();
-        return if engaged { Err(Failure::nobody()) } else { sending.to_any(&mut outgoing).await };
+        return if engaged { Err(Failure::nobody()) } else { sending.ask_any(&mut outgoing).await };
     };
     let (mut place, mut failure) = match hold.join_others() {
         Joined::Open => (None, None),
@@ -65,7 +65,7 @@ pub async fn send(
         {
             return Err(failure.unwrap_or_else(Failure::nobody));
         }
-        let failed = match sending.to_any(&mut outgoing).await {
+        let failed = match sending.ask_any(&mut outgoing).await {
             Ok(reply) => {
                 place.into_iter().for_each(Place::answered);
                 return Ok(reply);

@@ -36,7 +36,7 @@ impl Sending<'_> {
     }
 
     /// Asks one after the other, as far as that is allowed.
-    pub(super) async fn to_any(&mut self, outgoing: &mut Outgoing) -> Result<Reply, Failure> {
+    pub(super) async fn ask_any(&mut self, outgoing: &mut Outgoing) -> Result<Reply, Failure> {
         let group = self.group;
         let begun = group.clock.instant();
         let mut picked = self.first().await?;
