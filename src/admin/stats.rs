@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::bodies::RequestBodies;
+use crate::admin::control::Config;
 use crate::admin::peers::Upstream;
 use crate::observe::metrics::{Snapshot, StatusCounts, ZoneCounts};
 use crate::semantics::reason::Reason;
@@ -19,6 +20,8 @@ use crate::semantics::status::CacheStatus;
 pub struct Stats {
     /// The version of the server.
     pub version: String,
+    /// The id of its process.
+    pub pid: u32,
     /// Seconds since it started.
     pub uptime_s: u64,
     /// Number of the configuration in use; 1 is the one it started with.
@@ -27,6 +30,9 @@ pub struct Stats {
     pub config: Config,
     /// Client connections.
     pub connections: Connections,
+    /// Encrypted connections, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Exchanges that are finished.
     pub requests: u64,
     /// Of these, by status class.
@@ -43,19 +49,6 @@ pub struct Stats {
     pub upstreams: BTreeMap<String, Upstream>,
 }
 
-/// The configuration in use, and what became of the last reload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Config {
-    /// Its number; 1 is the one that the server started with.
-    pub generation: u64,
-    /// When it was taken over, in seconds since 1970.
-    pub loaded: u64,
-    /// Why the last reload was not carried out; absent when it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<String>,
-}
-
 /// Client connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -66,6 +59,20 @@ pub struct Connections {
     pub active: u64,
     /// Closed before they could ask for anything.
     pub refused: u64,
+}
+
+/// TLS handshakes of clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tls {
+    /// Those that came to a good end.
+    pub handshakes: u64,
+    /// Of these, those that went on from an earlier session.
+    pub resumed: u64,
+    /// Those that came to none.
+    pub failed: u64,
+    /// Times that files of certificates changed and could not be used.
+    pub certificate_errors: u64,
 }
 
 /// Responses by status class.

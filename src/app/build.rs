@@ -3,13 +3,16 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::StartError;
 use super::entry::Serving;
+use super::tls::Tls;
 use crate::cache::Zone;
 use crate::clock::Clock;
 use crate::config::{self, AuthTarget, Config, Limits, ProxyProtocolIn};
+use crate::files::Files;
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::proxy::gate::Gate;
@@ -19,6 +22,7 @@ use crate::proxy::key::Keying;
 use crate::proxy::route::{Cache, Forward, Hidden, Hosts, Route, Site};
 use crate::proxy::zone::Caching;
 use crate::proxy::{Proxy, Worker};
+use crate::tls::Entrance;
 use crate::upstream::{Group, Pool};
 
 /// What one configuration became. A request holds its worker's part to the end, so one that is
@@ -30,10 +34,11 @@ pub(super) struct Generation {
     pub(super) workers: Vec<Arc<Worker>>,
     pub(super) metrics: Metrics,
     pub(super) access: Option<Arc<AccessLog>>,
+    pub(super) tls: Tls,
     limits: Arc<Limits>,
     client_limits: Vec<Arc<Limit>>,
     /// By address, as it is configured.
-    hosts: Vec<(SocketAddr, Arc<Hosts>)>,
+    hosts: Vec<(SocketAddr, Arc<Hosts>, Option<Arc<Entrance>>)>,
 }
 
 impl Generation {
@@ -51,17 +56,23 @@ impl Generation {
         let access = access_log(&config, clock, before)?;
         let groups = groups(&config, clock, before);
         let client_limits = client_limits(&config, before);
+        let tls = Tls::read(&config, &groups, clock, before.map(|before| &before.tls))?;
         if let Some(before) = before {
             rehearse(&config, (&client_limits, &groups), clock, before)?;
         }
         let zones = zones(&config, clock, before);
         let sites = RouteParts::new(&config, &client_limits, &zones, &groups).sites()?;
-        let pairs = config.sites.iter().zip(&sites);
+        let of_scheme = |tls| {
+            let pairs = config.sites.iter().zip(&sites);
+            let some = pairs.filter(move |(settings, _)| settings.tls.is_some() == tls);
+            Hosts::new(some.map(|(settings, site)| (settings, Arc::clone(site))))
+        };
         let proxy = Arc::new(Proxy {
             clock: clock.clone(),
             limits: config.limits.clone(),
             temp_path: config.temp_path.clone(),
-            hosts: Hosts::new(pairs.map(|(settings, site)| (settings, Arc::clone(site)))),
+            hosts: of_scheme(false),
+            hosts_tls: of_scheme(true),
             zones,
             groups,
         });
@@ -69,13 +80,15 @@ impl Generation {
             None => Metrics::new(config.workers, config.zones.len()),
             Some(before) => before.metrics.renumbered(&before.numbers_of(&config.zones)),
         };
+        tls.take_over(&config)?;
         let worker = |number| worker(number, &proxy, (&config, &metrics), &access, before);
         Ok(Self {
             number: before.map_or(1, |before| before.number + 1),
             workers: (0..config.workers).map(worker).collect(),
             limits: Arc::new(config.limits.clone()),
             client_limits,
-            hosts: hosts(&config, &sites),
+            hosts: hosts(&config, &sites, &tls),
+            tls,
             metrics,
             access,
             config,
@@ -89,10 +102,11 @@ impl Generation {
 
     /// What a worker answers with on an address of the configuration.
     pub(super) fn serving(&self, address: SocketAddr, worker: usize) -> Serving {
-        let hosts = self.hosts.iter().find(|(known, _)| *known == address);
+        let here = self.hosts.iter().find(|(known, ..)| *known == address);
         Serving {
             worker: Arc::clone(&self.workers[worker]),
-            hosts: hosts.map(|(_, hosts)| Arc::clone(hosts)).unwrap_or_default(),
+            hosts: here.map(|(_, hosts, _)| Arc::clone(hosts)).unwrap_or_default(),
+            tls: here.and_then(|(.., tls)| tls.clone()),
             limits: Arc::clone(&self.limits),
             proxy_protocol: proxy_protocol(&self.config, address),
         }
@@ -100,7 +114,7 @@ impl Generation {
 
     /// The addresses that are listened on, each once.
     pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.hosts.iter().map(|(address, _)| *address)
+        self.hosts.iter().map(|(address, ..)| *address)
     }
 
     /// For each of other zones the number that it has here.
@@ -138,12 +152,16 @@ pub(super) fn addresses(config: &Config) -> Vec<SocketAddr> {
     addresses
 }
 
-fn hosts(config: &Config, sites: &[Arc<Site>]) -> Vec<(SocketAddr, Arc<Hosts>)> {
+fn hosts(
+    config: &Config,
+    sites: &[Arc<Site>],
+    tls: &Tls,
+) -> Vec<(SocketAddr, Arc<Hosts>, Option<Arc<Entrance>>)> {
     let hosts = |address: SocketAddr| {
         let pairs = config.sites.iter().zip(sites);
         let here = pairs.filter(|(site, _)| site.listen.contains(&address));
         let hosts = Hosts::new(here.map(|(site, ready)| (site, Arc::clone(ready))));
-        (address, Arc::new(hosts))
+        (address, Arc::new(hosts), tls.entrance(config, address))
     };
     addresses(config).into_iter().map(hosts).collect()
 }
@@ -184,25 +202,41 @@ fn groups(config: &Config, clock: &Clock, before: Option<&Generation>) -> Vec<Ar
     config.upstreams.iter().map(group).collect()
 }
 
-/// The zone that goes on as it is.
+/// The zone that goes on as it is. Not one whose folders were given free.
 fn kept(settings: &config::Zone, before: &Generation) -> Option<Arc<Zone>> {
     let number = before.config.zones.iter().position(|it| it == settings)?;
-    Some(Arc::clone(&before.proxy().zones[number]))
+    let zone = &before.proxy().zones[number];
+    (!zone.has_left()).then(|| Arc::clone(zone))
 }
 
 fn zones(config: &Config, clock: &Clock, before: Option<&Generation>) -> Vec<Arc<Zone>> {
-    if let Some(before) = before {
-        let zones = before.proxy().zones.iter().zip(&before.config.zones);
-        for (zone, settings) in zones.filter(|(_, settings)| !config.zones.contains(settings)) {
-            tracing::info!(zone = settings.name, "closing the zone, its settings changed");
-            zone.store.close(true);
-        }
-    }
+    let before_zones = before.map(|before| before.config.zones.iter().zip(&before.proxy().zones));
+    let goes = |(settings, zone): &(&config::Zone, &Arc<Zone>)| {
+        !config.zones.contains(settings) || zone.has_left()
+    };
+    let parted = before_zones.into_iter().flatten().filter(goes);
+    let parted: Vec<_> = parted
+        .map(|(settings, zone)| {
+            tracing::info!(zone = settings.name, "the zone is closed");
+            (settings, zone.leave())
+        })
+        .collect();
     let zone = |settings: &config::Zone| {
         let kept = before.and_then(|before| kept(settings, before));
         kept.unwrap_or_else(|| Zone::open(settings, clock.clone()))
     };
-    config.zones.iter().map(zone).collect()
+    let zones: Vec<_> = config.zones.iter().map(zone).collect();
+    for (settings, leaving) in parted {
+        let heirs = config.zones.iter().zip(&zones).filter(|(zone, _)| inherits(zone, settings));
+        leaving.to(heirs.map(|(_, zone)| Arc::clone(zone)).collect());
+    }
+    zones
+}
+
+/// Whether what one zone stored may be found in another one.
+fn inherits(zone: &config::Zone, from: &config::Zone) -> bool {
+    let has = |path: &PathBuf| from.folders.iter().any(|folder| folder.path == *path);
+    zone.name == from.name || zone.folders.iter().any(|folder| has(&folder.path))
 }
 
 /// Makes the routes once for nothing, with stand-ins for the zones that are to be opened: once a
@@ -213,7 +247,7 @@ fn rehearse(
     clock: &Clock,
     before: &Generation,
 ) -> Result<(), StartError> {
-    if config.zones == before.config.zones {
+    if config.zones.iter().all(|zone| kept(zone, before).is_some()) {
         return Ok(());
     }
     let stand_in = |settings: &config::Zone| {
@@ -269,6 +303,15 @@ impl<'a> RouteParts<'a> {
 
     fn route(&self, settings: &config::Route) -> Result<Arc<Route>, StartError> {
         let forward = settings.action.proxy().map(|proxy| self.forward(proxy)).transpose()?;
+        let files = settings.action.files().map(|files| {
+            Files::new(files, &settings.path).map_err(|error| {
+                let root = files.root.display();
+                StartError(format!(
+                    "cannot serve files of `{root}`: this needs openat2 (Linux 5.6): {error}"
+                ))
+            })
+        });
+        let files = files.transpose()?;
         let caching = settings.cache.as_ref().map(|cache| self.caching(cache)).transpose()?;
         Ok(Arc::new(Route {
             hidden: Hidden::new(&settings.hide_header),
@@ -276,6 +319,7 @@ impl<'a> RouteParts<'a> {
             hides_authorization: settings.gate.hides_authorization(),
             settings: settings.clone(),
             forward,
+            files,
             caching: caching.unwrap_or_default(),
         }))
     }

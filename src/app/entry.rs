@@ -13,6 +13,7 @@ use crate::interim::Gap;
 use crate::listener;
 use crate::proxy::route::Hosts;
 use crate::proxy::{Client, Worker};
+use crate::tls::Entrance;
 
 /// One worker's end of one listener. Outlives generations, and holds none but the present one, so
 /// that connections without a request hold none either.
@@ -25,6 +26,8 @@ pub(super) struct Serving {
     pub(super) worker: Arc<Worker>,
     /// For which the listener answers.
     pub(super) hosts: Arc<Hosts>,
+    /// The handshake, where the listener has one.
+    pub(super) tls: Option<Arc<Entrance>>,
     /// Of connections that begin.
     pub(super) limits: Arc<Limits>,
     /// Of connections that begin, where a proxy in front names the clients.
@@ -53,6 +56,10 @@ impl listener::Handler for Entry {
         serving.worker.handle(&serving.hosts, Client { connection, gap }, request).await
     }
 
+    fn entrance(&self) -> Option<Arc<Entrance>> {
+        self.serving.load().tls.clone()
+    }
+
     fn connected(&self) -> impl Send + 'static {
         self.serving.load().worker.shard.connected()
     }
@@ -67,5 +74,9 @@ impl listener::Handler for Entry {
 
     fn limits(&self) -> Arc<Limits> {
         Arc::clone(&self.serving.load().limits)
+    }
+
+    fn takes_http2(&self) -> bool {
+        self.serving.load().hosts.takes_http2()
     }
 }

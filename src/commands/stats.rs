@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table, TableStyle};
 
 use crate::admin::client;
 use crate::admin::peers::{Hold, Peer, PeerState, Queue, Upstream};
-use crate::admin::stats::{Disk, Fetched, Memory, Scan, Served, Stats, Zone};
+use crate::admin::stats::{Disk, Fetched, Memory, Scan, Served, Stats, Tls, Zone};
 use crate::cli;
 use crate::commands::amounts::{bytes, duration};
 use crate::commands::{self, Failure};
@@ -33,6 +33,9 @@ fn describe(stats: &Stats) -> String {
         duration(stats.uptime_s),
         stats.generation,
     );
+    if let Some(error) = &stats.config.last_error {
+        let _ = writeln!(text, "{RED}the last reload was refused:{RED:#} {error}");
+    }
     let (connections, responses) = (stats.connections, stats.responses);
     let _ = writeln!(
         text,
@@ -43,6 +46,15 @@ fn describe(stats: &Stats) -> String {
         connections.accepted,
         connections.active,
     );
+    if let Some(tls) = stats.tls {
+        let Tls { handshakes, resumed, failed, certificate_errors } = tls;
+        let _ = writeln!(text, "{handshakes} TLS handshakes, {resumed} resumed  {failed} failed");
+        if certificate_errors > 0 {
+            let times = certificate_errors;
+            let _ =
+                writeln!(text, "{RED}certificates could not be read again {times} times{RED:#}");
+        }
+    }
     if stats.access_log.lines_dropped > 0 {
         let lines = stats.access_log.lines_dropped;
         let _ = writeln!(text, "{RED}access log: {lines} lines lost{RED:#}");

@@ -51,9 +51,10 @@ pub(crate) struct Names(pub Vec<HostName>);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Net(pub IpNet);
 
-/// `http://host[:port][/uri]` or `http://unix:/path[:/uri]` of `proxy`.
+/// `http://host[:port][/uri]` or `http://unix:/path[:/uri]` of `proxy`, or `https://`.
 #[derive(Clone, Debug)]
 pub(crate) struct ProxyTarget {
+    pub https: bool,
     /// As written; IPv6 in brackets; `unix:/path`.
     pub host: String,
     pub port: Option<u16>,
@@ -154,12 +155,11 @@ impl FromText for ProxyTarget {
             let at = text.find('$').unwrap_or_default();
             return Err(Problem::new("variables in `proxy` are not supported yet").at(at..at + 1));
         }
-        if text.starts_with("https://") {
-            return Err(Problem::new("`https://` to an upstream is not supported yet")
-                .help("`http://` is")
-                .at(0.."https://".len()));
-        }
-        let Some(rest) = text.strip_prefix("http://") else {
+        let schemes = [("http://", false), ("https://", true)];
+        let target = schemes
+            .iter()
+            .find_map(|(scheme, https)| text.strip_prefix(scheme).map(|rest| (rest, *https)));
+        let Some((rest, https)) = target else {
             return Err(Problem::new(format!("`{text}` is not a URL to forward to"))
                 .help("write `http://NAME` of an upstream, or `http://HOST:PORT`"));
         };
@@ -183,10 +183,10 @@ impl FromText for ProxyTarget {
         if let Some(path) = authority.strip_prefix("unix:") {
             socket_path(path)?;
             let uri = uri.map(str::to_owned);
-            return Ok(Self { host: authority.to_owned(), port: None, uri });
+            return Ok(Self { https, host: authority.to_owned(), port: None, uri });
         }
         let (host, port) = host_and_port(authority)?;
-        Ok(Self { host, port, uri: uri.map(str::to_owned) })
+        Ok(Self { https, host, port, uri: uri.map(str::to_owned) })
     }
 }
 
@@ -377,7 +377,8 @@ mod tests {
         check("http://backend/",      Some(("backend", None, Some("/"))));
         check("http://h:80/a?b=c",    Some(("h", Some(80), Some("/a?b=c"))));
         check("http://[::1]:3000",    Some(("[::1]", Some(3000), None)));
-        check("https://h",            None);
+        check("https://h:8443/",      Some(("h", Some(8443), Some("/"))));
+        check("ftp://h",              None);
         check("h:80",                 None);
         check("http://",              None);
         check("http://h?x",           None);

@@ -13,7 +13,9 @@ mod zones;
 mod upstreams;
 mod sites;
 mod routes;
+mod files;
 mod gate;
+mod protocols;
 mod file;
 mod resolve;
 mod words;
@@ -28,10 +30,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use files::{Autoindex, Compress, Expires, Fallback, Static, Symlinks};
 pub use gate::{
     AccessRule, AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq,
     ProxyProtocolIn, Rate, RealIp, RealIpSource, Refusal, Users, is_in,
 };
+pub use protocols::{Http2, HttpVersion};
 pub use routes::{Action, Bodies, Cache, PathMatch, ProxyPass, Route, Timeouts};
 pub use sites::{HostName, Site};
 pub use upstreams::{
@@ -62,6 +66,8 @@ pub struct Config {
     pub client_limits: Vec<Limit>,
     /// What answers for which host; at least one.
     pub sites: Vec<Site>,
+    /// How often the files of certificates are looked at; zero is never.
+    pub certificate_poll: Duration,
     /// The operator's listener.
     pub admin: Option<AdminAddress>,
 }
@@ -93,6 +99,8 @@ pub struct Limits {
     pub headers_max: usize,
     /// Bytes of a request target.
     pub uri_bytes_max: usize,
+    /// What a client may do over HTTP/2; `None` where none may speak it (nginx: http2).
+    pub http2: Option<Http2>,
 }
 
 /// Where and how much is logged.

@@ -4,16 +4,19 @@
 
 mod zone;
 mod upstream;
+mod tls;
 mod balance;
 mod site;
 mod route;
+mod protocols;
 mod bodies;
 mod cache;
 mod gate;
 mod query;
+mod files;
 mod leaks;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -38,6 +41,7 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
         limits: gate::limits(file.limit.as_ref(), report),
         zones: zone::zones(file.zone.as_ref(), report),
         upstreams: upstream::upstreams(file.upstream.as_ref(), &resolver, report),
+        spoken: HashMap::new(),
         resolver,
         used: BTreeSet::new(),
         hostless: Vec::new(),
@@ -55,6 +59,7 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
         upstreams: scope.upstreams,
         client_limits: scope.limits,
         sites,
+        certificate_poll: duration(server.certificate_poll.as_ref(), "5s"),
         admin: admin(file.admin.as_ref()),
     }
 }
@@ -65,6 +70,8 @@ struct Scope {
     limits: Vec<Limit>,
     /// Those that are declared, then those that a `proxy` with an address stands for.
     upstreams: Vec<Upstream>,
+    /// Upstreams that routes forward to, and the names of each as it is spoken to.
+    spoken: HashMap<String, Vec<String>>,
     /// Who knows the addresses of names, where an upstream does not say.
     resolver: Resolver,
     /// Zones and upstreams that a route names, as `zone api`.
@@ -176,6 +183,7 @@ fn limits(server: &Server, report: &mut Report) -> Limits {
         header_bytes_max: bytes(server.max_header_size.as_ref(), "32k", bytes_max.clone(), report),
         headers_max: number(server.max_headers.as_ref(), 100, 1..=32768, report) as usize,
         uri_bytes_max: bytes(server.max_uri.as_ref(), "8k", bytes_max, report),
+        http2: protocols::http2(server.http2.as_ref(), report),
     }
 }
 

@@ -1,10 +1,12 @@
 //! `[[site.route]]`, checked: what is done with which paths. (nginx: location)
 
+use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 
+use super::files::{Compress, Static};
 use super::gate::Gate;
 use super::template::Template;
 use crate::semantics::query::Selection;
@@ -31,9 +33,13 @@ pub struct Route {
     pub bodies: Bodies,
     /// The response field that carries the cache status word, if one does.
     pub status_header: Option<HeaderName>,
+    /// Whether a request may switch protocols, and its connection become a tunnel.
+    pub upgrade: bool,
     /// Response fields that clients do not get (nginx: proxy_hide_header), less those that they
     /// get all the same (nginx: proxy_pass_header).
     pub hide_header: Vec<HeaderName>,
+    /// How it compresses; `None` is not at all.
+    pub compress: Option<Compress>,
     /// How it caches; `None` is not at all.
     pub cache: Option<Cache>,
     /// What a request must pass.
@@ -49,6 +55,28 @@ pub enum PathMatch {
     Exact(String),
     /// Paths that begin with this; the longest such route counts.
     Prefix(String),
+    /// None: only what hands over to this name, which begins with `@`, comes to the route.
+    Named(String),
+}
+
+impl fmt::Display for PathMatch {
+    /// As it is written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(path) => write!(f, "= {path}"),
+            Self::Prefix(path) | Self::Named(path) => f.write_str(path),
+        }
+    }
+}
+
+impl PathMatch {
+    /// The part of a path that it matches; empty where it matches by name.
+    pub fn matched(&self) -> &str {
+        match self {
+            Self::Exact(path) | Self::Prefix(path) => path,
+            Self::Named(_) => "",
+        }
+    }
 }
 
 /// What answers the requests of a route.
@@ -56,6 +84,8 @@ pub enum PathMatch {
 pub enum Action {
     /// An upstream.
     Proxy(ProxyPass),
+    /// Files.
+    Static(Static),
 }
 
 impl Action {
@@ -63,6 +93,15 @@ impl Action {
     pub fn proxy(&self) -> Option<&ProxyPass> {
         match self {
             Self::Proxy(proxy) => Some(proxy),
+            Self::Static(_) => None,
+        }
+    }
+
+    /// Which files it answers from, if it does.
+    pub fn files(&self) -> Option<&Static> {
+        match self {
+            Self::Static(files) => Some(files),
+            Self::Proxy(_) => None,
         }
     }
 }
@@ -72,6 +111,8 @@ impl Action {
 pub struct ProxyPass {
     /// The name of the upstream.
     pub upstream: String,
+    /// Over TLS.
+    pub https: bool,
     /// Host, and port where it is not the scheme's default, as written (nginx: $proxy_host).
     pub host: String,
     /// Replaces the matched part of the path; `None` sends the request target as it came.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{ProxyProtocolIn, Route};
+use crate::tls::settings::Termination;
 
 /// What answers for some hosts (nginx: server).
 #[derive(Clone, Debug)]
@@ -18,6 +19,14 @@ pub struct Site {
     pub default: bool,
     /// As the one that would answer for hosts that no site names: refuses them with 421 instead.
     pub strict: bool,
+    /// How it ends the TLS of its clients; the sites of one address all do, or none does.
+    pub tls: Option<Termination>,
+    /// Answers only requests over connections that were made for one of its names, and these no
+    /// others. A site that verifies clients always is.
+    pub isolated: bool,
+    /// Whether clients may speak HTTP/2 to it (nginx: http2). Without TLS an address speaks it if one
+    /// of its sites does.
+    pub http2: bool,
     /// What it does with which path.
     pub routes: Vec<Route>,
 }

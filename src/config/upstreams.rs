@@ -5,11 +5,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::HttpVersion;
 use http::{HeaderName, HeaderValue};
 use regex::bytes::Regex;
 
 use super::template::Template;
 use crate::semantics::rules::StatusSet;
+use crate::tls::settings;
 
 /// What a route forwards to (nginx: upstream).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct Upstream {
     pub name: String,
     /// At least one.
     pub peers: Vec<Peer>,
+    /// How they are spoken to over TLS; `None` is without.
+    pub tls: Option<settings::Upstream>,
     /// Idle connections that one worker keeps to all its peers together (nginx: keepalive).
     pub keepalive: usize,
     /// An idle connection is closed after this (nginx: keepalive_timeout).
@@ -30,6 +34,8 @@ pub struct Upstream {
     pub next_upstream: NextUpstream,
     /// Peers that one request may try, 0 for all of them (nginx: proxy_next_upstream_tries).
     pub tries: usize,
+    /// What its peers are spoken to in (nginx: proxy_http_version).
+    pub http_version: HttpVersion,
     /// No other peer is tried when a request has taken this long already; `None` is no limit
     /// (nginx: proxy_next_upstream_timeout).
     pub tries_timeout: Option<Duration>,

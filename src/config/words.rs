@@ -172,6 +172,9 @@ impl FromText for PathMatch {
             return Err(Problem::new(format!("`{text}` is not supported yet"))
                 .help("paths are `/p/` for all that begin with it, or `= /p` for this one only"));
         }
+        if text.len() > 1 && text.starts_with('@') {
+            return Ok(Self::Named(text.to_owned()));
+        }
         let exact = text.strip_prefix('=').map(str::trim_start);
         let path = exact.unwrap_or(text);
         if !path.starts_with('/') {

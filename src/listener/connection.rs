@@ -1,10 +1,11 @@
-//! One connection: requests by hyper, time limits by the watch, its end by the drain.
+//! One connection of HTTP/1: requests by hyper, time limits by the watch, its end by the drain.
+//! One that turns out to be of another protocol is handed on.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -19,50 +20,101 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tracing::{debug, error};
 
-use super::Handler;
 use super::connections::Connections;
 use super::drain::{Drain, Listen, Stage};
+use super::opening::{Opening, opening};
+use super::secure::{Entered, enter};
+use super::stream::Stream;
 use super::watch::{Busy, Cut, Verdict, Watch};
 use super::wire::Wired;
+use super::{Handler, http2};
 use crate::body::ledger::Ledger;
 use crate::body::{Body, Error};
 use crate::client;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::interim::{Gap, Queue};
+use crate::tls::Protocol;
+use crate::tunnel::{self, Tunnel};
 
-/// Serves one client until it goes, its time is up, or the drain ends it. Nothing that happens here
-/// reaches beyond this connection, panics included.
+/// Serves one client, after its handshake where there is one, until it goes, its time is up, or the
+/// drain ends it. Nothing that happens here reaches beyond this connection, panics included.
 pub(super) async fn serve<H: Handler>(
     stream: TcpStream,
-    client: Arc<client::Connection>,
+    client: client::Connection,
     connections: Arc<Connections>,
     handler: Arc<H>,
     drain: Drain,
 ) {
     let limits = handler.limits();
+    let _connected = handler.connected();
+    let entered = enter(stream, client, handler.entrance(), &limits, &drain).await;
+    let Some(Entered { mut stream, client, misplaced, protocol }) = entered else { return };
+    let client = Arc::new(client);
+    let session = |http2| http2::Session {
+        client: Arc::clone(&client),
+        limits: Arc::clone(&limits),
+        http2,
+        handler: Arc::clone(&handler),
+        drain: drain.clone(),
+    };
+    if let (Protocol::Http2, Some(http2)) = (protocol, limits.http2) {
+        return http2::serve(stream, Bytes::new(), session(http2)).await;
+    }
     let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let _entered = connections.enter(&watch, waker);
+    let known = connections.enter(&watch, waker);
+    let mut timer = pin!(sleep(watch.step()));
+    let mut ending = drain.listen();
+    let mut bytes = Bytes::new();
+    // Over TLS it is agreed on in the handshake.
+    let may_be_http2 = stream.plain().is_some() && !misplaced && handler.takes_http2();
+    if let Some(http2) = limits.http2.filter(|_| may_be_http2) {
+        match opening(&mut stream, &watch, timer.as_mut(), &mut ending).await {
+            Opening::Http1(read) => bytes = read,
+            Opening::Http2(read) => {
+                drop(known);
+                return http2::serve(stream, read, session(http2)).await;
+            }
+            Opening::Closed => return,
+            Opening::Cut(cut) => return cut_off(cut, &mut stream),
+        }
+    }
+    // What the kernel sends by itself is not encrypted.
+    let sendfile = limits.sendfile && stream.plain().is_some();
     let interim = Arc::new(Queue::default());
     let ledger = Arc::new(Ledger::default());
-    let io = TokioIo::new(Wired::new(stream, watch.clone(), interim.clone(), ledger.clone()));
+    let wired = Wired::new(stream, bytes, watch.clone(), interim.clone(), ledger.clone());
+    let io = TokioIo::new(wired);
     let remote = client.remote;
-    let _connected = handler.connected();
+    let tunnel: Mutex<Option<tunnel::Run>> = Mutex::default();
     let service = service_fn(|request: Request<Incoming>| {
         let ambiguous = watch.is_ambiguous();
         let busy = watch.request(!request.body().is_end_stream());
         let is_last = watch.is_last();
         let knows_chunks = request.version() >= Version::HTTP_11;
-        let (handler, client, watch) = (&handler, &client, &watch);
-        let ledger = limits.sendfile.then_some(&ledger);
+        let (handler, client, watch, tunnel) = (&handler, &client, &watch, &tunnel);
+        let ledger = sendfile.then_some(&ledger);
         let gap = Gap::new(interim.clone(), request.version());
+        let drain = &drain;
         async move {
-            let mut response =
-                if ambiguous { refused() } else { handler.handle(request, client, &gap).await };
+            let mut response = if misplaced {
+                refused("400 Bad Request: The plain HTTP request was sent to HTTPS port\n")
+            } else if ambiguous {
+                refused("400 Bad Request\n")
+            } else {
+                handler.handle(request, client, &gap).await
+            };
+            if drain.stage() == Stage::Parting && response.status() != SWITCHING {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             // hyper must not have the response before that.
             gap.finish().await;
-            if is_last {
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                watch.tunnel();
+                *tunnel.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Tunnel::take(response.extensions_mut());
+            } else if is_last {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             let body = response.body();
@@ -74,35 +126,57 @@ pub(super) async fn serve<H: Handler>(
     });
     let mut connection = builder(&limits).serve_connection(io, service).with_upgrades();
     let end = {
-        let mut timer = std::pin::pin!(sleep(watch.step()));
-        let mut ending = drain.listen();
         let mut run = Run { connection: &mut connection, watch: &watch, ending: &mut ending };
         poll_fn(|cx| run.poll(timer.as_mut(), cx)).await
     };
     let cut = match end {
-        End::Closed(Ok(())) => return,
-        End::Cut(cut) => cut,
+        End::Closed(Ok(())) => {
+            let tunnel = tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return run_tunnel(tunnel, &mut ending).await;
+        }
+        End::Cut(cut) => Some(cut),
         End::Closed(Err(error)) => {
             debug!(client = %remote, %error, "connection ended");
-            Cut::Idle
+            None
         }
         End::Panicked => {
             error!(client = %remote, "a panic while answering; the connection is closed");
-            Cut::Idle
+            None
         }
         End::Drained => {
             debug!(client = %remote, "connection cut off");
-            Cut::Idle
+            None
         }
     };
     // A client of HTTP/1.0 has no other sign that something is missing.
-    let cut = if watch.must_reset() { Cut::Send } else { cut };
-    cut_off(cut, connection.into_parts().map(|parts| parts.io.into_inner()));
+    let cut = if watch.must_reset() { Some(Cut::Send) } else { cut };
+    // Without a `cut` something broke: over TLS the client is not told then that this is the end.
+    if let (Some(cut), Some(parts)) = (cut, connection.into_parts()) {
+        cut_off(cut, &mut parts.io.into_inner().stream);
+    }
 }
 
-/// The answer to a head that can be read in two ways. What follows it cannot be trusted.
-fn refused() -> Response<Body> {
-    let mut response = Response::new(Body::full("400 Bad Request\n"));
+/// Runs what the connection has become, if it has become something, until the drain ends it.
+async fn run_tunnel(tunnel: Option<tunnel::Run>, ending: &mut Listen) {
+    let Some(mut tunnel) = tunnel else { return };
+    poll_fn(|cx| {
+        if tunnel.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        while let Poll::Ready(stage) = ending.poll(cx) {
+            if stage == Stage::Ended {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+/// The answer to a head that can be read in two ways, or that came in the clear where it must not.
+/// What follows it cannot be trusted.
+fn refused(text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::full(text));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
@@ -123,17 +197,18 @@ fn builder(limits: &Limits) -> Builder {
     builder
 }
 
+/// Its `Connection` says something else.
+const SWITCHING: StatusCode = StatusCode::SWITCHING_PROTOCOLS;
+
 /// Bytes that hyper reads ahead or holds back for writing; not less than its least (8 KiB), enough
 /// for a read of a fast request body.
 const BUFFER: usize = 64 * 1024;
 
-fn cut_off(cut: Cut, io: Option<Wired>) {
-    let Some(Wired { stream, .. }) = io else { return };
+fn cut_off(cut: Cut, stream: &mut Stream) {
     match cut {
-        Cut::Idle => {}
-        // Either may fail, and then there is nobody to tell.
-        Cut::Head => drop(stream.try_write(REQUEST_TIMEOUT)),
-        Cut::Send => drop(stream.set_zero_linger()),
+        Cut::Idle => stream.part(b""),
+        Cut::Head => stream.part(REQUEST_TIMEOUT),
+        Cut::Send => stream.reset(),
     }
 }
 
@@ -172,6 +247,8 @@ where
             }
             match self.ending.poll(cx) {
                 Poll::Ready(Stage::Ended) => return Poll::Ready(End::Drained),
+                // The next response says that it is the last.
+                Poll::Ready(Stage::Parting) => {}
                 Poll::Ready(_) => Pin::new(&mut *self.connection).graceful_shutdown(),
                 Poll::Pending => break,
             }

@@ -8,7 +8,11 @@ mod accept;
 mod connections;
 mod proxied;
 mod connection;
+mod secure;
+mod stream;
+mod opening;
 mod wire;
+mod http2;
 #[doc(hidden)]
 pub mod head; // for the fuzz package
 mod watch;
@@ -28,6 +32,7 @@ use crate::body::Body;
 use crate::client::Connection;
 use crate::config::{Limits, ProxyProtocolIn};
 use crate::interim::Gap;
+use crate::tls::Entrance;
 
 pub use accept::accept;
 pub use bind::bind;
@@ -46,6 +51,11 @@ pub trait Handler: Send + Sync + 'static {
         gap: &Gap,
     ) -> impl Future<Output = Response<Body>> + Send;
 
+    /// The way in over TLS, where the listener has one.
+    fn entrance(&self) -> Option<Arc<Entrance>> {
+        None
+    }
+
     /// What connections may do that begin now.
     fn limits(&self) -> Arc<Limits>;
 
@@ -59,4 +69,9 @@ pub trait Handler: Send + Sync + 'static {
 
     /// A client has connected; what this gives is dropped when the connection ends.
     fn connected(&self) -> impl Send + 'static;
+
+    /// Whether clients may speak HTTP/2 without having agreed on it (RFC 9113 section 3.3).
+    fn takes_http2(&self) -> bool {
+        true
+    }
 }

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
+use http::uri::Scheme;
 use http::{HeaderValue, Method, header};
 
 use super::gate::Limited;
 use super::route::{self, Cache, Route, Site};
-use super::{Worker, admit};
+use super::{Proxy, Worker, admit};
 use crate::cache::lookup::Key;
 use crate::client::Connection;
 use crate::interim::Sink;
@@ -36,6 +37,8 @@ pub(super) struct Call<'a> {
     pub(super) limited: Limited,
     /// The path and query of the request that this one asks about.
     pub(super) original: Option<&'a str>,
+    /// How often it was handed over from one route to another.
+    pub(super) turns: usize,
     /// When the request came.
     pub(super) now: Timestamp,
     /// It has no condition and no range, so that none need be looked for. Where this is not known,
@@ -115,7 +118,8 @@ impl<'a> Call<'a> {
 }
 
 impl OwnedCall {
-    /// A request that the operator asks about, admitted and routed as a client's is.
+    /// A request that the operator asks about, admitted and routed as a client's is. That it is one
+    /// over TLS says a [`Scheme`] in its extensions.
     ///
     /// # Errors
     /// Why a client would get no further either, in words for the operator.
@@ -127,7 +131,9 @@ impl OwnedCall {
         let host = admit::admit(&request, Present::of(&request.headers), &proxy.limits)
             .map_err(|error| format!("such a request is refused with {}", error.status()))?
             .into_owned();
-        let site = proxy.hosts.find(&host).ok_or_else(|| format!("no site for `{host}`: 421"))?;
+        let tls = request.extensions.get() == Some(&Scheme::HTTPS);
+        let (site, tls) =
+            site_for(proxy, &host, tls).ok_or_else(|| format!("no site for `{host}`: 421"))?;
         let path = route::normalized(request.uri.path()).ok_or("the path leaves the root: 400")?;
         let path = path.into_owned();
         let route = site.find(&path).ok_or_else(|| format!("no route for `{path}`: 404"))?;
@@ -138,7 +144,10 @@ impl OwnedCall {
             route: Arc::clone(route),
             host,
             path,
-            connection: Arc::new(Connection::plain(nobody, nobody)),
+            connection: Arc::new(Connection {
+                tls: tls.then(Box::default),
+                ..Connection::plain(nobody, nobody)
+            }),
             remote: nobody,
             limited: Limited::default(),
             original: None,
@@ -179,8 +188,19 @@ impl OwnedCall {
             remote: self.remote,
             limited: self.limited,
             original: self.original.as_deref(),
+            turns: 0,
             now: self.now,
             wants_all: false,
         }
     }
+}
+
+/// The site for a host, with or without TLS; and whether it has it. Where nobody answers over TLS
+/// somebody in front of us may end it: then requests come without.
+fn site_for<'a>(proxy: &'a Proxy, host: &str, tls: bool) -> Option<(&'a Arc<Site>, bool)> {
+    let find = |tls| {
+        let hosts = if tls { &proxy.hosts_tls } else { &proxy.hosts };
+        hosts.find(host).map(|site| (site, tls))
+    };
+    find(tls).or_else(|| find(!tls))
 }

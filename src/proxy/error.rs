@@ -16,6 +16,8 @@ use crate::upstream::{self, RequestBody};
 pub(super) enum Error {
     /// The request is malformed in this respect.
     BadRequest(&'static str),
+    /// The client has not shown the certificate that the site wants: what to tell it.
+    Certificate(&'static str),
     /// Its framing or transfer coding is one we do not understand.
     NotImplemented(&'static str),
     /// A method that is not to be had here.
@@ -38,6 +40,8 @@ pub(super) enum Error {
     Storage(StatusCode),
     /// The request takes nothing but what is stored, and nothing of use is.
     OnlyIfCached,
+    /// The system failed us, or a configuration leads round in circles.
+    Internal,
     /// The upstream failed like this.
     Upstream(Failure),
     /// The same, for a request that the cache was asked about first: its word, and why it went on.
@@ -48,7 +52,7 @@ impl Error {
     /// The only place that knows which error has which status.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::Certificate(_) => StatusCode::BAD_REQUEST,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Forbidden => StatusCode::FORBIDDEN,
@@ -58,6 +62,7 @@ impl Error {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Storage(status) => *status,
             // RFC 9111 section 5.2.1.7.
             Self::OnlyIfCached
@@ -73,9 +78,12 @@ impl Error {
             tracing::debug!(what, status = self.status().as_u16(), "request refused");
         }
         let mut response = plain(self.status(), now);
+        if let Self::Certificate(told) = self {
+            *response.body_mut() = Body::full(format!("400 Bad Request: {told}\n"));
+        }
         match self {
             Self::Upstream(_) | Self::UpstreamAfter(..) => {}
-            Self::OnlyIfCached | Self::NotFound | Self::Forbidden => {}
+            Self::OnlyIfCached | Self::NotFound | Self::Forbidden | Self::Internal => {}
             Self::Gate(refusal) => refusal.tell(response.headers_mut()),
             Self::MethodNotAllowed => {
                 let allow =

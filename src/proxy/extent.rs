@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 
 use super::call::{Call, OwnedCall};
+use super::compress::Compressing;
 use super::deliver::Source;
 use super::outgoing;
 use super::route::Cache;
@@ -68,6 +69,17 @@ impl Extent {
     /// Whether it is one slice.
     pub(super) fn is_slice(&self) -> bool {
         matches!(self, Self::Slice(_))
+    }
+
+    /// How the answer may be compressed: slices are parts of the body as it is, and a client's own
+    /// range is cut out of that.
+    pub(super) fn compressing(&self, cache: &Cache) -> Compressing {
+        match self {
+            _ if cache.settings.slice.is_some() => Compressing::Never,
+            Self::Slice(_) => Compressing::Never,
+            Self::AsAsked => Compressing::ForOthers,
+            Self::Whole | Self::RestOf(_) => Compressing::Yes,
+        }
     }
 
     /// Whether requests for other parts could make use of what is asked for like this.

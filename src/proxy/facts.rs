@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName, Version, header};
 
 use super::call::Call;
 use super::gate::Outcome;
-use crate::config::template::{Facts, Variable};
+use crate::client::{Tls, Verified};
+use crate::config::template::{Facts, Ssl, Variable};
 
 impl Facts for Call<'_> {
     fn write(&self, variable: &Variable, out: &mut Vec<u8>) {
@@ -16,6 +17,12 @@ impl Facts for Call<'_> {
         let mut text = |text: &str| out.extend_from_slice(text.as_bytes());
         match variable {
             Variable::Scheme => text(self.connection.scheme()),
+            Variable::Https => text(if self.connection.tls.is_some() { "on" } else { "" }),
+            Variable::Ssl(fact) => {
+                if let Some(tls) = &self.connection.tls {
+                    write_ssl(tls, *fact, out);
+                }
+            }
             Variable::Host => text(self.host_or_name()),
             Variable::RequestUri => text(self.original_uri()),
             Variable::Uri => text(self.path),
@@ -26,7 +33,7 @@ impl Facts for Call<'_> {
             Variable::ServerProtocol => text(protocol(request.version)),
             Variable::ServerName => text(&self.site.name),
             Variable::ProxyHost => text(self.proxy_host()),
-            Variable::ProxyPort => text(proxy_port(self.proxy_host())),
+            Variable::ProxyPort => text(self.proxy_port()),
             Variable::Request => {
                 let uri = self.original_uri();
                 write_to(
@@ -109,6 +116,39 @@ impl<'a> Call<'a> {
     pub(super) fn proxy_host(&self) -> &'a str {
         self.route.settings.action.proxy().map_or("", |proxy| &proxy.host)
     }
+
+    fn proxy_port(&self) -> &'a str {
+        let port = self.proxy_host().rsplit_once(':').map(|(_, port)| port);
+        let port = port.filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+        let https = self.route.settings.action.proxy().is_some_and(|proxy| proxy.https);
+        port.unwrap_or(if https { "443" } else { "80" })
+    }
+}
+
+fn write_ssl(tls: &Tls, fact: Ssl, out: &mut Vec<u8>) {
+    let certificate = &tls.certificate;
+    let text = match fact {
+        Ssl::Protocol => tls.protocol,
+        Ssl::Cipher => tls.cipher,
+        Ssl::ServerName => tls.server_name.as_deref().unwrap_or(""),
+        Ssl::SessionReused => {
+            if tls.resumed {
+                "r"
+            } else {
+                "."
+            }
+        }
+        Ssl::ClientSDn => &certificate.subject,
+        Ssl::ClientIDn => &certificate.issuer,
+        Ssl::ClientSerial => &certificate.serial,
+        Ssl::ClientFingerprint => &certificate.fingerprint,
+        Ssl::ClientVerify => match &certificate.verified {
+            Verified::None => "NONE",
+            Verified::Success => "SUCCESS",
+            Verified::Failed(reason) => return write_to(out, format_args!("FAILED:{reason}")),
+        },
+    };
+    out.extend_from_slice(text.as_bytes());
 }
 
 fn write_to(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
@@ -152,11 +192,6 @@ pub(super) fn protocol(version: Version) -> &'static str {
         Version::HTTP_2 => "HTTP/2.0",
         _ => "HTTP/1.1",
     }
-}
-
-fn proxy_port(host: &str) -> &str {
-    let port = host.rsplit_once(':').map(|(_, port)| port);
-    port.filter(|port| port.bytes().all(|byte| byte.is_ascii_digit())).unwrap_or("80")
 }
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -9,6 +9,7 @@ use http_body::Body as HttpBody;
 use tokio::sync::oneshot;
 
 use super::call::OwnedCall;
+use super::compress;
 use super::error::Error;
 use super::extent::{self, Extent};
 use super::invalidate::invalidate;
@@ -26,7 +27,7 @@ use crate::semantics::freshness::Times;
 use crate::semantics::key::KeyHash;
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse;
-use crate::semantics::stale::{self, Failure};
+use crate::semantics::stale::Failure;
 use crate::semantics::status::CacheStatus;
 use crate::semantics::storable::{Asked, Storable, withheld};
 use crate::semantics::stored::Stored;
@@ -175,7 +176,7 @@ impl Fetch {
             self.request = unconditional.unwrap_or_default();
             exchanged = self.exchange(&report).await;
         }
-        let Exchanged { response, times, aside } = match exchanged {
+        let Exchanged { mut response, times, aside } = match exchanged {
             Ok(exchanged) => exchanged,
             Err((fetched, aside)) => return tell(report, fetched, aside),
         };
@@ -193,6 +194,8 @@ impl Fetch {
         {
             return tell(report, fetched, aside);
         }
+        let may = (&method, self.extent.compressing(&self.cache));
+        let coded_here = compress::on_its_way(&self.call.view(), may, &mut response);
         // A method that the operator caches may be unsafe all the same.
         invalidate(&self.call, response.status(), response.headers(), Some(&self.permit)).await;
         match self.storable(&response, times) {
@@ -207,7 +210,7 @@ impl Fetch {
                 tell(report, fetched, aside);
             }
             Storable::Yes(stored) => {
-                let stored = Stored { generation: self.generation, ..*stored };
+                let stored = Stored { generation: self.generation, coded_here, ..*stored };
                 let shareable = self.may_share(&stored, times);
                 self.store(stored, shareable, response, report, aside).await;
             }
@@ -232,15 +235,6 @@ impl Fetch {
             let hold_down = self.cache.settings.hold_down;
             self.cache.zone.hold_down(found.at, failure, hold_down);
         }
-    }
-
-    fn stale_stands_in_for(&self, status: StatusCode) -> bool {
-        let (rules, status) = (&self.cache.settings.rules, status.as_u16());
-        let now = self.call.view().now;
-        stale::is_failure(status, rules)
-            && self.stale.as_ref().is_some_and(|found| {
-                stale::may_stand_in(&found.stored, rules, Failure::Status(status), now)
-            })
     }
 
     pub(super) fn asked(&self) -> Asked<'_> {

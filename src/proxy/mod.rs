@@ -22,6 +22,7 @@ pub mod gate;
 pub mod explain;
 pub mod inspect;
 mod admit;
+mod isolate;
 mod call;
 mod facts;
 mod outgoing;
@@ -37,10 +38,14 @@ mod validated;
 mod incoming;
 mod tee;
 mod pass;
+mod trailers;
+mod tunnel;
 mod whole;
 mod ahead;
 mod invalidate;
 mod deliver;
+mod compress;
+mod files;
 mod partial;
 mod extent;
 mod slice;
@@ -52,6 +57,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::body::Body;
@@ -85,8 +91,10 @@ pub struct Proxy {
     pub zones: Vec<Arc<cache::Zone>>,
     /// What routes forward to, in the order of the configuration.
     pub groups: Vec<Arc<upstream::Group>>,
-    /// What answers for which host, on all listeners together.
+    /// What answers for which host, on all listeners without TLS together.
     pub hosts: Hosts,
+    /// The same on all listeners with TLS.
+    pub hosts_tls: Hosts,
 }
 
 /// One thread that answers requests: its own connections, counters and log buffer.
@@ -179,6 +187,9 @@ impl Worker {
         admit::name_host(request);
         let host = admit::admit(request, present, &self.proxy.limits)?;
         let site = hosts.find(&host).ok_or(Error::Misdirected)?;
+        if hosts.isolates {
+            isolate::check(hosts, site, client.connection)?;
+        }
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
         let route = site.find(&path).ok_or(Error::NotFound)?;
         let now = Timestamp::from(self.proxy.clock.now());
@@ -193,6 +204,7 @@ impl Worker {
             remote: client.connection.remote,
             limited: Limited::default(),
             original: None,
+            turns: 0,
             now,
             wants_all: !present.conditional,
         };
@@ -208,6 +220,14 @@ impl Worker {
     async fn routed(call: Call<'_>, gap: &Gap, body: Incoming) -> Result<Answer, Error> {
         if call.request.method.as_str() == "PURGE" {
             return purge::purge(&call).await;
+        }
+        if call.route.settings.upgrade && body.is_end_stream() && tunnel::is_asked_for(call.request)
+        {
+            let call = Arc::new(call.to_owned(gap.sink()));
+            return Box::pin(pass::pass(call, Body::empty(), tunnel::UNCACHED)).await;
+        }
+        if call.route.files.is_some() {
+            return Box::pin(files::answer(call, gap, body)).await;
         }
         let body = admit::body(&call, body)?;
         Self::content(call, Some(gap), body).await

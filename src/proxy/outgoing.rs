@@ -9,7 +9,6 @@ use super::call::Call;
 use super::error::Error;
 use super::incoming;
 use crate::body::Body;
-use crate::config::PathMatch;
 use crate::config::template::Template;
 use crate::interim::Sink;
 use crate::semantics::fields;
@@ -148,8 +147,7 @@ fn target<'a>(call: &Call<'a>) -> Cow<'a, str> {
     let Some(uri) = call.route.settings.action.proxy().and_then(|proxy| proxy.uri.as_ref()) else {
         return Cow::Borrowed(call.request_uri());
     };
-    let (PathMatch::Exact(matched) | PathMatch::Prefix(matched)) = &call.route.settings.path;
-    let rest = call.path.strip_prefix(matched.as_str()).unwrap_or("");
+    let rest = call.path.strip_prefix(call.route.settings.path.matched()).unwrap_or("");
     let mut target = uri.clone();
     target.push_str(&escaped(rest));
     if let Some(query) = call.request.uri.query() {
@@ -160,7 +158,7 @@ fn target<'a>(call: &Call<'a>) -> Cow<'a, str> {
 }
 
 /// Escapes what a path must not hold literally.
-fn escaped(path: &str) -> String {
+pub(super) fn escaped(path: &str) -> String {
     let mut text = String::with_capacity(path.len());
     for byte in path.bytes() {
         if byte.is_ascii_graphic() && !b"\"#%<>?\\^`{|}".contains(&byte) {

@@ -41,7 +41,7 @@ impl<'a> Prefix<'a> {
     pub(super) fn routes(&self, site: &'a Site) -> Vec<&'a Arc<Route>> {
         match self.query {
             None => site.below(self.path).collect(),
-            Some(_) => site.find(self.path).into_iter().collect(),
+            Some(_) => site.find(self.path).map(|route| site.storing(route)).into_iter().collect(),
         }
     }
 
@@ -146,6 +146,7 @@ fn is_same_for_host(variable: &Variable) -> bool {
     const HOST: &HeaderName = &header::HOST;
     match variable {
         Variable::Scheme
+        | Variable::Https
         | Variable::Host
         | Variable::ServerName
         | Variable::ProxyHost

@@ -10,27 +10,39 @@ use super::gate::Gate;
 use super::key::Keying;
 use super::zone::Caching;
 use crate::cache::Zone;
-use crate::config::{self, HostName, PathMatch};
+use crate::config::{self, Fallback, HostName, PathMatch};
+use crate::files::Files;
 use crate::semantics::fields::Names;
+use crate::tls::settings::VerifyClient;
 use crate::upstream::Group;
 
-/// The sites that one listener answers for.
-#[derive(Clone, Default)]
-pub struct Hosts {
-    exact: HashMap<String, Arc<Site>>,
+/// The sites that one listener answers for, or something of each.
+#[derive(Clone)]
+pub struct Hosts<T = Arc<Site>> {
+    exact: HashMap<String, T>,
     /// The longest first.
-    suffixes: Vec<(String, Arc<Site>)>,
+    suffixes: Vec<(String, T)>,
     /// For hosts that no site names; `None` refuses them.
-    fallback: Option<Arc<Site>>,
+    fallback: Option<T>,
+    /// One of them is isolated.
+    pub isolates: bool,
+    /// One of them takes HTTP/2.
+    http2: bool,
 }
 
 /// A site and its routes.
 pub struct Site {
     /// The first of its names (nginx: $server_name).
     pub name: String,
+    /// Answers only over connections that were made for it, and these only for itself.
+    pub isolated: bool,
+    /// Answers nobody without a certificate.
+    pub verifies: bool,
     exact: HashMap<String, Arc<Route>>,
     /// The longest first.
     prefixes: Vec<(String, Arc<Route>)>,
+    /// Those that only other routes hand over to.
+    named: HashMap<String, Arc<Route>>,
 }
 
 /// A route with what it needs at hand.
@@ -39,6 +51,8 @@ pub struct Route {
     pub settings: config::Route,
     /// What it forwards to, if it does.
     pub forward: Option<Forward>,
+    /// The files that it answers from, if it does.
+    pub files: Option<Arc<Files>>,
     /// How it caches, if it does.
     pub caching: Caching,
     /// Response fields that clients do not get.
@@ -92,19 +106,28 @@ pub(super) const X_ACCEL_LIMIT_RATE: HeaderName = HeaderName::from_static("x-acc
 const ADDED: [HeaderName; 4] =
     [header::AGE, header::CONTENT_LENGTH, header::CONTENT_RANGE, header::CONTENT_TYPE];
 
-impl Hosts {
+impl<T> Default for Hosts<T> {
+    fn default() -> Self {
+        let (exact, suffixes) = (HashMap::new(), Vec::new());
+        Self { exact, suffixes, fallback: None, isolates: false, http2: false }
+    }
+}
+
+impl<T: Clone> Hosts<T> {
     /// The hosts of a listener: every site that listens there, in the order of the configuration.
-    pub fn new<'a>(sites: impl Iterator<Item = (&'a config::Site, Arc<Site>)>) -> Self {
+    pub fn new<'a>(sites: impl Iterator<Item = (&'a config::Site, T)>) -> Self {
         let mut hosts = Self::default();
-        let mut fallback: Option<(bool, bool, Arc<Site>)> = None;
+        let mut fallback: Option<(bool, bool, T)> = None;
         for (settings, site) in sites {
+            hosts.isolates |= settings.isolated;
+            hosts.http2 |= settings.http2;
             for name in &settings.names {
                 match name {
                     HostName::Exact(name) => {
-                        hosts.exact.entry(name.clone()).or_insert_with(|| Arc::clone(&site));
+                        hosts.exact.entry(name.clone()).or_insert_with(|| site.clone());
                     }
                     HostName::Suffix(suffix) => {
-                        hosts.suffixes.push((suffix.clone(), Arc::clone(&site)));
+                        hosts.suffixes.push((suffix.clone(), site.clone()));
                     }
                 }
             }
@@ -118,8 +141,13 @@ impl Hosts {
         hosts
     }
 
+    /// Whether a client may speak HTTP/2 here without having agreed on it.
+    pub fn takes_http2(&self) -> bool {
+        self.http2
+    }
+
     /// The site for a host; `None` where it must be refused.
-    pub fn find(&self, host: &str) -> Option<&Arc<Site>> {
+    pub fn find(&self, host: &str) -> Option<&T> {
         if self.exact.is_empty() && self.suffixes.is_empty() {
             return self.fallback.as_ref();
         }
@@ -137,8 +165,14 @@ impl Site {
                 Some(HostName::Suffix(suffix)) => format!("*{suffix}"),
                 None => String::new(),
             },
+            isolated: settings.isolated,
+            verifies: settings
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.verify_client == VerifyClient::On),
             exact: HashMap::new(),
             prefixes: Vec::new(),
+            named: HashMap::new(),
         };
         for route in routes {
             match route.settings.path.clone() {
@@ -146,6 +180,7 @@ impl Site {
                     site.exact.insert(path, route);
                 }
                 PathMatch::Prefix(path) => site.prefixes.push((path, route)),
+                PathMatch::Named(name) => drop(site.named.insert(name, route)),
             }
         }
         site.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
@@ -166,6 +201,21 @@ impl Site {
             .into_iter()
             .chain(below.map(|(_, r)| r))
             .chain(exact.map(|(_, r)| r))
+            .map(|route| self.storing(route))
+    }
+
+    /// The route that stores what is asked of this one: where files come first, that to which it
+    /// hands over the very same target.
+    pub(super) fn storing<'a>(&'a self, route: &'a Arc<Route>) -> &'a Arc<Route> {
+        match route.files.as_ref().map(|files| &files.settings.fallback) {
+            Some(Fallback::Named(name)) => self.named(name).unwrap_or(route),
+            _ => route,
+        }
+    }
+
+    /// The route of this name, which begins with `@`.
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<Route>> {
+        self.named.get(name)
     }
 
     /// The route for a normalised path: the exact one, else the one with the longest prefix.

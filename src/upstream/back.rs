@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::announce;
 use super::check;
-use super::connect::connect;
+use super::connect::{Opening, connect};
 use super::group::Group;
 use super::hold::{Hold, Step};
 
@@ -70,7 +70,13 @@ async fn is_there(group: &Group, at: usize) -> bool {
         // Else whoever is there would take a connection that says nothing for a fault.
         let ahead = group.announce.map(|version| announce::header(version, None));
         let ahead = ahead.unwrap_or_default();
-        if connect(at, &group.peers[at], &ahead, &group.clock, PAUSE_MAX).await.is_err() {
+        let opening = Opening {
+            version: group.http_version,
+            ahead: &ahead,
+            tls: group.tls.as_deref(),
+            clock: &group.clock,
+        };
+        if connect(at, &group.peers[at], opening, PAUSE_MAX).await.is_err() {
             return false;
         }
     }

@@ -3,24 +3,27 @@
 //! One thread of the process does it for all groups, so that a peer is asked once an interval,
 //! however many workers there are. Each check has a connection of its own.
 
+use std::fmt::Display;
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use http::{Request, header};
+use bytes::Bytes;
+use http::{Request, Response, header};
 use http_body::Body as HttpBody;
-use hyper::body::Incoming;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::announce;
-use super::connect::connect;
+use super::connect::{New, Opening, connect};
 use super::group::{Group, Peer};
+use super::wire::Wire;
 use crate::body::Body;
 use crate::clock::Clock;
-use crate::config::{self, BodyMatch, HealthCheck};
+use crate::config::{self, BodyMatch, HealthCheck, HttpVersion};
+use crate::tls::Connector;
 
 /// Checks the peers of a group.
 pub(super) struct Checker {
@@ -30,6 +33,9 @@ pub(super) struct Checker {
     peers: Vec<Peer>,
     /// What their connections begin with.
     ahead: Vec<u8>,
+    /// As requests go to them.
+    version: HttpVersion,
+    tls: Option<Arc<Connector>>,
     clock: Clock,
 }
 
@@ -80,7 +86,12 @@ fn thread() -> Option<Handle> {
 }
 
 impl Checker {
-    pub(super) fn new(config: &HealthCheck, group: &config::Upstream, clock: &Clock) -> Arc<Self> {
+    pub(super) fn new(
+        config: &HealthCheck,
+        group: &config::Upstream,
+        tls: Option<&Arc<Connector>>,
+        clock: &Clock,
+    ) -> Arc<Self> {
         let peer = |peer: &config::Peer| {
             let address = match (config.port, peer.address.rsplit_once(':')) {
                 (Some(port), Some((host, _))) if host != "unix" => format!("{host}:{port}"),
@@ -91,7 +102,14 @@ impl Checker {
         let peers = group.peers.iter().map(peer).collect();
         let ahead = group.proxy_protocol.map(|version| announce::header(version, None));
         let ahead = ahead.unwrap_or_default();
-        Arc::new(Self { config: config.clone(), peers, ahead, clock: clock.clone() })
+        Arc::new(Self {
+            config: config.clone(),
+            peers,
+            ahead,
+            version: group.http_version,
+            tls: tls.cloned(),
+            clock: clock.clone(),
+        })
     }
 
     /// Asks a peer once.
@@ -105,10 +123,34 @@ impl Checker {
 
     async fn ask(&self, at: usize) -> Result<(), String> {
         let peer = &self.peers[at];
-        let connected = connect(at, peer, &self.ahead, &self.clock, self.config.timeout).await;
-        let mut connection = connected.map_err(|error| error.to_string())?;
-        let sent = connection.sender.send_request(self.request(peer)?).await;
-        let response = sent.map_err(|error| error.to_string())?;
+        let opening = Opening {
+            version: self.version,
+            ahead: &self.ahead,
+            tls: self.tls.as_deref(),
+            clock: &self.clock,
+        };
+        let connected = connect(at, peer, opening, self.config.timeout).await;
+        let request = self.request(peer)?;
+        match connected.map_err(|error| error.to_string())? {
+            New::Http1(mut connection) => {
+                let sent = connection.sender.send_request(request).await;
+                self.judge(sent.map_err(|error| error.to_string())?).await
+            }
+            New::Http2(connection) => {
+                let mut place = connection.first_place();
+                let wire = Arc::new(Wire::new(self.clock.clone(), peer.counts.clone()));
+                let sent = place.send(request, &wire, &peer.address);
+                let sent = sent.map_err(|unsent| unsent.0.to_string())?;
+                let response = sent.response().await;
+                self.judge(response.map_err(|(error, _)| error.to_string())?).await
+            }
+        }
+    }
+
+    async fn judge<B>(&self, response: Response<B>) -> Result<(), String>
+    where
+        B: HttpBody<Data = Bytes, Error: Display> + Unpin,
+    {
         let status = response.status().as_u16();
         if !self.config.status.iter().any(|range| range.contains(&status)) {
             return Err(format!("status {status}"));
@@ -136,7 +178,10 @@ impl Checker {
 }
 
 /// Whether what is wanted is in the first bytes of a body; the rest is not read.
-async fn holds(mut body: Incoming, wanted: &BodyMatch) -> Result<(), String> {
+async fn holds<B>(mut body: B, wanted: &BodyMatch) -> Result<(), String>
+where
+    B: HttpBody<Data = Bytes, Error: Display> + Unpin,
+{
     let mut read = Vec::new();
     while read.len() < BODY_BYTES_MAX {
         let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;

@@ -26,6 +26,8 @@ pub enum Phase {
     Resolve,
     /// Establishing a connection. Nothing was sent.
     Connect,
+    /// Shaking hands over TLS. Nothing was sent.
+    Tls,
     /// Sending the request; parts of it may have arrived.
     Send,
     /// Waiting for the head of the response; the request was sent.
@@ -43,6 +45,8 @@ pub enum Kind {
     Unresolved,
     /// There is no connection to be had: 502.
     Refused,
+    /// The peer is not to be believed, or not to be understood: 502.
+    Untrusted,
     /// The peer took too long: 504.
     Timeout,
     /// The connection broke before the response began: 502.
@@ -117,6 +121,11 @@ impl Error {
         Self::from(if source.is_parse() { Phase::Head } else { phase }, kind, source)
     }
 
+    /// The client's body failed while it was sent.
+    pub(super) fn of_request_body(source: body::Error) -> Self {
+        Self::from(Phase::Send, Kind::RequestBody(fault(&source)), source)
+    }
+
     /// Whether it speaks against the peer. A client's fault does not, nor does a name without an
     /// address: nobody was asked, and the next lookup may find one.
     pub(super) fn is_peers_fault(&self) -> bool {
@@ -127,11 +136,15 @@ impl Error {
 
 fn request_body(error: &hyper::Error) -> Option<RequestBody> {
     let body = error.source()?.downcast_ref::<body::Error>().filter(|_| error.is_user())?;
-    Some(match body {
+    Some(fault(body))
+}
+
+fn fault(body: &body::Error) -> RequestBody {
+    match body {
         body::Error::TooLarge(limit) => RequestBody::TooLarge(*limit),
         body::Error::Timeout(after) => RequestBody::Timeout(*after),
         body::Error::Transfer(_) => RequestBody::Transfer,
-    })
+    }
 }
 
 impl fmt::Display for Error {
@@ -141,6 +154,7 @@ impl fmt::Display for Error {
             Kind::Busy => return f.write_str("every peer has its max_conns"),
             Kind::Unresolved => "name has no address",
             Kind::Refused => "no connection",
+            Kind::Untrusted => "no encrypted connection",
             Kind::Timeout => "timed out",
             Kind::Closed => "connection closed",
             Kind::InvalidResponse => "invalid response",
@@ -149,6 +163,7 @@ impl fmt::Display for Error {
         let phase = match self.phase {
             Phase::Resolve => "resolve",
             Phase::Connect => "connect",
+            Phase::Tls => "tls",
             Phase::Send => "send",
             Phase::Head => "response head",
         };

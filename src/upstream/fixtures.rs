@@ -30,6 +30,7 @@ pub(super) fn upstream(peers: Vec<Peer>) -> Upstream {
     Upstream {
         name: "test".to_owned(),
         peers,
+        tls: None,
         keepalive: 8,
         keepalive_timeout: Duration::from_secs(60),
         keepalive_time: Duration::from_secs(3600),
@@ -42,6 +43,7 @@ pub(super) fn upstream(peers: Vec<Peer>) -> Upstream {
             statuses: StatusSet::default(),
         },
         tries: 0,
+        http_version: Default::default(),
         tries_timeout: None,
         balance: Balance::RoundRobin,
         sticky: None,

@@ -19,7 +19,8 @@ use super::sticky::Sticky;
 use super::target::Target;
 use crate::clock::Clock;
 use crate::config::template::{Part, Template, Variable};
-use crate::config::{self, NextUpstream, ProxyProtocol};
+use crate::config::{self, HttpVersion, NextUpstream, ProxyProtocol};
+use crate::tls::Connector;
 
 /// An upstream group.
 pub struct Group {
@@ -33,8 +34,11 @@ pub struct Group {
     pub(super) next_upstream: NextUpstream,
     /// Peers that one request may try; at least one.
     pub(super) tries: usize,
+    pub(super) http_version: HttpVersion,
     pub(super) tries_timeout: Option<Duration>,
     pub(super) clock: Clock,
+    /// How its peers are spoken to over TLS, where they are. Reads its files before it is used.
+    pub tls: Option<Arc<Connector>>,
     /// How its connections tell whose they are, if they do.
     pub(super) announce: Option<ProxyProtocol>,
     /// One of a kind: it gets every request, for there is nobody else to send them to.
@@ -85,6 +89,7 @@ impl Group {
             checked: Checked::default(),
             wanted: if peer.down { State::Down } else { State::Up },
         };
+        let tls = config.tls.as_ref().map(|settings| Arc::new(Connector::new(settings)));
         let (checking, checked) = watch::channel(());
         let group = Arc::new(Self {
             name: config.name.clone(),
@@ -98,14 +103,19 @@ impl Group {
             }),
             next_upstream: config.next_upstream,
             tries: if config.tries == 0 { peers.len().max(1) } else { config.tries },
+            http_version: config.http_version,
             tries_timeout: config.tries_timeout,
+            tls: tls.clone(),
             announce: config.proxy_protocol,
             single: AtomicBool::new(usable == 1),
             way: Way::new(&config.balance, &peers),
             sticky: config.sticky.as_ref().map(|sticky| Sticky::new(sticky, addresses())),
             queue: config.queue.map(|queue| Arc::new(Queue::new(queue))),
             hold: config.hold.map(|hold| Hold::new(hold, clock.clone())),
-            checker: config.health_check.as_ref().map(|check| Checker::new(check, config, &clock)),
+            checker: config
+                .health_check
+                .as_ref()
+                .map(|check| Checker::new(check, config, tls.as_ref(), &clock)),
             _checking: checking,
             state: Mutex::new(Members {
                 shares: config.peers.iter().map(|peer| Share::new(peer.weight)).collect(),

@@ -5,7 +5,8 @@
 //! of the request are sent as they are.
 
 mod send;
-mod tries;
+mod attempt;
+mod outgoing;
 mod group;
 mod stats;
 mod pick;
@@ -20,6 +21,7 @@ mod check;
 mod checked;
 mod pool;
 mod connect;
+mod http2;
 mod target;
 mod resolve;
 mod dns;
@@ -42,6 +44,6 @@ pub use hold::{Held, HoldStats};
 pub use pick::Asked;
 pub use pool::Pool;
 pub use queue::QueueStats;
-pub use reply::Reply;
+pub use reply::{Reply, Switched};
 pub use send::send;
-pub use stats::{CheckStats, PeerState, PeerStats, State};
+pub use stats::{Active, CheckStats, PeerState, PeerStats, State};

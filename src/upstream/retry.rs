@@ -29,7 +29,7 @@ pub(super) fn allowed(outcome: Outcome<'_>, facts: Facts<'_>, next: &NextUpstrea
     let condition = match outcome {
         Outcome::Status(status) => next.statuses.contains(status),
         Outcome::Failed(error) => match error.kind {
-            Kind::Unresolved | Kind::Refused | Kind::Closed => next.error,
+            Kind::Unresolved | Kind::Refused | Kind::Untrusted | Kind::Closed => next.error,
             Kind::Timeout => next.timeout,
             Kind::InvalidResponse => next.invalid_header,
             Kind::NoLivePeer | Kind::Busy | Kind::RequestBody(_) => false,
@@ -71,6 +71,8 @@ pub(super) fn stops(error: &Error, facts: Facts<'_>) -> Stops {
             Phase::Resolve | Phase::Connect,
             Kind::Unresolved | Kind::Refused | Kind::Timeout | Kind::Closed,
         ) => Stops::NotReached,
+        // One that is there and not trusted will not be trusted later either.
+        (Phase::Tls, Kind::Timeout) => Stops::NotReached,
         (Phase::Send | Phase::Head, Kind::Closed) if facts.written => Stops::BrokenOff,
         (Phase::Send | Phase::Head, Kind::Closed) => Stops::NotReached,
         _ => Stops::Otherwise,
@@ -105,6 +107,7 @@ mod tests {
         check("error non",      "POST", true,    Head,    Closed,                    true);
         check("error",          "POST", false,   Connect, Refused,                   true);
         check("error",          "POST", false,   Resolve, Kind::Unresolved,          true);
+        check("error",          "POST", false,   Phase::Tls, Kind::Untrusted,        true);
         check("timeout",        "GET",  false,   Connect, Refused,                   false);
         check("timeout",        "GET",  true,    Head,    Timeout,                   true);
         check("error",          "GET",  true,    Head,    Timeout,                   false);
@@ -158,6 +161,8 @@ mod tests {
         stop("POST", false,   Connect, Timeout,          Stops::NotReached);
         stop("POST", false,   Resolve, Kind::Unresolved, Stops::NotReached);
         stop("POST", false,   Send,    Closed,           Stops::NotReached);
+        stop("POST", false,   Phase::Tls, Timeout,       Stops::NotReached);
+        stop("POST", false,   Phase::Tls, Kind::Untrusted, Stops::Otherwise);
         stop("GET",  true,    Connect, Refused,          Stops::NotReached);
         stop("GET",  true,    Head,    Closed,           Stops::BrokenOff);
         stop("POST", true,    Head,    Closed,           Stops::Otherwise);

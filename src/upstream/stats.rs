@@ -105,7 +105,7 @@ impl Counts {
 }
 
 /// A request under way; counted from the pick to the end of the response body.
-pub(super) struct Active {
+pub struct Active {
     counts: Arc<Counts>,
     /// Where somebody may wait for this one to end.
     queue: Option<Arc<Queue>>,

@@ -26,6 +26,7 @@ lock_timeout = "50ms"
 [[site.route]]
 path = "/uncached/"
 proxy = "http://ORIGIN"
+upgrade = true
 [[site.route]]
 path = "/named/"
 proxy = "http://ORIGIN"
@@ -73,6 +74,7 @@ async fn given_here() -> BTreeSet<String> {
     proxy.get("/a").await;
     proxy.get("/a").await;
     proxy.get("/uncached/a").await;
+    proxy.send("GET", "/uncached/a", &[("Upgrade", "x"), ("Connection", "upgrade")]).await;
     proxy.get("/named/a?zone=nowhere").await;
     proxy.get("/down").await;
     proxy.get("/large").await;
@@ -133,6 +135,7 @@ async fn given_here() -> BTreeSet<String> {
         "too-large",
         "unauthorised",
         "unknown-zone",
+        "upgrade",
         "upstream-failed",
     ];
     let mut found = BTreeSet::new();

@@ -7,8 +7,11 @@ mod zone;
 mod upstream;
 mod balance;
 mod site;
+mod protocols;
 mod cache;
+mod files;
 mod gate;
+mod tls;
 
 use std::time::Duration;
 
@@ -21,9 +24,12 @@ use super::words::LogLevel;
 
 pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use cache::{Cache, Query};
+pub(crate) use files::{Compress, Static, TryFile};
 pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
 pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
+pub(crate) use protocols::{Http2, Http2Table};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
+pub(crate) use tls::{SiteTls, TlsVersion, UpstreamTls};
 pub(crate) use upstream::{Peer, PeerTable, Upstream};
 pub(crate) use zone::Zone;
 
@@ -58,7 +64,9 @@ table! {
         max_header_size: Size,
         max_headers: u32,
         max_uri: Size,
+        http2: Http2,
         shutdown_timeout: Duration,
+        certificate_poll: Duration,
         resolver: List<NameServer>,
         temp_path: String,
     }

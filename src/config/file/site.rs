@@ -2,7 +2,8 @@
 
 use http::HeaderName;
 
-use super::{AuthBasic, AuthRequest, Cache, LimitConn, LimitReq, RealIp, Satisfy};
+use super::{AuthBasic, AuthRequest, Cache, Compress, LimitConn, LimitReq, RealIp, Satisfy};
+use super::{SiteTls, Static, UpstreamTls};
 use crate::config::address::{Listen, Names, ProxyTarget};
 use crate::config::read::{List, OrOff, Pairs, Size, Timeout, table};
 use crate::config::template::Template;
@@ -16,6 +17,9 @@ table! {
         name: List<Names>,
         default: bool,
         strict: bool,
+        tls: List<SiteTls>,
+        isolated: bool,
+        http2: bool,
         defaults: Settings,
         route: List<Route>,
     }
@@ -34,7 +38,7 @@ macro_rules! route_and_settings {
 
         table! {
             /// `[[site.route]]`
-            Route(path, proxy) {
+            Route(path; proxy, r#static) {
                 $($alone: $alone_type,)+
                 $($key: $type,)+
             }
@@ -53,12 +57,16 @@ route_and_settings! {
     alone {
         path: PathMatch,
         proxy: ProxyTarget,
+        r#static: Static,
     }
     inherited {
         set_header: Pairs<HeaderName, Template>,
         timeout: Timeouts,
+        upstream_tls: UpstreamTls,
         max_body: Size,
         status_header: StatusHeader,
+        upgrade: bool,
+        compress: Compress,
         request_buffering: bool,
         request_buffer: Size,
         buffering: bool,

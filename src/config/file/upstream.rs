@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::balance::{HealthCheck, Hold, Queue, Sticky};
 use crate::config::address::{NameServer, PeerAddress};
+use crate::config::protocols::HttpVersion;
 use crate::config::read::{At, FromNode, List, OrOff, Timeout, table};
 use crate::config::report::Report;
 use crate::config::tree::{Node, Value};
@@ -21,6 +22,7 @@ table! {
         keepalive_requests: u32,
         next_upstream: List<Failure>,
         tries: u32,
+        http_version: HttpVersion,
         tries_timeout: Duration,
         sticky: Sticky,
         queue: Queue,

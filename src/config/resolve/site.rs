@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::{Report, Scope, flag, gate, leaks, route};
+use super::{Report, Scope, flag, gate, leaks, route, tls};
 use crate::config::fault::Problem;
-use crate::config::file::{self, Settings};
+use crate::config::file::{self, Settings, TryFile};
 use crate::config::read::{At, List};
 use crate::config::report::Span;
 use crate::config::{HostName, PathMatch, Route, Site};
+use crate::tls::settings::{Termination, VerifyClient};
 
 /// The sites as they are meant.
 pub(super) fn sites(
@@ -52,6 +53,7 @@ fn site(site: &file::Site, defaults: &Settings, scope: &mut Scope, report: &mut 
         routes.extend(route::route(item, &outer, scope, report));
         check_path(&routes, item, report);
     }
+    check_names(&routes, written, report);
     gate::check_asked_routes(written, &routes, report);
     if let Some(list) =
         site.route.as_ref().filter(|list| list.value.items.is_empty() && !list.value.broken)
@@ -59,13 +61,36 @@ fn site(site: &file::Site, defaults: &Settings, scope: &mut Scope, report: &mut 
         report.error(list.span, Problem::new("a site needs at least one route"));
     }
     let names = site.name.iter().flat_map(|names| names.value.values());
+    let tls = tls::termination(site, report);
     Site {
         listen: addresses(site).into_iter().map(|(address, _)| address).collect(),
         proxy_protocol: gate::named_by_proxies(site),
         names: names.flat_map(|names| names.0.clone()).collect(),
         default: flag(site.default.as_ref(), false),
         strict: flag(site.strict.as_ref(), false),
+        isolated: isolated(site, tls.as_ref(), report),
+        tls,
+        http2: flag(site.http2.as_ref(), true),
         routes,
+    }
+}
+
+/// A certificate that one site asks for must not be got around by asking another site first.
+fn isolated(site: &file::Site, tls: Option<&Termination>, report: &mut Report) -> bool {
+    let verifies = tls.is_some_and(|tls| tls.verify_client != VerifyClient::Off);
+    match &site.isolated {
+        Some(at) if at.value && site.tls.is_none() => {
+            let problem = Problem::new("a site without `tls` cannot be isolated");
+            report.error(at.span, problem.help("only TLS says which site a connection is for"));
+            false
+        }
+        Some(at) if !at.value && verifies => {
+            let problem = Problem::new("a site that verifies clients is isolated");
+            let help = "else a connection made for another site would do without a certificate";
+            report.error(at.span, problem.help(help));
+            true
+        }
+        at => verifies || flag(at.as_ref(), false),
     }
 }
 
@@ -76,12 +101,24 @@ fn check_path(routes: &[Route], item: &At<file::Route>, report: &mut Report) {
     };
     let same = others.iter().find(|other| other.path == path.value && last.path == path.value);
     if let Some(other) = same {
-        let shown = match &path.value {
-            PathMatch::Exact(path) => format!("= {path}"),
-            PathMatch::Prefix(path) => path.clone(),
-        };
-        let problem = Problem::new(format!("path `{shown}` has a route already"));
+        let problem = Problem::new(format!("path `{}` has a route already", path.value));
         report.error(path.span, problem.help(format!("see line {}", other.line)));
+    }
+}
+
+/// What `try_files` hands over to must be there.
+fn check_names(routes: &[Route], written: &[At<file::Route>], report: &mut Report) {
+    let known = |name: &str| {
+        routes.iter().any(|route| matches!(&route.path, PathMatch::Named(known) if known == name))
+    };
+    let lists =
+        written.iter().filter_map(|item| item.value.r#static.as_ref()?.value.0.try_files.as_ref());
+    for item in lists.flat_map(|list| &list.value.items) {
+        let TryFile::Named(name) = &item.value else { continue };
+        if !known(name) {
+            let problem = Problem::new(format!("this site has no route `{name}`"));
+            report.error(item.span, problem.help(format!("give one `path = \"{name}\"`")));
+        }
     }
 }
 
@@ -99,6 +136,8 @@ struct Claims {
     /// By address and host; no host is for the site without names.
     hosts: HashMap<(SocketAddr, Option<String>), usize>,
     defaults: HashMap<SocketAddr, usize>,
+    /// Whether an address is one of TLS, and the site that said so first.
+    tls: HashMap<SocketAddr, (bool, usize)>,
 }
 
 impl Claims {
@@ -113,6 +152,13 @@ impl Claims {
             }
             own.push(address);
             self.add_hosts(site, (address, span.unwrap_or(header)), line, report);
+            let (tls, other) = *self.tls.entry(address).or_insert((site.tls.is_some(), line));
+            if tls != site.tls.is_some() {
+                let (here, there) = if tls { ("without", "with") } else { ("with", "without") };
+                let problem = Problem::new(format!("{address} has sites with and without `tls`"));
+                let help = format!("this one is {here}, that of line {other} is {there}");
+                report.error(span.unwrap_or(header), problem.help(help));
+            }
             let Some(default) = site.default.as_ref().filter(|default| default.value) else {
                 continue;
             };

@@ -221,7 +221,7 @@ async fn connected(
         SockRef::from(&server).set_send_buffer_size(bytes).unwrap();
     }
     let (remote, local) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
-    let peer = Arc::new(Connection::plain(remote, local));
+    let peer = Connection::plain(remote, local);
     let drain = Drain::new();
     let connections = Connections::new(Arc::new(Semaphore::new(1)));
     let handler = Arc::new(Served(plans, Arc::new(limits)));
@@ -399,7 +399,8 @@ fn a_hyper_that_copies_what_it_is_given_sends_nothing() {
         let received = block_on(async {
             let (mut client, server) = pair().await;
             let watch = Arc::new(Watch::new(Clock::default(), Arc::new(limits())));
-            let wired = Wired::new(server, watch, Arc::default(), ledger.clone());
+            let stream = Stream::Plain(server);
+            let wired = Wired::new(stream, Bytes::new(), watch, Arc::default(), ledger.clone());
             let mut builder = Builder::new();
             flatten(&mut builder);
             client.write_all(b"GET /0 HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use larder::app::{self, ReloadError, Reloaded, Running};
+use larder::app::{self, Inherited, Program, ReloadError, Reloaded, Running, Setup, Sources};
 use larder::clock::Clock;
 use larder::config::load::{self, Loaded};
 
@@ -12,7 +12,9 @@ use super::origin::Origin;
 
 /// A running proxy; stops when it is dropped.
 pub struct Proxy {
+    /// The first of those that it listens on.
     pub address: SocketAddr,
+    pub listeners: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
     pub clock: Clock,
     running: Option<Running>,
@@ -56,8 +58,28 @@ impl Proxy {
     pub async fn with_clock(config: &str, origin: &Origin, clock: Clock) -> Self {
         let loaded = loaded(config, origin);
         let running = app::start(loaded.config, clock.clone()).expect("it starts");
+        Self::of(running, clock)
+    }
+
+    /// One that this program takes over from when it is asked to.
+    pub async fn with_program(config: &str, origin: &Origin, program: Program) -> Self {
+        let (sources, inherited) = (Sources::default(), Inherited::default());
+        let (config, clock) = (loaded(config, origin).config, Clock::Real);
+        let setup = Setup {
+            config,
+            clock: clock.clone(),
+            sources,
+            inherited,
+            takeover: None,
+            program: Some(program),
+        };
+        Self::of(app::start_with(setup).expect("it starts"), clock)
+    }
+
+    fn of(running: Running, clock: Clock) -> Self {
         Self {
             address: running.listeners[0],
+            listeners: running.listeners.clone(),
             admin: running.admin_tcp(),
             clock,
             running: Some(running),
@@ -116,6 +138,13 @@ impl Proxy {
     /// A number that the statistics give of the zone's disk.
     pub async fn disk(&self, name: &str) -> u64 {
         self.disk_stats().await[name].as_u64().unwrap_or_else(|| panic!("no number: {name}"))
+    }
+
+    /// Reads certificates again, on the operator's word; what is wrong with them.
+    pub fn reload_certificates(&self) -> Vec<String> {
+        let running = self.running.as_ref().expect("it runs");
+        let problems = running.reload_certificates().err().unwrap_or_default();
+        problems.iter().map(ToString::to_string).collect()
     }
 
     /// What is wrong with the zone's disk, if anything.
