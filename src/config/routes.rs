@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 
+use super::gate::Gate;
 use super::template::Template;
 use crate::semantics::query::Selection;
 use crate::semantics::rules::Rules;
@@ -37,6 +38,8 @@ pub struct Route {
     pub hide_header: Vec<HeaderName>,
     /// How it caches; `None` is not at all.
     pub cache: Option<Cache>,
+    /// What a request must pass.
+    pub gate: Gate,
     /// Who may send `PURGE`; `None` where the method is off.
     pub purge: Option<Vec<IpNet>>,
 }
@@ -71,6 +74,8 @@ impl Action {
 pub struct ProxyPass {
     /// The name of the upstream.
     pub upstream: String,
+    /// Over TLS.
+    pub https: bool,
     /// Host, and port where it is not the scheme's default, as written (nginx: $proxy_host).
     pub host: String,
     /// Replaces the matched part of the path; `None` sends the request target as it came.

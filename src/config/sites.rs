@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 
-use super::Route;
+use super::{ProxyProtocolIn, Route};
+use crate::tls::settings::Termination;
 
 /// What answers for some hosts (nginx: server).
 #[derive(Clone, Debug)]
 pub struct Site {
     /// Where it listens; at least one address.
     pub listen: Vec<SocketAddr>,
+    /// Of these, where a proxy in front names the clients (nginx: listen ... proxy_protocol).
+    pub proxy_protocol: Vec<(SocketAddr, ProxyProtocolIn)>,
     /// The hosts it answers for; empty for all.
     pub names: Vec<HostName>,
     /// Answers on its addresses for hosts that no site names (nginx: default_server). Without one
@@ -19,6 +22,11 @@ pub struct Site {
     /// Whether clients may speak HTTP/2 to it (nginx: http2). Without TLS an address speaks it if one
     /// of its sites does.
     pub http2: bool,
+    /// How it ends the TLS of its clients; the sites of one address all do, or none does.
+    pub tls: Option<Termination>,
+    /// Answers only requests over connections that were made for one of its names, and these no
+    /// others. A site that verifies clients always is.
+    pub isolated: bool,
     /// What it does with which path.
     pub routes: Vec<Route>,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::HttpVersion;
 use crate::semantics::rules::StatusSet;
+use crate::tls::settings;
 
 /// What a route forwards to (nginx: upstream).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Upstream {
     pub name: String,
     /// At least one.
     pub peers: Vec<Peer>,
+    /// How they are spoken to over TLS; `None` is without.
+    pub tls: Option<settings::Upstream>,
     /// Idle connections that one worker keeps to all its peers together (nginx: keepalive).
     pub keepalive: usize,
     /// An idle connection is closed after this (nginx: keepalive_timeout).

@@ -20,8 +20,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tracing::{debug, error};
 
+use super::connections::Connections;
 use super::drain::{Drain, Listen, Stage};
 use super::opening::{Opening, opening};
+use super::secure::{Entered, enter};
+use super::stream::Stream;
 use super::watch::{Busy, Cut, Verdict, Watch};
 use super::wire::Wired;
 use super::{Handler, http2};
@@ -31,33 +34,48 @@ use crate::client;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::interim::{Gap, Queue};
+use crate::tls::Protocol;
 use crate::tunnel::{self, Tunnel};
 
-/// Serves one client until it goes, its time is up, or the drain ends it. Nothing that happens here
-/// reaches beyond this connection, panics included.
+/// Serves one client, after its handshake where there is one, until it goes, its time is up, or the
+/// drain ends it. Nothing that happens here reaches beyond this connection, panics included.
 pub(super) async fn serve<H: Handler>(
-    mut stream: TcpStream,
-    client: Arc<client::Connection>,
-    limits: Arc<Limits>,
+    stream: TcpStream,
+    client: client::Connection,
+    connections: Arc<Connections>,
     handler: Arc<H>,
     drain: Drain,
 ) {
-    let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
+    let limits = handler.limits();
     let _connected = handler.connected();
+    let entered = enter(stream, client, handler.entrance(), &limits, &drain).await;
+    let Some(Entered { mut stream, client, misplaced, protocol }) = entered else { return };
+    let client = Arc::new(client);
+    // What the kernel sends by itself is not encrypted.
+    let sendfile = limits.sendfile && stream.plain().is_some();
+    let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
+    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    let _entered = connections.enter(&watch, waker);
     let mut timer = pin!(sleep(watch.step()));
     let mut ending = drain.listen();
-    let mut bytes = Bytes::new();
-    if let Some(http2) = limits.http2.filter(|_| handler.takes_http2()) {
-        match opening(&mut stream, &watch, timer.as_mut(), &mut ending).await {
-            Opening::Http1(read) => bytes = read,
-            Opening::Http2(read) => {
-                let session = http2::Session { client, limits, http2, handler, drain };
-                return http2::serve(stream, read, session).await;
-            }
-            Opening::Closed => return,
-            Opening::Cut(cut) => return cut_off(cut, &stream),
+    let may_tell = matches!(&stream, Stream::Plain(_)) && !misplaced && handler.takes_http2();
+    let http2 = limits.http2.filter(|_| may_tell || protocol == Protocol::Http2);
+    let opened = match (&mut stream, http2) {
+        (_, None) => Opening::Http1(Bytes::new()),
+        (Stream::Tls(_), Some(_)) => Opening::Http2(Bytes::new()),
+        (Stream::Plain(socket), Some(_)) => {
+            opening(socket, &watch, timer.as_mut(), &mut ending).await
         }
-    }
+    };
+    let bytes = match (opened, http2) {
+        (Opening::Http2(read), Some(http2)) => {
+            let session = http2::Session { client, limits, http2, handler, drain, watch };
+            return http2::serve(stream, read, session).await;
+        }
+        (Opening::Http1(read) | Opening::Http2(read), _) => read,
+        (Opening::Closed, _) => return,
+        (Opening::Cut(cut), _) => return cut_off(Some(cut), &mut stream),
+    };
     let interim = Arc::new(Queue::default());
     let ledger = Arc::new(Ledger::default());
     let wired = Wired::new(stream, bytes, watch.clone(), interim.clone(), ledger.clone());
@@ -70,11 +88,16 @@ pub(super) async fn serve<H: Handler>(
         let is_last = watch.is_last();
         let knows_chunks = request.version() >= Version::HTTP_11;
         let (handler, client, watch, tunnel) = (&handler, &client, &watch, &tunnel);
-        let ledger = limits.sendfile.then_some(&ledger);
+        let ledger = sendfile.then_some(&ledger);
         let gap = Gap::new(interim.clone(), request.version());
         async move {
-            let mut response =
-                if ambiguous { refused() } else { handler.handle(request, client, &gap).await };
+            let mut response = if misplaced {
+                refused("400 Bad Request: The plain HTTP request was sent to HTTPS port\n")
+            } else if ambiguous {
+                refused("400 Bad Request\n")
+            } else {
+                handler.handle(request, client, &gap).await
+            };
             // hyper must not have the response before that.
             gap.finish().await;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -101,24 +124,24 @@ pub(super) async fn serve<H: Handler>(
             let tunnel = tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
             return run_tunnel(tunnel, &mut ending).await;
         }
-        End::Cut(cut) => cut,
+        End::Cut(cut) => Some(cut),
         End::Closed(Err(error)) => {
             debug!(client = %remote, %error, "connection ended");
-            Cut::Idle
+            None
         }
         End::Panicked => {
             error!(client = %remote, "a panic while answering; the connection is closed");
-            Cut::Idle
+            None
         }
         End::Drained => {
             debug!(client = %remote, "connection cut off");
-            Cut::Idle
+            None
         }
     };
     // A client of HTTP/1.0 has no other sign that something is missing.
-    let cut = if watch.must_reset() { Cut::Send } else { cut };
+    let cut = if watch.must_reset() { Some(Cut::Send) } else { cut };
     if let Some(parts) = connection.into_parts() {
-        cut_off(cut, &parts.io.inner().stream);
+        cut_off(cut, &mut parts.io.into_inner().stream);
     }
 }
 
@@ -139,9 +162,10 @@ async fn run_tunnel(tunnel: Option<tunnel::Run>, ending: &mut Listen) {
     .await;
 }
 
-/// The answer to a head that can be read in two ways. What follows it cannot be trusted.
-fn refused() -> Response<Body> {
-    let mut response = Response::new(Body::full("400 Bad Request\n"));
+/// The answer to a head that can be read in two ways, or that came in the clear where it must not.
+/// What follows it cannot be trusted.
+fn refused(text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::full(text));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
@@ -166,12 +190,13 @@ fn builder(limits: &Limits) -> Builder {
 /// for a read of a fast request body.
 const BUFFER: usize = 64 * 1024;
 
-fn cut_off(cut: Cut, stream: &TcpStream) {
+/// Without a `cut` something broke: over TLS the client is not told then that this is the end.
+fn cut_off(cut: Option<Cut>, stream: &mut Stream) {
+    let Some(cut) = cut else { return };
     match cut {
-        Cut::Idle => {}
-        // Either may fail, and then there is nobody to tell.
-        Cut::Head => drop(stream.try_write(REQUEST_TIMEOUT)),
-        Cut::Send => drop(stream.set_zero_linger()),
+        Cut::Idle => stream.part(b""),
+        Cut::Head => stream.part(REQUEST_TIMEOUT),
+        Cut::Send => stream.reset(),
     }
 }
 

@@ -3,6 +3,7 @@
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
 use super::deliver::{Answer, CACHE_STATUS};
+use super::gate::Refusal;
 use crate::body::Body;
 use crate::semantics::date::{Timestamp, http_date};
 use crate::semantics::reason::Reason;
@@ -15,12 +16,16 @@ use crate::upstream::{self, RequestBody};
 pub(super) enum Error {
     /// The request is malformed in this respect.
     BadRequest(&'static str),
+    /// The client has not shown the certificate that the site wants: what to tell it.
+    Certificate(&'static str),
     /// Its framing or transfer coding is one we do not understand.
     NotImplemented(&'static str),
     /// A method that is not to be had here.
     MethodNotAllowed,
     /// A purge from where none is allowed.
     Forbidden,
+    /// The route lets it not in.
+    Gate(Box<Refusal>),
     /// No route for the path.
     NotFound,
     /// No site for the host, and the site that would stand in is strict.
@@ -45,10 +50,11 @@ impl Error {
     /// The only place that knows which error has which status.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::Certificate(_) => StatusCode::BAD_REQUEST,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Gate(refusal) => refusal.status,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -69,9 +75,13 @@ impl Error {
             tracing::debug!(what, status = self.status().as_u16(), "request refused");
         }
         let mut response = plain(self.status(), now);
+        if let Self::Certificate(told) = self {
+            *response.body_mut() = Body::full(format!("400 Bad Request: {told}\n"));
+        }
         match self {
             Self::Upstream(_) | Self::UpstreamAfter(..) => {}
             Self::OnlyIfCached | Self::NotFound | Self::Forbidden => {}
+            Self::Gate(refusal) => refusal.tell(response.headers_mut()),
             Self::MethodNotAllowed => {
                 let allow =
                     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -87,6 +97,7 @@ impl Error {
             Self::Upstream(_) => (Reason::UpstreamFailed, Some(CacheStatus::Miss)),
             Self::UpstreamAfter(_, word, _) => (Reason::UpstreamFailed, Some(*word)),
             Self::OnlyIfCached => (Reason::OnlyIfCached, Some(CacheStatus::Miss)),
+            Self::Gate(refusal) => (refusal.reason, None),
             _ => (Reason::Refused, None),
         };
         let handled = match self {

@@ -62,7 +62,7 @@ impl<'a> Call<'a> {
     /// The key of this request in the route's cache.
     pub(super) fn key(&self, cache: &Cache) -> Key {
         let nothing_learnt = !cache.keying.learns || cache.zone.queries.is_empty();
-        if cache.keying.plain && nothing_learnt {
+        if cache.keying.plain && nothing_learnt && self.original.is_none() {
             let mut text = Vec::with_capacity(KEY_CAPACITY);
             cache.settings.key.write(self, &mut text);
             return Key { comparison: cache.keying.comparison, ..Key::new(text) };
@@ -166,6 +166,10 @@ impl<'a> Call<'a> {
         let facts = KeyFacts { call: self, query, cache };
         let mut text = Vec::with_capacity(KEY_CAPACITY);
         cache.settings.key.write(&facts, &mut text);
+        if self.original.is_some() {
+            // What is answered about a request must never be taken for the answer to it.
+            text.extend_from_slice(ASKED_MARK);
+        }
         let partitioned = self.write_partition(cache, &mut text);
         Key { partitioned, comparison: cache.keying.comparison, ..Key::new(text) }
     }
@@ -208,7 +212,8 @@ impl Facts for KeyFacts<'_> {
             let path = path_in_key(self.call.path, self.call.request.uri.path());
             return out.extend_from_slice(path.as_bytes());
         }
-        let Some(query) = self.query.filter(|_| variable.has_query()) else {
+        let own = || variable.has_query() && self.call.original.is_none();
+        let Some(query) = self.query.filter(|_| own()) else {
             return self.call.write(variable, out);
         };
         let request = self.call.request;
@@ -253,6 +258,9 @@ pub(super) fn path_in_key<'a>(path: &'a str, sent: &'a str) -> Cow<'a, str> {
 fn says_who(template: &Template) -> bool {
     template.variables().any(Variable::is_secret)
 }
+
+/// Behind the key of a request that asks about another one. No URL has such a byte.
+const ASKED_MARK: &[u8] = b"\0auth_request";
 
 /// Most keys fit without growing.
 const KEY_CAPACITY: usize = 192;

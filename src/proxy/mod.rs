@@ -4,6 +4,7 @@
 //!  handle
 //!    | admit     400 405 408 413 414 421 501 ... or an admitted request
 //!    | route     which site, which route; 404 421
+//!    | gate      who asks, and whether that client may: 401 403 503, or a wait
 //!    | purge     PURGE, where it is allowed
 //!    |-- cacheable? -------------------.
 //!    v                                 v
@@ -17,9 +18,11 @@
 pub mod route;
 pub mod zone;
 pub mod key;
+pub mod gate;
 pub mod explain;
 pub mod inspect;
 mod admit;
+mod isolate;
 mod call;
 mod facts;
 mod outgoing;
@@ -62,6 +65,7 @@ use crate::clock::Clock;
 use crate::config::Limits;
 use crate::interim::Gap;
 use crate::observe::access;
+use crate::observe::exchange::RequestFacts;
 use crate::observe::metrics::Shard;
 use crate::semantics::date::Timestamp;
 use crate::semantics::fields::{self, Present};
@@ -69,6 +73,7 @@ use crate::upstream;
 use call::Call;
 use deliver::Answer;
 use error::Error;
+use gate::Limited;
 use route::Hosts;
 
 /// What all workers share to answer requests.
@@ -83,8 +88,10 @@ pub struct Proxy {
     pub zones: Vec<Arc<cache::Zone>>,
     /// What routes forward to, in the order of the configuration.
     pub groups: Vec<Arc<upstream::Group>>,
-    /// What answers for which host, on all listeners together.
+    /// What answers for which host, on all listeners without TLS together.
     pub hosts: Hosts,
+    /// The same on all listeners with TLS.
+    pub hosts_tls: Hosts,
 }
 
 /// One thread that answers requests: its own connections, counters and log buffer.
@@ -118,10 +125,11 @@ impl Worker {
         request: Request<Incoming>,
     ) -> Response<Body> {
         let (mut request, body) = request.into_parts();
-        let seen = self
+        let mut seen = self
             .access
             .is_some()
             .then(|| record::seen(&request, client.connection, self.proxy.clock.instant()));
+        let body = (body, seen.as_deref_mut());
         let answer = match self.answer(hosts, client, &mut request, body).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -166,7 +174,7 @@ impl Worker {
         hosts: &Hosts,
         client: Client<'_>,
         request: &mut http::request::Parts,
-        body: Incoming,
+        (body, seen): (Incoming, Option<&mut RequestFacts>),
     ) -> Result<Answer, Error> {
         let present = Present::of(&request.headers);
         if present.connection {
@@ -176,6 +184,9 @@ impl Worker {
         admit::name_host(request);
         let host = admit::admit(request, present, &self.proxy.limits)?;
         let site = hosts.find(&host).ok_or(Error::Misdirected)?;
+        if hosts.isolates {
+            isolate::check(hosts, site, client.connection)?;
+        }
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
         let route = site.find(&path).ok_or(Error::NotFound)?;
         let now = Timestamp::from(self.proxy.clock.now());
@@ -188,10 +199,15 @@ impl Worker {
             path: &path,
             connection: client.connection,
             remote: client.connection.remote,
+            limited: Limited::default(),
+            original: None,
             now,
             wants_all: !present.conditional,
         };
-        let answer = Self::routed(call, client.gap, body).await;
+        let answer = match &route.gate {
+            None => Self::routed(call, client.gap, body).await,
+            Some(gate) => Box::pin(gate::pass(call, gate, seen, client.gap, body)).await,
+        };
         // An answer of our own on a route that tells how it came about tells it as well.
         Ok(answer
             .unwrap_or_else(|error| error.answer(now).told(&route.settings).unexpected(request)))
@@ -207,21 +223,27 @@ impl Worker {
             return Box::pin(pass::pass(call, Body::empty(), tunnel::UNCACHED)).await;
         }
         let body = admit::body(&call, body)?;
+        Self::content(call, Some(gap), body).await
+    }
+
+    /// Answers what is let in: from the cache, or from where the route goes. Without a `gap` it is a
+    /// request of our own about another one.
+    async fn content(call: Call<'_>, gap: Option<&Gap>, body: Body) -> Result<Answer, Error> {
         let cache = match serve::cacheable(&call, &body) {
             Ok(cache) => cache,
             Err(why) => {
-                let call = call.to_owned(gap.sink());
+                let call = call.to_owned(gap.and_then(Gap::sink));
                 return Box::pin(pass::pass(Arc::new(call), body, why)).await;
             }
         };
         if let Some(bytes) = slice::bytes(&call, cache) {
-            let call = Arc::new(call.to_owned(gap.sink()));
+            let call = Arc::new(call.to_owned(gap.and_then(Gap::sink)));
             return Box::pin(slice::serve(call, Arc::clone(cache), bytes)).await;
         }
         match serve::at_hand(&call, cache) {
             Ok(answer) => Ok(answer),
             Err(missed) => {
-                let call = Arc::new(call.to_owned(gap.sink()));
+                let call = Arc::new(call.to_owned(gap.and_then(Gap::sink)));
                 Box::pin(serve::fetch_or_wait(call, missed)).await
             }
         }

@@ -8,6 +8,7 @@ use http::{Response, header};
 
 use super::Worker;
 use super::deliver::Answer;
+use super::gate::Held;
 use crate::body::{Body, OnEnd};
 use crate::client::Connection;
 use crate::observe::exchange::{Exchange, RequestFacts};
@@ -46,7 +47,8 @@ pub(super) fn at_end(
         zone: answer.zone,
         upstream: answer.upstream,
     };
-    let end = Box::new(AtEnd { worker: Arc::clone(worker), exchange });
+    let (worker, _held) = (Arc::clone(worker), answer.held);
+    let end = Box::new(AtEnd { worker, exchange, _held });
     let mut response = answer.response;
     let Some(joining) = answer.tunnel else { return response.map(|body| body.on_end(end)) };
     response.extensions_mut().insert(Tunnel::new(joining.run(end)));
@@ -56,11 +58,12 @@ pub(super) fn at_end(
 struct AtEnd {
     worker: Arc<Worker>,
     exchange: Exchange,
+    _held: Option<Box<Held>>,
 }
 
 impl OnEnd for AtEnd {
     fn end(self: Box<Self>, sent: u64, _complete: bool) {
-        let Self { worker, exchange } = *self;
+        let Self { worker, exchange, _held } = *self;
         worker.shard.count(&exchange, sent);
         if let Some(access) = &worker.access {
             access.record(&exchange, sent);

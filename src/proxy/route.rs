@@ -6,29 +6,37 @@ use std::sync::Arc;
 
 use http::{HeaderName, header};
 
+use super::gate::Gate;
 use super::key::Keying;
 use super::zone::Caching;
 use crate::cache::Zone;
 use crate::config::{self, HostName, PathMatch};
 use crate::semantics::fields::Names;
+use crate::tls::settings::VerifyClient;
 use crate::upstream::Group;
 
-/// The sites that one listener answers for.
-#[derive(Clone, Default)]
-pub struct Hosts {
-    exact: HashMap<String, Arc<Site>>,
+/// The sites that one listener answers for, or something of each.
+#[derive(Clone)]
+pub struct Hosts<T = Arc<Site>> {
+    exact: HashMap<String, T>,
     /// The longest first.
-    suffixes: Vec<(String, Arc<Site>)>,
+    suffixes: Vec<(String, T)>,
     /// For hosts that no site names; `None` refuses them.
-    fallback: Option<Arc<Site>>,
-    /// Whether one of them takes HTTP/2.
+    fallback: Option<T>,
+    /// One of them takes HTTP/2.
     http2: bool,
+    /// One of them is isolated.
+    pub isolates: bool,
 }
 
 /// A site and its routes.
 pub struct Site {
     /// The first of its names (nginx: $server_name).
     pub name: String,
+    /// Answers only over connections that were made for it, and these only for itself.
+    pub isolated: bool,
+    /// Answers nobody without a certificate.
+    pub verifies: bool,
     exact: HashMap<String, Arc<Route>>,
     /// The longest first.
     prefixes: Vec<(String, Arc<Route>)>,
@@ -44,6 +52,10 @@ pub struct Route {
     pub caching: Caching,
     /// Response fields that clients do not get.
     pub hidden: Hidden,
+    /// What requests must pass, if anything.
+    pub gate: Option<Box<Gate>>,
+    /// The upstream does not see who asks, so what it answers is for all.
+    pub hides_authorization: bool,
 }
 
 /// The upstream group of a route.
@@ -55,7 +67,11 @@ pub struct Forward {
 }
 
 /// Fields that clients do not get, each with the bits that say whether it may be there.
-pub struct Hidden(pub(super) Vec<(Names, HeaderName)>);
+pub struct Hidden {
+    pub(super) fields: Vec<(Names, HeaderName)>,
+    /// Those of `X-Accel-Limit-Rate`, which is obeyed, hidden or not.
+    pub(super) limit_rate: Names,
+}
 
 /// How a route caches in one zone.
 pub struct Cache {
@@ -73,28 +89,40 @@ impl Hidden {
     /// These.
     pub fn new(names: &[HeaderName]) -> Self {
         let bits = |name| if ADDED.contains(name) { Names::ANY } else { Names::one(name) };
-        Self(names.iter().map(|name| (bits(name), name.clone())).collect())
+        let fields = names.iter().map(|name| (bits(name), name.clone())).collect();
+        Self { fields, limit_rate: Names::one(&X_ACCEL_LIMIT_RATE) }
     }
 }
+
+/// How fast the origin wants a response to go out.
+pub(super) const X_ACCEL_LIMIT_RATE: HeaderName = HeaderName::from_static("x-accel-limit-rate");
 
 /// What may come to a response's fields on their way out.
 const ADDED: [HeaderName; 4] =
     [header::AGE, header::CONTENT_LENGTH, header::CONTENT_RANGE, header::CONTENT_TYPE];
 
-impl Hosts {
+impl<T> Default for Hosts<T> {
+    fn default() -> Self {
+        let (exact, suffixes) = (HashMap::new(), Vec::new());
+        Self { exact, suffixes, fallback: None, http2: false, isolates: false }
+    }
+}
+
+impl<T: Clone> Hosts<T> {
     /// The hosts of a listener: every site that listens there, in the order of the configuration.
-    pub fn new<'a>(sites: impl Iterator<Item = (&'a config::Site, Arc<Site>)>) -> Self {
+    pub fn new<'a>(sites: impl Iterator<Item = (&'a config::Site, T)>) -> Self {
         let mut hosts = Self::default();
-        let mut fallback: Option<(bool, bool, Arc<Site>)> = None;
+        let mut fallback: Option<(bool, bool, T)> = None;
         for (settings, site) in sites {
             hosts.http2 |= settings.http2;
+            hosts.isolates |= settings.isolated;
             for name in &settings.names {
                 match name {
                     HostName::Exact(name) => {
-                        hosts.exact.entry(name.clone()).or_insert_with(|| Arc::clone(&site));
+                        hosts.exact.entry(name.clone()).or_insert_with(|| site.clone());
                     }
                     HostName::Suffix(suffix) => {
-                        hosts.suffixes.push((suffix.clone(), Arc::clone(&site)));
+                        hosts.suffixes.push((suffix.clone(), site.clone()));
                     }
                 }
             }
@@ -114,7 +142,7 @@ impl Hosts {
     }
 
     /// The site for a host; `None` where it must be refused.
-    pub fn find(&self, host: &str) -> Option<&Arc<Site>> {
+    pub fn find(&self, host: &str) -> Option<&T> {
         if self.exact.is_empty() && self.suffixes.is_empty() {
             return self.fallback.as_ref();
         }
@@ -132,6 +160,11 @@ impl Site {
                 Some(HostName::Suffix(suffix)) => format!("*{suffix}"),
                 None => String::new(),
             },
+            isolated: settings.isolated,
+            verifies: settings
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.verify_client == VerifyClient::On),
             exact: HashMap::new(),
             prefixes: Vec::new(),
         };

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::error::{Error, Kind, Phase};
-use super::group::Peer;
+use super::group::Group;
 use super::http2;
 use super::socket::Socket;
 use super::target::{Named, Target};
@@ -24,6 +24,7 @@ use super::wire::{Wire, Wired};
 use crate::body::Body;
 use crate::clock::Clock;
 use crate::config::HttpVersion;
+use crate::tls::Connector;
 
 /// A connection to a peer that has just been made.
 pub(super) enum New {
@@ -73,38 +74,46 @@ impl Drop for Connection {
     }
 }
 
-/// A new connection to peer number `at`. Waiting for the first lookup of a name and all its addresses
-/// together take no longer than `limit`.
+/// A new connection to peer number `at` of `group`. Waiting for the first lookup of a name, all its
+/// addresses and the TLS handshake together take no longer than `limit`.
 ///
 /// # Errors
 ///
 /// Nothing was sent: the request may go elsewhere.
 pub(super) async fn connect(
     at: usize,
-    peer: &Peer,
+    group: &Group,
     opening: Opening<'_>,
-    clock: &Clock,
     limit: Duration,
 ) -> Result<New, Error> {
-    let resolving = AtomicBool::new(false);
+    let (peer, clock) = (&group.peers[at], &group.clock);
+    let (resolving, shaking) = (AtomicBool::new(false), AtomicBool::new(false));
     let opened = async {
         let (mut stream, to) = open(&peer.target, clock, limit, &resolving).await?;
         if !opening.ahead.is_empty() {
             stream.write_all(opening.ahead).await.map_err(Error::connect)?;
         }
-        Ok((stream, to))
+        shaking.store(true, Ordering::Relaxed);
+        let wants_http2 = opening.version == HttpVersion::Http2;
+        let (stream, alpn) = secured(stream, group.tls.as_deref(), wants_http2).await?;
+        Ok((stream, alpn, to))
     };
-    let (stream, to) = match timeout(limit, opened).await {
+    let (stream, alpn, to) = match timeout(limit, opened).await {
         Ok(opened) => opened?,
         Err(_) if resolving.load(Ordering::Relaxed) => {
             return Err(Error::new(Phase::Resolve, Kind::Unresolved));
         }
-        Err(_) => return Err(Error::new(Phase::Connect, Kind::Timeout)),
+        Err(_) => {
+            let shaking = shaking.load(Ordering::Relaxed);
+            let phase = if shaking { Phase::Tls } else { Phase::Connect };
+            return Err(Error::new(phase, Kind::Timeout));
+        }
     };
     let wire = Arc::new(Wire::new(clock.clone(), peer.counts.clone()));
     let io = Wired::new(stream, wire.clone());
-    if opening.version.agreed(None) == HttpVersion::Http2 {
-        return http2::handshake(at, io, wire, to).await.map(New::Http2);
+    let scheme = if group.tls.is_some() { "https" } else { "http" };
+    if opening.version.agreed(alpn.as_deref()) == HttpVersion::Http2 {
+        return http2::handshake(at, io, wire, to, scheme).await.map(New::Http2);
     }
     let (sender, connection) = http1::handshake(TokioIo::new(io))
         .await
@@ -118,6 +127,21 @@ pub(super) async fn connect(
     let made = clock.instant();
     let task = Some(task.abort_handle());
     Ok(New::Http1(Connection { peer: at, sender, wire, made, to, requests: 0, task }))
+}
+
+/// The same connection with TLS over it, where that is wanted, and what is spoken then: `None` where
+/// nothing was to be agreed on.
+async fn secured(
+    stream: Socket,
+    tls: Option<&Connector>,
+    http2: bool,
+) -> Result<(Socket, Option<Vec<u8>>), Error> {
+    let Some(tls) = tls else { return Ok((stream, None)) };
+    // In a box, for the sake of connections that need none.
+    let secured = Box::pin(tls.connect(stream, http2)).await;
+    let secured = secured.map_err(|error| Error::from(Phase::Tls, Kind::Untrusted, error))?;
+    let alpn = secured.get_ref().1.alpn_protocol().unwrap_or_default().to_vec();
+    Ok((Socket::Tls(Box::new(secured)), Some(alpn)))
 }
 
 async fn open(

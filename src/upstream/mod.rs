@@ -28,7 +28,7 @@ mod tests;
 
 pub use announce::Announced;
 pub use error::{Error, Failure, Kind, Phase, RequestBody};
-pub use group::{Active, Group, PeerState, PeerStats, Wanted};
+pub use group::{Active, Group, PeerState, PeerStats, State};
 pub use pool::Pool;
 pub use reply::{Reply, Switched};
 pub use send::send;

@@ -234,7 +234,6 @@ impl Attempt<'_> {
         ahead: &[u8],
     ) -> Result<(Held, Option<Instant>), Error> {
         let (clock, limit) = (&self.group.clock, self.timeouts.connect);
-        let peer = &self.group.peers[self.at];
         let begun = clock.instant();
         let turn = match version {
             HttpVersion::Http1 => None,
@@ -248,7 +247,7 @@ impl Attempt<'_> {
         }
         let left = limit.saturating_sub(clock.instant().duration_since(begun));
         let opening = Opening { version, ahead };
-        let held = match connect(self.at, peer, opening, clock, left).await? {
+        let held = match connect(self.at, self.group, opening, left).await? {
             New::Http1(connection) => Held::Connection(connection),
             New::Http2(connection) => Held::Place(self.pool.share(&connection)),
         };

@@ -6,6 +6,9 @@
 mod harness;
 
 mod routing;
+mod clients;
+mod limits;
+mod auth;
 mod forwarding;
 mod from_disk;
 mod interim;
@@ -35,6 +38,8 @@ mod clocks;
 mod keys;
 mod oracle;
 mod upstream;
+mod tls;
+mod upstream_tls;
 mod reasons;
 mod zone;
 mod inspect;

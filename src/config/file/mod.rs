@@ -8,6 +8,8 @@ mod upstream;
 mod site;
 mod protocols;
 mod cache;
+mod gate;
+mod tls;
 
 use std::time::Duration;
 
@@ -19,8 +21,11 @@ use super::tree::{Node, Value};
 use super::words::LogLevel;
 
 pub(crate) use cache::{Cache, Query};
+pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
+pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
 pub(crate) use protocols::{Http2, Http2Table};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
+pub(crate) use tls::{SiteTls, TlsVersion, UpstreamTls};
 pub(crate) use upstream::{PeerTable, Upstream};
 pub(crate) use zone::Zone;
 
@@ -32,6 +37,7 @@ table! {
         log: Log,
         zone: Named<Zone>,
         upstream: Named<Upstream>,
+        limit: Named<Limit>,
         defaults: Settings,
         site: List<Site>,
         admin: Admin,
@@ -43,6 +49,7 @@ table! {
     Server() {
         workers: u32,
         connections: u32,
+        connections_per_client: u32,
         header_timeout: Timeout,
         keepalive_timeout: Duration,
         keepalive_requests: u32,
@@ -55,6 +62,7 @@ table! {
         max_uri: Size,
         http2: Http2,
         shutdown_timeout: Duration,
+        certificate_poll: Duration,
         resolver: List<NameServer>,
         temp_path: String,
     }

@@ -2,12 +2,13 @@
 
 use http::HeaderName;
 
-use super::Cache;
-use crate::config::PathMatch;
+use super::{AuthBasic, AuthRequest, Cache, LimitConn, LimitReq, RealIp, Satisfy};
+use super::{SiteTls, UpstreamTls};
 use crate::config::address::{Listen, Names, ProxyTarget};
-use crate::config::read::{List, Pairs, Size, Timeout, table};
+use crate::config::read::{List, OrOff, Pairs, Size, Timeout, table};
 use crate::config::template::Template;
 use crate::config::words::StatusHeader;
+use crate::config::{AccessRule, PathMatch};
 
 table! {
     /// `[[site]]`
@@ -17,6 +18,8 @@ table! {
         default: bool,
         strict: bool,
         http2: bool,
+        tls: List<SiteTls>,
+        isolated: bool,
         defaults: Settings,
         route: List<Route>,
     }
@@ -58,6 +61,7 @@ route_and_settings! {
     inherited {
         set_header: Pairs<HeaderName, Template>,
         timeout: Timeouts,
+        upstream_tls: UpstreamTls,
         max_body: Size,
         status_header: StatusHeader,
         upgrade: bool,
@@ -66,6 +70,19 @@ route_and_settings! {
         buffering: bool,
         buffers: Size,
         cache: Cache,
+        real_ip: OrOff<RealIp>,
+        limit_req: List<LimitReq>,
+        limit_req_status: u32,
+        limit_req_dry_run: bool,
+        limit_conn: List<LimitConn>,
+        limit_conn_status: u32,
+        limit_conn_dry_run: bool,
+        access: List<AccessRule>,
+        satisfy: Satisfy,
+        auth_basic: OrOff<AuthBasic>,
+        auth_request: OrOff<AuthRequest>,
+        limit_rate: Size,
+        limit_rate_after: Size,
     }
 }
 

@@ -3,7 +3,7 @@
 use http::HeaderName;
 use http::header::HOST;
 
-use super::{Report, Scope, bodies, cache, leaks, protocols, size, timeout};
+use super::{Report, Scope, bodies, cache, gate, leaks, protocols, size, timeout, tls};
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, Settings};
@@ -11,13 +11,15 @@ use crate::config::read::{At, Pairs, Table};
 use crate::config::template::{Part, Template, Variable};
 use crate::config::words::is_framing;
 use crate::config::{Action, ProxyPass, Route, Timeouts};
+use crate::tls::settings;
 
-/// The settings of a level: those of its own, then those around it. `timeout` and `cache` are
-/// merged key by key, `set_header` is replaced as a whole, as in nginx.
+/// The settings of a level: those of its own, then those around it. `timeout`, `cache` and
+/// `upstream_tls` are merged key by key, `set_header` is replaced as a whole, as in nginx.
 pub(super) fn inherit(own: &Settings, outer: &Settings) -> Settings {
     Settings {
         timeout: merged(own.timeout.as_ref(), outer.timeout.as_ref()),
         cache: merged(own.cache.as_ref(), outer.cache.as_ref()),
+        upstream_tls: merged(own.upstream_tls.as_ref(), outer.upstream_tls.as_ref()),
         ..own.over(outer)
     }
 }
@@ -43,7 +45,12 @@ pub(super) fn route(
     let purge = cache.is_some().then(|| cache::purge(settings.cache.as_ref())).flatten();
     let upgrade = protocols::upgrade(&settings, report);
     let set_header = set_header(settings.set_header.as_ref(), report);
-    let proxy = item.value.proxy.as_ref().map(|proxy| proxy_pass(proxy, scope, report));
+    let gate = gate::gate(&settings, scope, report);
+    let proxy = item.value.proxy.as_ref().map(|proxy| {
+        let (own, all) = (own.upstream_tls.as_ref(), settings.upstream_tls.as_ref());
+        let tls = tls::upstream(proxy, own, all, report);
+        proxy_pass(proxy, tls, scope, report)
+    });
     let route = Route {
         path: item.value.path.as_ref()?.value.clone(),
         file: report.file(item.span).to_owned(),
@@ -61,6 +68,7 @@ pub(super) fn route(
         upgrade,
         hide_header: cache::hidden(settings.cache.as_ref()),
         cache,
+        gate,
         purge,
     };
     if let Some(table) = &settings.cache {
@@ -117,28 +125,37 @@ fn set_header(
 }
 
 /// Finds the upstream, or makes one of the address.
-fn proxy_pass(proxy: &At<ProxyTarget>, scope: &mut Scope, report: &mut Report) -> ProxyPass {
-    let ProxyTarget { host, port, uri } = &proxy.value;
+fn proxy_pass(
+    proxy: &At<ProxyTarget>,
+    tls: Option<settings::Upstream>,
+    scope: &mut Scope,
+    report: &mut Report,
+) -> ProxyPass {
+    let ProxyTarget { https, host, port, uri } = &proxy.value;
+    let default_port = if *https { 443 } else { 80 };
     let declared = scope.upstreams.iter().any(|upstream| upstream.name == *host);
     scope.used.insert(format!("upstream {host}"));
     if declared && port.is_some() {
         let problem = Problem::new(format!("upstream `{host}` has ports of its own"));
         report.error(proxy.span, problem.help("leave the port out, each server has one"));
     }
-    let port = port.filter(|port| *port != 80);
+    let port = port.filter(|port| *port != default_port);
     let shown = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-    if declared {
-        return ProxyPass { upstream: host.clone(), host: shown, uri: uri.clone() };
-    }
     if host.starts_with("unix:") {
         // nginx: what is asked over a socket is `localhost`.
-        let upstream = scope.of_address(host, report);
-        return ProxyPass { upstream, host: "localhost".to_owned(), uri: uri.clone() };
+        let base = scope.of_address(host, report);
+        let upstream = scope.spoken(&base, tls);
+        let host = "localhost".to_owned();
+        return ProxyPass { upstream, https: *https, host, uri: uri.clone() };
     }
-    let address = format!("{host}:{}", port.unwrap_or(80));
-    warn_of_slip(proxy, scope, report);
-    let upstream = scope.of_address(&address, report);
-    ProxyPass { upstream, host: shown, uri: uri.clone() }
+    let base = if declared {
+        host.clone()
+    } else {
+        warn_of_slip(proxy, scope, report);
+        scope.of_address(&format!("{host}:{}", port.unwrap_or(default_port)), report)
+    };
+    let upstream = scope.spoken(&base, tls);
+    ProxyPass { upstream, https: *https, host: shown, uri: uri.clone() }
 }
 
 /// A word that is almost the name of an upstream is probably meant to be it.
