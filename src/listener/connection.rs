@@ -51,108 +51,136 @@ pub(super) async fn serve<H: Handler>(
     let entered = enter(stream, client, handler.entrance(), &limits, &drain).await;
     let Some(Entered { mut stream, client, misplaced, protocol }) = entered else { return };
     let client = Arc::new(client);
-    let session = |http2| http2::Session {
-        client: Arc::clone(&client),
-        limits: Arc::clone(&limits),
-        http2,
-        handler: Arc::clone(&handler),
-        drain: drain.clone(),
-    };
-    if let (Protocol::Http2, Some(http2)) = (protocol, limits.http2) {
-        return http2::serve(stream, Bytes::new(), session(http2)).await;
-    }
     let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let known = connections.enter(&watch, waker);
+    let _known = connections.enter(&watch, waker);
     let mut timer = pin!(sleep(watch.step()));
     let mut ending = drain.listen();
-    let mut bytes = Bytes::new();
     // Over TLS it is agreed on in the handshake.
-    let may_be_http2 = stream.plain().is_some() && !misplaced && handler.takes_http2();
-    if let Some(http2) = limits.http2.filter(|_| may_be_http2) {
-        match opening(&mut stream, &watch, timer.as_mut(), &mut ending).await {
-            Opening::Http1(read) => bytes = read,
-            Opening::Http2(read) => {
-                drop(known);
-                return http2::serve(stream, read, session(http2)).await;
+    let may_tell = stream.plain().is_some() && !misplaced && handler.takes_http2();
+    let opened = match (protocol, limits.http2) {
+        (Protocol::Http2, Some(_)) => Opening::Http2(Bytes::new()),
+        (_, Some(_)) if may_tell => opening(&mut stream, &watch, timer.as_mut(), &mut ending).await,
+        _ => Opening::Http1(Bytes::new()),
+    };
+    match (opened, limits.http2) {
+        (Opening::Http2(read), Some(http2)) => {
+            let session = http2::Session { client, limits, http2, handler, drain, watch };
+            http2::serve(stream, read, session).await;
+        }
+        (Opening::Http1(read) | Opening::Http2(read), _) => {
+            let session = Session { client, limits, handler, drain, watch, misplaced };
+            session.serve(stream, read, timer, ending).await;
+        }
+        (Opening::Closed, _) => {}
+        (Opening::Cut(cut), _) => cut_off(cut, &mut stream),
+    }
+}
+
+/// What a connection of HTTP/1 needs to know besides its bytes.
+struct Session<H> {
+    client: Arc<client::Connection>,
+    limits: Arc<Limits>,
+    handler: Arc<H>,
+    drain: Drain,
+    watch: Arc<Watch>,
+    /// It came in the clear where it must not.
+    misplaced: bool,
+}
+
+impl<H: Handler> Session<H> {
+    /// Serves it from its first byte to its last; `read` is what was read already.
+    async fn serve(
+        self,
+        stream: Stream,
+        read: Bytes,
+        mut timer: Pin<&mut Sleep>,
+        mut ending: Listen,
+    ) {
+        let (watch, remote) = (&self.watch, self.client.remote);
+        // What the kernel sends by itself is not encrypted.
+        let sendfile = self.limits.sendfile && stream.plain().is_some();
+        let interim = Arc::new(Queue::default());
+        let ledger = Arc::new(Ledger::default());
+        let wired = Wired::new(stream, read, watch.clone(), interim.clone(), ledger.clone());
+        let ledger = sendfile.then_some(&ledger);
+        let tunnel: Mutex<Option<tunnel::Run>> = Mutex::default();
+        let service = service_fn(|request: Request<Incoming>| {
+            let ambiguous = watch.is_ambiguous();
+            let busy = watch.request(!request.body().is_end_stream());
+            let gap = Gap::new(interim.clone(), request.version());
+            let (session, tunnel) = (&self, &tunnel);
+            async move {
+                let response = session.answer(request, ambiguous, gap, tunnel).await;
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, busy, ledger)))
             }
-            Opening::Closed => return,
-            Opening::Cut(cut) => return cut_off(cut, &mut stream),
+        });
+        let io = TokioIo::new(wired);
+        let mut connection = builder(&self.limits).serve_connection(io, service).with_upgrades();
+        let end = {
+            let mut run = Run { connection: &mut connection, watch, ending: &mut ending };
+            poll_fn(|cx| run.poll(timer.as_mut(), cx)).await
+        };
+        let cut = match end {
+            End::Closed(Ok(())) => {
+                let tunnel = tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
+                return run_tunnel(tunnel, &mut ending).await;
+            }
+            End::Cut(cut) => Some(cut),
+            End::Closed(Err(error)) => {
+                debug!(client = %remote, %error, "connection ended");
+                None
+            }
+            End::Panicked => {
+                error!(client = %remote, "a panic while answering; the connection is closed");
+                None
+            }
+            End::Drained => {
+                debug!(client = %remote, "connection cut off");
+                None
+            }
+        };
+        // A client of HTTP/1.0 has no other sign that something is missing.
+        let cut = if watch.must_reset() { Some(Cut::Send) } else { cut };
+        // Without a `cut` something broke: over TLS the client is not told then that this is the end.
+        if let (Some(cut), Some(parts)) = (cut, connection.into_parts()) {
+            cut_off(cut, &mut parts.io.into_inner().stream);
         }
     }
-    // What the kernel sends by itself is not encrypted.
-    let sendfile = limits.sendfile && stream.plain().is_some();
-    let interim = Arc::new(Queue::default());
-    let ledger = Arc::new(Ledger::default());
-    let wired = Wired::new(stream, bytes, watch.clone(), interim.clone(), ledger.clone());
-    let io = TokioIo::new(wired);
-    let remote = client.remote;
-    let tunnel: Mutex<Option<tunnel::Run>> = Mutex::default();
-    let service = service_fn(|request: Request<Incoming>| {
-        let ambiguous = watch.is_ambiguous();
-        let busy = watch.request(!request.body().is_end_stream());
+
+    /// One request to its response, which says so if it is the last one.
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        ambiguous: bool,
+        gap: Gap,
+        tunnel: &Mutex<Option<tunnel::Run>>,
+    ) -> Response<Body> {
+        let watch = &self.watch;
         let is_last = watch.is_last();
         let knows_chunks = request.version() >= Version::HTTP_11;
-        let (handler, client, watch, tunnel) = (&handler, &client, &watch, &tunnel);
-        let ledger = sendfile.then_some(&ledger);
-        let gap = Gap::new(interim.clone(), request.version());
-        let drain = &drain;
-        async move {
-            let mut response = if misplaced {
-                refused("400 Bad Request: The plain HTTP request was sent to HTTPS port\n")
-            } else if ambiguous {
-                refused("400 Bad Request\n")
-            } else {
-                handler.handle(request, client, &gap).await
-            };
-            if drain.stage() == Stage::Parting && response.status() != SWITCHING {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            // hyper must not have the response before that.
-            gap.finish().await;
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                watch.tunnel();
-                *tunnel.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Tunnel::take(response.extensions_mut());
-            } else if is_last {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            let body = response.body();
-            if !knows_chunks && !body.is_end_stream() && body.size_hint().exact().is_none() {
-                watch.ends_response();
-            }
-            Ok::<_, Infallible>(response.map(|body| Answer::new(body, busy, ledger)))
+        let mut response = if self.misplaced {
+            refused("400 Bad Request: The plain HTTP request was sent to HTTPS port\n")
+        } else if ambiguous {
+            refused("400 Bad Request\n")
+        } else {
+            self.handler.handle(request, &self.client, &gap).await
+        };
+        // hyper must not have the response before that.
+        gap.finish().await;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // Its `Connection` says something else.
+            watch.tunnel();
+            *tunnel.lock().unwrap_or_else(PoisonError::into_inner) =
+                Tunnel::take(response.extensions_mut());
+        } else if is_last || self.drain.stage() == Stage::Parting {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-    });
-    let mut connection = builder(&limits).serve_connection(io, service).with_upgrades();
-    let end = {
-        let mut run = Run { connection: &mut connection, watch: &watch, ending: &mut ending };
-        poll_fn(|cx| run.poll(timer.as_mut(), cx)).await
-    };
-    let cut = match end {
-        End::Closed(Ok(())) => {
-            let tunnel = tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
-            return run_tunnel(tunnel, &mut ending).await;
+        let body = response.body();
+        if !knows_chunks && !body.is_end_stream() && body.size_hint().exact().is_none() {
+            watch.ends_response();
         }
-        End::Cut(cut) => Some(cut),
-        End::Closed(Err(error)) => {
-            debug!(client = %remote, %error, "connection ended");
-            None
-        }
-        End::Panicked => {
-            error!(client = %remote, "a panic while answering; the connection is closed");
-            None
-        }
-        End::Drained => {
-            debug!(client = %remote, "connection cut off");
-            None
-        }
-    };
-    // A client of HTTP/1.0 has no other sign that something is missing.
-    let cut = if watch.must_reset() { Some(Cut::Send) } else { cut };
-    // Without a `cut` something broke: over TLS the client is not told then that this is the end.
-    if let (Some(cut), Some(parts)) = (cut, connection.into_parts()) {
-        cut_off(cut, &mut parts.io.into_inner().stream);
+        response
     }
 }
 
@@ -196,9 +224,6 @@ fn builder(limits: &Limits) -> Builder {
         .header_read_timeout(None);
     builder
 }
-
-/// Its `Connection` says something else.
-const SWITCHING: StatusCode = StatusCode::SWITCHING_PROTOCOLS;
 
 /// Bytes that hyper reads ahead or holds back for writing; not less than its least (8 KiB), enough
 /// for a read of a fast request body.

@@ -68,12 +68,7 @@ impl Facts for Call<'_> {
             Variable::ContentLength => write_joined(&request.headers, &header::CONTENT_LENGTH, out),
             Variable::ContentType => write_joined(&request.headers, &header::CONTENT_TYPE, out),
             Variable::Cookie(name) => write_cookie(&request.headers, name, out),
-            Variable::RemoteUser => {
-                let authorization = request.headers.get(header::AUTHORIZATION);
-                if let Some(user) = authorization.and_then(crate::observe::line::remote_user) {
-                    out.extend_from_slice(&user);
-                }
-            }
+            Variable::RemoteUser => write_user(&request.headers, out),
             Variable::ProxyAddXForwardedFor => {
                 write_joined(&request.headers, &X_FORWARDED_FOR, out);
                 let separator =
@@ -162,6 +157,13 @@ pub(super) fn write_joined(fields: &HeaderMap, name: &HeaderName, out: &mut Vec<
             out.extend_from_slice(b", ");
         }
         out.extend_from_slice(value.as_bytes());
+    }
+}
+
+fn write_user(fields: &HeaderMap, out: &mut Vec<u8>) {
+    let authorization = fields.get(header::AUTHORIZATION);
+    if let Some(user) = authorization.and_then(crate::observe::line::remote_user) {
+        out.extend_from_slice(&user);
     }
 }
 

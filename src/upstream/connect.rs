@@ -114,7 +114,8 @@ pub(super) async fn connect(
     let version = opening.version.agreed(stream.agreed());
     let io = Wired::new(stream, wire.clone());
     if version == HttpVersion::Http2 {
-        return http2::handshake(at, io, wire, to).await.map(New::Http2);
+        let scheme = if opening.tls.is_some() { "https" } else { "http" };
+        return http2::handshake(at, io, wire, to, scheme).await.map(New::Http2);
     }
     let (sender, connection) = http1::handshake(TokioIo::new(io))
         .await
@@ -138,7 +139,10 @@ async fn secured(
     let Some(tls) = tls else { return Ok(stream) };
     // In a box, for the sake of connections that need none.
     let secured = Box::pin(tls.connect(stream, version == HttpVersion::Http2)).await;
-    let secured = secured.map_err(|error| Error::from(Phase::Tls, Kind::Untrusted, error))?;
+    let secured = secured.map_err(|error| {
+        let kind = if error.is_broken_off() { Kind::Closed } else { Kind::Untrusted };
+        Error::from(Phase::Tls, kind, error)
+    })?;
     Ok(Socket::Tls(Box::new(secured)))
 }
 

@@ -7,10 +7,11 @@ use h2::Reason;
 use h2::client::Builder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::harness::http2::{
-    END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, PREFACE, RST_STREAM, Raw, WINDOW_UPDATE,
-    code_of, frame, get_frame, literal, read, send_all,
+    END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, PATIENCE, PREFACE, RST_STREAM, Raw,
+    WINDOW_UPDATE, code_of, frame, get_frame, literal, read, send_all,
 };
 use crate::harness::proxy::CACHED;
 use crate::harness::{Gate, Origin, Proxy, Reply, eventually, exchange_raw, ok};
@@ -321,6 +322,28 @@ async fn a_drain_says_goodbye_and_lets_what_is_under_way_finish() {
     gate.open();
     assert_eq!(read(exchange.response.await.unwrap()).await.unwrap().text(), "late");
     stopped.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_is_idle_makes_room_whatever_it_speaks() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.on("/a", ok("a")).on("/late", ok("late").behind(&gate));
+    let config = format!("{CACHED}\n[server]\nconnections = 2\nworkers = 1\n");
+    let proxy = Proxy::with(&config, &origin).await;
+    let busy = Http2::connect(proxy.address).await;
+    let exchange = busy.begin(("GET", "/late"), &[], true).await;
+    eventually("the origin is asked", async || origin.seen("/late") == 1).await;
+    let idle = Http2::connect(proxy.address).await;
+    assert_eq!(idle.get("/a").await.status, 200);
+    assert_eq!(proxy.get("/a").await.status, 200, "there is room for another one");
+    assert_eq!(idle.reason().await, None, "goodbye without an error");
+    // Nor does one that has not even said what it speaks keep others out.
+    let _silent = TcpStream::connect(proxy.address).await.unwrap();
+    let answered = timeout(PATIENCE, proxy.get("/a")).await;
+    assert_eq!(answered.expect("in time").status, 200);
+    gate.open();
+    assert_eq!(read(exchange.response.await.unwrap()).await.unwrap().text(), "late");
 }
 
 #[tokio::test]
