@@ -27,7 +27,7 @@ use crate::semantics::stored::Stored;
 pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Result<Answer, Error> {
     let view = call.view();
     let mut request = outgoing::request(&view)?;
-    trailers::announce_up(&view, request.headers_mut());
+    trailers::announce_up(&view, &body, request.headers_mut());
     if why.reason == Reason::Upgrade {
         tunnel::ask(&view, request.headers_mut());
     }

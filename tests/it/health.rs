@@ -169,7 +169,7 @@ async fn checks_go_over_tls_and_in_the_version_of_requests() {
     let keys = authority.server(&["example.com"]).write(folder.path(), "example.com");
     for (version, protocol) in [("1.1", "HTTP/1.1"), ("2", "HTTP/2.0")] {
         let far = format!(
-            "[[site]]\nlisten = '127.0.0.1:0'\ntls = {keys}\n[[site.route]]\npath = '/'\n\
+            "[[site]]\nlisten = '127.0.0.1:0'\ntls = {{ {keys} }}\n[[site.route]]\npath = '/'\n\
              proxy = 'http://ORIGIN'\nset_header = {{ X-P = '$server_protocol $scheme' }}\n"
         );
         let far = Proxy::with(&far, &origin).await;

@@ -256,7 +256,7 @@ async fn over_tls_each_connection_speaks_what_was_agreed_on() {
     let keys = authority.server(&["example.com"]).write(folder.path(), "example.com");
     for (http2, protocol, via) in [(true, "HTTP/2.0", "2"), (false, "HTTP/1.1", "1.1")] {
         let far = format!(
-            "[[site]]\nlisten = '127.0.0.1:0'\nhttp2 = {http2}\ntls = {keys}\n[[site.route]]\n\
+            "[[site]]\nlisten = '127.0.0.1:0'\nhttp2 = {http2}\ntls = {{ {keys} }}\n[[site.route]]\n\
              path = '/'\nproxy = 'http://ORIGIN'\nset_header = {{ X-P = '$server_protocol' }}\n"
         );
         let far = Proxy::with(&far, &origin).await;

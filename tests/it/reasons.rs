@@ -41,6 +41,9 @@ path = "/known/"
 proxy = "http://ORIGIN"
 auth_basic = { realm = "r", users = { alice = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=" } }
 [[site.route]]
+path = "/file/"
+static = "FOLDER"
+[[site.route]]
 path = "/once/"
 proxy = "http://ORIGIN"
 limit_req = { zone = "once" }
@@ -70,7 +73,9 @@ async fn given_here() -> BTreeSet<String> {
         .on("/uncached/a", kept.clone())
         .on("/down", Reply::hang_up())
         .on("/large", ok(&"x".repeat(2048)).header("cache-control", "max-age=100"));
-    let proxy = Proxy::with(ROUTES, &origin).await;
+    let folder = tempfile::tempdir().unwrap();
+    let routes = ROUTES.replace("FOLDER", folder.path().to_str().unwrap());
+    let proxy = Proxy::with(&routes, &origin).await;
     let to = proxy.address;
     proxy.get("/a").await;
     proxy.get("/a").await;
@@ -81,6 +86,7 @@ async fn given_here() -> BTreeSet<String> {
     proxy.get("/large").await;
     proxy.get("/closed/").await;
     proxy.get("/known/").await;
+    proxy.get("/file/").await;
     proxy.get("/once/").await;
     proxy.get("/once/").await;
     proxy.send("PURGE", "/a", &[]).await;
@@ -95,6 +101,7 @@ async fn given_here() -> BTreeSet<String> {
         "cache-off",
         "collapsed",
         "denied",
+        "file",
         "fresh",
         "limited",
         "lock-timeout",
