@@ -12,7 +12,7 @@ use crate::listener::bind;
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::proxy::key::Keying;
-use crate::proxy::route::{Cache, Forward, Hidden, Hosts, Route, Site};
+use crate::proxy::route::{Cache, Forward, Hosts, Route, Site};
 use crate::proxy::zone::Caching;
 use crate::proxy::{Proxy, Worker};
 use crate::upstream::{Group, Pool};
@@ -112,23 +112,28 @@ struct RouteParts<'a> {
 impl RouteParts<'_> {
     fn site(&self, settings: &config::Site) -> Result<Arc<Site>, StartError> {
         let routes = settings.routes.iter().map(|route| self.route(route));
-        Ok(Arc::new(Site::new(settings, routes.collect::<Result<_, _>>()?)))
+        let routes = routes.collect::<Result<_, _>>()?;
+        Ok(Arc::new(Site::new(settings, self.route(&settings.base)?, routes)))
     }
 
     fn route(&self, settings: &config::Route) -> Result<Arc<Route>, StartError> {
-        let forward = settings.action.proxy().map(|proxy| self.forward(proxy)).transpose()?;
+        let proxy = settings.action.proxy();
+        let candidates = proxy.and_then(|proxy| Some(&proxy.by_request.as_ref()?.candidates));
+        let forwards = candidates.into_iter().flatten();
+        let forwards = forwards.map(|name| Ok((name.clone(), self.forward(name)?)));
+        let known = proxy.filter(|proxy| !proxy.upstream.is_empty());
         let caching = settings.cache.as_ref().map(|cache| self.caching(cache)).transpose()?;
         Ok(Arc::new(Route {
-            hidden: Hidden::new(&settings.hide_header),
-            settings: settings.clone(),
-            forward,
+            forward: known.map(|proxy| self.forward(&proxy.upstream)).transpose()?,
+            forwards: forwards.collect::<Result<_, StartError>>()?,
             caching: caching.unwrap_or_default(),
+            ..Route::new(settings.clone())
         }))
     }
 
-    fn forward(&self, proxy: &config::ProxyPass) -> Result<Forward, StartError> {
+    fn forward(&self, upstream: &str) -> Result<Forward, StartError> {
         let names = self.config.upstreams.iter().map(|upstream| &upstream.name);
-        let group_number = named(names, &proxy.upstream)?;
+        let group_number = named(names, upstream)?;
         Ok(Forward { group: Arc::clone(&self.groups[group_number]), group_number })
     }
 

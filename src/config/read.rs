@@ -85,7 +85,8 @@ macro_rules! table {
         }
 
         impl $crate::config::read::Table for $name {
-            const KEYS: &'static [&'static str] = &[$(stringify!($field)),+];
+            const KEYS: &'static [&'static str] =
+                &[$($crate::config::read::key(stringify!($field))),+];
 
             fn over(&self, outer: &Self) -> Self {
                 Self { $($field: self.$field.as_ref().or(outer.$field.as_ref()).cloned(),)+ }
@@ -100,15 +101,16 @@ macro_rules! table {
                 use $crate::config::read;
                 let entries = read::entries(node, report)?;
                 let known = <Self as read::Table>::KEYS;
-                read::check_keys(node, known, &[$(stringify!($required)),*], report);
-                Some(Self { $($field: read::field(entries, stringify!($field), report),)+ })
+                read::check_keys(node, known, &[$(read::key(stringify!($required))),*], report);
+                Some(Self { $($field: read::field(entries, read::key(stringify!($field)), report),)+ })
             }
 
             #[cfg(test)]
             fn keys(path: &str, out: &mut Vec<String>) {
                 $(
-                    out.push(format!("{path}{}", stringify!($field)));
-                    let inner = format!("{path}{}.", stringify!($field));
+                    let key = $crate::config::read::key(stringify!($field));
+                    out.push(format!("{path}{key}"));
+                    let inner = format!("{path}{key}.");
                     <$type as $crate::config::read::FromNode>::keys(&inner, out);
                 )+
             }
@@ -116,6 +118,14 @@ macro_rules! table {
     };
 }
 pub(crate) use table;
+
+/// The key that a field stands for: one that is a word of Rust is written `r#match`.
+pub(crate) const fn key(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
+    }
+}
 
 /// The lines of a table.
 pub(crate) fn entries<'a>(node: &'a Node, report: &mut Report) -> Option<&'a [Entry]> {

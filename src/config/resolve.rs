@@ -9,6 +9,8 @@ mod route;
 mod cache;
 mod query;
 mod leaks;
+mod answer;
+pub(crate) mod map;
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;

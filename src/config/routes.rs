@@ -1,10 +1,13 @@
 //! `[[site.route]]`, checked: what is done with which paths. (nginx: location)
 
+use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 
+use super::answers::{Finish, Redirect, Respond, Rewrite};
+use super::pattern::Pattern;
 use super::template::Template;
 use crate::semantics::query::Selection;
 use crate::semantics::rules::Rules;
@@ -18,8 +21,14 @@ pub struct Route {
     pub file: String,
     /// Line of that file that begins it; 0 when there is no file.
     pub line: usize,
+    /// The methods that it takes; empty for all.
+    pub methods: Vec<Method>,
+    /// What is done to the path of a request before it is answered.
+    pub rewrite: Vec<Rewrite>,
     /// What answers.
     pub action: Action,
+    /// What is done to answers.
+    pub finish: Finish,
     /// Fields set on the request that goes upstream; one whose value comes out empty is dropped.
     pub set_header: Vec<(HeaderName, Template)>,
     /// Timeouts towards the upstream.
@@ -42,15 +51,49 @@ pub struct Route {
 pub enum PathMatch {
     /// Exactly this path (nginx: `location = /p`).
     Exact(String),
-    /// Paths that begin with this; the longest such route counts.
+    /// Paths that begin with this; the longest such route counts, unless an expression matches.
     Prefix(String),
+    /// The same, and no expression is tried where it is the longest (nginx: `location ^~ /p`).
+    Final(String),
+    /// Paths that have this; the first such route counts (nginx: `location ~ re`, `~* re`).
+    Regex(Pattern),
+    /// None of a client: the site sends requests here by this name (nginx: `location @name`).
+    Named(String),
+}
+
+impl PathMatch {
+    /// The text that a path must be or begin with.
+    pub fn literal(&self) -> Option<&str> {
+        match self {
+            Self::Exact(path) | Self::Prefix(path) | Self::Final(path) => Some(path),
+            Self::Regex(_) | Self::Named(_) => None,
+        }
+    }
+}
+
+/// As it is written.
+impl fmt::Display for PathMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(path) => write!(f, "= {path}"),
+            Self::Prefix(path) => write!(f, "{path}"),
+            Self::Final(path) => write!(f, "^~ {path}"),
+            Self::Regex(pattern) if pattern.any_case => write!(f, "~* {}", pattern.text),
+            Self::Regex(pattern) => write!(f, "~ {}", pattern.text),
+            Self::Named(name) => write!(f, "@{name}"),
+        }
+    }
 }
 
 /// What answers the requests of a route.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// An upstream.
-    Proxy(ProxyPass),
+    Proxy(Box<ProxyPass>),
+    /// An answer of our own (nginx: return).
+    Respond(Respond),
+    /// Another URL (nginx: return).
+    Redirect(Redirect),
 }
 
 impl Action {
@@ -58,6 +101,7 @@ impl Action {
     pub fn proxy(&self) -> Option<&ProxyPass> {
         match self {
             Self::Proxy(proxy) => Some(proxy),
+            Self::Respond(_) | Self::Redirect(_) => None,
         }
     }
 }
@@ -71,6 +115,21 @@ pub struct ProxyPass {
     pub host: String,
     /// Replaces the matched part of the path; `None` sends the request target as it came.
     pub uri: Option<String>,
+    /// The matched part of the path is left out.
+    pub strip_prefix: bool,
+    /// What of it is known only when there is a request.
+    pub by_request: Option<ByRequest>,
+}
+
+/// Where a route forwards to, as far as requests say it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByRequest {
+    /// Gives the name of the upstream; `None` where that is known.
+    pub upstream: Option<Template>,
+    /// The upstreams that it may name.
+    pub candidates: Vec<String>,
+    /// Gives the request target; `None` sends it as it came.
+    pub target: Option<Template>,
 }
 
 /// Timeouts of an exchange with a peer.

@@ -1,8 +1,11 @@
 //! `[[site]]`, checked: what answers for which hosts. (nginx: server)
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use super::Route;
+use super::answers::Rewrite;
+use super::pattern::Pattern;
 
 /// What answers for some hosts (nginx: server).
 #[derive(Clone, Debug)]
@@ -16,8 +19,23 @@ pub struct Site {
     pub default: bool,
     /// As the one that would answer for hosts that no site names: refuses them with 421 instead.
     pub strict: bool,
+    /// What is done to a path before a route is looked for.
+    pub rewrite: Vec<Rewrite>,
+    /// Answers where there is no route for the path: with 404.
+    pub base: Route,
     /// What it does with which path.
     pub routes: Vec<Route>,
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => write!(f, "{name}"),
+            Self::Suffix(suffix) => write!(f, "*{suffix}"),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+            Self::Pattern(pattern) => write!(f, "~{}", pattern.text),
+        }
+    }
 }
 
 /// A host that a site answers for (nginx: server_name).
@@ -27,4 +45,8 @@ pub enum HostName {
     Exact(String),
     /// Every host that ends like this; begins with the dot. In lower case.
     Suffix(String),
+    /// Every host that begins like this; ends with the dot. In lower case.
+    Prefix(String),
+    /// Every host, in lower case, that has this.
+    Pattern(Pattern),
 }

@@ -262,6 +262,7 @@ fn the_reference_loads_and_says_the_defaults() {
     );
     let mut full = loaded.config;
     full.sites[0].routes[0].line = small.sites[0].routes[0].line;
+    full.sites[0].base.line = small.sites[0].base.line;
     assert_eq!(format!("{full:#?}"), format!("{small:#?}"));
 }
 
@@ -329,7 +330,7 @@ fn mentioned(text: &str) -> BTreeSet<String> {
         if let Some(name) = line.trim_start_matches('[').split(']').next()
             && line.starts_with('[')
         {
-            let name = name.replace("zone.api", "zone.NAME");
+            let name = name.replace("zone.api", "zone.NAME").replace("map.tier", "map.NAME");
             header = format!("{}.", name.replace("upstream.backend", "upstream.NAME"));
             let dots = header.match_indices('.').map(|(at, _)| at);
             keys.extend(dots.map(|at| header[..at].to_owned()));

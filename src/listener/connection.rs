@@ -1,6 +1,5 @@
 //! One connection: requests by hyper, time limits by the watch, its end by the drain.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -25,7 +24,7 @@ use super::watch::{Busy, Cut, Verdict, Watch};
 use super::wire::Wired;
 use crate::body::ledger::Ledger;
 use crate::body::{Body, Error};
-use crate::client;
+use crate::client::{self, HangUp};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::interim::{Gap, Queue};
@@ -57,11 +56,14 @@ pub(super) async fn serve<H: Handler>(
                 if ambiguous { refused() } else { handler.handle(request, client, &gap).await };
             // hyper must not have the response before that.
             gap.finish().await;
+            if let Some(hang_up) = response.extensions().get::<HangUp>() {
+                return Err(*hang_up);
+            }
             let body = response.body();
             if !knows_chunks && !body.is_end_stream() && body.size_hint().exact().is_none() {
                 watch.ends_response();
             }
-            Ok::<_, Infallible>(response.map(|body| Answer::new(body, busy, ledger)))
+            Ok::<_, HangUp>(response.map(|body| Answer::new(body, busy, ledger)))
         }
     });
     let mut connection = builder(&limits).serve_connection(io, service).with_upgrades();
@@ -151,7 +153,7 @@ struct Run<'a, S: HttpService<Incoming>> {
 
 impl<S> Run<'_, S>
 where
-    S: HttpService<Incoming, ResBody = Answer, Error = Infallible>,
+    S: HttpService<Incoming, ResBody = Answer, Error = HangUp>,
 {
     fn poll(&mut self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<End> {
         loop {

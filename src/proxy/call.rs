@@ -6,7 +6,10 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderValue, Method, header};
 
+use super::error::Error;
+use super::inside::Journey;
 use super::route::{self, Cache, Route, Site};
+use super::way::Way;
 use super::{Worker, admit};
 use crate::cache::lookup::Key;
 use crate::client::Connection;
@@ -33,6 +36,8 @@ pub(super) struct Call<'a> {
     pub(super) remote: SocketAddr,
     /// When the request came.
     pub(super) now: Timestamp,
+    /// How it came to its route, where more than its path counted.
+    pub(super) way: Option<&'a Arc<Way>>,
     /// It has no condition and no range, so that none need be looked for. Where this is not known,
     /// it is `false`.
     pub(super) wants_all: bool,
@@ -49,6 +54,7 @@ pub(super) struct OwnedCall {
     connection: Arc<Connection>,
     remote: SocketAddr,
     now: Timestamp,
+    way: Option<Arc<Way>>,
     /// Where interim responses go; `None` if the client does not understand them.
     pub(super) interim: Option<Sink>,
 }
@@ -65,6 +71,7 @@ impl<'a> Call<'a> {
             connection: Arc::clone(self.connection),
             remote: self.remote,
             now: self.now,
+            way: self.way.cloned(),
             interim,
         }
     }
@@ -98,7 +105,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Path and query as they were sent.
+    /// Path and query as they are asked for: as they were sent, or what they were rewritten to.
     pub(super) fn request_uri(&self) -> &'a str {
         self.request.uri.path_and_query().map_or("/", |target| target.as_str())
     }
@@ -120,20 +127,31 @@ impl OwnedCall {
         let site = proxy.hosts.find(&host).ok_or_else(|| format!("no site for `{host}`: 421"))?;
         let path = route::normalized(request.uri.path()).ok_or("the path leaves the root: 400")?;
         let path = path.into_owned();
-        let route = site.find(&path).ok_or_else(|| format!("no route for `{path}`: 404"))?;
         let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
-        Ok(Self {
-            worker: Arc::clone(worker),
-            site: Arc::clone(site),
-            route: Arc::clone(route),
-            host,
-            path,
-            connection: Arc::new(Connection::plain(nobody, nobody)),
+        let connection = Arc::new(Connection::plain(nobody, nobody));
+        let call = Call {
+            worker,
+            site,
+            route: &site.base,
+            request: &request,
+            host: &host,
+            path: &path,
+            connection: &connection,
             remote: nobody,
             now: Timestamp::from(proxy.clock.now()),
-            interim: None,
-            request,
-        })
+            way: None,
+            wants_all: false,
+        };
+        let mut journey = Journey::new(call);
+        match journey.enter() {
+            Ok(None) => Ok(journey.call().to_owned(None)),
+            Ok(Some(answer)) => {
+                let status = answer.response.status().as_u16();
+                Err(format!("a rule of `rewrite` redirects `{path}`: {status}"))
+            }
+            Err(Error::NotFound) => Err(format!("no route for `{}`: 404", journey.call().path)),
+            Err(error) => Err(format!("`{path}` leads nowhere: {}", error.status().as_u16())),
+        }
     }
 
     /// A request of our own for a slice of what this one asks for, made at `now`: for this range,
@@ -166,6 +184,7 @@ impl OwnedCall {
             connection: &self.connection,
             remote: self.remote,
             now: self.now,
+            way: self.way.as_ref(),
             wants_all: false,
         }
     }

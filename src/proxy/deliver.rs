@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use super::call::Call;
-use super::partial;
 use super::route::Cache;
+use super::{location, partial};
 use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::config;
@@ -132,6 +132,9 @@ fn hide(call: &Call<'_>, response: &mut Response<Body>, names: Names) {
         if names.may_have(*bits) {
             response.headers_mut().remove(name);
         }
+    }
+    if call.route.changed.may_be_in(names) {
+        location::change(call, response.headers_mut());
     }
 }
 

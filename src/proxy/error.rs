@@ -3,6 +3,7 @@
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
 use super::deliver::{Answer, CACHE_STATUS};
+use super::inside::Next;
 use crate::body::Body;
 use crate::semantics::date::{Timestamp, http_date};
 use crate::semantics::reason::Reason;
@@ -23,6 +24,15 @@ pub(super) enum Error {
     Forbidden,
     /// No route for the path.
     NotFound,
+    /// The route does not take the method; these it takes.
+    NotTaken(Option<HeaderValue>),
+    /// A route of our own gives this status and nothing else.
+    Plain(StatusCode),
+    /// Not an answer: the request goes on here, inside the site.
+    #[allow(dead_code, reason = "what a route finds out only while it answers says it: files")]
+    Inside(Box<Next>),
+    /// It was rewritten and sent on too often, or to where nothing is.
+    Cycle,
     /// No site for the host, and the site that would stand in is strict.
     Misdirected,
     /// The body is larger than the route takes.
@@ -45,7 +55,9 @@ impl Error {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Plain(status) => *status,
+            Self::Inside(_) | Self::Cycle => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::MethodNotAllowed | Self::NotTaken(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -60,29 +72,47 @@ impl Error {
         }
     }
 
+    /// Whether what follows such a request on its connection cannot be trusted.
+    pub(super) fn closes(&self) -> bool {
+        matches!(
+            self,
+            Self::BadRequest(_)
+                | Self::NotImplemented(_)
+                | Self::Misdirected
+                | Self::TooLarge
+                | Self::UriTooLong
+                | Self::RequestTimeout
+        )
+    }
+
     /// The response to the client: the status and nothing that is not its business.
     pub(super) fn answer(&self, now: Timestamp) -> Answer {
         if let Self::BadRequest(what) | Self::NotImplemented(what) = self {
             tracing::debug!(what, status = self.status().as_u16(), "request refused");
         }
         let mut response = plain(self.status(), now);
+        let fields = response.headers_mut();
         match self {
-            Self::Upstream(_) | Self::UpstreamAfter(..) => {}
-            Self::OnlyIfCached | Self::NotFound | Self::Forbidden => {}
             Self::MethodNotAllowed => {
                 let allow =
                     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-                response.headers_mut().insert(header::ALLOW, allow);
+                fields.insert(header::ALLOW, allow);
             }
-            // What follows such a request on the connection cannot be trusted.
-            _ => {
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(header::CONNECTION, close);
+            Self::NotTaken(allow) => {
+                fields.extend(allow.clone().map(|allow| (header::ALLOW, allow)));
             }
+            Self::Inside(_) | Self::Cycle => {
+                tracing::warn!("a request was rewritten or sent on in a cycle, or to no route");
+            }
+            _ => {}
+        }
+        if self.closes() {
+            fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let (reason, cache) = match self {
             Self::Upstream(_) => (Reason::UpstreamFailed, Some(CacheStatus::Miss)),
             Self::UpstreamAfter(_, word, _) => (Reason::UpstreamFailed, Some(*word)),
+            Self::Plain(_) => (Reason::Respond, None),
             Self::OnlyIfCached => (Reason::OnlyIfCached, Some(CacheStatus::Miss)),
             _ => (Reason::Refused, None),
         };

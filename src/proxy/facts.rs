@@ -1,11 +1,15 @@
 //! What the variables of a template stand for. (nginx: embedded variables)
 
 use std::io::Write;
+use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, Version, header};
 
 use super::call::Call;
+use super::way::upstream_named;
 use crate::config::template::{Facts, Variable};
+use crate::observe::line::time_local;
 
 impl Facts for Call<'_> {
     fn write(&self, variable: &Variable, out: &mut Vec<u8>) {
@@ -15,7 +19,7 @@ impl Facts for Call<'_> {
         match variable {
             Variable::Scheme => text(self.connection.scheme()),
             Variable::Host => text(self.host_or_name()),
-            Variable::RequestUri => text(self.request_uri()),
+            Variable::RequestUri => text(self.sent_uri()),
             Variable::Uri => text(self.path),
             Variable::Args => text(query.unwrap_or("")),
             Variable::IsArgs => text(query.map_or("", |_| "?")),
@@ -26,7 +30,7 @@ impl Facts for Call<'_> {
             Variable::ProxyHost => text(self.proxy_host()),
             Variable::ProxyPort => text(proxy_port(self.proxy_host())),
             Variable::Request => {
-                let uri = self.request_uri();
+                let uri = self.sent_uri();
                 write_to(
                     out,
                     format_args!("{} {uri} {}", request.method, protocol(request.version)),
@@ -55,10 +59,24 @@ impl Facts for Call<'_> {
                     if request.headers.contains_key(&X_FORWARDED_FOR) { ", " } else { "" };
                 write_to(out, format_args!("{separator}{}", self.remote.ip()));
             }
+            Variable::Capture(number) => {
+                self.way.into_iter().for_each(|way| way.write_number(*number, out));
+            }
+            Variable::Named(name) => {
+                self.way.into_iter().for_each(|way| way.write_named(name, out))
+            }
+            Variable::Map(map) => map.write(self, out),
+            Variable::Hostname => text(hostname()),
+            Variable::Pid => write_to(out, format_args!("{}", std::process::id())),
+            Variable::Msec | Variable::TimeIso8601 | Variable::TimeLocal => {
+                write_time(self.worker.proxy.clock.wall(), variable, out);
+            }
             // Known only once there is a response.
             Variable::UpstreamCacheStatus
             | Variable::UpstreamAddr
             | Variable::UpstreamHttp(_)
+            | Variable::UpstreamResponseTime
+            | Variable::SentHttp(_)
             | Variable::Status => {}
         }
     }
@@ -72,8 +90,39 @@ impl<'a> Call<'a> {
 
     /// nginx: $proxy_host.
     pub(super) fn proxy_host(&self) -> &'a str {
+        if let Some(name) = upstream_named(self.way) {
+            return name;
+        }
         self.route.settings.action.proxy().map_or("", |proxy| &proxy.host)
     }
+}
+
+/// The time, as one of three variables has it. In UTC, as in the log.
+fn write_time(time: SystemTime, variable: &Variable, out: &mut Vec<u8>) {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    match variable {
+        Variable::Msec => {
+            write_to(out, format_args!("{}.{:03}", since.as_secs(), since.subsec_millis()));
+        }
+        Variable::TimeLocal => write_to(out, format_args!("{}", time_local(time))),
+        _ => {
+            // `28/Sep/1970:12:00:00 +0000`, with its parts at fixed places.
+            let local = time_local(time);
+            let part = |range| local.get(range).unwrap_or_default();
+            let month = MONTHS.iter().position(|month| *month == part(3..6)).map_or(0, |at| at + 1);
+            let (day, year, clock) = (part(0..2), part(7..11), part(12..20));
+            write_to(out, format_args!("{year}-{month:02}-{day}T{clock}+00:00"));
+        }
+    }
+}
+
+/// The name of this machine, as it was when it was first asked for.
+fn hostname() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        name.trim().to_ascii_lowercase()
+    })
 }
 
 fn write_to(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
@@ -124,4 +173,6 @@ fn proxy_port(host: &str) -> &str {
     port.filter(|port| port.bytes().all(|byte| byte.is_ascii_digit())).unwrap_or("80")
 }
 
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

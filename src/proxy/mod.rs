@@ -20,8 +20,11 @@ pub mod key;
 pub mod explain;
 pub mod inspect;
 mod admit;
+mod inside;
 mod call;
+mod way;
 mod facts;
+mod own;
 mod outgoing;
 mod purge;
 mod prefix;
@@ -36,6 +39,8 @@ mod tee;
 mod pass;
 mod invalidate;
 mod deliver;
+pub mod location;
+mod finish;
 mod partial;
 mod extent;
 mod slice;
@@ -53,7 +58,7 @@ use crate::cache;
 use crate::cache::purge::{Purged, Wanted};
 use crate::client::Connection;
 use crate::clock::Clock;
-use crate::config::Limits;
+use crate::config::{Action, Limits};
 use crate::interim::Gap;
 use crate::observe::access;
 use crate::observe::metrics::Shard;
@@ -158,6 +163,7 @@ impl Worker {
         mut request: http::request::Parts,
         body: Incoming,
     ) -> Result<Answer, Error> {
+        let mut body = Some(body);
         let present = Present::of(&request.headers);
         if present.connection {
             let removed = fields::remove_named(&mut request.headers);
@@ -167,12 +173,12 @@ impl Worker {
         let host = admit::admit(&request, present, &self.proxy.limits)?;
         let site = hosts.find(&host).ok_or(Error::Misdirected)?;
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
-        let route = site.find(&path).ok_or(Error::NotFound)?;
+        let route = site.find(&path);
         let now = Timestamp::from(self.proxy.clock.now());
         let call = Call {
             worker: self,
             site,
-            route,
+            route: route.unwrap_or(&site.base),
             request: &request,
             host: &host,
             path: &path,
@@ -180,17 +186,44 @@ impl Worker {
             remote: client.connection.remote,
             now,
             wants_all: !present.conditional,
+            way: None,
         };
-        let answer = Self::routed(call, client.gap, body).await;
-        // An answer of our own on a route that tells how it came about tells it as well.
-        Ok(answer.unwrap_or_else(|error| error.answer(now).told(&route.settings)))
+        if !(site.is_plain && call.route.is_plain) {
+            return Box::pin(inside::answer(call, client.gap, &mut body)).await;
+        }
+        let result = match route {
+            Some(_) => Self::routed(call, client.gap, &mut body).await,
+            None => Err(Error::NotFound),
+        };
+        if let Err(Error::Inside(next)) = result {
+            return Ok(Box::pin(inside::go_on(call, *next, client.gap, &mut body)).await);
+        }
+        Ok(match finish::page_for(&call, &result) {
+            Some(page) => Box::pin(inside::page(call, page, client.gap)).await,
+            None => finish::finish(&call, result),
+        })
     }
 
-    async fn routed(call: Call<'_>, gap: &Gap, body: Incoming) -> Result<Answer, Error> {
+    /// Answers a request whose route is known. Who takes the body leaves nothing of it; a step that
+    /// wants the request to go on elsewhere says `Error::Inside`, best before anybody took it.
+    async fn routed(
+        call: Call<'_>,
+        gap: &Gap,
+        body: &mut Option<Incoming>,
+    ) -> Result<Answer, Error> {
         if call.request.method.as_str() == "PURGE" {
             return purge::purge(&call).await;
         }
-        let body = admit::body(&call, body)?;
+        if !call.route.takes(&call.request.method) {
+            return Err(Error::NotTaken(call.route.allow.clone()));
+        }
+        let body =
+            body.take().map_or_else(|| Ok(Body::empty()), |body| admit::body(&call, body))?;
+        match &call.route.settings.action {
+            Action::Proxy(_) => {}
+            Action::Respond(respond) => return own::respond(&call, respond),
+            Action::Redirect(redirect) => return own::redirect(&call, redirect),
+        }
         let cache = match serve::cacheable(&call, &body) {
             Ok(cache) => cache,
             Err(why) => {

@@ -151,10 +151,14 @@ fn is_same_for_host(variable: &Variable) -> bool {
         | Variable::ProxyHost
         | Variable::ProxyPort
         | Variable::RequestMethod
+        | Variable::Hostname
         | Variable::UpstreamCacheStatus
         | Variable::UpstreamAddr
         | Variable::UpstreamHttp(_)
+        | Variable::UpstreamResponseTime
+        | Variable::SentHttp(_)
         | Variable::Status => true,
+        Variable::Map(map) => map.variables().into_iter().all(is_same_for_host),
         Variable::Http(name) => name == HOST,
         _ => false,
     }

@@ -122,6 +122,8 @@ reasons! {
     OnlyIfCached = "only-if-cached",
     /// Answered here: the request was refused.
     Refused = "refused",
+    /// Answered here: the route says what.
+    Respond = "respond",
     /// Answered here: a purge.
     Purge = "purge",
 }

@@ -7,6 +7,8 @@ mod zone;
 mod upstream;
 mod site;
 mod cache;
+mod map;
+mod answer;
 
 use std::time::Duration;
 
@@ -17,7 +19,12 @@ use super::report::Report;
 use super::tree::{Node, Value};
 use super::words::LogLevel;
 
+pub(crate) use answer::{
+    CookieFlag, CookieRules, ErrorPageTable, PageStatus, Redirect, RedirectRule, Respond,
+    RespondTable, Rewrite, RewriteThen,
+};
 pub(crate) use cache::{Cache, Query};
+pub(crate) use map::Map;
 pub(crate) use site::{Route, Settings, Site, Timeouts};
 pub(crate) use upstream::{PeerTable, Upstream};
 pub(crate) use zone::Zone;
@@ -30,6 +37,7 @@ table! {
         log: Log,
         zone: Named<Zone>,
         upstream: Named<Upstream>,
+        map: Named<Map>,
         defaults: Settings,
         site: List<Site>,
         admin: Admin,

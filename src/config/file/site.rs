@@ -2,20 +2,25 @@
 
 use http::HeaderName;
 
-use super::Cache;
+use super::answer::{AddedFields, CookieFlag, CookieRules, ErrorPages, RedirectRules};
+use super::{Cache, Redirect, Respond, Rewrite};
 use crate::config::PathMatch;
-use crate::config::address::{Listen, Names, ProxyTarget};
+use crate::config::address::{Listen, Names};
+use crate::config::answers::CookieName;
+use crate::config::proxy_url::ProxyUrl;
 use crate::config::read::{List, Pairs, Size, Timeout, table};
 use crate::config::template::Template;
-use crate::config::words::StatusHeader;
+use crate::config::words::{MethodName, StatusHeader};
 
 table! {
     /// `[[site]]`
-    Site(route) {
+    Site() {
         listen: List<Listen>,
         name: List<Names>,
         default: bool,
         strict: bool,
+        redirect: Redirect,
+        rewrite: List<Rewrite>,
         defaults: Settings,
         route: List<Route>,
     }
@@ -34,7 +39,7 @@ macro_rules! route_and_settings {
 
         table! {
             /// `[[site.route]]`
-            Route(path, proxy) {
+            Route(path) {
                 $($alone: $alone_type,)+
                 $($key: $type,)+
             }
@@ -52,13 +57,25 @@ macro_rules! route_and_settings {
 route_and_settings! {
     alone {
         path: PathMatch,
-        proxy: ProxyTarget,
+        methods: List<MethodName>,
+        rewrite: List<Rewrite>,
+        proxy: ProxyUrl,
+        strip_prefix: bool,
+        respond: Respond,
+        redirect: Redirect,
     }
     inherited {
         set_header: Pairs<HeaderName, Template>,
         timeout: Timeouts,
         max_body: Size,
         status_header: StatusHeader,
+        add_header: AddedFields,
+        error_page: ErrorPages,
+        intercept_errors: bool,
+        proxy_redirect: RedirectRules,
+        cookie_domain: CookieRules,
+        cookie_path: CookieRules,
+        cookie_flags: Pairs<CookieName, List<CookieFlag>>,
         cache: Cache,
     }
 }

@@ -3,14 +3,14 @@
 use http::HeaderName;
 use http::header::HOST;
 
-use super::{Report, Scope, cache, leaks, size, timeout, upstream};
+use super::{Report, Scope, answer, cache, leaks, size, timeout, upstream};
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, Settings};
 use crate::config::read::{At, Pairs, Table};
-use crate::config::template::{Part, Template, Variable};
+use crate::config::template::{Template, Variable};
 use crate::config::words::is_framing;
-use crate::config::{Action, ProxyPass, Route, Timeouts};
+use crate::config::{ProxyPass, Route, Timeouts};
 
 /// The settings of a level: those of its own, then those around it. `timeout` and `cache` are
 /// merged key by key, `set_header` is replaced as a whole, as in nginx.
@@ -32,22 +32,29 @@ pub(super) fn route(
     let own = item.value.settings();
     scope.check_zone(&own, report);
     let settings = inherit(&own, outer);
-    let cache = cache::cache(settings.cache.as_ref(), report);
+    // What is not asked of an upstream is not stored.
+    let caches = item.value.proxy.is_some();
+    let cache = cache::cache(settings.cache.as_ref(), report).filter(|_| caches);
     if let Some(table) = own.cache.as_ref().filter(|table| {
         let zone = settings.cache.as_ref().and_then(|cache| cache.value.zone.as_ref());
-        zone.is_none() && table.value.zone.is_none()
+        caches && zone.is_none() && table.value.zone.is_none()
     }) {
         let problem = Problem::new("this route does not cache: no `zone` is set");
         report.warn(table.span, problem.help("add `zone = \"NAME\"` of a `[zone.NAME]`"));
     }
     let purge = cache.is_some().then(|| cache::purge(settings.cache.as_ref())).flatten();
     let set_header = set_header(settings.set_header.as_ref(), report);
-    let proxy = item.value.proxy.as_ref().map(|proxy| proxy_pass(proxy, scope, report));
+    let action = answer::action(item, scope, report);
+    let path = item.value.path.as_ref()?.value.clone();
+    let action = action?;
     let route = Route {
-        path: item.value.path.as_ref()?.value.clone(),
+        methods: answer::methods(item.value.methods.as_ref()),
+        rewrite: answer::rewrites(item.value.rewrite.as_ref(), report),
+        finish: answer::finish(&settings, (&path, &action), report),
+        path,
         file: report.file(item.span).to_owned(),
         line: report.line(item.span),
-        action: Action::Proxy(proxy?),
+        action,
         set_header,
         timeout: timeouts(settings.timeout.as_ref()),
         request_body_bytes_max: match size(settings.max_body.as_ref(), "1m") {
@@ -105,14 +112,17 @@ fn set_header(
         fields.push((name.value.clone(), template.value.clone()));
     }
     if fields.iter().all(|(name, _)| *name != HOST) {
-        let proxy_host = Template { parts: vec![Part::Variable(Variable::ProxyHost)] };
-        fields.insert(0, (HOST, proxy_host));
+        fields.insert(0, (HOST, Template::of(Variable::ProxyHost)));
     }
     fields
 }
 
 /// Finds the upstream, or makes one of the address.
-fn proxy_pass(proxy: &At<ProxyTarget>, scope: &mut Scope, report: &mut Report) -> ProxyPass {
+pub(super) fn proxy_pass(
+    proxy: &At<ProxyTarget>,
+    scope: &mut Scope,
+    report: &mut Report,
+) -> ProxyPass {
     let ProxyTarget { host, port, uri } = &proxy.value;
     let declared = scope.upstreams.iter().any(|upstream| upstream.name == *host);
     scope.used.insert(format!("upstream {host}"));
@@ -123,14 +133,18 @@ fn proxy_pass(proxy: &At<ProxyTarget>, scope: &mut Scope, report: &mut Report) -
     let port = port.filter(|port| *port != 80);
     let shown = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
     if declared {
-        return ProxyPass { upstream: host.clone(), host: shown, uri: uri.clone() };
+        return pass(host.clone(), shown, uri.clone());
     }
     let address = format!("{host}:{}", port.unwrap_or(80));
     warn_of_slip(proxy, scope, report);
     if !scope.upstreams.iter().any(|upstream| upstream.name == address) {
         scope.upstreams.push(upstream::of_address(&address, report));
     }
-    ProxyPass { upstream: address, host: shown, uri: uri.clone() }
+    pass(address, shown, uri.clone())
+}
+
+fn pass(upstream: String, host: String, uri: Option<String>) -> ProxyPass {
+    ProxyPass { upstream, host, uri, strip_prefix: false, by_request: None }
 }
 
 /// A word that is almost the name of an upstream is probably meant to be it.
