@@ -49,7 +49,7 @@ impl Pattern {
             let last = told.lines().last().unwrap_or_default();
             let reason = last.trim().trim_start_matches("error: ").to_owned();
             Problem::new(format!("`{text}` is no regular expression"))
-                .help(format!("{reason}; look-around and back references do not exist here"))
+                .help(reason)
         })?;
         let names = regex.capture_names().enumerate();
         let names = names.filter_map(|(number, name)| Some((name?.to_owned(), number))).collect();

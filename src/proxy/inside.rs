@@ -204,9 +204,9 @@ impl<'a> Journey<'a> {
     /// The query that a rule makes: its own, then the one that there is.
     fn args(&self, rule: &Rewrite) -> Option<String> {
         let own = rule.args.as_ref().map(|args| text(args, &InArgs(&self.call())));
-        let old = self.request.uri.query().filter(|_| rule.keeps_args);
+        let old = self.request.uri.query().filter(|old| rule.keeps_args && !old.is_empty());
         match (own, old) {
-            (Some(own), Some(old)) if !old.is_empty() => Some(format!("{own}&{old}")),
+            (Some(own), Some(old)) => Some(format!("{own}&{old}")),
             (Some(own), _) => Some(own),
             (None, old) => old.map(str::to_owned),
         }

@@ -173,7 +173,7 @@ async fn a_route_may_answer_itself_and_tell_where_else_to_go() {
             ("= /ok", "respond = { status = 200, body = \"hello $arg_x\\n\", type = 'text/x' }"),
             ("= /empty", "respond = 204"),
             ("= /gone", "respond = 410"),
-            ("~ ^/go/(.*)$", "redirect = { to = 'https://$host/$1', status = 308 }"),
+            ("~ ^/go/((?s:.*))$", "redirect = { to = 'https://$host/$1', status = 308 }"),
             ("= /default", "redirect = { to = '/there?$args' }"),
         ],
     );

@@ -73,7 +73,9 @@ impl Order<'_> {
         if self.open.iter().any(|open| open == name) {
             let problem = Problem::new(format!("map `{}` needs itself", entry.name));
             let way: Vec<_> = self.open.iter().map(|open| format!("`{open}`")).collect();
-            return report.error(entry.span, problem.help(format!("by way of {}", way.join(", "))));
+            report.error(entry.span, problem.help(format!("by way of {}", way.join(", "))));
+            // Whoever names it is not wrong in that.
+            return report.declared.add_map(Arc::new(empty(&entry.name)));
         }
         self.open.push(name.to_owned());
         let mut used = BTreeSet::new();
@@ -86,6 +88,18 @@ impl Order<'_> {
             let map = map(entry, report);
             report.declared.add_map(Arc::new(map));
         }
+    }
+}
+
+fn empty(name: &str) -> Map {
+    Map {
+        name: name.to_owned(),
+        key: Template::default(),
+        values: HostNames::default(),
+        all: Vec::new(),
+        default: Template::default(),
+        hostnames: false,
+        depth: 1,
     }
 }
 
@@ -106,13 +120,12 @@ fn map(entry: &Entry, report: &mut Report) -> Map {
     }
     let plain = |at: Option<At<Template>>| at.map_or_else(Template::default, |at| at.value);
     let mut map = Map {
-        name: entry.name.clone(),
         key: plain(table.key),
         all: values.iter().map(|(_, value)| value.clone()).collect(),
         values: HostNames::new(values.into_iter()),
         default: plain(table.default),
         hostnames,
-        depth: 1,
+        ..empty(&entry.name)
     };
     map.depth = depth(&map, entry.span, report);
     map
