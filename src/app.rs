@@ -1,103 +1,111 @@
 //! Builds every long-lived part, runs, drains.
 //!
 //! One thread a worker, each with its own runtime, listeners, upstream connections, counters and
-//! log buffer; zones, peers and configuration are shared. The admin listener has a thread of its
-//! own, so that the operator is answered while the workers are busy.
+//! log buffer; zones, peers and configuration are shared. What a configuration becomes is a
+//! *generation*, which a reload replaces. The admin listener has a thread of its own, so that the
+//! operator is answered while the workers are busy.
 
 mod build;
+mod entry;
+mod doors;
+mod cap;
+mod worker;
+mod server;
+mod reload;
 mod explain;
 mod inspect;
 mod source;
 mod signals;
 
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::admin::server::Listener as AdminListener;
-use crate::body::Body;
 use crate::cache::Zone;
-use crate::client::Connection;
 use crate::clock::Clock;
-use crate::config::{AdminAddress, Config, Limits};
-use crate::interim::Gap;
-use crate::listener::{self, Drain};
-use crate::observe::access::{AccessLog, Writer};
-use crate::proxy::route::Hosts;
-use crate::proxy::{Client, Worker};
-use build::{Entrance, Parts};
-use source::OperatorView;
+use crate::config::load::Loaded;
+use crate::config::{AdminAddress, Config};
+use build::Generation;
+use cap::Cap;
+use doors::Doors;
+use server::Server;
+use worker::WorkerThread;
 
+pub use reload::{ReloadError, Reloaded, Sources};
 pub use signals::wait as wait_for_signals;
+
+/// What a server is made of.
+pub struct Setup {
+    /// What it does.
+    pub config: Config,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// Where a reload takes things from.
+    pub sources: Sources,
+}
 
 /// A server that runs.
 pub struct Running {
-    /// Where it listens, in the order of the configuration; a port 0 is the real one here.
+    /// Where it listened at the start, in the order of the configuration; a port 0 is the real one
+    /// here.
     pub listeners: Vec<SocketAddr>,
     /// Where the operator is answered.
     pub admin: Option<AdminAddress>,
-    zones: Vec<Arc<Zone>>,
-    drain: Drain,
+    server: Arc<Server>,
     /// Ends the threads when it says so or is dropped.
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
-    view: Arc<OperatorView>,
-    access: Option<AccessLog>,
-    grace: Duration,
 }
 
 /// Why a server does not start: one line that names what is wrong.
 #[derive(Debug)]
 pub struct StartError(String);
 
+/// Starts a server that knows one configuration. See `start_with`.
+///
+/// # Errors
+/// As there.
+pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
+    start_with(Setup { config, clock, sources: Sources::default() })
+}
+
 /// Starts a server. When it returns, its listeners accept connections.
 ///
 /// # Errors
 /// An address that cannot be had, a log that cannot be written, a thread that cannot be made.
-pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
-    let Parts { workers, entrances, access, view } = build::parts(&config, &clock)?;
+pub fn start_with(setup: Setup) -> Result<Running, StartError> {
+    let config = setup.config.clone();
+    // Addresses first: a server that cannot listen must not open the folders of one that does.
+    let bound = Doors::default().bind(&build::addresses(&config), config.workers)?;
     let admin = config.admin.as_ref().map(bind_admin).transpose()?;
-    let drain = Drain::new();
+    let first = Generation::new(config, &setup.clock, None)?;
+    let cap = Cap::new(first.config.limits.connections);
     let (stop, stopped) = watch::channel(false);
-    let addresses = entrances.iter().map(|entrance| entrance.address).collect();
-    let limits = Arc::new(config.limits.clone());
-    let connections = Arc::new(Semaphore::new(limits.connections));
-    let mut threads = Vec::new();
-    for (number, worker) in workers.into_iter().enumerate() {
-        let worker_thread = WorkerThread {
-            doors: doors(&entrances, number, &worker)?,
-            worker,
-            limits: Arc::clone(&limits),
-            connections: Arc::clone(&connections),
-            drain: drain.clone(),
-            flush: config.log.access.as_ref().map(|access| access.flush),
-            stopped: stopped.clone(),
-        };
-        threads.push(spawn(format!("larder-{number}"), move || worker_thread.run())?);
+    let (mut threads, mut workers) = (Vec::new(), Vec::new());
+    for number in 0..first.workers.len() {
+        let (sender, jobs) = mpsc::unbounded_channel();
+        let connections = Arc::clone(cap.permits());
+        let thread = WorkerThread { jobs, connections, stopped: stopped.clone() };
+        threads.push(spawn(format!("larder-{number}"), move || thread.run())?);
+        workers.push(sender);
     }
+    let server = Arc::new(Server::new(setup, first, workers, cap));
+    let generation = server.generation();
+    server.doors().turn_to(&generation, bound, &server.workers);
+    server.flush_logs(&generation);
     let admin_address = admin.as_ref().and_then(|admin| admin.address().ok());
     if let Some(admin) = admin {
-        let (view, stopped) = (Arc::clone(&view), stopped);
+        let (view, stopped) = (Arc::clone(&server), stopped);
         threads.push(spawn("larder-admin".to_owned(), move || run_admin(admin, view, stopped))?);
     }
-    Ok(Running {
-        listeners: addresses,
-        admin: admin_address,
-        zones: view.zones(),
-        drain,
-        stop,
-        threads,
-        view,
-        access,
-        grace: config.shutdown_timeout,
-    })
+    let listeners = server.doors().addresses();
+    Ok(Running { listeners, admin: admin_address, server, stop, threads })
 }
 
 impl Running {
@@ -109,16 +117,38 @@ impl Running {
         }
     }
 
+    /// Where clients connect now, the addresses that came last at the end.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.server.doors().addresses()
+    }
+
+    /// Reads the configuration anew and goes over to it. Requests under way end as they began.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, or what cannot be had; nothing has changed then.
+    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        self.server.reload().await
+    }
+
+    /// Goes over to this configuration.
+    ///
+    /// # Errors
+    /// As `reload`.
+    pub async fn reload_to(&self, loaded: Loaded) -> Result<Reloaded, ReloadError> {
+        self.server.reload_to(loaded).await
+    }
+
     /// Waits until everything that was stored so far is on disk.
     pub async fn flush(&self) {
-        for zone in &self.zones {
+        for zone in self.zones() {
             zone.store.flush().await;
         }
     }
 
     /// Opens the access log anew, after it was moved away.
     pub fn reopen_logs(&self) {
-        if let Some(Err(error)) = self.access.as_ref().map(AccessLog::reopen) {
+        let reopened = self.server.generation().access.as_ref().map(|access| access.reopen());
+        if let Some(Err(error)) = reopened {
             tracing::error!(%error, "cannot reopen the access log");
         }
     }
@@ -127,19 +157,21 @@ impl Running {
     /// stored, then for the disks; at most for the configured time, or for ever. Whether all
     /// answers were finished.
     pub async fn drain(&self, patient: bool) -> bool {
-        self.view.set_draining();
-        self.drain.begin();
+        let drains = self.server.leave();
         let answered = AtomicBool::new(false);
         let ended = async {
-            self.drain.wait().await;
+            for drain in drains {
+                drain.wait().await;
+            }
             answered.store(true, Ordering::Relaxed);
-            for zone in &self.zones {
+            for zone in self.zones() {
                 zone.settled().await;
             }
         };
+        let grace = self.server.generation().config.shutdown_timeout;
         if patient {
             ended.await;
-        } else if tokio::time::timeout(self.grace, ended).await.is_err() {
+        } else if tokio::time::timeout(grace, ended).await.is_err() {
             // What was stored before time was up.
             let _ = tokio::time::timeout(LAST_WRITES, self.flush()).await;
         }
@@ -162,92 +194,12 @@ impl Running {
             // A worker that panicked has said so already.
             let _ = thread.join();
         }
-        self.zones.iter().for_each(|zone| zone.store.close(keep_index));
-    }
-}
-
-/// What one worker's thread runs.
-struct WorkerThread {
-    doors: Vec<(TcpListener, Arc<Entry>)>,
-    worker: Arc<Worker>,
-    limits: Arc<Limits>,
-    connections: Arc<Semaphore>,
-    drain: Drain,
-    flush: Option<Duration>,
-    stopped: watch::Receiver<bool>,
-}
-
-impl WorkerThread {
-    fn run(mut self) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(BLOCKING_THREADS)
-            .build();
-        let runtime = match runtime {
-            Ok(runtime) => runtime,
-            Err(error) => return tracing::error!(%error, "a worker cannot run"),
-        };
-        runtime.block_on(async {
-            for (socket, entry) in self.doors.drain(..) {
-                let (limits, connections) = (self.limits.clone(), self.connections.clone());
-                let accept =
-                    listener::accept(socket, limits, connections, entry, self.drain.clone());
-                tokio::spawn(complain(accept));
-            }
-            if let (Some(every), Some(access)) = (self.flush, self.worker.access.clone()) {
-                tokio::spawn(flush(access, every));
-            }
-            let _ = self.stopped.wait_for(|stopped| *stopped).await;
-        });
-        runtime.shutdown_background();
-    }
-}
-
-async fn complain(accept: impl Future<Output = std::io::Result<()>>) {
-    if let Err(error) = accept.await {
-        tracing::error!(%error, "a worker cannot listen");
-    }
-}
-
-async fn flush(access: Arc<Writer>, every: Duration) {
-    loop {
-        tokio::time::sleep(every).await;
-        access.flush();
-    }
-}
-
-/// The way from a listener to the proxy: knows for which hosts the listener answers.
-struct Entry {
-    worker: Arc<Worker>,
-    hosts: Arc<Hosts>,
-}
-
-impl listener::Handler for Entry {
-    async fn handle(
-        &self,
-        request: Request<Incoming>,
-        connection: &Arc<Connection>,
-        gap: &Gap,
-    ) -> Response<Body> {
-        self.worker.handle(&self.hosts, Client { connection, gap }, request).await
+        self.zones().iter().for_each(|zone| zone.store.close(keep_index));
     }
 
-    fn connected(&self) -> impl Send + 'static {
-        self.worker.shard.connected()
+    fn zones(&self) -> Vec<Arc<Zone>> {
+        self.server.generation().proxy().zones.clone()
     }
-}
-
-fn doors(
-    entrances: &[Entrance],
-    number: usize,
-    worker: &Arc<Worker>,
-) -> Result<Vec<(TcpListener, Arc<Entry>)>, StartError> {
-    let door = |entrance: &Entrance| {
-        let socket = entrance.listeners[number].try_clone().map_err(StartError::from_display)?;
-        let (worker, hosts) = (Arc::clone(worker), Arc::clone(&entrance.hosts));
-        Ok((socket, Arc::new(Entry { worker, hosts })))
-    };
-    entrances.iter().map(door).collect()
 }
 
 fn bind_admin(address: &AdminAddress) -> Result<AdminListener, StartError> {
@@ -260,7 +212,7 @@ fn bind_admin(address: &AdminAddress) -> Result<AdminListener, StartError> {
     })
 }
 
-fn run_admin(admin: AdminListener, view: Arc<OperatorView>, mut stopped: watch::Receiver<bool>) {
+fn run_admin(admin: AdminListener, view: Arc<Server>, mut stopped: watch::Receiver<bool>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "the admin listener cannot run"),
@@ -297,5 +249,3 @@ impl std::error::Error for StartError {}
 
 /// What waits for a disk that is well takes less.
 const LAST_WRITES: Duration = Duration::from_secs(2);
-/// Disk jobs that one worker may have waiting for the disk at a time.
-const BLOCKING_THREADS: usize = 16;

@@ -4,6 +4,7 @@
 //! (a peer, a running fill, a disk) is a boxed stream made by the room that knows how to wait.
 
 pub mod ledger;
+pub mod held;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -32,6 +33,7 @@ enum Kind {
     Bytes(Bytes),
     Stream(Stream),
     File(Pin<Box<dyn FileBody>>),
+    Held(Box<held::Reader>),
 }
 
 /// A body that has to wait for its bytes.
@@ -90,6 +92,11 @@ impl Body {
         Self::from_kind(Kind::File(Box::pin(file)))
     }
 
+    /// Bytes that are all here, in a file.
+    pub fn held(held: held::Held) -> Self {
+        Self::from_kind(Kind::Held(Box::new(held::Reader::new(Arc::new(held)))))
+    }
+
     /// Says that the connection with this ledger carries this body, and nobody in between looks at
     /// its bytes or changes them.
     pub fn splice(&mut self, ledger: &Arc<Ledger>) {
@@ -136,12 +143,25 @@ impl Body {
         matches!(self.kind, Kind::Empty)
     }
 
-    /// The bytes, if they are all here.
+    /// Whether nobody need be waited for but the disk.
+    pub fn is_here(&self) -> bool {
+        matches!(self.kind, Kind::Empty | Kind::Bytes(_) | Kind::Held(_))
+    }
+
+    /// The same bytes once more, from the first on, if they are all here.
+    pub fn again(&self) -> Option<Self> {
+        match &self.kind {
+            Kind::Held(reader) => Some(Self::from_kind(Kind::Held(Box::new(reader.again())))),
+            _ => self.as_bytes().map(Self::full),
+        }
+    }
+
+    /// The bytes, if they are all in memory.
     pub fn as_bytes(&self) -> Option<Bytes> {
         match &self.kind {
             Kind::Empty => Some(Bytes::new()),
             Kind::Bytes(bytes) => Some(bytes.clone()),
-            Kind::Stream(_) | Kind::File(_) => None,
+            Kind::Stream(_) | Kind::File(_) | Kind::Held(_) => None,
         }
     }
 
@@ -174,6 +194,7 @@ impl HttpBody for Body {
             }
             Kind::Stream(stream) => ready!(stream.as_mut().poll_frame(cx)),
             Kind::File(file) => ready!(file.as_mut().poll_frame(cx)),
+            Kind::Held(reader) => ready!(Pin::new(&mut **reader).poll_frame(cx)),
         };
         if let Some(Ok(frame)) = &frame {
             this.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -193,6 +214,7 @@ impl HttpBody for Body {
             Kind::Bytes(_) => false,
             Kind::Stream(stream) => stream.is_end_stream(),
             Kind::File(file) => file.is_end_stream(),
+            Kind::Held(reader) => reader.is_end_stream(),
         }
     }
 
@@ -202,6 +224,7 @@ impl HttpBody for Body {
             Kind::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(stream) => stream.size_hint(),
             Kind::File(file) => file.size_hint(),
+            Kind::Held(reader) => reader.size_hint(),
         }
     }
 }
@@ -226,6 +249,7 @@ impl fmt::Debug for Body {
             Kind::Bytes(_) => "bytes",
             Kind::Stream(_) => "stream",
             Kind::File(_) => "file",
+            Kind::Held(_) => "held",
         };
         f.debug_struct("Body").field("kind", &kind).field("size", &self.size_hint()).finish()
     }

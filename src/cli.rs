@@ -2,7 +2,9 @@
 
 mod examples;
 pub mod snapshot;
+pub mod stored;
 pub mod zone;
+pub mod upstream;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -41,6 +43,8 @@ pub enum Command {
     Inspect(Inspect),
     /// Look at the files of a zone.
     Zone(zone::Zone),
+    /// List servers, or take one out or back by hand.
+    Upstream(upstream::Upstream),
 }
 
 /// How to serve.
@@ -214,6 +218,7 @@ pub fn parse_from(
         Some(WrittenCommand::Snapshot(what)) => Command::Snapshot(what.with_default(config)),
         Some(WrittenCommand::Inspect(inspect)) => Command::Inspect(inspect),
         Some(WrittenCommand::Zone(zone)) => Command::Zone(zone.with_default(config)),
+        Some(WrittenCommand::Upstream(upstream)) => Command::Upstream(upstream),
     })
 }
 
@@ -274,6 +279,9 @@ enum WrittenCommand {
     /// Look at the files of a zone, with or without a running server
     #[command(subcommand)]
     Zone(zone::Zone),
+    /// List the servers of a running server's upstreams, or take one out or back by hand
+    #[command(subcommand)]
+    Upstream(upstream::Upstream),
 }
 
 #[derive(Args)]
@@ -459,7 +467,8 @@ mod tests {
         let at = |arguments: &[&str]| {
             let arguments = ["larder", "zone"].iter().chain(arguments);
             let Ok(Command::Zone(zone)) = parse_from(arguments, config.clone()) else { panic!() };
-            let zone::Where { zone, config, cache_dir } = zone.at().clone();
+            let zone::Where { zone, stored } = zone.at().clone();
+            let (config, cache_dir) = (stored.config, stored.cache_dir);
             (zone, config.map(|p| p.display().to_string()), cache_dir.is_some())
         };
         let (ours, env) = (Some("a.toml".to_owned()), Some("/e.toml".to_owned()));

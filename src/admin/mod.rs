@@ -9,6 +9,7 @@ pub mod stats;
 pub mod explain;
 pub mod hottest;
 pub mod inspect;
+pub mod upstreams;
 pub mod client;
 
 use std::fmt;
@@ -21,6 +22,13 @@ use crate::semantics::key::KeyHash;
 pub trait Source: Send + Sync + 'static {
     /// The counters and sizes of this moment.
     fn stats(&self) -> stats::Stats;
+
+    /// How the peers do, by upstream.
+    fn upstreams(&self) -> upstreams::Upstreams;
+
+    /// Does with a peer, or with all of an upstream, what is wanted; how they do then. `None` where
+    /// there is no such upstream or peer.
+    fn set_upstream(&self, change: &upstreams::Change) -> Option<upstreams::Upstreams>;
 
     /// Whether new requests should come here.
     ///

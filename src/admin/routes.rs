@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::admin::explain::Question;
 use crate::admin::hottest::{self, Hottest};
 use crate::admin::purge::{Purge, Purged};
+use crate::admin::upstreams::Change;
 use crate::admin::{PurgeError, Source};
 use crate::body::{self, Body};
 
@@ -37,10 +38,13 @@ pub async fn answer<S: Source>(
         "/healthz" if get => reply(StatusCode::OK, &json!({ "status": "ok" })),
         "/readyz" if get => ready(source),
         "/v1/stats" if get => reply(StatusCode::OK, &source.stats()),
+        "/v1/upstreams" if get => reply(StatusCode::OK, &source.upstreams()),
+        "/v1/upstreams" if request.method() == Method::POST => upstreams(source, request).await,
         "/v1/purge" if request.method() == Method::POST => purge(source, request).await,
         "/v1/explain" if request.method() == Method::POST => explain(source, request).await,
         "/v1/inspect" if request.method() == Method::POST => inspect(source, request).await,
         "/healthz" | "/readyz" | "/v1/stats" => other_method("GET, HEAD"),
+        "/v1/upstreams" => other_method("GET, HEAD, POST"),
         "/v1/purge" | "/v1/explain" | "/v1/inspect" => other_method("POST"),
         path => match hottest::zone_of(path) {
             Some(zone) if get => hottest(source, &zone, request.uri().query()).await,
@@ -58,6 +62,27 @@ async fn hottest<S: Source>(source: &S, zone: &str, query: Option<&str>) -> Resp
     match source.hottest(zone, count).await {
         Some(hashes) => reply(StatusCode::OK, &Hottest::of(zone, &hashes)),
         None => problem(StatusCode::NOT_FOUND, "no such zone"),
+    }
+}
+
+async fn upstreams<S: Source>(source: &S, request: Request<Incoming>) -> Response<Body> {
+    let text = match document(request).await {
+        Ok(text) => text,
+        Err(refusal) => return refusal,
+    };
+    let change = match Change::read(&text) {
+        Ok(change) => change,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error),
+    };
+    match (source.set_upstream(&change), &change.peer) {
+        (Some(upstreams), _) => reply(StatusCode::OK, &upstreams),
+        (None, Some(peer)) => {
+            let error = format!("no server `{peer}` in upstream `{}`", change.upstream);
+            problem(StatusCode::NOT_FOUND, &error)
+        }
+        (None, None) => {
+            problem(StatusCode::NOT_FOUND, &format!("no upstream `{}`", change.upstream))
+        }
     }
 }
 

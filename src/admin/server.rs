@@ -224,6 +224,7 @@ mod tests {
     use crate::admin::client::{self, Error};
     use crate::admin::explain::Explanation;
     use crate::admin::inspect::Inspection;
+    use crate::admin::upstreams::{Change, Upstreams};
     use crate::admin::{PurgeError, stats};
     use crate::cache::purge::{Purged, Wanted, What};
     use crate::semantics::key::KeyHash;
@@ -236,6 +237,14 @@ mod tests {
         fn stats(&self) -> stats::Stats {
             let zones = BTreeMap::from([("main".to_owned(), stats::Zone::default())]);
             stats::Stats { requests: 7, zones, ..stats::Stats::default() }
+        }
+
+        fn upstreams(&self) -> Upstreams {
+            Upstreams::default()
+        }
+
+        fn set_upstream(&self, change: &Change) -> Option<Upstreams> {
+            (change.upstream == "main").then(Upstreams::default)
         }
 
         fn ready(&self) -> Result<(), String> {

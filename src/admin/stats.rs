@@ -21,6 +21,8 @@ pub struct Stats {
     pub uptime_s: u64,
     /// Number of the configuration in use; 1 is the one it started with.
     pub generation: u64,
+    /// Where that came from.
+    pub config: Config,
     /// Client connections.
     pub connections: Connections,
     /// Exchanges that are finished.
@@ -31,10 +33,25 @@ pub struct Stats {
     pub reasons: BTreeMap<String, u64>,
     /// What the access log lost.
     pub access_log: AccessLog,
+    /// Request bodies that were too large for memory.
+    pub request_bodies: RequestBodies,
     /// By name.
     pub zones: BTreeMap<String, Zone>,
     /// By name.
     pub upstreams: BTreeMap<String, Upstream>,
+}
+
+/// The configuration in use, and what became of the last reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Its number; 1 is the one that the server started with.
+    pub generation: u64,
+    /// When it was taken over, in seconds since 1970.
+    pub loaded: u64,
+    /// Why the last reload was not carried out; absent when it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 /// Client connections.
@@ -72,6 +89,16 @@ pub struct AccessLog {
     pub lines_dropped: u64,
     /// Writes that failed.
     pub write_errors: u64,
+}
+
+/// Request bodies that were too large for memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RequestBodies {
+    /// Put into a file of `temp_path`.
+    pub in_files: u64,
+    /// Refused, since that failed.
+    pub file_errors: u64,
 }
 
 /// One zone.
@@ -255,7 +282,7 @@ pub struct Upstream {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Peer {
-    /// `host:port`
+    /// `host:port` or `unix:/path`
     pub address: String,
     /// Whether requests are sent to it.
     pub state: PeerState,
@@ -273,6 +300,11 @@ pub struct Peer {
     pub fails: u64,
     /// How many times it was taken out for `fail_timeout`.
     pub unavail: u64,
+    /// What its name stands for now; absent where it has none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// Lookups of its name that failed.
+    pub lookup_failures: u64,
 }
 
 /// Whether requests are sent to a peer.
@@ -281,7 +313,9 @@ pub struct Peer {
 pub enum PeerState {
     /// Requests are sent to it.
     Up,
-    /// The configuration takes it out.
+    /// The operator wants it to get no new requests.
+    Draining,
+    /// The operator took it out.
     Down,
     /// It failed too often, and is left alone for `fail_timeout`.
     Unavail,
@@ -303,6 +337,10 @@ impl Stats {
             requests: snapshot.requests,
             responses: Classes::from(snapshot.classes),
             reasons: by_name(&snapshot.reasons),
+            request_bodies: RequestBodies {
+                in_files: snapshot.bodies_in_files,
+                file_errors: snapshot.body_file_errors,
+            },
             ..Self::default()
         }
     }

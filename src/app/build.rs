@@ -1,14 +1,14 @@
-//! From a configuration to the parts that run.
+//! From a configuration to what answers requests: a generation. What is as in the one before is
+//! taken from there.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::StartError;
-use super::source::OperatorView;
+use super::entry::Serving;
 use crate::cache::Zone;
 use crate::clock::Clock;
-use crate::config::{self, Config};
-use crate::listener::bind;
+use crate::config::{self, Config, Limits};
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::proxy::key::Keying;
@@ -17,88 +17,201 @@ use crate::proxy::zone::Caching;
 use crate::proxy::{Proxy, Worker};
 use crate::upstream::{Group, Pool};
 
-/// Everything that lives as long as the server.
-pub(super) struct Parts {
+/// What one configuration became. A request holds its worker's part to the end, so one that is
+/// under way ends as it began.
+pub(super) struct Generation {
+    /// 1 for the one of the start.
+    pub(super) number: u64,
+    pub(super) config: Config,
     pub(super) workers: Vec<Arc<Worker>>,
-    pub(super) entrances: Vec<Entrance>,
-    pub(super) access: Option<AccessLog>,
-    pub(super) view: Arc<OperatorView>,
+    pub(super) metrics: Metrics,
+    pub(super) access: Option<Arc<AccessLog>>,
+    limits: Arc<Limits>,
+    /// By address, as it is configured.
+    hosts: Vec<(SocketAddr, Arc<Hosts>)>,
 }
 
-/// One address that is listened on.
-pub(super) struct Entrance {
-    pub(super) address: SocketAddr,
-    /// One for each worker.
-    pub(super) listeners: Vec<TcpListener>,
-    pub(super) hosts: Arc<Hosts>,
-}
-
-pub(super) fn parts(config: &Config, clock: &Clock) -> Result<Parts, StartError> {
-    // Addresses first: a server that cannot listen must not open the folders of one that does.
-    let bound = bind_all(config)?;
-    let access = config.log.access.as_ref().map(|access| open_log(access, clock)).transpose()?;
-    let zones: Vec<_> = config.zones.iter().map(|zone| Zone::open(zone, clock.clone())).collect();
-    let groups: Vec<_> =
-        config.upstreams.iter().map(|group| Group::new(group, clock.clone())).collect();
-    let routes = RouteParts { config, zones: &zones, groups: &groups };
-    let sites = config.sites.iter().map(|site| routes.site(site)).collect::<Result<Vec<_>, _>>()?;
-    let pairs = config.sites.iter().zip(&sites);
-    let hosts = Hosts::new(pairs.map(|(settings, site)| (settings, Arc::clone(site))));
-    let proxy = Arc::new(Proxy {
-        clock: clock.clone(),
-        limits: config.limits.clone(),
-        zones,
-        groups,
-        hosts,
-    });
-    let metrics = Arc::new(Metrics::new(config.workers, config.zones.len()));
-    let worker = |number| {
-        let pool = |group| Pool::new(group, clock.clone());
-        Arc::new(Worker {
-            proxy: Arc::clone(&proxy),
-            pools: config.upstreams.iter().map(pool).collect(),
-            shard: metrics.shard(number),
-            access: access.as_ref().map(|access| Arc::new(access.for_worker())),
-        })
-    };
-    let workers: Vec<_> = (0..config.workers).map(worker).collect();
-    let entrances = entrances(config, bound, &sites);
-    let losses = access.as_ref().map(AccessLog::loss_counter);
-    let view = Arc::new(OperatorView::new(Arc::clone(&workers[0]), metrics, losses));
-    Ok(Parts { workers, entrances, access, view })
-}
-
-type Bound = Vec<(SocketAddr, Vec<TcpListener>)>;
-
-/// Binds every address of every site, in order, each once.
-fn bind_all(config: &Config) -> Result<Bound, StartError> {
-    let mut bound: Bound = Vec::new();
-    for address in config.sites.iter().flat_map(|site| &site.listen) {
-        if bound.iter().any(|(known, _)| known == address) {
-            continue;
+impl Generation {
+    /// Makes what `config` asks for; may block. What did not change goes on from `before`: zones,
+    /// groups with their health, connections to peers, counters, the access log. Zones that changed
+    /// are closed before they are opened anew, since a folder has one owner.
+    ///
+    /// # Errors
+    /// What cannot be had. Then nothing was changed.
+    pub(super) fn new(
+        config: Config,
+        clock: &Clock,
+        before: Option<&Self>,
+    ) -> Result<Self, StartError> {
+        let access = access_log(&config, clock, before)?;
+        let groups = groups(&config, clock, before);
+        if let Some(before) = before {
+            rehearse(&config, clock, &groups, before)?;
         }
-        let listeners = bind(*address, config.workers)
-            .map_err(|error| StartError(format!("cannot listen on `{address}`: {error}")))?;
-        bound.push((*address, listeners));
+        let zones = zones(&config, clock, before);
+        let sites = RouteParts { config: &config, zones: &zones, groups: &groups }.sites()?;
+        let pairs = config.sites.iter().zip(&sites);
+        let proxy = Arc::new(Proxy {
+            clock: clock.clone(),
+            limits: config.limits.clone(),
+            temp_path: config.temp_path.clone(),
+            hosts: Hosts::new(pairs.map(|(settings, site)| (settings, Arc::clone(site)))),
+            zones,
+            groups,
+        });
+        let metrics = match before {
+            None => Metrics::new(config.workers, config.zones.len()),
+            Some(before) => before.metrics.renumbered(&before.numbers_of(&config.zones)),
+        };
+        let worker = |number| worker(number, &proxy, (&config, &metrics), &access, before);
+        Ok(Self {
+            number: before.map_or(1, |before| before.number + 1),
+            workers: (0..config.workers).map(worker).collect(),
+            limits: Arc::new(config.limits.clone()),
+            hosts: hosts(&config, &sites),
+            metrics,
+            access,
+            config,
+        })
     }
-    Ok(bound)
+
+    /// What all workers share.
+    pub(super) fn proxy(&self) -> &Arc<Proxy> {
+        &self.workers[0].proxy
+    }
+
+    /// What a worker answers with on an address of the configuration.
+    pub(super) fn serving(&self, address: SocketAddr, worker: usize) -> Serving {
+        let hosts = self.hosts.iter().find(|(known, _)| *known == address);
+        Serving {
+            worker: Arc::clone(&self.workers[worker]),
+            hosts: hosts.map(|(_, hosts)| Arc::clone(hosts)).unwrap_or_default(),
+            limits: Arc::clone(&self.limits),
+        }
+    }
+
+    /// The addresses that are listened on, each once.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.hosts.iter().map(|(address, _)| *address)
+    }
+
+    /// For each of other zones the number that it has here.
+    fn numbers_of(&self, zones: &[config::Zone]) -> Vec<Option<usize>> {
+        let number =
+            |zone: &config::Zone| self.config.zones.iter().position(|it| it.name == zone.name);
+        zones.iter().map(number).collect()
+    }
 }
 
-fn entrances(config: &Config, bound: Bound, sites: &[Arc<Site>]) -> Vec<Entrance> {
-    let entrance = |(configured, listeners): (SocketAddr, Vec<TcpListener>)| {
-        let address = listeners[0].local_addr().unwrap_or(configured);
+/// The addresses of a configuration, in order, each once.
+pub(super) fn addresses(config: &Config) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for address in config.sites.iter().flat_map(|site| &site.listen) {
+        if !addresses.contains(address) {
+            addresses.push(*address);
+        }
+    }
+    addresses
+}
+
+fn hosts(config: &Config, sites: &[Arc<Site>]) -> Vec<(SocketAddr, Arc<Hosts>)> {
+    let hosts = |address: SocketAddr| {
         let pairs = config.sites.iter().zip(sites);
-        let here = pairs.filter(|(site, _)| site.listen.contains(&configured));
+        let here = pairs.filter(|(site, _)| site.listen.contains(&address));
         let hosts = Hosts::new(here.map(|(site, ready)| (site, Arc::clone(ready))));
-        Entrance { address, listeners, hosts: Arc::new(hosts) }
+        (address, Arc::new(hosts))
     };
-    bound.into_iter().map(entrance).collect()
+    addresses(config).into_iter().map(hosts).collect()
 }
 
-fn open_log(access: &config::AccessLog, clock: &Clock) -> Result<AccessLog, StartError> {
-    AccessLog::open(access, clock.clone()).map_err(|error| {
+fn worker(
+    number: usize,
+    proxy: &Arc<Proxy>,
+    (config, metrics): (&Config, &Metrics),
+    access: &Option<Arc<AccessLog>>,
+    before: Option<&Generation>,
+) -> Arc<Worker> {
+    let same = before.and_then(|before| before.workers.get(number));
+    let pool = |(group, settings): (&Arc<Group>, _)| {
+        let kept = same.and_then(|worker| {
+            let known = worker.proxy.groups.iter().position(|it| Arc::ptr_eq(it, group))?;
+            Some(Arc::clone(&worker.pools[known]))
+        });
+        kept.unwrap_or_else(|| Pool::new(settings, proxy.clock.clone()))
+    };
+    let kept_log = before.filter(|before| before.config.log.access == config.log.access);
+    let writer = kept_log.and(same).and_then(|worker| worker.access.clone());
+    Arc::new(Worker {
+        proxy: Arc::clone(proxy),
+        pools: proxy.groups.iter().zip(&config.upstreams).map(pool).collect(),
+        shard: metrics.shard(number),
+        access: writer.or_else(|| access.as_ref().map(|access| Arc::new(access.for_worker()))),
+    })
+}
+
+fn groups(config: &Config, clock: &Clock, before: Option<&Generation>) -> Vec<Arc<Group>> {
+    let group = |settings: &config::Upstream| {
+        let kept = before.and_then(|before| {
+            let number = before.config.upstreams.iter().position(|it| it == settings)?;
+            Some(Arc::clone(&before.proxy().groups[number]))
+        });
+        kept.unwrap_or_else(|| Group::new(settings, clock.clone()))
+    };
+    config.upstreams.iter().map(group).collect()
+}
+
+/// The zone that goes on as it is.
+fn kept(settings: &config::Zone, before: &Generation) -> Option<Arc<Zone>> {
+    let number = before.config.zones.iter().position(|it| it == settings)?;
+    Some(Arc::clone(&before.proxy().zones[number]))
+}
+
+fn zones(config: &Config, clock: &Clock, before: Option<&Generation>) -> Vec<Arc<Zone>> {
+    if let Some(before) = before {
+        let zones = before.proxy().zones.iter().zip(&before.config.zones);
+        for (zone, settings) in zones.filter(|(_, settings)| !config.zones.contains(settings)) {
+            tracing::info!(zone = settings.name, "closing the zone, its settings changed");
+            zone.store.close(true);
+        }
+    }
+    let zone = |settings: &config::Zone| {
+        let kept = before.and_then(|before| kept(settings, before));
+        kept.unwrap_or_else(|| Zone::open(settings, clock.clone()))
+    };
+    config.zones.iter().map(zone).collect()
+}
+
+/// Makes the routes once for nothing, with stand-ins for the zones that are to be opened: once a
+/// zone is closed there is no way back.
+fn rehearse(
+    config: &Config,
+    clock: &Clock,
+    groups: &[Arc<Group>],
+    before: &Generation,
+) -> Result<(), StartError> {
+    if config.zones == before.config.zones {
+        return Ok(());
+    }
+    let stand_in = |settings: &config::Zone| {
+        let in_memory = config::Zone { folders: Vec::new(), ..settings.clone() };
+        kept(settings, before).unwrap_or_else(|| Zone::open(&in_memory, clock.clone()))
+    };
+    let zones: Vec<_> = config.zones.iter().map(stand_in).collect();
+    RouteParts { config, zones: &zones, groups }.sites().map(drop)
+}
+
+fn access_log(
+    config: &Config,
+    clock: &Clock,
+    before: Option<&Generation>,
+) -> Result<Option<Arc<AccessLog>>, StartError> {
+    if let Some(before) = before.filter(|before| before.config.log.access == config.log.access) {
+        return Ok(before.access.clone());
+    }
+    let Some(settings) = &config.log.access else { return Ok(None) };
+    AccessLog::open(settings, clock.clone()).map(|log| Some(Arc::new(log))).map_err(|error| {
         let path =
-            access.path.as_ref().map_or("standard output".into(), |path| path.to_string_lossy());
+            settings.path.as_ref().map_or("standard output".into(), |path| path.to_string_lossy());
         StartError(format!("cannot write the access log `{path}`: {error}"))
     })
 }
@@ -110,6 +223,10 @@ struct RouteParts<'a> {
 }
 
 impl RouteParts<'_> {
+    fn sites(&self) -> Result<Vec<Arc<Site>>, StartError> {
+        self.config.sites.iter().map(|site| self.site(site)).collect()
+    }
+
     fn site(&self, settings: &config::Site) -> Result<Arc<Site>, StartError> {
         let routes = settings.routes.iter().map(|route| self.route(route));
         let routes = routes.collect::<Result<_, _>>()?;

@@ -1,64 +1,36 @@
 //! What the operator's listener asks the running server.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::UNIX_EPOCH;
 
 use http::request::Parts;
 
+use super::server::Server;
 use super::{explain, inspect};
 use crate::admin::explain::Explanation;
 use crate::admin::inspect::Inspection;
 use crate::admin::stats::{self, Stats};
+use crate::admin::upstreams::{Change, Upstreams};
 use crate::admin::{PurgeError, Source};
-use crate::cache::Zone;
 use crate::cache::purge::{Counted, Purged, Wanted};
-use crate::observe::access::LossCounter;
-use crate::observe::metrics::Metrics;
-use crate::proxy::Worker;
 use crate::semantics::key::KeyHash;
 use crate::store::disk::scan::Scan;
 use crate::store::tiered::{FolderUsage, Usage};
 use crate::upstream::{Group, PeerState, PeerStats};
 
-/// The server as its operator sees it.
-pub(super) struct OperatorView {
-    worker: Arc<Worker>,
-    metrics: Arc<Metrics>,
-    losses: Option<LossCounter>,
-    started: Instant,
-    draining: AtomicBool,
-}
-
-impl OperatorView {
-    pub(super) fn new(
-        worker: Arc<Worker>,
-        metrics: Arc<Metrics>,
-        losses: Option<LossCounter>,
-    ) -> Self {
-        let started = worker.proxy.clock.instant();
-        Self { worker, metrics, losses, started, draining: AtomicBool::new(false) }
-    }
-
-    pub(super) fn zones(&self) -> Vec<Arc<Zone>> {
-        self.worker.proxy.zones.clone()
-    }
-
-    pub(super) fn set_draining(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Source for OperatorView {
+impl Source for Server {
     fn stats(&self) -> Stats {
-        let proxy = &self.worker.proxy;
-        let snapshot = self.metrics.snapshot();
+        let generation = self.generation();
+        let proxy = generation.proxy();
+        let snapshot = generation.metrics.snapshot();
         let mut stats = Stats::counted(&snapshot);
         env!("CARGO_PKG_VERSION").clone_into(&mut stats.version);
-        stats.uptime_s = proxy.clock.instant().duration_since(self.started).as_secs();
-        stats.generation = 1;
-        if let Some(losses) = &self.losses {
-            let losses = losses.get();
+        stats.uptime_s = self.clock.instant().duration_since(self.started).as_secs();
+        stats.generation = generation.number;
+        stats.config = self.config();
+        if let Some(access) = &generation.access {
+            let losses = access.losses();
             stats.access_log.lines_dropped = losses.lines_dropped;
             stats.access_log.write_errors = losses.write_errors;
         }
@@ -68,18 +40,33 @@ impl Source for OperatorView {
             add_usage(&mut counted, zone.store.usage(), zone.on_disk);
             stats.zones.insert(zone.name.clone(), counted);
         }
-        for group in &proxy.groups {
-            stats.upstreams.insert(group.name.clone(), upstream(group));
-        }
+        stats.upstreams = self.upstreams().upstreams;
         stats
     }
 
+    fn upstreams(&self) -> Upstreams {
+        let worker = self.worker();
+        let groups = worker.proxy.groups.iter();
+        Upstreams { upstreams: groups.map(|group| (group.name.clone(), upstream(group))).collect() }
+    }
+
+    fn set_upstream(&self, change: &Change) -> Option<Upstreams> {
+        let worker = self.worker();
+        let group = worker.proxy.groups.iter().find(|group| group.name == change.upstream)?;
+        if !group.set(change.peer.as_deref(), change.state.into()) {
+            return None;
+        }
+        let Change { upstream: name, peer, state } = change;
+        tracing::info!(upstream = name, peer, ?state, "by hand");
+        Some(Upstreams { upstreams: [(name.clone(), upstream(group))].into() })
+    }
+
     fn ready(&self) -> Result<(), String> {
-        if self.draining.load(Ordering::Relaxed) { Err("draining".to_owned()) } else { Ok(()) }
+        if self.is_draining() { Err("draining".to_owned()) } else { Ok(()) }
     }
 
     async fn purge(&self, wanted: &Wanted) -> Result<Purged, PurgeError> {
-        let purged = self.worker.purge(wanted).await.map_err(PurgeError::Refused)?;
+        let purged = self.worker().purge(wanted).await.map_err(PurgeError::Refused)?;
         if !wanted.dry_run {
             let what = wanted.what.to_string();
             tracing::info!(scope = purged.scope, what, soft = purged.soft, "purge");
@@ -88,7 +75,8 @@ impl Source for OperatorView {
     }
 
     async fn hottest(&self, zone: &str, count: usize) -> Option<Vec<KeyHash>> {
-        let zone = self.worker.proxy.zones.iter().find(|it| it.name == zone)?;
+        let generation = self.generation();
+        let zone = generation.proxy().zones.iter().find(|it| it.name == zone)?;
         let store = Arc::clone(&zone.store);
         // The whole index is looked at: not between the answers to others.
         let job = tokio::task::spawn_blocking(move || store.hottest(count));
@@ -96,11 +84,23 @@ impl Source for OperatorView {
     }
 
     async fn explain(&self, request: &Parts) -> Result<Explanation, String> {
-        self.worker.explain(request.clone()).await.map(explain::document)
+        self.worker().explain(request.clone()).await.map(explain::document)
     }
 
     async fn inspect(&self, request: &Parts) -> Result<Inspection, String> {
-        self.worker.inspect(request.clone()).await.map(|all| inspect::document(&all))
+        self.worker().inspect(request.clone()).await.map(|all| inspect::document(&all))
+    }
+}
+
+impl Server {
+    fn config(&self) -> stats::Config {
+        let last = self.last();
+        let loaded = last.loaded.duration_since(UNIX_EPOCH).unwrap_or_default();
+        stats::Config {
+            generation: self.current.load().number,
+            loaded: loaded.as_secs(),
+            last_error: last.error.clone(),
+        }
     }
 }
 
@@ -170,6 +170,7 @@ fn peer(peer: PeerStats) -> stats::Peer {
         address: peer.address.to_string(),
         state: match peer.state {
             PeerState::Up => stats::PeerState::Up,
+            PeerState::Draining => stats::PeerState::Draining,
             PeerState::Down => stats::PeerState::Down,
             PeerState::Unavailable => stats::PeerState::Unavail,
         },
@@ -180,5 +181,7 @@ fn peer(peer: PeerStats) -> stats::Peer {
         responses: stats::Classes::from(peer.responses),
         fails: peer.fails,
         unavail: peer.unavailable,
+        addresses: peer.addresses.iter().map(SocketAddr::to_string).collect(),
+        lookup_failures: peer.lookup_failures,
     }
 }

@@ -96,3 +96,16 @@ Examples:
   larder zone verify --cache-dir /var/cache/larder --repair
 
 Exit status: 0 all is well, 1 something is damaged (even if it was repaired) or cannot be looked at";
+
+pub(super) const UPSTREAM_LS_EXAMPLES: &str = "\
+Examples:
+  larder upstream ls
+  larder upstream ls backend --json | jq '.upstreams.backend.peers[].state'";
+
+pub(super) const UPSTREAM_EXAMPLES: &str = "\
+Examples:
+  larder upstream drain backend/10.0.0.1:3000     no new requests: wait until `active` is 0
+  larder upstream up backend/10.0.0.1:3000        after the deployment
+  larder upstream down backend                    all servers of it
+
+What is set by hand lasts until the server stops or is told otherwise.";

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::examples::{LOAD_EXAMPLES, SAVE_EXAMPLES};
+use super::stored::Stored;
 use super::{ADMIN_DEFAULT, admin};
 use crate::config::{AdminAddress, units};
 
@@ -25,13 +26,9 @@ pub struct Which {
     /// The zone; needed only where there are several
     #[arg(long, value_name = "NAME")]
     pub zone: Option<String>,
-    /// The configuration file [env: LARDER_CONFIG]
-    #[arg(short, long, value_name = "FILE", conflicts_with = "cache_dir")]
-    pub config: Option<PathBuf>,
-    /// The zone's folder, where there is no configuration file [default: $XDG_CACHE_HOME/larder,
-    /// else $HOME/.cache/larder]
-    #[arg(long, value_name = "DIR")]
-    pub cache_dir: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "would be shown as help")]
+    pub stored: Stored,
 }
 
 /// What to save, and where.
@@ -74,9 +71,7 @@ impl Snapshot {
     /// With the configuration file of the environment, where nothing else says which zone.
     pub(super) fn with_default(mut self, config: Option<PathBuf>) -> Self {
         let (Self::Save(Save { which, .. }) | Self::Load(Load { which, .. })) = &mut self;
-        if which.cache_dir.is_none() {
-            which.config = which.config.take().or(config);
-        }
+        which.stored.or_default(config);
         self
     }
 }
@@ -84,7 +79,8 @@ impl Snapshot {
 impl Save {
     /// Where a server is asked, if one is there; `configured` is what the configuration says.
     pub fn admin(&self, configured: Option<AdminAddress>) -> Option<AdminAddress> {
-        let by_default = || admin(ADMIN_DEFAULT).ok().filter(|_| self.which.config.is_none());
+        let by_default =
+            || admin(ADMIN_DEFAULT).ok().filter(|_| self.which.stored.config.is_none());
         self.admin.clone().or(configured).or_else(by_default)
     }
 }
@@ -113,14 +109,14 @@ mod tests {
             panic!()
         };
         assert_eq!((save.hottest, save.max_size, save.fresh), (Some(5), Some(2048), true));
-        assert_eq!(save.which.config, Some("/e.toml".into()));
+        assert_eq!(save.which.stored.config, Some("/e.toml".into()));
         assert_eq!(save.admin(None), None, "a configuration without an admin listener");
         let Ok(Snapshot::Save(save)) = parse("save d --cache-dir c") else { panic!() };
-        assert_eq!(save.which.config, None);
+        assert_eq!(save.which.stored.config, None);
         assert_eq!(save.admin(None), admin("127.0.0.1:9145").ok());
         let Ok(Snapshot::Load(load)) = parse("load d --zone a --from b -c x") else { panic!() };
         assert_eq!((load.which.zone, load.from), (Some("a".into()), Some("b".into())));
-        assert_eq!(load.which.config, Some("x".into()));
+        assert_eq!(load.which.stored.config, Some("x".into()));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::examples::{DU_EXAMPLES, LS_EXAMPLES, VERIFY_EXAMPLES};
+use super::stored::Stored;
 
 /// What to do with a zone's files.
 #[derive(Subcommand, Clone, Debug, PartialEq, Eq)]
@@ -26,13 +27,9 @@ pub struct Where {
     /// One zone of the configuration [default: all]
     #[arg(conflicts_with = "cache_dir")]
     pub zone: Option<String>,
-    /// The configuration file [env: LARDER_CONFIG]
-    #[arg(short, long, value_name = "FILE", conflicts_with = "cache_dir")]
-    pub config: Option<PathBuf>,
-    /// The folder, where there is no configuration file [default: $XDG_CACHE_HOME/larder, else
-    /// $HOME/.cache/larder]
-    #[arg(long, value_name = "DIR")]
-    pub cache_dir: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "would be shown as help")]
+    pub stored: Stored,
 }
 
 /// What to list.
@@ -116,9 +113,7 @@ impl Zone {
     pub(super) fn with_default(mut self, config: Option<PathBuf>) -> Self {
         let (Self::Ls(Ls { at, .. }) | Self::Du(Du { at, .. }) | Self::Verify(Verify { at, .. })) =
             &mut self;
-        if at.cache_dir.is_none() {
-            at.config = at.config.take().or(config);
-        }
+        at.stored.or_default(config);
         self
     }
 }

@@ -8,7 +8,9 @@ pub mod explain;
 pub mod inspect;
 pub mod stats;
 pub mod snapshot;
+mod stored;
 pub mod zone;
+pub mod upstream;
 mod progress;
 mod amounts;
 
@@ -35,6 +37,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Snapshot(snapshot) => snapshot::run(&snapshot),
         Command::Inspect(inspect) => inspect::run(&inspect),
         Command::Zone(zone) => zone::run(&zone),
+        Command::Upstream(upstream) => upstream::run(&upstream),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if let Some(problem) = failure.problem {

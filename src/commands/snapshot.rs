@@ -2,20 +2,17 @@
 
 use std::fmt::Display;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 
 use http::StatusCode;
 
 use super::amounts::{bytes, count};
 use super::progress::Progress;
 use super::zone::missing;
-use super::{Failure, block_on, check, note, serve};
+use super::{Failure, block_on, note, serve, stored};
 use crate::admin::client;
 use crate::admin::hottest::{self, Hottest};
-use crate::cli::snapshot::{Load, Save, Snapshot, Which};
+use crate::cli::snapshot::{Load, Save, Snapshot};
 use crate::clock::Clock;
-use crate::config::simple::simple;
 use crate::config::{self, AdminAddress, Config};
 use crate::semantics::key::KeyHash;
 use crate::snapshot::Watch;
@@ -35,7 +32,7 @@ pub fn run(snapshot: &Snapshot) -> Result<(), Failure> {
 }
 
 fn save(arguments: &Save) -> Result<(), Failure> {
-    let config = config(&arguments.which)?;
+    let config = stored::config(&arguments.which.stored)?;
     let zone = zone(&config, arguments.which.zone.as_deref())?;
     let missing = missing(zone);
     if missing.len() == zone.folders.len() {
@@ -60,7 +57,7 @@ fn save(arguments: &Save) -> Result<(), Failure> {
 }
 
 fn load(arguments: &Load) -> Result<(), Failure> {
-    let config = config(&arguments.which)?;
+    let config = stored::config(&arguments.which.stored)?;
     let zone = zone(&config, arguments.which.zone.as_deref())?;
     let folder = Folder::to_load(&arguments.dir)?;
     let from = source(&folder, arguments.from.as_deref(), &zone.name)?;
@@ -69,18 +66,6 @@ fn load(arguments: &Load) -> Result<(), Failure> {
     let told = report.finish();
     serve::print(&describe_loaded(&loaded, &zone.name))?;
     done(loaded.left_out.damaged, told)
-}
-
-/// What the file says, or what `serve --to` would do with the folder.
-fn config(which: &Which) -> Result<Config, Failure> {
-    if let Some(path) = &which.config {
-        return check::load_only(path);
-    }
-    let folder = which.cache_dir.clone().or_else(serve::user_cache_dir);
-    let folder: PathBuf = folder
-        .ok_or_else(|| Failure::usage("say which folder: `--cache-dir DIR` or `-c larder.toml`"))?;
-    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    simple("http://127.0.0.1", nowhere, None, Some(folder)).map_err(Failure::new)
 }
 
 fn zone<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a config::Zone, Failure> {

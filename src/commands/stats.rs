@@ -167,20 +167,30 @@ fn describe_upstream(text: &mut String, name: &str, upstream: &Upstream) {
         table.add_row(row);
     }
     // The header comes first, then one line per peer.
-    let styles = upstream.peers.iter().map(|peer| match peer.state {
-        PeerState::Up | PeerState::Unknown => Style::new(),
-        PeerState::Down => YELLOW,
-        PeerState::Unavail => RED,
-    });
+    let styles = upstream.peers.iter().map(style);
     for (line, style) in lines(&table).zip(std::iter::once(Style::new()).chain(styles)) {
         let _ = writeln!(text, "  {style}{line}{style:#}");
     }
+    for peer in upstream.peers.iter().filter(|peer| !peer.addresses.is_empty()) {
+        let _ = writeln!(text, "  {} is {}", peer.address, peer.addresses.join(" "));
+    }
 }
 
-fn state(peer: &Peer) -> &'static str {
+/// How a line about a peer looks.
+pub(super) fn style(peer: &Peer) -> Style {
+    match peer.state {
+        PeerState::Up | PeerState::Unknown => Style::new(),
+        PeerState::Draining | PeerState::Down => YELLOW,
+        PeerState::Unavail => RED,
+    }
+}
+
+/// The word for a peer's state.
+pub(super) fn state(peer: &Peer) -> &'static str {
     match (peer.state, peer.backup) {
         (PeerState::Up, false) => "up",
         (PeerState::Up, true) => "up, backup",
+        (PeerState::Draining, _) => "draining",
         (PeerState::Down, _) => "down",
         (PeerState::Unavail, _) => "unavail",
         (PeerState::Unknown, _) => "?",
@@ -188,7 +198,7 @@ fn state(peer: &Peer) -> &'static str {
 }
 
 /// A table without lines, the first `left` columns to the left and the numbers to the right.
-fn table(header: &[&str], left: usize) -> Table {
+pub(super) fn table(header: &[&str], left: usize) -> Table {
     let mut table = Table::new();
     table.load_style(TableStyle::new()).set_header(header);
     for (number, column) in table.column_iter_mut().enumerate() {
@@ -200,7 +210,8 @@ fn table(header: &[&str], left: usize) -> Table {
     table
 }
 
-fn lines(table: &Table) -> impl Iterator<Item = String> {
+/// The lines of a table, without blanks at their ends.
+pub(super) fn lines(table: &Table) -> impl Iterator<Item = String> {
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().into_iter()
 }
 

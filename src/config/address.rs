@@ -24,6 +24,10 @@ pub(crate) struct AdminListen(pub Option<AdminAddress>);
 #[derive(Clone, Debug)]
 pub(crate) struct PeerAddress(pub String);
 
+/// One of `resolver`: the address of a DNS server; `None` for `"system"`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NameServer(pub Option<SocketAddr>);
+
 /// What `name` of a site says: one text may stand for two names.
 #[derive(Clone, Debug)]
 pub(crate) struct Names(pub Vec<HostName>);
@@ -32,10 +36,10 @@ pub(crate) struct Names(pub Vec<HostName>);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Net(pub IpNet);
 
-/// `http://host[:port][/uri]` of `proxy`.
+/// `http://host[:port][/uri]` or `http://unix:/path[:/uri]` of `proxy`.
 #[derive(Clone, Debug)]
 pub(crate) struct ProxyTarget {
-    /// As written; IPv6 in brackets.
+    /// As written; IPv6 in brackets; `unix:/path`.
     pub host: String,
     pub port: Option<u16>,
     /// Begins with `/`.
@@ -97,9 +101,8 @@ impl FromText for PeerAddress {
             return Err(Problem::new(format!("`{text}` is not the address of a server"))
                 .help("leave the scheme out: `127.0.0.1:3000`"));
         }
-        if text.starts_with("unix:") {
-            return Err(Problem::new("unix sockets of servers are not supported yet")
-                .help("write `host:port`"));
+        if let Some(path) = text.strip_prefix("unix:") {
+            return socket_path(path).map(|()| Self(text.to_owned()));
         }
         let (host, port) = host_and_port(text)?;
         Ok(Self(format!("{host}:{}", port.unwrap_or(80))))
@@ -122,6 +125,11 @@ impl FromText for ProxyTarget {
                 .help("write `http://NAME` of an upstream, or `http://HOST:PORT`"));
         };
         let (authority, uri) = match rest.find(['/', '?', '#']) {
+            // nginx: the path of a socket ends with a colon if anything follows.
+            _ if rest.starts_with("unix:") => match rest["unix:".len()..].split_once(':') {
+                Some((path, uri)) => (&rest[.."unix:".len() + path.len()], Some(uri)),
+                None => (rest, None),
+            },
             Some(at) => (&rest[..at], Some(&rest[at..])),
             None => (rest, None),
         };
@@ -133,13 +141,45 @@ impl FromText for ProxyTarget {
             return Err(Problem::new(format!("`{uri}` is not the path of a request"))
                 .help("it begins with `/`; spaces and the like are written `%20`"));
         }
-        if authority.starts_with("unix:") {
-            return Err(Problem::new("unix sockets of servers are not supported yet")
-                .help("write `http://HOST:PORT`"));
+        if let Some(path) = authority.strip_prefix("unix:") {
+            socket_path(path)?;
+            let uri = uri.map(str::to_owned);
+            return Ok(Self { host: authority.to_owned(), port: None, uri });
         }
         let (host, port) = host_and_port(authority)?;
         Ok(Self { host, port, uri: uri.map(str::to_owned) })
     }
+}
+
+impl FromText for NameServer {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        if text == "system" {
+            return Ok(Self(None));
+        }
+        let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT));
+        let address = address.or_else(|_| text.parse::<SocketAddr>());
+        address
+            .ok()
+            .filter(|address| address.port() != 0)
+            .map(|address| Self(Some(address)))
+            .ok_or_else(|| {
+                Problem::new(format!("`{text}` is not the address of a DNS server"))
+                    .help("write `10.0.0.2`, `10.0.0.2:53` or `[::1]:53`; or `system` alone")
+            })
+    }
+}
+
+/// The path of a unix socket, which the kernel must take.
+fn socket_path(path: &str) -> Result<(), Problem> {
+    if !path.starts_with('/') || path.contains('\0') {
+        return Err(Problem::new(format!("`{path}` is not the path of a socket"))
+            .help("write it whole: `unix:/run/app.sock`"));
+    }
+    if path.len() > SOCKET_PATH_BYTES_MAX {
+        let problem = format!("the path of a socket has {SOCKET_PATH_BYTES_MAX} bytes at most");
+        return Err(Problem::new(problem));
+    }
+    Ok(())
 }
 
 /// Splits and checks; the host keeps the brackets of IPv6.
@@ -216,11 +256,15 @@ impl FromText for Net {
     }
 }
 
+const DNS_PORT: u16 = 53;
+/// What `sockaddr_un` holds, less the byte that ends it.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::{AdminListen, Names, Net, PeerAddress, ProxyTarget, listen};
+    use super::{AdminListen, NameServer, Names, Net, PeerAddress, ProxyTarget, listen};
     use crate::config::read::FromText;
     use crate::config::{AdminAddress, HostName};
 
@@ -281,7 +325,9 @@ mod tests {
         check("a b:80",            None);
         check("",                  None);
         check("http://app:80",     None);
-        check("unix:/run/a.sock",  None);
+        check("unix:/run/a.sock",  Some("unix:/run/a.sock"));
+        check("unix:a.sock",       None);
+        check(&format!("unix:/{}", "a".repeat(107)), None);
 
         #[track_caller]
         fn check(text: &str, expected: Option<&str>) {
@@ -306,7 +352,11 @@ mod tests {
         check("http://h/\"",          None);
         check("http://h/$uri",        None);
         check("http://u@h/",          None);
-        check("http://unix:/run/a",   None);
+        check("http://unix:/run/a",   Some(("unix:/run/a", None, None)));
+        check("http://unix:/run/a:/", Some(("unix:/run/a", None, Some("/"))));
+        check("http://unix:/a b:/c",  Some(("unix:/a b", None, Some("/c"))));
+        check("http://unix:/run/a:c", None);
+        check("http://unix:run/a",    None);
 
         #[track_caller]
         fn check(text: &str, expected: Option<(&str, Option<u16>, Option<&str>)>) {
@@ -347,6 +397,18 @@ mod tests {
                 names.0.iter().map(one).collect::<Vec<_>>().join(" ")
             });
             assert_eq!(shown, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_dns_server_is_an_address() {
+        let server = |text: &str| NameServer::from_text(text).ok().map(|server| server.0);
+        assert_eq!(server("system"), Some(None));
+        assert_eq!(server("10.0.0.2"), Some(Some("10.0.0.2:53".parse().unwrap())));
+        assert_eq!(server("[::1]:5353"), Some(Some("[::1]:5353".parse().unwrap())));
+        assert_eq!(server("::1"), Some(Some("[::1]:53".parse().unwrap())));
+        for text in ["", "dns.example", "10.0.0.2:0", "10.0.0.2:x"] {
+            assert_eq!(server(text), None, "{text}");
         }
     }
 

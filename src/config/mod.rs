@@ -33,9 +33,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use routes::{Action, ByRequest, Cache, PathMatch, ProxyPass, Route, Timeouts};
+pub use routes::{Action, Bodies, ByRequest, Cache, PathMatch, ProxyPass, Route, Timeouts};
 pub use sites::{HostName, Site};
-pub use upstreams::{NextUpstream, Peer, Upstream};
+pub use upstreams::{NextUpstream, Peer, ProxyProtocol, Resolver, Upstream};
 pub use zones::{Folder, Fsync, Zone};
 
 /// A whole configuration.
@@ -47,6 +47,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// What a client may ask of us.
     pub limits: Limits,
+    /// Where request bodies lie that are too large for memory (nginx: client_body_temp_path).
+    pub temp_path: PathBuf,
     /// Event and access log.
     pub log: Log,
     /// Where responses rest; names are unique.
@@ -69,6 +71,10 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// An idle connection is closed after this (nginx: keepalive_timeout).
     pub keepalive_timeout: Duration,
+    /// Requests over one connection (nginx: keepalive_requests).
+    pub keepalive_requests: u64,
+    /// A connection that is older than this carries no further request (nginx: keepalive_time).
+    pub keepalive_time: Duration,
     /// Between two reads of a request body (nginx: client_body_timeout).
     pub body_timeout: Duration,
     /// Between two writes of a response that make progress (nginx: send_timeout).

@@ -48,8 +48,7 @@ impl Pattern {
             let told = error.to_string();
             let last = told.lines().last().unwrap_or_default();
             let reason = last.trim().trim_start_matches("error: ").to_owned();
-            Problem::new(format!("`{text}` is no regular expression"))
-                .help(reason)
+            Problem::new(format!("`{text}` is no regular expression")).help(reason)
         })?;
         let names = regex.capture_names().enumerate();
         let names = names.filter_map(|(number, name)| Some((name?.to_owned(), number))).collect();

@@ -33,6 +33,8 @@ impl FromNode for ProxyUrl {
             return checked(Err(problem), node.span, report);
         };
         let end = start + authority_end(&text[start..]);
+        // nginx: the path of a socket ends with a colon if anything follows.
+        let target_at = if text[end..].starts_with(':') { end + 1 } else { end };
         // Places of problems are those in the whole text.
         let part = |from: usize, to: usize| {
             Template::compile_with(&text[from..to], &report.declared).map_err(|problem| {
@@ -40,7 +42,7 @@ impl FromNode for ProxyUrl {
                 Problem { at, ..problem }
             })
         };
-        let target = (end < text.len()).then(|| part(end, text.len())).transpose();
+        let target = (target_at < text.len()).then(|| part(target_at, text.len())).transpose();
         let url = target.and_then(|target| {
             if !text[start..end].contains('$') {
                 let known = ProxyTarget::from_text(&text[..end])?;
@@ -58,6 +60,9 @@ impl FromNode for ProxyUrl {
 
 /// Where the request target begins: at a `/` or `?`, or at a variable that begins with one.
 fn authority_end(text: &str) -> usize {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return path.find(':').map_or(text.len(), |colon| "unix:".len() + colon);
+    }
     let begins = ["/", "?", "$request_uri", "${request_uri}", "$uri", "${uri}", "$is_args"];
     begins.iter().filter_map(|begin| text.find(begin)).min().unwrap_or(text.len())
 }

@@ -6,6 +6,7 @@ mod zone;
 mod upstream;
 mod site;
 mod route;
+mod bodies;
 mod cache;
 mod query;
 mod leaks;
@@ -21,26 +22,30 @@ use super::file::{Access, Admin, File, Log, Server, Settings};
 use super::read::{At, Named, OrOff, Size, Timeout};
 use super::report::Report;
 use super::units;
-use super::{AccessFormat, AccessLog, AdminAddress, Config, Limits, Upstream, Zone};
+use super::{AccessFormat, AccessLog, AdminAddress, Config, Limits, Resolver, Upstream, Zone};
 
 /// What `file` means. Only worth something if the report has no errors afterwards.
 pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
     check_unique(file.zone.as_ref(), "zone", report);
     check_unique(file.upstream.as_ref(), "upstream", report);
+    let server = file.server.as_ref().map(|at| at.value.clone()).unwrap_or_default();
+    let resolver = server.resolver.as_ref();
+    let resolver = resolver.map_or(Resolver::System, |at| upstream::resolver(at, report));
     let mut scope = Scope {
         zones: zone::zones(file.zone.as_ref(), report),
-        upstreams: upstream::upstreams(file.upstream.as_ref(), report),
+        upstreams: upstream::upstreams(file.upstream.as_ref(), &resolver, report),
+        resolver,
         used: BTreeSet::new(),
         hostless: Vec::new(),
     };
     let defaults = file.defaults.as_ref().map(|at| at.value.clone()).unwrap_or_default();
     let sites = site::sites(file.site.as_ref(), &defaults, &mut scope, report);
     warn_of_unused(file, &scope, report);
-    let server = file.server.as_ref().map(|at| at.value.clone()).unwrap_or_default();
     Config {
         workers: workers(&server, report),
         shutdown_timeout: duration(server.shutdown_timeout.as_ref(), "30s"),
         limits: limits(&server, report),
+        temp_path: bodies::temp_path(server.temp_path.as_ref(), report),
         log: log(file.log.as_ref(), report),
         zones: scope.zones,
         upstreams: scope.upstreams,
@@ -54,6 +59,8 @@ struct Scope {
     zones: Vec<Zone>,
     /// Those that are declared, then those that a `proxy` with an address stands for.
     upstreams: Vec<Upstream>,
+    /// Who knows the addresses of names, where an upstream does not say.
+    resolver: Resolver,
     /// Zones and upstreams that a route names, as `zone api`.
     used: BTreeSet<String>,
     /// Keys that are the same for all hosts.
@@ -61,6 +68,14 @@ struct Scope {
 }
 
 impl Scope {
+    /// The name of the upstream that an address stands for, which is the address.
+    fn of_address(&mut self, address: &str, report: &mut Report) -> String {
+        if !self.upstreams.iter().any(|upstream| upstream.name == address) {
+            self.upstreams.push(upstream::of_address(address, &self.resolver, report));
+        }
+        address.to_owned()
+    }
+
     /// Reports a zone that does not exist.
     fn check_zone(&mut self, settings: &Settings, report: &mut Report) {
         let Some(name) = settings.cache.as_ref().and_then(|cache| cache.value.zone.as_ref()) else {
@@ -136,6 +151,9 @@ fn limits(server: &Server, report: &mut Report) -> Limits {
         connections: number(server.connections.as_ref(), 16384, 1..=u32::MAX, report) as usize,
         header_timeout: timeout(server.header_timeout.as_ref(), "60s"),
         keepalive_timeout: duration(server.keepalive_timeout.as_ref(), "75s"),
+        keepalive_requests: number(server.keepalive_requests.as_ref(), 1000, 1..=u32::MAX, report)
+            .into(),
+        keepalive_time: timeout(server.keepalive_time.as_ref(), "1h"),
         body_timeout: timeout(server.body_timeout.as_ref(), "60s"),
         send_timeout: timeout(server.send_timeout.as_ref(), "60s"),
         sendfile: flag(server.sendfile.as_ref(), false),

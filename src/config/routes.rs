@@ -35,6 +35,8 @@ pub struct Route {
     pub timeout: Timeouts,
     /// Bytes of a request body (nginx: client_max_body_size).
     pub request_body_bytes_max: u64,
+    /// What of bodies is held here.
+    pub bodies: Bodies,
     /// The response field that carries the cache status word, if one does.
     pub status_header: Option<HeaderName>,
     /// Response fields that clients do not get (nginx: proxy_hide_header), less those that they
@@ -130,6 +132,23 @@ pub struct ByRequest {
     pub candidates: Vec<String>,
     /// Gives the request target; `None` sends it as it came.
     pub target: Option<Template>,
+}
+
+/// What of bodies is held between client and upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bodies {
+    /// The whole of a request's body is here before an upstream is asked (nginx:
+    /// proxy_request_buffering).
+    pub request: bool,
+    /// Bytes of it in memory; more lie in a file (nginx: client_body_buffer_size).
+    pub request_bytes_max: usize,
+    /// A response is read ahead of its client (nginx: proxy_buffering).
+    pub response: bool,
+    /// Bytes of it in memory (nginx: proxy_buffer_size, proxy_buffers).
+    pub response_bytes_max: usize,
+    /// `X-Accel-Buffering` of a response says the opposite of `response` (nginx:
+    /// proxy_ignore_headers).
+    pub obeys_response: bool,
 }
 
 /// Timeouts of an exchange with a peer.

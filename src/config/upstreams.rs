@@ -1,5 +1,7 @@
 //! `[upstream.NAME]`, checked: what routes forward to. (nginx: upstream)
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::semantics::rules::StatusSet;
@@ -23,12 +25,35 @@ pub struct Upstream {
     pub next_upstream: NextUpstream,
     /// Peers that one request may try, 0 for all of them (nginx: proxy_next_upstream_tries).
     pub tries: usize,
+    /// Who knows the addresses of peers that are names (nginx: resolver).
+    pub resolver: Resolver,
+    /// How a connection says for which client it is, if it does (nginx: proxy_protocol of the
+    /// stream module). Such a connection is for one request.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// Who knows the addresses of names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resolver {
+    /// The machine: `/etc/hosts`, the servers of `/etc/resolv.conf`, then the C library.
+    System,
+    /// These DNS servers; at least one.
+    Servers(Arc<[SocketAddr]>),
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// One server of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// `host:port`, as written but with the default port added.
+    /// `host:port`, as written but with the default port added; or `unix:/path`.
     pub address: String,
     /// Its share among its peers (nginx: weight).
     pub weight: u32,

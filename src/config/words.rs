@@ -11,7 +11,7 @@ use super::read::{At, FromNode, FromText, Pairs, checked, wrong_kind};
 use super::report::Report;
 use super::template::Template;
 use super::tree::{Node, Value};
-use super::{AccessFormat, Fsync, PathMatch};
+use super::{AccessFormat, Fsync, PathMatch, ProxyProtocol};
 use crate::semantics::rules::Semantics;
 
 /// How an upstream chooses among its peers.
@@ -41,6 +41,7 @@ pub(crate) enum IgnoredField {
     SetCookie,
     Vary,
     SurrogateControl,
+    XAccelBuffering,
 }
 
 /// Whether requests may say how fresh an answer has to be.
@@ -151,6 +152,17 @@ impl FromText for Fsync {
             "data" => Ok(Self::Data),
             _ => Err(Problem::new(format!("expected `never` or `data`, found `{text}`"))
                 .choices(text, &["never", "data"])),
+        }
+    }
+}
+
+impl FromText for ProxyProtocol {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        match text {
+            "v1" => Ok(Self::V1),
+            "v2" => Ok(Self::V2),
+            _ => Err(Problem::new(format!("expected `v1`, `v2` or `off`, found `{text}`"))
+                .choices(text, &["v1", "v2", "off"])),
         }
     }
 }
@@ -319,13 +331,14 @@ const VALID_ALONE: [RangeInclusive<u16>; 3] = [200..=200, 301..=301, 302..=302];
 
 const LOG_LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-const IGNORED_FIELDS: [(&str, IgnoredField); 6] = [
+const IGNORED_FIELDS: [(&str, IgnoredField); 7] = [
     ("Cache-Control", IgnoredField::CacheControl),
     ("Expires", IgnoredField::Expires),
     ("X-Accel-Expires", IgnoredField::XAccelExpires),
     ("Set-Cookie", IgnoredField::SetCookie),
     ("Vary", IgnoredField::Vary),
     ("Surrogate-Control", IgnoredField::SurrogateControl),
+    ("X-Accel-Buffering", IgnoredField::XAccelBuffering),
 ];
 
 const FAILURES: [(&str, Failure); 13] = [

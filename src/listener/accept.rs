@@ -13,7 +13,6 @@ use super::connection::serve;
 use super::drain::{Drain, Listen};
 use crate::client::Connection;
 use crate::clock::Clock;
-use crate::config::Limits;
 
 /// Serves the clients that connect to `listener` until `drain` begins; connections that are there
 /// then end as it says, on their own. `connections` has a permit for every connection of all
@@ -25,7 +24,6 @@ use crate::config::Limits;
 /// The socket cannot be used at all. Clients that fail are no error.
 pub async fn accept<H: Handler>(
     listener: std::net::TcpListener,
-    limits: Arc<Limits>,
     connections: Arc<Semaphore>,
     handler: Arc<H>,
     drain: Drain,
@@ -45,8 +43,8 @@ pub async fn accept<H: Handler>(
         let Some(stream) = next(&listener, &mut ending, &mut trouble).await else { return Ok(()) };
         let Some(client) = prepare(&stream) else { continue };
         let alive = drain.enter();
-        let connection =
-            serve(stream, Arc::new(client), limits.clone(), handler.clone(), drain.clone());
+        let limits = handler.limits();
+        let connection = serve(stream, Arc::new(client), limits, handler.clone(), drain.clone());
         tokio::spawn(async move {
             connection.await;
             drop((permit, alive));

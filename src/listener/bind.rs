@@ -10,14 +10,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 const BACKLOG: i32 = 4096;
 
 /// `count` sockets on `address`, among which the kernel spreads connections. With port 0 the first
-/// socket decides the port.
+/// socket decides the port. `alone` refuses an address that anybody listens on, this process
+/// included.
 ///
 /// # Errors
 ///
 /// The address is taken, by whomever, or cannot be had. The error does not name it: the caller
 /// knows which it asked for.
-pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
-    if address.port() != 0 {
+pub fn bind(address: SocketAddr, count: usize, alone: bool) -> io::Result<Vec<TcpListener>> {
+    if alone && address.port() != 0 {
         // Sockets that share a port ask for it in so many words, and then the kernel lets every
         // process of this user in: a second Larder would silently take half of the connections. A
         // socket that does not ask is refused if anybody listens there.
@@ -57,7 +58,7 @@ mod tests {
 
     #[test]
     fn sockets_share_the_port_that_the_first_one_got() {
-        let listeners = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let listeners = bind("127.0.0.1:0".parse().unwrap(), 3, true).unwrap();
         let ports: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap().port()).collect();
         assert_eq!(ports, [ports[0]; 3]);
         assert_ne!(ports[0], 0);
@@ -65,18 +66,18 @@ mod tests {
 
     #[test]
     fn an_address_that_is_taken_is_an_error() {
-        let listeners = bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        let listeners = bind("127.0.0.1:0".parse().unwrap(), 2, true).unwrap();
         let address = listeners[0].local_addr().unwrap();
-        let error = bind(address, 2).unwrap_err();
+        let error = bind(address, 2, true).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(listeners);
-        assert!(bind(address, 2).is_ok(), "free again");
+        assert!(bind(address, 2, true).is_ok(), "free again");
     }
 
     #[test]
     fn both_families_can_have_a_port() {
-        let Ok(six) = bind("[::]:0".parse().unwrap(), 1) else { return };
+        let Ok(six) = bind("[::]:0".parse().unwrap(), 1, true) else { return };
         let port = six[0].local_addr().unwrap().port();
-        assert!(bind(SocketAddr::from(([0, 0, 0, 0], port)), 1).is_ok());
+        assert!(bind(SocketAddr::from(([0, 0, 0, 0], port)), 1, true).is_ok());
     }
 }

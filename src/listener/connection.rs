@@ -47,17 +47,21 @@ pub(super) async fn serve<H: Handler>(
     let service = service_fn(|request: Request<Incoming>| {
         let ambiguous = watch.is_ambiguous();
         let busy = watch.request(!request.body().is_end_stream());
+        let is_last = watch.is_last();
         let knows_chunks = request.version() >= Version::HTTP_11;
         let (handler, client, watch) = (&handler, &client, &watch);
         let ledger = limits.sendfile.then_some(&ledger);
         let gap = Gap::new(interim.clone(), request.version());
         async move {
-            let response =
+            let mut response =
                 if ambiguous { refused() } else { handler.handle(request, client, &gap).await };
             // hyper must not have the response before that.
             gap.finish().await;
             if let Some(hang_up) = response.extensions().get::<HangUp>() {
                 return Err(*hang_up);
+            }
+            if is_last {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             let body = response.body();
             if !knows_chunks && !body.is_end_stream() && body.size_hint().exact().is_none() {

@@ -24,6 +24,7 @@ use hyper::body::Incoming;
 
 use crate::body::Body;
 use crate::client::Connection;
+use crate::config::Limits;
 use crate::interim::Gap;
 
 pub use accept::accept;
@@ -41,6 +42,9 @@ pub trait Handler: Send + Sync + 'static {
         client: &Arc<Connection>,
         gap: &Gap,
     ) -> impl Future<Output = Response<Body>> + Send;
+
+    /// What connections may do that begin now.
+    fn limits(&self) -> Arc<Limits>;
 
     /// A client has connected; what this gives is dropped when the connection ends.
     fn connected(&self) -> impl Send + 'static;

@@ -28,6 +28,8 @@ pub(super) fn limits() -> Limits {
         connections: 64,
         header_timeout: LONG,
         keepalive_timeout: LONG,
+        keepalive_requests: u64::MAX,
+        keepalive_time: LONG,
         body_timeout: LONG,
         send_timeout: LONG,
         sendfile: true,
@@ -41,14 +43,18 @@ pub(super) fn limits() -> Limits {
 /// and with a head larger than anybody takes at once, `/panic` panics, `/echo` upgrades, `/big` has
 /// no end of bytes, `/drip` takes its time over a body; anything else is answered with its path, and
 /// with what `HeaderMap` shows.
-#[derive(Default)]
 struct Paths {
     go: Notify,
     entered: Notify,
+    limits: Arc<Limits>,
 }
 
 impl Handler for Paths {
     fn connected(&self) -> impl Send + 'static {}
+
+    fn limits(&self) -> Arc<Limits> {
+        self.limits.clone()
+    }
 
     async fn handle(
         &self,
@@ -161,11 +167,13 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(limits: Limits) -> Self {
-        let listener = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        let listener = bind("127.0.0.1:0".parse().unwrap(), 1, true).unwrap().remove(0);
         let address = listener.local_addr().unwrap();
-        let (handler, drain) = (Arc::new(Paths::default()), Drain::new());
         let cap = Arc::new(Semaphore::new(limits.connections));
-        tokio::spawn(accept(listener, Arc::new(limits), cap, handler.clone(), drain.clone()));
+        let (go, entered) = (Notify::new(), Notify::new());
+        let handler = Arc::new(Paths { go, entered, limits: Arc::new(limits) });
+        let drain = Drain::new();
+        tokio::spawn(accept(listener, cap, handler.clone(), drain.clone()));
         Self { address, handler, drain }
     }
 

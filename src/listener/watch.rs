@@ -46,6 +46,8 @@ pub(super) struct Watch {
     ends_response: AtomicBool,
     /// The timer is set too late for the state that has just begun.
     urgent: AtomicBool,
+    /// Requests so far.
+    requests: AtomicU64,
     /// Guards the scan of heads; only the connection's own task takes it.
     scan: Mutex<HeadScan>,
 }
@@ -98,6 +100,7 @@ impl Watch {
             eof: AtomicBool::new(false),
             ends_response: AtomicBool::new(false),
             urgent: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
             scan: Mutex::default(),
         }
     }
@@ -155,9 +158,18 @@ impl Watch {
     /// A head is complete. The request is under way until what is returned is dropped.
     pub(super) fn request(self: &Arc<Self>, has_body: bool) -> Busy {
         self.has_body.store(has_body, Relaxed);
+        self.requests.store(self.requests.load(Relaxed) + 1, Relaxed);
         // Busy has no limit of its own and so needs no time.
         self.state.store(State::Busy as u8, Relaxed);
         Busy(self.clone())
+    }
+
+    /// Whether the request that is under way is the last one of the connection. Its age is that
+    /// which it had when it last began to wait, so that no clock is read for this.
+    pub(super) fn is_last(&self) -> bool {
+        let age = Duration::from_micros(self.since_us.load(Relaxed));
+        self.requests.load(Relaxed) >= self.limits.keepalive_requests
+            || age >= self.limits.keepalive_time
     }
 
     /// The client takes the end of the connection for the end of the response.

@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -26,6 +26,8 @@ pub struct AccessLog {
     sender: SyncSender<Message>,
     done: Mutex<Receiver<()>>,
     path: Option<PathBuf>,
+    /// Its last writer closes it.
+    left: AtomicBool,
 }
 
 impl AccessLog {
@@ -53,7 +55,7 @@ impl AccessLog {
             let _ = done_sender.send(());
         })?;
         let path = settings.path.clone();
-        Ok(Self { shared, sender, done: Mutex::new(done), path })
+        Ok(Self { shared, sender, done: Mutex::new(done), path, left: AtomicBool::new(false) })
     }
 
     /// A buffer of lines for one worker.
@@ -71,6 +73,12 @@ impl AccessLog {
         let file = open_target(self.path.as_ref())?;
         *lock(&self.shared.replacement) = Some(file);
         Ok(())
+    }
+
+    /// Another log takes its place: it is closed when the last of its writers is dropped, which may
+    /// be long after.
+    pub fn leave(&self) {
+        self.left.store(true, Relaxed);
     }
 
     /// What went wrong since the start.
@@ -100,6 +108,9 @@ impl LossCounter {
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
+        if *self.left.get_mut() {
+            return;
+        }
         // A writer that is stuck, in a pipe that nobody reads, must not keep the process alive.
         let done = self.done.get_mut().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..CLOSE_TRIES {
@@ -382,6 +393,19 @@ mod tests {
         drop(log);
         let text = text(&path);
         assert!(text.starts_with("old\n") && text.contains("/a") && text.contains("/b"), "{text}");
+    }
+
+    #[test]
+    fn a_log_that_is_left_takes_lines_until_its_last_writer_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let log = AccessLog::open(&settings(&path, 65536), Clock::Real).unwrap();
+        let writer = log.for_worker();
+        log.leave();
+        drop(log);
+        writer.record(&exchange("/late"), 1);
+        drop(writer);
+        eventually(|| text(&path).contains("/late"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! How often what happened: one shard of counters per worker, summed when somebody asks.
 //!
 //! The request path adds to plain numbered cells: no label is looked up, no lock is taken, and no
-//! two workers write to the same cache line.
+//! two workers write to the same cache line. A reload numbers the zones anew, and those that stay
+//! keep their cells.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -23,6 +24,12 @@ impl Metrics {
         Self { shards: (0..workers.max(1)).map(|_| Arc::new(Shard::new(zones))).collect() }
     }
 
+    /// These counters, which go on, for the zones of another configuration: for each of them the
+    /// number that it had, or none for a new one.
+    pub fn renumbered(&self, zones: &[Option<usize>]) -> Self {
+        Self { shards: self.shards.iter().map(|it| Arc::new(it.renumbered(zones))).collect() }
+    }
+
     /// The counters of one worker. Numbers past the last worker begin again at the first: threads
     /// that count seldom share a shard with a worker.
     pub fn shard(&self, worker: usize) -> Arc<Shard> {
@@ -41,17 +48,26 @@ impl Metrics {
     }
 }
 
-/// The counters of one worker. Aligned to two cache lines, since processors fetch them in pairs.
+/// The counters of one worker, with the zones as one configuration numbers them.
+#[derive(Debug)]
+pub struct Shard {
+    all: Arc<Cells>,
+    zones: Box<[Arc<ZoneCells>]>,
+}
+
+/// What is counted of all exchanges. Aligned to two cache lines, since processors fetch them in
+/// pairs.
 #[derive(Debug)]
 #[repr(align(128))]
-pub struct Shard {
+struct Cells {
     requests: AtomicU64,
     classes: [AtomicU64; CLASSES],
     accepted: AtomicU64,
     closed: AtomicU64,
     upstream_requests: AtomicU64,
+    bodies_in_files: AtomicU64,
+    body_file_errors: AtomicU64,
     reasons: [AtomicU64; REASONS],
-    zones: Box<[ZoneCells]>,
 }
 
 #[derive(Debug)]
@@ -72,29 +88,39 @@ struct StatusCells {
 
 impl Shard {
     fn new(zones: usize) -> Self {
-        Self {
+        let all = Cells {
             requests: AtomicU64::new(0),
             classes: zeroes(),
             accepted: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             upstream_requests: AtomicU64::new(0),
+            bodies_in_files: AtomicU64::new(0),
+            body_file_errors: AtomicU64::new(0),
             reasons: zeroes(),
-            zones: (0..zones).map(|_| ZoneCells::new()).collect(),
-        }
+        };
+        Self { all: Arc::new(all), zones: (0..zones).map(|_| Arc::default()).collect() }
+    }
+
+    fn renumbered(&self, zones: &[Option<usize>]) -> Self {
+        let cells = |number: &Option<usize>| {
+            let kept = number.and_then(|number| self.zones.get(number));
+            kept.map(Arc::clone).unwrap_or_default()
+        };
+        Self { all: Arc::clone(&self.all), zones: zones.iter().map(cells).collect() }
     }
 
     /// Counts a finished exchange that sent `sent_bytes` of body to the client.
     pub fn count(&self, exchange: &Exchange, sent_bytes: u64) {
-        self.requests.fetch_add(1, Relaxed);
+        self.all.requests.fetch_add(1, Relaxed);
         if let Some(class) = class(exchange.status) {
-            self.classes[class].fetch_add(1, Relaxed);
+            self.all.classes[class].fetch_add(1, Relaxed);
         }
-        self.reasons[exchange.reason as usize].fetch_add(1, Relaxed);
+        self.all.reasons[exchange.reason as usize].fetch_add(1, Relaxed);
         // Whoever got another request's fetch asked nothing of the upstream, even if it knows
         // which peer answered.
         let fetched = exchange.upstream.is_some() && exchange.reason != Reason::Collapsed;
         if fetched {
-            self.upstream_requests.fetch_add(1, Relaxed);
+            self.all.upstream_requests.fetch_add(1, Relaxed);
         }
         let Some(zone) = exchange.zone.and_then(|zone| self.zones.get(zone)) else { return };
         zone.reasons[exchange.reason as usize].fetch_add(1, Relaxed);
@@ -118,28 +144,40 @@ impl Shard {
 
     /// Counts a request to an upstream that no client waits for: a validation in the background.
     pub fn count_background_fetch(&self, zone: usize) {
-        self.upstream_requests.fetch_add(1, Relaxed);
+        self.all.upstream_requests.fetch_add(1, Relaxed);
         if let Some(zone) = self.zones.get(zone) {
             zone.upstream_requests.fetch_add(1, Relaxed);
         }
     }
 
+    /// Counts a request body that is put into a file.
+    pub fn count_body_in_file(&self) {
+        self.all.bodies_in_files.fetch_add(1, Relaxed);
+    }
+
+    /// Counts one that could not be.
+    pub fn count_body_file_error(&self) {
+        self.all.body_file_errors.fetch_add(1, Relaxed);
+    }
+
     /// Counts a connection as accepted, and as active until the returned value is dropped.
-    pub fn connected(self: &Arc<Self>) -> Connected {
-        self.accepted.fetch_add(1, Relaxed);
-        Connected { shard: Arc::clone(self) }
+    pub fn connected(&self) -> Connected {
+        self.all.accepted.fetch_add(1, Relaxed);
+        Connected { all: Arc::clone(&self.all) }
     }
 
     fn add_to(&self, sum: &mut Snapshot) {
-        sum.requests += self.requests.load(Relaxed);
-        add_all(&mut sum.classes, &self.classes);
+        sum.requests += self.all.requests.load(Relaxed);
+        sum.bodies_in_files += self.all.bodies_in_files.load(Relaxed);
+        sum.body_file_errors += self.all.body_file_errors.load(Relaxed);
+        add_all(&mut sum.classes, &self.all.classes);
         // Closed is read first: a connection counts as accepted before it counts as closed.
-        let closed = self.closed.load(Relaxed);
-        let accepted = self.accepted.load(Relaxed);
+        let closed = self.all.closed.load(Relaxed);
+        let accepted = self.all.accepted.load(Relaxed);
         sum.connections_accepted += accepted;
         sum.connections_active += accepted.saturating_sub(closed);
-        sum.upstream_requests += self.upstream_requests.load(Relaxed);
-        add_all(&mut sum.reasons, &self.reasons);
+        sum.upstream_requests += self.all.upstream_requests.load(Relaxed);
+        add_all(&mut sum.reasons, &self.all.reasons);
         for (sum, zone) in sum.zones.iter_mut().zip(&self.zones) {
             zone.add_to(sum);
         }
@@ -149,24 +187,26 @@ impl Shard {
 /// A client connection that is open.
 #[derive(Debug)]
 pub struct Connected {
-    shard: Arc<Shard>,
+    all: Arc<Cells>,
 }
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        self.shard.closed.fetch_add(1, Relaxed);
+        self.all.closed.fetch_add(1, Relaxed);
     }
 }
 
-impl ZoneCells {
-    fn new() -> Self {
+impl Default for ZoneCells {
+    fn default() -> Self {
         Self {
             statuses: std::array::from_fn(|_| StatusCells::default()),
             reasons: zeroes(),
             upstream_requests: AtomicU64::new(0),
         }
     }
+}
 
+impl ZoneCells {
     fn add_to(&self, sum: &mut ZoneCounts) {
         for (sum, cells) in sum.statuses.iter_mut().zip(&self.statuses) {
             sum.responses += cells.responses.load(Relaxed);
@@ -192,6 +232,10 @@ pub struct Snapshot {
     pub connections_active: u64,
     /// Requests sent upstream, those in the background included, retries not.
     pub upstream_requests: u64,
+    /// Request bodies that were put into files.
+    pub bodies_in_files: u64,
+    /// Request bodies that could not be.
+    pub body_file_errors: u64,
     /// Exchanges by reason, in the order of `Reason::ALL`.
     pub reasons: [u64; REASONS],
     /// By zone, in the order of the configuration.
@@ -206,6 +250,8 @@ impl Snapshot {
             connections_accepted: 0,
             connections_active: 0,
             upstream_requests: 0,
+            bodies_in_files: 0,
+            body_file_errors: 0,
             reasons: [0; REASONS],
             zones: vec![ZoneCounts::default(); zones],
         }
@@ -340,6 +386,20 @@ mod tests {
         let sum = metrics.snapshot();
         assert_eq!((sum.requests, sum.classes), (2, [0; 5]));
         assert_eq!(sum.zones, [ZoneCounts::default()]);
+    }
+
+    #[test]
+    fn zones_that_stay_keep_their_counters_under_another_number() {
+        let before = Metrics::new(1, 2);
+        let shard = before.shard(0);
+        shard.count(&exchange(200, Some(CacheStatus::Hit), Reason::Fresh), 1);
+        let after = before.renumbered(&[Some(1), None]);
+        // An exchange that began before ends after.
+        shard.count(&exchange(200, Some(CacheStatus::Hit), Reason::Fresh), 1);
+        let sum = after.snapshot();
+        assert_eq!((sum.requests, sum.zones.len()), (2, 2));
+        assert_eq!(sum.zones[0].status(CacheStatus::Hit).responses, 2);
+        assert_eq!(sum.zones[1], ZoneCounts::default());
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use super::call::Call;
 use super::route::Cache;
-use super::{location, partial};
+use super::{ahead, location, partial};
 use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::config;
@@ -62,6 +63,17 @@ impl Answer {
         self
     }
 
+    /// The same, for a request that is refused: who waits to be told to go on (`Expect:
+    /// 100-continue`) may then send the body or the next request, and nobody could tell which. So
+    /// nothing more is read.
+    pub(super) fn unexpected(mut self, request: &Parts) -> Self {
+        if request.headers.contains_key(header::EXPECT) {
+            let close = HeaderValue::from_static("close");
+            self.response.headers_mut().insert(header::CONNECTION, close);
+        }
+        self
+    }
+
     /// The same, with what was asked of an upstream for it.
     pub(super) fn after(mut self, upstream: Option<UpstreamFacts>) -> Self {
         self.upstream = upstream;
@@ -105,6 +117,7 @@ pub(super) fn passed(
         *response.body_mut() = Body::empty();
         insert_length(response.headers_mut(), length);
     }
+    ahead::read_ahead(&mut response, &call.route.settings.bodies);
     partial::cut_if_forced(call, &mut response);
     hide(call, &mut response, Names::ANY);
     let zone = call.cache().ok().map(|cache| cache.zone_number);

@@ -41,6 +41,8 @@ pub(super) enum Error {
     UriTooLong,
     /// The body took too long to come.
     RequestTimeout,
+    /// The body could not be put into a file: 507 where there is no room, else 500.
+    Storage(StatusCode),
     /// The request takes nothing but what is stored, and nothing of use is.
     OnlyIfCached,
     /// The upstream failed like this.
@@ -64,6 +66,7 @@ impl Error {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Storage(status) => *status,
             // RFC 9111 section 5.2.1.7.
             Self::OnlyIfCached
             | Self::Upstream(Failure::Timeout)

@@ -33,7 +33,8 @@ pub(super) fn page_for(call: &Call<'_>, result: &Result<Answer, Error>) -> Optio
         return None;
     }
     let status = failed(call, result)?;
-    let closes = matches!(result, Err(error) if error.closes());
+    let expects = call.request.headers.contains_key(header::EXPECT);
+    let closes = matches!(result, Err(error) if expects || error.closes());
     let page = listed(&finish.error_page, status)?;
     let next = match &page.to {
         PageAt::Url(_) => return None,
@@ -94,7 +95,8 @@ pub(super) fn finish(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
 /// An answer of our own on a route that tells how it came about tells it as well.
 fn own_error(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
     result.unwrap_or_else(|error| {
-        error.answer(Timestamp::from(call.worker.proxy.clock.wall())).told(&call.route.settings)
+        let now = Timestamp::from(call.worker.proxy.clock.wall());
+        error.answer(now).told(&call.route.settings).unexpected(call.request)
     })
 }
 

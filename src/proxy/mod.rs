@@ -37,6 +37,8 @@ mod validated;
 mod incoming;
 mod tee;
 mod pass;
+mod whole;
+mod ahead;
 mod invalidate;
 mod deliver;
 pub mod location;
@@ -48,6 +50,7 @@ mod stitch;
 mod error;
 mod record;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::{Request, Response};
@@ -76,6 +79,8 @@ pub struct Proxy {
     pub clock: Clock,
     /// What a client may ask.
     pub limits: Limits,
+    /// Where request bodies lie that are too large for memory.
+    pub temp_path: PathBuf,
     /// The caches, in the order of the configuration.
     pub zones: Vec<Arc<cache::Zone>>,
     /// What routes forward to, in the order of the configuration.
@@ -114,14 +119,16 @@ impl Worker {
         client: Client<'_>,
         request: Request<Incoming>,
     ) -> Response<Body> {
-        let (request, body) = request.into_parts();
+        let (mut request, body) = request.into_parts();
         let seen = self
             .access
             .is_some()
             .then(|| record::seen(&request, client.connection, self.proxy.clock.instant()));
-        let answer = match self.answer(hosts, client, request, body).await {
+        let answer = match self.answer(hosts, client, &mut request, body).await {
             Ok(answer) => answer,
-            Err(error) => error.answer(Timestamp::from(self.proxy.clock.wall())),
+            Err(error) => {
+                error.answer(Timestamp::from(self.proxy.clock.wall())).unexpected(&request)
+            }
         };
         record::at_end(self, seen, answer)
     }
@@ -160,7 +167,7 @@ impl Worker {
         self: &Arc<Self>,
         hosts: &Hosts,
         client: Client<'_>,
-        mut request: http::request::Parts,
+        request: &mut http::request::Parts,
         body: Incoming,
     ) -> Result<Answer, Error> {
         let mut body = Some(body);
@@ -169,8 +176,8 @@ impl Worker {
             let removed = fields::remove_named(&mut request.headers);
             removed.map_err(|_| Error::BadRequest("connection"))?;
         }
-        admit::name_host(&mut request);
-        let host = admit::admit(&request, present, &self.proxy.limits)?;
+        admit::name_host(request);
+        let host = admit::admit(request, present, &self.proxy.limits)?;
         let site = hosts.find(&host).ok_or(Error::Misdirected)?;
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
         let route = site.find(&path);
@@ -179,7 +186,7 @@ impl Worker {
             worker: self,
             site,
             route: route.unwrap_or(&site.base),
-            request: &request,
+            request,
             host: &host,
             path: &path,
             connection: client.connection,

@@ -14,7 +14,7 @@ use crate::config::template::Template;
 use crate::interim::Sink;
 use crate::semantics::fields;
 use crate::semantics::rules::Rules;
-use crate::upstream;
+use crate::upstream::{self, Announced};
 
 /// Builds the request for the route's upstream, without a body.
 ///
@@ -24,6 +24,8 @@ use crate::upstream;
 pub(super) fn request(call: &Call<'_>) -> Result<Request<()>, Error> {
     let mut headers = call.request.headers.clone();
     fields::remove_hop_by_hop(&mut headers).map_err(|_| Error::BadRequest("connection"))?;
+    // It is told by us to go on, when its body is read.
+    headers.remove(header::EXPECT);
     headers.insert(header::HOST, value(call.proxy_host().as_bytes())?);
     set_headers(call, &mut headers)?;
     fields::add_via(&mut headers, call.request.version);
@@ -76,12 +78,16 @@ pub(super) fn announce_surrogate(request: &mut Request<()>, rules: &Rules) {
 /// Nobody gave a response.
 pub(super) async fn send(
     call: &Call<'_>,
-    request: Request<Body>,
+    mut request: Request<Body>,
 ) -> Result<upstream::Reply, upstream::Failure> {
     let named = || call.route.forwards.get(upstream_named(call.way)?);
     let Some(forward) = call.route.forward.as_ref().or_else(named) else {
         return Err(upstream::Failure::nobody());
     };
+    if forward.group.announces() {
+        let (source, destination) = (call.remote, call.connection.local);
+        request.extensions_mut().insert(Announced { source, destination });
+    }
     let pool = &call.worker.pools[forward.group_number];
     upstream::send(&forward.group, pool, request, &call.route.settings.timeout).await
 }

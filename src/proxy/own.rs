@@ -57,7 +57,7 @@ pub(super) fn redirected(
     let mut response = plain(status, now(call));
     tell_handling(&mut response, own_handling(Reason::Respond));
     response.headers_mut().insert(header::LOCATION, location);
-    Ok(Answer::own(response, Reason::Respond, None))
+    Ok(Answer::own(response, Reason::Respond, None).unexpected(call.request))
 }
 
 fn answer(
@@ -72,7 +72,7 @@ fn answer(
         None => drop(response.headers_mut().remove(header::CONTENT_TYPE)),
     }
     tell_handling(&mut response, own_handling(Reason::Respond));
-    Answer::own(response, Reason::Respond, None)
+    Answer::own(response, Reason::Respond, None).unexpected(call.request)
 }
 
 fn now(call: &Call<'_>) -> Timestamp {

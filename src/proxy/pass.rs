@@ -10,7 +10,7 @@ use super::error::{self, Error};
 use super::invalidate::invalidate;
 use super::route::Cache;
 use super::serve::Uncached;
-use super::{incoming, outgoing, tee};
+use super::{incoming, outgoing, tee, whole};
 use crate::body::Body;
 use crate::cache::lock::Permit;
 use crate::cache::lookup::Key;
@@ -24,7 +24,9 @@ use crate::semantics::stored::Stored;
 /// Sends a request on and its response back, as they are.
 pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Result<Answer, Error> {
     let view = call.view();
-    let mut request = outgoing::request(&view)?.map(|()| body);
+    let request = outgoing::request(&view)?;
+    let body = whole::whole(&view, body).await?;
+    let mut request = request.map(|()| body);
     outgoing::hear_interim(&mut request, call.interim.as_ref());
     let clock = &view.worker.proxy.clock;
     let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));

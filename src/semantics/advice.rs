@@ -190,7 +190,7 @@ mod tests {
         for reason in Reason::ALL {
             let groups = [served(*reason), fetched(*reason), not_stored(*reason)];
             let known = groups.into_iter().flatten().count();
-            let own = matches!(reason, Reason::Refused | Reason::Purge);
+            let own = matches!(reason, Reason::Refused | Reason::Respond | Reason::Purge);
             assert_eq!(known, usize::from(!own), "{reason}");
         }
     }

@@ -9,23 +9,19 @@ use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::error::{Error, Kind, Phase};
 use super::group::Peer;
+use super::socket::Socket;
+use super::target::{Named, Target};
 use super::wire::{Wire, Wired};
 use crate::body::Body;
 use crate::clock::Clock;
-
-/// Where a peer is.
-pub(super) enum Target {
-    Address(SocketAddr),
-    /// `host:port`; looked up for every connection.
-    Name(String),
-}
 
 /// A connection to a peer. Dropping it closes it.
 pub(super) struct Connection {
@@ -35,16 +31,12 @@ pub(super) struct Connection {
     /// What goes over it and when.
     pub(super) wire: Arc<Wire>,
     pub(super) made: Instant,
+    /// Which address of the peer's it leads to; `None` for a unix socket.
+    pub(super) to: Option<SocketAddr>,
     /// Requests sent over it.
     pub(super) requests: u64,
     /// Ends the task that runs it; `None` once the connection belongs to an upgrade.
     task: Option<AbortHandle>,
-}
-
-impl Target {
-    pub(super) fn new(address: &str) -> Self {
-        address.parse().map_or_else(|_| Self::Name(address.to_owned()), Self::Address)
-    }
 }
 
 impl Connection {
@@ -63,8 +55,8 @@ impl Drop for Connection {
     }
 }
 
-/// A new connection to peer number `at`. Name lookup and all its addresses together take no
-/// longer than `limit`.
+/// A new connection to peer number `at`, with `ahead` sent over it before anything else. Waiting
+/// for the first lookup of a name and all its addresses together take no longer than `limit`.
 ///
 /// # Errors
 ///
@@ -72,20 +64,25 @@ impl Drop for Connection {
 pub(super) async fn connect(
     at: usize,
     peer: &Peer,
+    ahead: &[u8],
     clock: &Clock,
     limit: Duration,
 ) -> Result<Connection, Error> {
     let resolving = AtomicBool::new(false);
-    let stream = match timeout(limit, open(&peer.target, clock, limit, &resolving)).await {
-        Ok(opened) => opened?,
-        Err(_) => {
-            let resolving = resolving.load(Ordering::Relaxed);
-            let phase = if resolving { Phase::Resolve } else { Phase::Connect };
-            return Err(Error::new(phase, Kind::Timeout));
+    let opened = async {
+        let (mut stream, to) = open(&peer.target, clock, limit, &resolving).await?;
+        if !ahead.is_empty() {
+            stream.write_all(ahead).await.map_err(Error::connect)?;
         }
+        Ok((stream, to))
     };
-    // Without it a request in two writes waits for the peer's delayed acknowledgement.
-    stream.set_nodelay(true).map_err(Error::connect)?;
+    let (stream, to) = match timeout(limit, opened).await {
+        Ok(opened) => opened?,
+        Err(_) if resolving.load(Ordering::Relaxed) => {
+            return Err(Error::new(Phase::Resolve, Kind::Unresolved));
+        }
+        Err(_) => return Err(Error::new(Phase::Connect, Kind::Timeout)),
+    };
     let wire = Arc::new(Wire::new(clock.clone(), peer.counts.clone()));
     let io = TokioIo::new(Wired::new(stream, wire.clone()));
     let (sender, connection) =
@@ -98,7 +95,7 @@ pub(super) async fn connect(
     });
     let made = clock.instant();
     let task = Some(task.abort_handle());
-    Ok(Connection { peer: at, sender, wire, made, requests: 0, task })
+    Ok(Connection { peer: at, sender, wire, made, to, requests: 0, task })
 }
 
 async fn open(
@@ -106,31 +103,58 @@ async fn open(
     clock: &Clock,
     limit: Duration,
     resolving: &AtomicBool,
-) -> Result<TcpStream, Error> {
-    let name = match target {
+) -> Result<(Socket, Option<SocketAddr>), Error> {
+    match target {
         Target::Address(address) => {
-            return TcpStream::connect(*address).await.map_err(Error::connect);
+            let stream = tcp(*address).await.map_err(Error::connect)?;
+            Ok((stream, Some(*address)))
         }
-        Target::Name(name) => name,
-    };
+        Target::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(Error::connect)?;
+            Ok((Socket::Unix(stream), None))
+        }
+        Target::Name(named) => {
+            let (stream, address) = by_name(named, clock, limit, resolving).await?;
+            Ok((stream, Some(address)))
+        }
+    }
+}
+
+/// Tries the addresses of a name in turn.
+async fn by_name(
+    named: &Named,
+    clock: &Clock,
+    limit: Duration,
+    resolving: &AtomicBool,
+) -> Result<(Socket, SocketAddr), Error> {
     let begun = clock.instant();
     resolving.store(true, Ordering::Relaxed);
-    let addresses: Vec<_> = lookup_host(name.as_str())
-        .await
-        .map_err(|error| Error::from(Phase::Resolve, Kind::Unresolved, error))?
-        .collect();
+    let addresses = named.in_turn(begun).await;
     resolving.store(false, Ordering::Relaxed);
     let mut last = Error::new(Phase::Resolve, Kind::Unresolved);
     for (tried, address) in addresses.iter().enumerate() {
         // An address that swallows packets must leave time for the ones after it.
         let left = limit.saturating_sub(clock.instant().duration_since(begun));
         let share = left / (addresses.len() - tried) as u32;
-        match bounded(share, TcpStream::connect(*address)).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Error::connect(error),
+        match bounded(share, tcp(*address)).await {
+            Ok(stream) => {
+                named.worked(*address);
+                return Ok((stream, *address));
+            }
+            Err(error) => {
+                named.failed_at(*address, clock.instant());
+                last = Error::connect(error);
+            }
         }
     }
     Err(last)
+}
+
+async fn tcp(address: SocketAddr) -> io::Result<Socket> {
+    let stream = TcpStream::connect(address).await?;
+    // Without it a request in two writes waits for the peer's delayed acknowledgement.
+    stream.set_nodelay(true)?;
+    Ok(Socket::Tcp(stream))
 }
 
 async fn bounded<T>(limit: Duration, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {

@@ -110,9 +110,10 @@ impl Error {
         Self::from(if source.is_parse() { Phase::Head } else { phase }, kind, source)
     }
 
-    /// Whether it speaks against the peer. A client's fault does not.
+    /// Whether it speaks against the peer. A client's fault does not, nor does a name without an
+    /// address: nobody was asked, and the next lookup may find one.
     pub(super) fn is_peers_fault(&self) -> bool {
-        !matches!(self.kind, Kind::RequestBody(_) | Kind::NoLivePeer)
+        !matches!(self.kind, Kind::RequestBody(_) | Kind::NoLivePeer | Kind::Unresolved)
     }
 }
 

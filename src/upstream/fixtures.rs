@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::config::{NextUpstream, Peer, Timeouts, Upstream};
+use crate::config::{NextUpstream, Peer, Resolver, Timeouts, Upstream};
 use crate::semantics::rules::StatusSet;
 
 pub(super) fn peer(address: &str) -> Peer {
@@ -38,6 +38,8 @@ pub(super) fn upstream(peers: Vec<Peer>) -> Upstream {
             statuses: StatusSet::default(),
         },
         tries: 0,
+        resolver: Resolver::System,
+        proxy_protocol: None,
     }
 }
 

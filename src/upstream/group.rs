@@ -1,15 +1,16 @@
 //! One upstream: its peers, whose turn it is, and how they do. Shared by all workers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::warn;
 
 use super::balance::{self, Share};
-use super::connect::Target;
 use super::health::Health;
+use super::target::Target;
 use crate::clock::Clock;
-use crate::config::{self, NextUpstream};
+use crate::config::{self, NextUpstream, ProxyProtocol};
 
 /// An upstream group.
 pub struct Group {
@@ -20,8 +21,10 @@ pub struct Group {
     /// Peers that one request may try; at least one.
     pub(super) tries: usize,
     pub(super) clock: Clock,
+    /// How its connections tell whose they are, if they do.
+    pub(super) announce: Option<ProxyProtocol>,
     /// One of a kind: it gets every request, for there is nobody else to send them to.
-    single: bool,
+    single: AtomicBool,
     /// Guards turns and health of all peers, which change together; held for a pick or a report.
     state: Mutex<State>,
 }
@@ -37,6 +40,19 @@ pub(super) struct Peer {
     pub(super) target: Target,
     pub(super) counts: Arc<Counts>,
     config: config::Peer,
+    /// What the operator wants of it: a `Wanted`.
+    wanted: AtomicU8,
+}
+
+/// Whether the operator wants a peer to get requests: as configured, and from then on by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// It gets them.
+    Up,
+    /// No new ones; those under way are finished.
+    Drain,
+    /// None at all (nginx: down).
+    Down,
 }
 
 /// Counters of one peer since start.
@@ -76,6 +92,10 @@ pub struct PeerStats {
     pub sent_bytes: u64,
     /// Bytes received from it.
     pub received_bytes: u64,
+    /// What its name stands for now, if it has one.
+    pub addresses: Vec<SocketAddr>,
+    /// Lookups of that name that failed.
+    pub lookup_failures: u64,
 }
 
 /// Whether a peer gets requests.
@@ -83,6 +103,8 @@ pub struct PeerStats {
 pub enum PeerState {
     /// It does.
     Up,
+    /// The operator wants it to finish what it has, and to get no more.
+    Draining,
     /// The operator took it out.
     Down,
     /// It failed too often; a probe goes there when its time is over.
@@ -96,11 +118,12 @@ impl Group {
         let peers = &config.peers;
         Arc::new(Self {
             name: config.name.clone(),
-            peers: peers.iter().map(Peer::new).collect(),
+            peers: peers.iter().map(|peer| Peer::new(peer, &config.resolver)).collect(),
             next_upstream: config.next_upstream,
-            tries: if config.tries == 0 { usable.max(1) } else { config.tries },
+            tries: if config.tries == 0 { peers.len().max(1) } else { config.tries },
             clock,
-            single: usable == 1,
+            announce: config.proxy_protocol,
+            single: AtomicBool::new(usable == 1),
             state: Mutex::new(State {
                 shares: peers.iter().map(|peer| Share::new(peer.weight)).collect(),
                 health: peers.iter().map(|p| Health::new(p.max_fails, p.fail_timeout)).collect(),
@@ -113,7 +136,7 @@ impl Group {
         let state = self.state();
         let now = self.clock.now();
         let peers = self.peers.iter().zip(&state.health);
-        peers.map(|(peer, health)| peer.stats(!self.single && !health.usable(now))).collect()
+        peers.map(|(peer, health)| peer.stats(!self.is_single() && !health.usable(now))).collect()
     }
 
     /// The peer whose turn it is among those that this request has not `tried`; a backup only if
@@ -124,9 +147,9 @@ impl Group {
         let mut state = self.state();
         let State { shares, health } = &mut *state;
         let may = |at: usize| {
-            !self.peers[at].config.down
+            self.peers[at].wanted() == Wanted::Up
                 && !tried.contains(&at)
-                && (self.single || health[at].usable(now))
+                && (self.is_single() || health[at].usable(now))
         };
         let picked = balance::pick(shares, |at| !self.peers[at].config.backup && may(at))
             .or_else(|| balance::pick(shares, |at| self.peers[at].config.backup && may(at)));
@@ -138,6 +161,33 @@ impl Group {
         picked
     }
 
+    /// Whether its connections tell whose they are, so that requests must say so.
+    pub fn announces(&self) -> bool {
+        self.announce.is_some()
+    }
+
+    /// Does with a peer, or with all, what the operator wants, until the group ends or he wants
+    /// something else. Whoever is wanted up is thought to be well. Whether there is such a peer.
+    pub fn set(&self, address: Option<&str>, wanted: Wanted) -> bool {
+        let mut found = false;
+        for (at, peer) in self.peers.iter().enumerate() {
+            if address.is_none_or(|address| address == &*peer.address) {
+                found = true;
+                peer.wanted.store(wanted as u8, Ordering::Relaxed);
+                if wanted == Wanted::Up {
+                    self.state().health[at].forget();
+                }
+            }
+        }
+        let up = self.peers.iter().filter(|peer| peer.wanted() == Wanted::Up).count();
+        self.single.store(up == 1, Ordering::Relaxed);
+        found
+    }
+
+    fn is_single(&self) -> bool {
+        self.single.load(Ordering::Relaxed)
+    }
+
     /// Reports that a peer answered as it should.
     pub(super) fn succeeded(&self, at: usize) {
         self.state().health[at].succeeded();
@@ -147,7 +197,7 @@ impl Group {
     pub(super) fn failed(&self, at: usize) {
         let peer = &self.peers[at];
         peer.counts.fails.fetch_add(1, Ordering::Relaxed);
-        if self.single {
+        if self.is_single() {
             return;
         }
         let mut state = self.state();
@@ -167,12 +217,13 @@ impl Group {
 }
 
 impl Peer {
-    fn new(config: &config::Peer) -> Self {
+    fn new(config: &config::Peer, resolver: &config::Resolver) -> Self {
         Self {
             address: config.address.as_str().into(),
-            target: Target::new(&config.address),
+            target: Target::new(&config.address, resolver),
             counts: Arc::default(),
             config: config.clone(),
+            wanted: AtomicU8::new(if config.down { Wanted::Down } else { Wanted::Up } as u8),
         }
     }
 
@@ -183,10 +234,11 @@ impl Peer {
             address: self.address.clone(),
             weight: self.config.weight,
             backup: self.config.backup,
-            state: match (self.config.down, out) {
-                (true, _) => PeerState::Down,
-                (false, true) => PeerState::Unavailable,
-                (false, false) => PeerState::Up,
+            state: match (self.wanted(), out) {
+                (Wanted::Drain, _) => PeerState::Draining,
+                (Wanted::Down, _) => PeerState::Down,
+                (Wanted::Up, true) => PeerState::Unavailable,
+                (Wanted::Up, false) => PeerState::Up,
             },
             active: read(&counts.active),
             requests: read(&counts.requests),
@@ -195,6 +247,16 @@ impl Peer {
             unavailable: read(&counts.unavailable),
             sent_bytes: read(&counts.sent_bytes),
             received_bytes: read(&counts.received_bytes),
+            addresses: self.target.known(),
+            lookup_failures: self.target.lookup_failures(),
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        match self.wanted.load(Ordering::Relaxed) {
+            0 => Wanted::Up,
+            1 => Wanted::Drain,
+            _ => Wanted::Down,
         }
     }
 }

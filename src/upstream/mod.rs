@@ -10,6 +10,11 @@ mod balance;
 mod health;
 mod pool;
 mod connect;
+mod target;
+mod resolve;
+mod dns;
+mod socket;
+mod announce;
 mod wire;
 mod head;
 mod reply;
@@ -20,8 +25,9 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
+pub use announce::Announced;
 pub use error::{Error, Failure, Kind, Phase, RequestBody};
-pub use group::{Group, PeerState, PeerStats};
+pub use group::{Group, PeerState, PeerStats, Wanted};
 pub use pool::Pool;
 pub use reply::Reply;
 pub use send::send;

@@ -38,7 +38,8 @@ impl Pool {
     /// An empty pool with the limits of `config`.
     pub fn new(config: &config::Upstream, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
-            idle_max: config.keepalive,
+            // What was announced of a connection's client is true of no other's requests.
+            idle_max: if config.proxy_protocol.is_some() { 0 } else { config.keepalive },
             idle_timeout: config.keepalive_timeout,
             lifetime: config.keepalive_time,
             requests_max: config.keepalive_requests,

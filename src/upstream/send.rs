@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use http::header::UPGRADE;
 use http::request::Parts;
 use http::{Request, Version};
@@ -11,6 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant as Deadline;
 use tracing::debug;
 
+use super::announce::{self, Announced};
 use super::connect::{Connection, connect};
 use super::error::{Error, Failure, Kind, Phase};
 use super::group::{Active, Group};
@@ -94,7 +94,8 @@ struct Outgoing {
 }
 
 enum Content {
-    Bytes(Bytes),
+    /// Can be sent as often as needed.
+    Whole(Body),
     /// Can be sent once; `None` while it is under way and after.
     Stream(Option<Body>),
 }
@@ -104,7 +105,8 @@ impl Outgoing {
         let (mut parts, body) = request.into_parts();
         // What the client speaks is no concern of the peer.
         parts.version = Version::HTTP_11;
-        let body = body.as_bytes().map_or_else(|| Content::Stream(Some(body)), Content::Bytes);
+        let is_here = body.is_here();
+        let body = if is_here { Content::Whole(body) } else { Content::Stream(Some(body)) };
         Self { parts, body, written: false }
     }
 
@@ -115,7 +117,7 @@ impl Outgoing {
 
     fn take(&mut self, wire: &Arc<Wire>) -> Request<Body> {
         let body = match &mut self.body {
-            Content::Bytes(bytes) => Body::full(bytes.clone()),
+            Content::Whole(body) => body.again().unwrap_or_default(),
             Content::Stream(body) => body.take().unwrap_or_default(),
         };
         Request::from_parts(self.parts.clone(), Upload::watch(body, wire))
@@ -149,7 +151,8 @@ impl Attempt<'_> {
             Some(answered) => answered,
             None => {
                 let limit = self.timeouts.connect;
-                let connection = connect(self.at, peer, clock, limit).await?;
+                let ahead = self.ahead(outgoing);
+                let connection = connect(self.at, peer, &ahead, clock, limit).await?;
                 connected = Some(clock.instant().duration_since(begun));
                 self.exchange(connection, outgoing).await.map_err(|lost| lost.error)?
             }
@@ -164,10 +167,27 @@ impl Attempt<'_> {
         })
     }
 
+    /// What a new connection begins with, before the request. Nothing where nothing is announced.
+    fn ahead(&self, outgoing: &Outgoing) -> Vec<u8> {
+        let Some(version) = self.group.announce else { return Vec::new() };
+        announce::header(version, outgoing.parts.extensions.get::<Announced>())
+    }
+
+    /// A kept connection that still leads to the peer.
+    fn idle(&self) -> Option<Connection> {
+        let target = &self.group.peers[self.at].target;
+        loop {
+            let connection = self.pool.take(self.at)?;
+            if target.still_has(connection.to) {
+                return Some(connection);
+            }
+        }
+    }
+
     /// Tries an idle connection. `None` if there is none, or if it had died meanwhile and the
     /// request may go over a new one.
     async fn over_idle(&self, outgoing: &mut Outgoing) -> Result<Option<Answered>, Error> {
-        let Some(connection) = self.pool.take(self.at) else { return Ok(None) };
+        let Some(connection) = self.idle() else { return Ok(None) };
         let written_before = outgoing.written;
         match self.exchange(connection, outgoing).await {
             Ok(answered) => Ok(Some(answered)),

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::error::Phase;
 use super::group::Counts;
+use super::socket::Socket;
 use crate::body::{self, Body};
 use crate::clock::Clock;
 use crate::config::Timeouts;
@@ -123,12 +123,12 @@ impl Wire {
 
 /// The socket as hyper sees it.
 pub(super) struct Wired {
-    stream: TcpStream,
+    stream: Socket,
     wire: Arc<Wire>,
 }
 
 impl Wired {
-    pub(super) fn new(stream: TcpStream, wire: Arc<Wire>) -> Self {
+    pub(super) fn new(stream: Socket, wire: Arc<Wire>) -> Self {
         Self { stream, wire }
     }
 }
@@ -193,7 +193,7 @@ impl Upload {
     /// `body` as it is if its bytes are here, watched if not. One that came back unsent from another
     /// connection keeps that watch inside.
     pub(super) fn watch(body: Body, wire: &Arc<Wire>) -> Body {
-        let waits = body.as_bytes().is_none();
+        let waits = !body.is_here();
         wire.uploading.store(waits, Relaxed);
         if waits { Body::stream(Self { body, wire: wire.clone() }) } else { body }
     }

@@ -43,3 +43,7 @@ mod scenarios;
 mod sendfile;
 mod tidy;
 mod admin;
+mod names;
+mod sockets;
+mod bodies;
+mod upstream_command;

@@ -4,13 +4,11 @@ pub mod ls;
 pub mod du;
 pub mod verify;
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{EXIT_FAILURE, EXIT_USAGE, Failure, check, report, serve};
+use super::{EXIT_FAILURE, Failure, report, stored};
 use crate::cli::zone::{Where, Zone};
-use crate::config::simple::simple;
-use crate::config::{self, Config};
+use crate::config;
 use crate::store::disk::audit::{self, Seen};
 
 /// Looks at the files of one zone or several, and prints what was asked for.
@@ -28,26 +26,17 @@ pub fn run(zone: &Zone) -> Result<(), Failure> {
 
 /// The zones that are meant; each has a folder.
 fn zones(at: &Where) -> Result<Vec<config::Zone>, Failure> {
-    let usage = |problem| Failure { status: EXIT_USAGE, problem: Some(problem) };
-    let config = match (&at.config, &at.zone) {
-        (Some(file), _) => check::load_only(file)?,
-        (None, Some(zone)) => {
-            return Err(usage(format!("say where zone `{zone}` is: `-c larder.toml`")));
-        }
-        (None, None) => {
-            let folder = at.cache_dir.clone().or_else(serve::user_cache_dir);
-            without_file(folder.ok_or_else(|| {
-                usage("say which folder: `--cache-dir DIR` or `-c larder.toml`".to_owned())
-            })?)?
-        }
-    };
+    if let (None, Some(zone)) = (&at.stored.config, &at.zone) {
+        return Err(Failure::usage(format!("say where zone `{zone}` is: `-c larder.toml`")));
+    }
+    let config = stored::config(&at.stored)?;
     let names: Vec<_> = config.zones.iter().map(|zone| format!("`{}`", zone.name)).collect();
     let mut zones = config.zones;
     if let Some(name) = &at.zone {
         zones.retain(|zone| zone.name == *name);
         if zones.is_empty() {
             let names = names.join(", ");
-            return Err(usage(format!("no zone is called `{name}`; there are {names}")));
+            return Err(Failure::usage(format!("no zone is called `{name}`; there are {names}")));
         }
     }
     zones.retain(|zone| !zone.folders.is_empty());
@@ -55,18 +44,6 @@ fn zones(at: &Where) -> Result<Vec<config::Zone>, Failure> {
         return Err(Failure::new("what is stored rests in memory only: there are no files"));
     }
     Ok(zones)
-}
-
-/// As `serve --to` has it, or however the entries in the folder lie.
-fn without_file(folder: PathBuf) -> Result<Config, Failure> {
-    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let levels = audit::levels_of(&folder);
-    let mut config =
-        simple("http://127.0.0.1", listen, None, Some(folder)).map_err(Failure::new)?;
-    if let (Some(levels), Some(zone)) = (levels, config.zones.first_mut()) {
-        zone.levels = levels;
-    }
-    Ok(config)
 }
 
 /// Says which of the zone's folders cannot be looked at; whether all can.

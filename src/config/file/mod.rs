@@ -13,7 +13,7 @@ mod answer;
 use std::time::Duration;
 
 use super::AccessFormat;
-use super::address::AdminListen;
+use super::address::{AdminListen, NameServer};
 use super::read::{At, FromNode, List, Named, OrOff, Size, Timeout, table};
 use super::report::Report;
 use super::tree::{Node, Value};
@@ -51,6 +51,8 @@ table! {
         connections: u32,
         header_timeout: Timeout,
         keepalive_timeout: Duration,
+        keepalive_requests: u32,
+        keepalive_time: Timeout,
         body_timeout: Timeout,
         send_timeout: Timeout,
         sendfile: bool,
@@ -58,6 +60,8 @@ table! {
         max_headers: u32,
         max_uri: Size,
         shutdown_timeout: Duration,
+        resolver: List<NameServer>,
+        temp_path: String,
     }
 }
 

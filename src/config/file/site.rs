@@ -76,6 +76,10 @@ route_and_settings! {
         cookie_domain: CookieRules,
         cookie_path: CookieRules,
         cookie_flags: Pairs<CookieName, List<CookieFlag>>,
+        request_buffering: bool,
+        request_buffer: Size,
+        buffering: bool,
+        buffers: Size,
         cache: Cache,
     }
 }

@@ -1,7 +1,8 @@
 //! `[upstream.NAME]` as it is written.
 
-use crate::config::address::PeerAddress;
-use crate::config::read::{At, FromNode, List, Timeout, table};
+use crate::config::ProxyProtocol;
+use crate::config::address::{NameServer, PeerAddress};
+use crate::config::read::{At, FromNode, List, OrOff, Timeout, table};
 use crate::config::report::Report;
 use crate::config::tree::{Node, Value};
 use crate::config::words::{Balance, Failure};
@@ -17,6 +18,8 @@ table! {
         keepalive_requests: u32,
         next_upstream: List<Failure>,
         tries: u32,
+        resolver: List<NameServer>,
+        proxy_protocol: OrOff<ProxyProtocol>,
     }
 }
 

@@ -171,6 +171,8 @@ fn ignored(list: Option<&At<List<IgnoredField>>>, mut ignored: IgnoredFields) ->
             IgnoredField::Vary => ignored.vary = true,
             IgnoredField::SurrogateControl => ignored.surrogate_control = true,
             IgnoredField::SetCookie => ignored.set_cookie = true,
+            // Of no concern to what is stored: see `bodies`.
+            IgnoredField::XAccelBuffering => {}
         }
     }
     ignored

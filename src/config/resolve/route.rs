@@ -3,7 +3,7 @@
 use http::HeaderName;
 use http::header::HOST;
 
-use super::{Report, Scope, answer, cache, leaks, size, timeout, upstream};
+use super::{Report, Scope, answer, bodies, cache, leaks, size, timeout};
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, Settings};
@@ -62,6 +62,7 @@ pub(super) fn route(
             0 => u64::MAX,
             bytes => bytes,
         },
+        bodies: bodies::bodies(&settings, report),
         status_header: settings.status_header.and_then(|at| at.value.0),
         hide_header: cache::hidden(settings.cache.as_ref()),
         cache,
@@ -135,12 +136,14 @@ pub(super) fn proxy_pass(
     if declared {
         return pass(host.clone(), shown, uri.clone());
     }
+    if host.starts_with("unix:") {
+        // nginx: what is asked over a socket is `localhost`.
+        let upstream = scope.of_address(host, report);
+        return pass(upstream, "localhost".to_owned(), uri.clone());
+    }
     let address = format!("{host}:{}", port.unwrap_or(80));
     warn_of_slip(proxy, scope, report);
-    if !scope.upstreams.iter().any(|upstream| upstream.name == address) {
-        scope.upstreams.push(upstream::of_address(&address, report));
-    }
-    pass(address, shown, uri.clone())
+    pass(scope.of_address(&address, report), shown, uri.clone())
 }
 
 fn pass(upstream: String, host: String, uri: Option<String>) -> ProxyPass {

@@ -1,28 +1,36 @@
 //! `[upstream.NAME]`, and the upstreams that an address in `proxy` stands for. (nginx: upstream)
 
 use super::{Report, flag, number, timeout};
+use crate::config::address::NameServer;
 use crate::config::fault::Problem;
 use crate::config::file;
-use crate::config::read::{At, List, Named};
+use crate::config::read::{At, List, Named, OrOff};
 use crate::config::words::Failure;
-use crate::config::{NextUpstream, Peer, Upstream};
+use crate::config::{NextUpstream, Peer, Resolver, Upstream};
 
 /// The upstreams that are declared.
 pub(super) fn upstreams(
     named: Option<&At<Named<file::Upstream>>>,
+    resolver: &Resolver,
     report: &mut Report,
 ) -> Vec<Upstream> {
     let tables = named.iter().flat_map(|named| &named.value.0);
-    tables.map(|(name, table)| upstream(name, &table.value, report)).collect()
+    tables.map(|(name, table)| upstream(name, &table.value, resolver, report)).collect()
 }
 
 /// The upstream of an address: one peer, all else by default.
-pub(super) fn of_address(address: &str, report: &mut Report) -> Upstream {
+pub(super) fn of_address(address: &str, resolver: &Resolver, report: &mut Report) -> Upstream {
     let peer = peer(address.to_owned(), &file::PeerTable::default(), report);
-    with_peers(address, vec![peer], &file::Upstream::default(), report)
+    let table = file::Upstream::default();
+    Upstream { resolver: resolver.clone(), ..with_peers(address, vec![peer], &table, report) }
 }
 
-fn upstream(name: &At<String>, table: &file::Upstream, report: &mut Report) -> Upstream {
+fn upstream(
+    name: &At<String>,
+    table: &file::Upstream,
+    outer: &Resolver,
+    report: &mut Report,
+) -> Upstream {
     let mut peers = Vec::new();
     for written in table.server.iter().flat_map(|servers| servers.value.values()) {
         let address = written.0.address.as_ref().map(|at| at.value.0.clone());
@@ -43,7 +51,23 @@ fn upstream(name: &At<String>, table: &file::Upstream, report: &mut Report) -> U
             report.error(servers.span, problem);
         }
     }
-    with_peers(&name.value, peers, table, report)
+    let own = table.resolver.as_ref().map(|servers| resolver(servers, report));
+    let resolver = own.unwrap_or_else(|| outer.clone());
+    Upstream { resolver, ..with_peers(&name.value, peers, table, report) }
+}
+
+/// The servers that are written, or the system.
+pub(super) fn resolver(servers: &At<List<NameServer>>, report: &mut Report) -> Resolver {
+    let written = &servers.value;
+    let addresses: Vec<_> = written.values().filter_map(|server| server.0).collect();
+    if !written.broken && written.items.is_empty() {
+        report.error(servers.span, Problem::new("is empty"));
+    }
+    if addresses.len() < written.items.len() && written.items.len() > 1 {
+        let problem = Problem::new("`system` stands alone");
+        report.error(servers.span, problem.help("leave it out, or the addresses"));
+    }
+    if addresses.is_empty() { Resolver::System } else { Resolver::Servers(addresses.into()) }
 }
 
 fn with_peers(
@@ -63,6 +87,11 @@ fn with_peers(
         keepalive_requests: number(table.keepalive_requests.as_ref(), 1000, some, report).into(),
         next_upstream: next_upstream(table.next_upstream.as_ref(), report),
         tries: number(table.tries.as_ref(), 0, all, report) as usize,
+        resolver: Resolver::System,
+        proxy_protocol: match table.proxy_protocol.as_ref().map(|at| at.value) {
+            Some(OrOff::On(version)) => Some(version),
+            Some(OrOff::Off) | None => None,
+        },
     }
 }
 

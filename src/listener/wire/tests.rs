@@ -173,6 +173,10 @@ struct Plans(Vec<Plan>, Arc<Resting>);
 impl Handler for Plans {
     fn connected(&self) -> impl Send + 'static {}
 
+    fn limits(&self) -> Arc<Limits> {
+        Arc::new(limits())
+    }
+
     async fn handle(
         &self,
         request: Request<Incoming>,

@@ -2,6 +2,8 @@
 //! sees every byte.
 
 pub mod client;
+pub mod dns;
+pub mod stepping;
 pub mod origin;
 pub mod proxy;
 

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use larder::app::{self, Running};
+use larder::app::{self, ReloadError, Reloaded, Running};
 use larder::clock::Clock;
-use larder::config::load;
+use larder::config::load::{self, Loaded};
 
 use super::client::{self, Response};
 use super::origin::Origin;
@@ -54,11 +54,7 @@ impl Proxy {
     }
 
     pub async fn with_clock(config: &str, origin: &Origin, clock: Clock) -> Self {
-        let mut text = config.replace("ORIGIN", &origin.address.to_string());
-        if !text.contains("[admin]") {
-            text.push_str("\n[admin]\nlisten = \"127.0.0.1:0\"\n");
-        }
-        let loaded = load::parse(&text, "test.toml").unwrap_or_else(|faults| panic!("{faults}"));
+        let loaded = loaded(config, origin);
         let running = app::start(loaded.config, clock.clone()).expect("it starts");
         Self {
             address: running.listeners[0],
@@ -66,6 +62,16 @@ impl Proxy {
             clock,
             running: Some(running),
         }
+    }
+
+    /// Goes over to another configuration; `ORIGIN` stands for the origin's address.
+    pub async fn reload(&self, config: &str, origin: &Origin) -> Result<Reloaded, ReloadError> {
+        self.running().reload_to(loaded(config, origin)).await
+    }
+
+    /// The server itself.
+    pub fn running(&self) -> &Running {
+        self.running.as_ref().expect("it runs")
     }
 
     pub async fn get(&self, target: &str) -> Response {
@@ -99,6 +105,14 @@ impl Proxy {
         (answer.status, parsed.unwrap_or_else(|error| panic!("{error}: {answer:?}")))
     }
 
+    /// The statistics.
+    pub async fn stats(&self) -> serde_json::Value {
+        let admin = self.admin.expect("an admin listener");
+        let request = "GET /v1/stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let answer = client::exchange_raw(admin, request.as_bytes()).await;
+        serde_json::from_slice(&answer.body).expect("JSON")
+    }
+
     /// A number that the statistics give of the zone's disk.
     pub async fn disk(&self, name: &str) -> u64 {
         self.disk_stats().await[name].as_u64().unwrap_or_else(|| panic!("no number: {name}"))
@@ -110,11 +124,7 @@ impl Proxy {
     }
 
     async fn disk_stats(&self) -> serde_json::Value {
-        let admin = self.admin.expect("an admin listener");
-        let request = "GET /v1/stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        let answer = client::exchange_raw(admin, request.as_bytes()).await;
-        let mut stats: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
-        stats["zones"]["test"]["disk"].take()
+        self.stats().await["zones"]["test"]["disk"].take()
     }
 
     /// A GET of `/a` on its way, for tests in which several are.
@@ -154,6 +164,14 @@ impl Proxy {
             running.abort();
         }
     }
+}
+
+fn loaded(config: &str, origin: &Origin) -> Loaded {
+    let mut text = config.replace("ORIGIN", &origin.address.to_string());
+    if !text.contains("[admin]") {
+        text.push_str("\n[admin]\nlisten = \"127.0.0.1:0\"\n");
+    }
+    load::parse(&text, "test.toml").unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 impl Drop for Proxy {

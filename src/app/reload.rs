@@ -1,0 +1,191 @@
+//! Another configuration for a server that runs. (nginx: reload)
+//!
+//! ```text
+//!   read the files        mistakes: all of them are told, nothing has changed
+//!   bind, open the log    cannot be had: told, nothing has changed
+//!   make the generation   what is as before goes on
+//!   turn                  requests that begin from now on meet it
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::build::{self, Generation};
+use super::server::{Last, Server};
+use crate::cache::Zone;
+use crate::config::Config;
+use crate::config::load::Loaded;
+
+/// Where a reload takes things from.
+#[derive(Default)]
+pub struct Sources {
+    /// Reads the configuration. Mistakes are given as they are shown to people, without colours.
+    pub load: Option<Box<dyn Fn() -> Result<Loaded, String> + Send + Sync>>,
+    /// Sets the level or filter of the event log.
+    pub set_level: Option<Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>>,
+}
+
+/// A reload that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// The number of the configuration that is in use now.
+    pub generation: u64,
+    /// What works, but perhaps not as meant; what waits for a restart.
+    pub warnings: Vec<String>,
+}
+
+/// Why the configuration did not change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReloadError(pub String);
+
+impl Server {
+    /// Reads the configuration anew and goes over to it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, or what cannot be had. What was in use is in use.
+    pub(super) async fn reload(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
+        let server = Arc::clone(self);
+        self.in_turn(move || {
+            let load = server.sources.load.as_ref();
+            let load = load.ok_or_else(|| {
+                ReloadError("there is no configuration file to read anew".to_owned())
+            })?;
+            let loaded = load().map_err(ReloadError)?;
+            server.turn_to(loaded)
+        })
+        .await
+    }
+
+    /// Goes over to this configuration.
+    ///
+    /// # Errors
+    /// As `reload`.
+    pub(super) async fn reload_to(
+        self: &Arc<Self>,
+        loaded: Loaded,
+    ) -> Result<Reloaded, ReloadError> {
+        let server = Arc::clone(self);
+        self.in_turn(move || server.turn_to(loaded)).await
+    }
+
+    /// One at a time, and to its end whoever goes away meanwhile.
+    async fn in_turn(
+        self: &Arc<Self>,
+        reload: impl FnOnce() -> Result<Reloaded, ReloadError> + Send + 'static,
+    ) -> Result<Reloaded, ReloadError> {
+        let turn = tokio::time::timeout(TURN_WAIT, Arc::clone(&self.turn).lock_owned()).await;
+        let turn = turn.map_err(|_| ReloadError("another reload is under way".to_owned()))?;
+        let server = Arc::clone(self);
+        let job = tokio::task::spawn_blocking(move || {
+            let result = reload();
+            server.note(&result);
+            drop(turn);
+            result
+        });
+        job.await.unwrap_or_else(|_| Err(ReloadError("the reload failed".to_owned())))
+    }
+
+    fn turn_to(self: &Arc<Self>, loaded: Loaded) -> Result<Reloaded, ReloadError> {
+        if self.is_draining() {
+            return Err(ReloadError("the server is being stopped".to_owned()));
+        }
+        let Loaded { mut config, warnings } = loaded;
+        let before = self.generation();
+        let mut warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(keep_fixed(&mut config, &before.config));
+        self.set_level(&config.log.level)?;
+        let next = self.next(config, &before).inspect_err(|_| {
+            // It was accepted before.
+            let _ = self.set_level(&before.config.log.level);
+        })?;
+        self.cap.set(next.config.limits.connections);
+        let generation = next.number;
+        let next = Arc::new(next);
+        self.current.store(Arc::clone(&next));
+        self.part_with(&before, &next);
+        Ok(Reloaded { generation, warnings })
+    }
+
+    /// Makes the generation and lets clients in to it.
+    fn next(&self, config: Config, before: &Generation) -> Result<Generation, ReloadError> {
+        let refused = |error: super::StartError| ReloadError(error.to_string());
+        let mut doors = self.doors();
+        let addresses = build::addresses(&config);
+        let bound = doors.bind(&addresses, self.workers.len()).map_err(refused)?;
+        let next = Generation::new(config, &self.clock, Some(before)).map_err(refused)?;
+        doors.turn_to(&next, bound, &self.workers);
+        Ok(next)
+    }
+
+    /// Lets go of what the generation before had for itself alone.
+    fn part_with(&self, before: &Generation, next: &Arc<Generation>) {
+        if before.config.log.access != next.config.log.access {
+            if let Some(access) = &before.access {
+                access.leave();
+            }
+            self.flush_logs(next);
+        }
+        let stays = |zone: &Arc<Zone>| next.proxy().zones.iter().any(|it| Arc::ptr_eq(it, zone));
+        for zone in before.proxy().zones.iter().filter(|zone| !stays(zone)) {
+            tokio::spawn(forget_later(Arc::clone(zone)));
+        }
+    }
+
+    fn set_level(&self, level: &str) -> Result<(), ReloadError> {
+        self.sources.set_level.as_ref().map_or(Ok(()), |set| set(level).map_err(ReloadError))
+    }
+
+    fn note(&self, result: &Result<Reloaded, ReloadError>) {
+        match result {
+            Ok(Reloaded { generation, warnings }) => {
+                *self.last() = Last { loaded: self.clock.wall(), error: None };
+                for warning in warnings {
+                    tracing::warn!("{warning}");
+                }
+                tracing::info!(generation, "reloaded the configuration");
+            }
+            Err(ReloadError(error)) => {
+                self.last().error = Some(error.clone());
+                let generation = self.current.load().number;
+                tracing::error!(generation, "the configuration is kept as it was: {error}");
+            }
+        }
+    }
+}
+
+/// Keeps what cannot change while the process runs as it was, and says so.
+fn keep_fixed(config: &mut Config, before: &Config) -> Vec<String> {
+    let mut fixed = Vec::new();
+    if config.workers != before.workers {
+        fixed.push("workers");
+        config.workers = before.workers;
+    }
+    if config.admin != before.admin {
+        fixed.push("[admin] listen");
+        config.admin.clone_from(&before.admin);
+    }
+    let warning = |name| format!("`{name}` changes with the next restart only");
+    fixed.into_iter().map(warning).collect()
+}
+
+/// Frees the memory of a zone that nobody uses any more, which may take a while, away from the
+/// workers: one of them may have the last request that knows it.
+async fn forget_later(zone: Arc<Zone>) {
+    while Arc::strong_count(&zone) > 1 {
+        tokio::time::sleep(FORGET_EVERY).await;
+    }
+    let _ = tokio::task::spawn_blocking(move || drop(zone)).await;
+}
+
+impl fmt::Display for ReloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ReloadError {}
+
+/// How long a reload waits for the one before it.
+const TURN_WAIT: Duration = Duration::from_secs(10);
+const FORGET_EVERY: Duration = Duration::from_millis(200);
