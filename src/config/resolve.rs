@@ -11,6 +11,7 @@ mod cache;
 mod query;
 mod leaks;
 mod answer;
+mod rewrite;
 pub(crate) mod map;
 
 use std::collections::BTreeSet;

@@ -53,16 +53,12 @@ pub(super) struct Journey<'a> {
 }
 
 /// Answers a request of a site or route where more than the path counts.
-pub(super) async fn answer(
-    call: Call<'_>,
-    gap: &Gap,
-    body: &mut Option<Incoming>,
-) -> Result<Answer, Error> {
+pub(super) async fn answer(call: Call<'_>, gap: &Gap, body: &mut Option<Incoming>) -> Answer {
     let mut journey = Journey::new(call);
     match journey.enter() {
-        Ok(None) => Ok(journey.answer(gap, body).await),
-        Ok(Some(answer)) => Ok(answer),
-        Err(error) => Ok(finish::finish(&journey.call(), Err(error))),
+        Ok(None) => journey.answer(gap, body).await,
+        Ok(Some(answer)) => answer,
+        Err(error) => journey.conclude(Err(error), gap).await,
     }
 }
 
@@ -77,7 +73,7 @@ pub(super) async fn go_on(
     match journey.go_on(next) {
         Ok(None) => journey.answer(gap, body).await,
         Ok(Some(answer)) => answer,
-        Err(error) => finish::finish(&journey.call(), Err(error)),
+        Err(error) => journey.conclude(Err(error), gap).await,
     }
 }
 
@@ -270,16 +266,21 @@ impl<'a> Journey<'a> {
         loop {
             let result = Worker::routed(self.call(), gap, body).await;
             let Err(Error::Inside(next)) = result else {
-                return match finish::page_for(&self.call(), &result) {
-                    Some(page) => Box::pin(self.page(page, gap)).await,
-                    None => finish::finish(&self.call(), result),
-                };
+                return self.conclude(result, gap).await;
             };
             match self.go_on(*next) {
                 Ok(None) => {}
                 Ok(Some(answer)) => return answer,
-                Err(error) => return finish::finish(&self.call(), Err(error)),
+                Err(error) => return self.conclude(Err(error), gap).await,
             }
+        }
+    }
+
+    /// The answer as it goes out, or the page that stands in for it.
+    async fn conclude(self, result: Result<Answer, Error>, gap: &Gap) -> Answer {
+        match finish::page_for(&self.call(), &result) {
+            Some(page) => Box::pin(self.page(page, gap)).await,
+            None => finish::finish(&self.call(), result),
         }
     }
 

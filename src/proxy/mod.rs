@@ -196,7 +196,7 @@ impl Worker {
             way: None,
         };
         if !(site.is_plain && call.route.is_plain) {
-            return Box::pin(inside::answer(call, client.gap, &mut body)).await;
+            return Ok(Box::pin(inside::answer(call, client.gap, &mut body)).await);
         }
         let result = match route {
             Some(_) => Self::routed(call, client.gap, &mut body).await,

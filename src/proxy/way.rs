@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::Uri;
 
 use super::call::Call;
+use crate::config::PathMatch;
 use crate::config::pattern::Captured;
 use crate::config::template::{Facts, Template, Variable};
 
@@ -53,6 +54,11 @@ impl<'a> Call<'a> {
     /// Whether another target stands in the request than the client sent.
     pub(super) fn is_rewritten(&self) -> bool {
         self.way.is_some_and(|way| way.sent.is_some())
+    }
+
+    /// Whether the site sent the request to its route by name.
+    pub(super) fn is_at_name(&self) -> bool {
+        matches!(self.route.settings.path, PathMatch::Named(_))
     }
 
     /// Path and query as the client sent them.

@@ -146,6 +146,24 @@ defaults.error_page = { "404" = "/errors/404" }
 path = "/errors/"
 respond = { status = 200, body = "nothing at $request_uri" }
 "#;
-    let proxy = Proxy::with(config, &origin).await;
-    assert_eq!(line(&proxy, "/x").await, "404 nothing at /x");
+    let rewriting =
+        config.replace("defaults.", "rewrite = { match = '^/y', to = '/z' }\ndefaults.");
+    for config in [config, &rewriting] {
+        let proxy = Proxy::with(config, &origin).await;
+        assert_eq!(line(&proxy, "/x").await, "404 nothing at /x");
+    }
+}
+
+#[tokio::test]
+async fn a_page_at_a_named_route_is_not_stored_in_the_place_of_the_error() {
+    let origin = Origin::start().await;
+    origin.on("/missing", Reply::status(404, "theirs").header("cache-control", "no-store"));
+    origin.on("/app/missing", ok("from the app").header("cache-control", "max-age=60"));
+    let config = config("intercept_errors = true\nerror_page = { '404' = '@app' }")
+        .replace("path = \"@app\"", "path = \"@app\"\ncache.zone = 'test'");
+    let proxy = Proxy::with(&config, &origin).await;
+    for _ in 0..2 {
+        assert_eq!(line(&proxy, "/missing").await, "404 from the app");
+    }
+    assert_eq!((origin.seen("/missing"), origin.seen("/app/missing")), (2, 2));
 }

@@ -3,7 +3,7 @@
 use http::HeaderName;
 use http::header::HOST;
 
-use super::{Report, Scope, answer, bodies, cache, leaks, size, timeout};
+use super::{Report, Scope, answer, bodies, cache, leaks, rewrite, size, timeout};
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, Settings};
@@ -49,7 +49,7 @@ pub(super) fn route(
     let action = action?;
     let route = Route {
         methods: answer::methods(item.value.methods.as_ref()),
-        rewrite: answer::rewrites(item.value.rewrite.as_ref(), report),
+        rewrite: rewrite::rewrites(item.value.rewrite.as_ref(), report),
         finish: answer::finish(&settings, (&path, &action), report),
         path,
         file: report.file(item.span).to_owned(),

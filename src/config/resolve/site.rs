@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::{Report, Scope, answer, flag, leaks, route};
+use super::{Report, Scope, flag, leaks, rewrite, route};
 use crate::config::fault::Problem;
 use crate::config::file::{self, Settings};
 use crate::config::read::{At, List};
@@ -82,7 +82,7 @@ fn site(
         names: names.flat_map(|names| names.0.clone()).collect(),
         default: flag(site.default.as_ref(), false),
         strict: flag(site.strict.as_ref(), false),
-        rewrite: answer::rewrites(site.rewrite.as_ref(), report),
+        rewrite: rewrite::rewrites(site.rewrite.as_ref(), report),
         base: route::route(&nowhere, &outer, scope, report)?,
         routes,
     })
