@@ -6,6 +6,7 @@
 //! operator is answered while the workers are busy.
 
 mod build;
+mod tls;
 mod entry;
 mod doors;
 mod cap;
@@ -31,6 +32,8 @@ use crate::cache::Zone;
 use crate::clock::Clock;
 use crate::config::load::Loaded;
 use crate::config::{AdminAddress, Config};
+use crate::listener::Connections;
+use crate::tls::Problem;
 use build::Generation;
 use cap::Cap;
 use doors::Doors;
@@ -87,10 +90,11 @@ pub fn start_with(setup: Setup) -> Result<Running, StartError> {
     let first = Generation::new(config, &setup.clock, None)?;
     let cap = Cap::new(first.config.limits.connections);
     let (stop, stopped) = watch::channel(false);
+    let connections = Connections::new(Arc::clone(cap.permits()));
     let (mut threads, mut workers) = (Vec::new(), Vec::new());
     for number in 0..first.workers.len() {
         let (sender, jobs) = mpsc::unbounded_channel();
-        let connections = Arc::clone(cap.permits());
+        let connections = Arc::clone(&connections);
         let thread = WorkerThread { jobs, connections, stopped: stopped.clone() };
         threads.push(spawn(format!("larder-{number}"), move || thread.run())?);
         workers.push(sender);
@@ -151,6 +155,14 @@ impl Running {
         if let Some(Err(error)) = reopened {
             tracing::error!(%error, "cannot reopen the access log");
         }
+    }
+
+    /// Reads all certificates again, for new connections.
+    ///
+    /// # Errors
+    /// What is of no use; in its place what was read before still counts.
+    pub fn reload_certificates(&self) -> Result<(), Vec<Problem>> {
+        self.server.generation().tls.certificates.reload()
     }
 
     /// Stops accepting and waits for the answers under way, then for what is still fetched to be

@@ -5,8 +5,8 @@
 
 pub mod ledger;
 pub mod held;
+mod parts;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::pin::Pin;
@@ -107,13 +107,12 @@ impl Body {
 
     /// Bodies one behind the other, `length` bytes together.
     pub fn join(parts: Vec<Self>, length: u64) -> Self {
-        Self::stream(Joined { parts: parts.into(), left: length })
+        Self::stream(parts::Joined::new(parts, length))
     }
 
     /// The bytes of `range`, which must lie within this body; the rest is not waited for.
     pub fn cut(self, range: Range<u64>) -> Self {
-        let left = range.end.saturating_sub(range.start);
-        Self::stream(Cut { inner: self, skip: range.start, left })
+        Self::stream(parts::Cut::new(self, range))
     }
 
     /// What a client or a peer sends, at most `limit` bytes, never waiting longer than
@@ -252,98 +251,6 @@ impl fmt::Debug for Body {
             Kind::Held(_) => "held",
         };
         f.debug_struct("Body").field("kind", &kind).field("size", &self.size_hint()).finish()
-    }
-}
-
-/// Several bodies as one.
-struct Joined {
-    parts: VecDeque<Body>,
-    left: u64,
-}
-
-impl HttpBody for Joined {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        while let Some(part) = self.parts.front_mut() {
-            let Some(frame) = ready!(Pin::new(part).poll_frame(cx)) else {
-                self.parts.pop_front();
-                continue;
-            };
-            let frame = frame.inspect_err(|_| self.parts.clear())?;
-            // Trailers of a part are none of the whole.
-            let Ok(data) = frame.into_data() else { continue };
-            let Some(left) = self.left.checked_sub(data.len() as u64) else {
-                self.parts.clear();
-                let why = "the parts of a body are longer than it";
-                return Poll::Ready(Some(Err(Error::Transfer(why.into()))));
-            };
-            self.left = left;
-            return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
-        if self.left > 0 {
-            self.left = 0;
-            let why = "the parts of a body are shorter than it";
-            return Poll::Ready(Some(Err(Error::Transfer(why.into()))));
-        }
-        Poll::Ready(None)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
-}
-
-/// Some of a body's bytes.
-struct Cut {
-    inner: Body,
-    skip: u64,
-    left: u64,
-}
-
-impl HttpBody for Cut {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = &mut *self;
-        while this.left > 0 {
-            let Some(frame) = ready!(Pin::new(&mut this.inner).poll_frame(cx)) else {
-                this.left = 0;
-                let why = "a body ended before the range that was wanted of it";
-                return Poll::Ready(Some(Err(Error::Transfer(why.into()))));
-            };
-            let Ok(mut data) = frame?.into_data() else { continue };
-            let skipped = this.skip.min(data.len() as u64);
-            this.skip -= skipped;
-            bytes::Buf::advance(&mut data, skipped as usize);
-            data.truncate(usize::try_from(this.left).unwrap_or(usize::MAX));
-            if !data.is_empty() {
-                this.left -= data.len() as u64;
-                return Poll::Ready(Some(Ok(Frame::data(data))));
-            }
-        }
-        this.inner = Body::empty();
-        Poll::Ready(None)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Arguments -> command; does nothing itself.
 
 mod examples;
+pub mod purge;
 pub mod snapshot;
 pub mod stored;
 pub mod zone;
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, ArgGroup, Args, CommandFactory as _, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 use http::Uri;
 use http::uri::Authority;
 
@@ -34,7 +35,7 @@ pub enum Command {
     /// Show the counters of a running server.
     Stats(Stats),
     /// Remove what a running server has stored.
-    Purge(Purge),
+    Purge(purge::Purge),
     /// Say what a running server would do with a request, and why.
     Explain(Explain),
     /// Carry what a zone holds to another machine.
@@ -59,7 +60,7 @@ pub enum Serve {
 /// How to serve without a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServeTo {
-    /// The origin: scheme `http`, a host, perhaps a path.
+    /// The origin: scheme `http` or `https`, a host, perhaps a path.
     pub origin: Uri,
     /// Where clients connect.
     pub listen: SocketAddr,
@@ -118,35 +119,6 @@ pub struct Stats {
     /// Print the JSON document of `/v1/stats` instead of tables
     #[arg(long)]
     pub json: bool,
-}
-
-/// What to remove, and from which server.
-#[derive(Args, Clone, Debug, PartialEq, Eq)]
-#[command(group(ArgGroup::new("what").required(true).args(["url", "prefix", "tags", "all"])))]
-pub struct Purge {
-    /// The URL as clients ask for it, with scheme and host: all its variants
-    pub url: Option<String>,
-    /// Everything whose URL begins like this
-    #[arg(long, value_name = "URL")]
-    pub prefix: Option<String>,
-    /// Everything that carries this tag; may be given several times
-    #[arg(long = "tag", value_name = "TAG")]
-    pub tags: Vec<String>,
-    /// Everything in the zone
-    #[arg(long)]
-    pub all: bool,
-    /// The zone for `--tag` and `--all`; needed only where there are several
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["url", "prefix"])]
-    pub zone: Option<String>,
-    /// Make it stale instead: it is validated, or served where stale responses are
-    #[arg(long)]
-    pub soft: bool,
-    /// Only list what would go
-    #[arg(long)]
-    pub dry_run: bool,
-    /// The server's operator listener: a loopback address or `unix:PATH`
-    #[arg(long, value_name = "ADDR", default_value = ADMIN_DEFAULT, value_parser = admin)]
-    pub admin: AdminAddress,
 }
 
 /// What to explain.
@@ -266,7 +238,7 @@ enum WrittenCommand {
     Stats(Stats),
     /// Remove what a running server has stored: a URL, a prefix, a tag, or all
     #[command(after_help = PURGE_EXAMPLES)]
-    Purge(Purge),
+    Purge(purge::Purge),
     /// Say what a running server would do with a request, and why
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),
@@ -362,8 +334,7 @@ fn origin(text: &str) -> Result<Uri, String> {
     let example = "expected an origin such as `http://127.0.0.1:3000`";
     let uri: Uri = text.parse().map_err(|error| format!("{error}; {example}"))?;
     match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err("origins with TLS are not supported yet".to_owned()),
+        Some("http" | "https") => {}
         _ => return Err(example.to_owned()),
     }
     let plain = |authority: &Authority| {

@@ -12,13 +12,61 @@ pub struct Connection {
     pub local: SocketAddr,
     /// What was agreed on, where the connection is encrypted.
     pub tls: Option<Box<Tls>>,
+    /// What a proxy in front says of it, in the PROXY protocol.
+    pub proxied: Option<Box<Proxied>>,
 }
 
-/// What a TLS handshake brought.
+/// Two ends of a connection to a proxy in front of us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proxied {
+    /// Who connected there (nginx: $proxy_protocol_addr).
+    pub source: SocketAddr,
+    /// Where to (nginx: $proxy_protocol_server_addr).
+    pub destination: SocketAddr,
+}
+
+/// What a TLS handshake brought. Texts are as nginx's variables have them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     /// The host that the client asked for (SNI), in lower case.
     pub server_name: Option<String>,
+    /// `TLSv1.3` (nginx: $ssl_protocol).
+    pub protocol: &'static str,
+    /// `TLS_AES_256_GCM_SHA384` (nginx: $ssl_cipher).
+    pub cipher: &'static str,
+    /// It goes on from an earlier connection (nginx: $ssl_session_reused).
+    pub resumed: bool,
+    /// The certificate that the client showed, if it was asked for one.
+    pub certificate: ClientCertificate,
+}
+
+/// A client's certificate; all texts are empty where none was shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Whether it is one that the site knows.
+    pub verified: Verified,
+    /// The site wants another one, or wants one: its requests are answered 400.
+    pub refused: bool,
+    /// Whom it is for, as RFC 2253 writes names (nginx: $ssl_client_s_dn).
+    pub subject: String,
+    /// Who issued it (nginx: $ssl_client_i_dn).
+    pub issuer: String,
+    /// In hexadecimal digits, upper case (nginx: $ssl_client_serial).
+    pub serial: String,
+    /// SHA-1 of it all, in lower case (nginx: $ssl_client_fingerprint).
+    pub fingerprint: String,
+}
+
+/// What a client's certificate is worth (nginx: $ssl_client_verify).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Verified {
+    /// There is none.
+    #[default]
+    None,
+    /// It was issued by who may.
+    Success,
+    /// It is not to be believed, for this reason.
+    Failed(String),
 }
 
 /// In the extensions of a response: the connection is closed without it (nginx: return 444).
@@ -36,7 +84,7 @@ impl std::error::Error for HangUp {}
 impl Connection {
     /// One that is not encrypted.
     pub fn plain(remote: SocketAddr, local: SocketAddr) -> Self {
-        Self { remote, local, tls: None }
+        Self { remote, local, tls: None, proxied: None }
     }
 
     /// `http` or `https` (nginx: $scheme).

@@ -23,6 +23,7 @@ pub mod cache;
 pub mod store;
 pub mod snapshot;
 pub mod upstream;
+pub mod tls;
 pub mod semantics;
 pub mod admin;
 pub mod observe;

@@ -102,6 +102,7 @@ fn every_name_leads_somewhere(config: &Config) {
         for route in &site.routes {
             if let Some(proxy) = route.action.proxy() {
                 let named = proxy.by_request.iter().flat_map(|said| &said.candidates);
+                let named = named.map(|(_, upstream)| upstream);
                 let known = (!proxy.upstream.is_empty()).then_some(&proxy.upstream);
                 assert!(known.into_iter().chain(named).all(|name| upstreams.contains(name)));
             }

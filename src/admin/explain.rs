@@ -135,7 +135,7 @@ pub struct Outcome {
 }
 
 impl Question {
-    /// The request that is asked about.
+    /// The request that is asked about; the scheme is in its extensions.
     ///
     /// # Errors
     /// What is wrong with it, for whoever wrote it.
@@ -160,6 +160,7 @@ impl Question {
             let host = HeaderValue::from_str(host).map_err(|error| error.to_string())?;
             request.headers_mut().insert(header::HOST, host);
         }
+        url.scheme().cloned().map(|scheme| request.extensions_mut().insert(scheme));
         Ok(request.into_parts().0)
     }
 }

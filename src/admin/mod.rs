@@ -6,6 +6,7 @@ pub mod server;
 pub mod routes;
 pub mod purge;
 pub mod stats;
+pub mod bodies;
 pub mod explain;
 pub mod hottest;
 pub mod inspect;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin::bodies::RequestBodies;
 use crate::observe::metrics::{Snapshot, StatusCounts, ZoneCounts};
 use crate::semantics::reason::Reason;
 use crate::semantics::status::CacheStatus;
@@ -25,6 +26,9 @@ pub struct Stats {
     pub config: Config,
     /// Client connections.
     pub connections: Connections,
+    /// Encrypted connections, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Exchanges that are finished.
     pub requests: u64,
     /// Of these, by status class.
@@ -62,6 +66,22 @@ pub struct Connections {
     pub accepted: u64,
     /// Open now.
     pub active: u64,
+    /// Closed before they could ask for anything.
+    pub refused: u64,
+}
+
+/// TLS handshakes of clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tls {
+    /// Those that came to a good end.
+    pub handshakes: u64,
+    /// Of these, those that went on from an earlier session.
+    pub resumed: u64,
+    /// Those that came to none.
+    pub failed: u64,
+    /// Times that files of certificates changed and could not be used.
+    pub certificate_errors: u64,
 }
 
 /// Responses by status class.
@@ -89,16 +109,6 @@ pub struct AccessLog {
     pub lines_dropped: u64,
     /// Writes that failed.
     pub write_errors: u64,
-}
-
-/// Request bodies that were too large for memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RequestBodies {
-    /// Put into a file of `temp_path`.
-    pub in_files: u64,
-    /// Refused, since that failed.
-    pub file_errors: u64,
 }
 
 /// One zone.
@@ -333,6 +343,7 @@ impl Stats {
             connections: Connections {
                 accepted: snapshot.connections_accepted,
                 active: snapshot.connections_active,
+                refused: snapshot.connections_refused,
             },
             requests: snapshot.requests,
             responses: Classes::from(snapshot.classes),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::stats::Upstream;
-use crate::upstream::Wanted;
+use crate::upstream;
 
 /// The answer: all upstreams, or the one that was changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ impl Change {
     }
 }
 
-impl From<State> for Wanted {
+impl From<State> for upstream::State {
     fn from(state: State) -> Self {
         match state {
             State::Up => Self::Up,

@@ -1,20 +1,26 @@
 //! From a configuration to what answers requests: a generation. What is as in the one before is
 //! taken from there.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::StartError;
 use super::entry::Serving;
+use super::tls::Tls;
 use crate::cache::Zone;
 use crate::clock::Clock;
-use crate::config::{self, Config, Limits};
+use crate::config::{self, AuthTarget, Config, Limits, ProxyProtocolIn};
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::Metrics;
+use crate::proxy::gate::Gate;
+use crate::proxy::gate::basic::Basic;
+use crate::proxy::gate::limit::Limit;
 use crate::proxy::key::Keying;
 use crate::proxy::route::{Cache, Forward, Hosts, Route, Site};
 use crate::proxy::zone::Caching;
 use crate::proxy::{Proxy, Worker};
+use crate::tls::Entrance;
 use crate::upstream::{Group, Pool};
 
 /// What one configuration became. A request holds its worker's part to the end, so one that is
@@ -26,9 +32,11 @@ pub(super) struct Generation {
     pub(super) workers: Vec<Arc<Worker>>,
     pub(super) metrics: Metrics,
     pub(super) access: Option<Arc<AccessLog>>,
+    pub(super) tls: Tls,
     limits: Arc<Limits>,
+    client_limits: Vec<Arc<Limit>>,
     /// By address, as it is configured.
-    hosts: Vec<(SocketAddr, Arc<Hosts>)>,
+    hosts: Vec<(SocketAddr, Arc<Hosts>, Option<Arc<Entrance>>)>,
 }
 
 impl Generation {
@@ -45,17 +53,24 @@ impl Generation {
     ) -> Result<Self, StartError> {
         let access = access_log(&config, clock, before)?;
         let groups = groups(&config, clock, before);
+        let client_limits = client_limits(&config, before);
+        let tls = Tls::read(&config, &groups, clock, before.map(|before| &before.tls))?;
         if let Some(before) = before {
-            rehearse(&config, clock, &groups, before)?;
+            rehearse(&config, (&client_limits, &groups), clock, before)?;
         }
         let zones = zones(&config, clock, before);
-        let sites = RouteParts { config: &config, zones: &zones, groups: &groups }.sites()?;
-        let pairs = config.sites.iter().zip(&sites);
+        let sites = RouteParts::new(&config, &client_limits, &zones, &groups).sites()?;
+        let of_scheme = |tls| {
+            let pairs = config.sites.iter().zip(&sites);
+            let some = pairs.filter(move |(settings, _)| settings.tls.is_some() == tls);
+            Hosts::new(some.map(|(settings, site)| (settings, Arc::clone(site))))
+        };
         let proxy = Arc::new(Proxy {
             clock: clock.clone(),
             limits: config.limits.clone(),
             temp_path: config.temp_path.clone(),
-            hosts: Hosts::new(pairs.map(|(settings, site)| (settings, Arc::clone(site)))),
+            hosts: of_scheme(false),
+            hosts_tls: of_scheme(true),
             zones,
             groups,
         });
@@ -63,12 +78,15 @@ impl Generation {
             None => Metrics::new(config.workers, config.zones.len()),
             Some(before) => before.metrics.renumbered(&before.numbers_of(&config.zones)),
         };
+        tls.take_over(&config)?;
         let worker = |number| worker(number, &proxy, (&config, &metrics), &access, before);
         Ok(Self {
             number: before.map_or(1, |before| before.number + 1),
             workers: (0..config.workers).map(worker).collect(),
             limits: Arc::new(config.limits.clone()),
-            hosts: hosts(&config, &sites),
+            client_limits,
+            hosts: hosts(&config, &sites, &tls),
+            tls,
             metrics,
             access,
             config,
@@ -82,17 +100,19 @@ impl Generation {
 
     /// What a worker answers with on an address of the configuration.
     pub(super) fn serving(&self, address: SocketAddr, worker: usize) -> Serving {
-        let hosts = self.hosts.iter().find(|(known, _)| *known == address);
+        let here = self.hosts.iter().find(|(known, ..)| *known == address);
         Serving {
             worker: Arc::clone(&self.workers[worker]),
-            hosts: hosts.map(|(_, hosts)| Arc::clone(hosts)).unwrap_or_default(),
+            hosts: here.map(|(_, hosts, _)| Arc::clone(hosts)).unwrap_or_default(),
+            tls: here.and_then(|(.., tls)| tls.clone()),
             limits: Arc::clone(&self.limits),
+            proxy_protocol: proxy_protocol(&self.config, address),
         }
     }
 
     /// The addresses that are listened on, each once.
     pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.hosts.iter().map(|(address, _)| *address)
+        self.hosts.iter().map(|(address, ..)| *address)
     }
 
     /// For each of other zones the number that it has here.
@@ -101,6 +121,22 @@ impl Generation {
             |zone: &config::Zone| self.config.zones.iter().position(|it| it.name == zone.name);
         zones.iter().map(number).collect()
     }
+}
+
+/// How connections to an address begin; sites that share one agree on this.
+fn proxy_protocol(config: &Config, address: SocketAddr) -> Option<Arc<ProxyProtocolIn>> {
+    let mut named = config.sites.iter().flat_map(|site| &site.proxy_protocol);
+    named.find(|(at, _)| *at == address).map(|(_, how)| Arc::new(how.clone()))
+}
+
+/// What clients have asked for so far counts on, where the limit is the same.
+fn client_limits(config: &Config, before: Option<&Generation>) -> Vec<Arc<Limit>> {
+    let limit = |settings: &config::Limit| {
+        let mut known = before.iter().flat_map(|before| &before.client_limits);
+        let kept = known.find(|limit| limit.settings == *settings);
+        kept.map_or_else(|| Arc::new(Limit::new(settings)), Arc::clone)
+    };
+    config.client_limits.iter().map(limit).collect()
 }
 
 /// The addresses of a configuration, in order, each once.
@@ -114,12 +150,16 @@ pub(super) fn addresses(config: &Config) -> Vec<SocketAddr> {
     addresses
 }
 
-fn hosts(config: &Config, sites: &[Arc<Site>]) -> Vec<(SocketAddr, Arc<Hosts>)> {
+fn hosts(
+    config: &Config,
+    sites: &[Arc<Site>],
+    tls: &Tls,
+) -> Vec<(SocketAddr, Arc<Hosts>, Option<Arc<Entrance>>)> {
     let hosts = |address: SocketAddr| {
         let pairs = config.sites.iter().zip(sites);
         let here = pairs.filter(|(site, _)| site.listen.contains(&address));
         let hosts = Hosts::new(here.map(|(site, ready)| (site, Arc::clone(ready))));
-        (address, Arc::new(hosts))
+        (address, Arc::new(hosts), tls.entrance(config, address))
     };
     addresses(config).into_iter().map(hosts).collect()
 }
@@ -185,8 +225,8 @@ fn zones(config: &Config, clock: &Clock, before: Option<&Generation>) -> Vec<Arc
 /// zone is closed there is no way back.
 fn rehearse(
     config: &Config,
+    (limits, groups): (&[Arc<Limit>], &[Arc<Group>]),
     clock: &Clock,
-    groups: &[Arc<Group>],
     before: &Generation,
 ) -> Result<(), StartError> {
     if config.zones == before.config.zones {
@@ -197,7 +237,7 @@ fn rehearse(
         kept(settings, before).unwrap_or_else(|| Zone::open(&in_memory, clock.clone()))
     };
     let zones: Vec<_> = config.zones.iter().map(stand_in).collect();
-    RouteParts { config, zones: &zones, groups }.sites().map(drop)
+    RouteParts::new(config, limits, &zones, groups).sites().map(drop)
 }
 
 fn access_log(
@@ -218,11 +258,22 @@ fn access_log(
 
 struct RouteParts<'a> {
     config: &'a Config,
+    limits: &'a [Arc<Limit>],
+    basics: RefCell<Vec<(config::AuthBasic, Arc<Basic>)>>,
     zones: &'a [Arc<Zone>],
     groups: &'a [Arc<Group>],
 }
 
-impl RouteParts<'_> {
+impl<'a> RouteParts<'a> {
+    fn new(
+        config: &'a Config,
+        limits: &'a [Arc<Limit>],
+        zones: &'a [Arc<Zone>],
+        groups: &'a [Arc<Group>],
+    ) -> Self {
+        Self { config, limits, basics: RefCell::default(), zones, groups }
+    }
+
     fn sites(&self) -> Result<Vec<Arc<Site>>, StartError> {
         self.config.sites.iter().map(|site| self.site(site)).collect()
     }
@@ -237,15 +288,37 @@ impl RouteParts<'_> {
         let proxy = settings.action.proxy();
         let candidates = proxy.and_then(|proxy| Some(&proxy.by_request.as_ref()?.candidates));
         let forwards = candidates.into_iter().flatten();
-        let forwards = forwards.map(|name| Ok((name.clone(), self.forward(name)?)));
+        let forwards = forwards.map(|(name, spoken)| Ok((name.clone(), self.forward(spoken)?)));
         let known = proxy.filter(|proxy| !proxy.upstream.is_empty());
         let caching = settings.cache.as_ref().map(|cache| self.caching(cache)).transpose()?;
         Ok(Arc::new(Route {
+            gate: self.gate(&settings.gate)?,
+            hides_authorization: settings.gate.hides_authorization(),
             forward: known.map(|proxy| self.forward(&proxy.upstream)).transpose()?,
             forwards: forwards.collect::<Result<_, StartError>>()?,
             caching: caching.unwrap_or_default(),
             ..Route::new(settings.clone())
         }))
+    }
+
+    fn gate(&self, settings: &config::Gate) -> Result<Option<Box<Gate>>, StartError> {
+        let basic = settings.auth_basic.as_ref().map(|basic| self.basic(basic)).transpose()?;
+        let asked = settings.auth_request.as_ref().and_then(|ask| match &ask.to {
+            AuthTarget::Upstream { route, .. } => Some(self.route(route)),
+            AuthTarget::Own(_) => None,
+        });
+        Ok(Gate::new(settings, self.limits, basic, asked.transpose()?))
+    }
+
+    /// Routes with the same users share them, and what is known of their passwords.
+    fn basic(&self, settings: &config::AuthBasic) -> Result<Arc<Basic>, StartError> {
+        let mut known = self.basics.borrow_mut();
+        if let Some((_, basic)) = known.iter().find(|(other, _)| other == settings) {
+            return Ok(Arc::clone(basic));
+        }
+        let basic = Basic::open(settings).map_err(StartError)?;
+        known.push((settings.clone(), Arc::clone(&basic)));
+        Ok(basic)
     }
 
     fn forward(&self, upstream: &str) -> Result<Forward, StartError> {

@@ -8,11 +8,12 @@ use hyper::body::Incoming;
 
 use crate::body::Body;
 use crate::client::Connection;
-use crate::config::Limits;
+use crate::config::{Limits, ProxyProtocolIn};
 use crate::interim::Gap;
 use crate::listener;
 use crate::proxy::route::Hosts;
 use crate::proxy::{Client, Worker};
+use crate::tls::Entrance;
 
 /// One worker's end of one listener. Outlives generations, and holds none but the present one, so
 /// that connections without a request hold none either.
@@ -25,8 +26,12 @@ pub(super) struct Serving {
     pub(super) worker: Arc<Worker>,
     /// For which the listener answers.
     pub(super) hosts: Arc<Hosts>,
+    /// The handshake, where the listener has one.
+    pub(super) tls: Option<Arc<Entrance>>,
     /// Of connections that begin.
     pub(super) limits: Arc<Limits>,
+    /// Of connections that begin, where a proxy in front names the clients.
+    pub(super) proxy_protocol: Option<Arc<ProxyProtocolIn>>,
 }
 
 impl Entry {
@@ -51,8 +56,20 @@ impl listener::Handler for Entry {
         serving.worker.handle(&serving.hosts, Client { connection, gap }, request).await
     }
 
+    fn entrance(&self) -> Option<Arc<Entrance>> {
+        self.serving.load().tls.clone()
+    }
+
     fn connected(&self) -> impl Send + 'static {
         self.serving.load().worker.shard.connected()
+    }
+
+    fn refused(&self) {
+        self.serving.load().worker.shard.count_refused_connection();
+    }
+
+    fn proxy_protocol(&self) -> Option<Arc<ProxyProtocolIn>> {
+        self.serving.load().proxy_protocol.clone()
     }
 
     fn limits(&self) -> Arc<Limits> {

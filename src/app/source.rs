@@ -34,6 +34,7 @@ impl Source for Server {
             stats.access_log.lines_dropped = losses.lines_dropped;
             stats.access_log.write_errors = losses.write_errors;
         }
+        stats.tls = generation.tls.stats();
         for (zone, counts) in proxy.zones.iter().zip(&snapshot.zones) {
             let mut counted = stats::Zone::counted(counts);
             counted.purges = purges(zone.purges());
@@ -53,10 +54,16 @@ impl Source for Server {
     fn set_upstream(&self, change: &Change) -> Option<Upstreams> {
         let worker = self.worker();
         let group = worker.proxy.groups.iter().find(|group| group.name == change.upstream)?;
-        if !group.set(change.peer.as_deref(), change.state.into()) {
+        let Change { upstream: name, peer, state } = change;
+        let peers = group.stats();
+        let mut meant = peers.iter().map(|it| &*it.address);
+        let found = match peer {
+            Some(peer) => group.set(peer, (*state).into()),
+            None => meant.all(|peer| group.set(peer, (*state).into())),
+        };
+        if !found {
             return None;
         }
-        let Change { upstream: name, peer, state } = change;
         tracing::info!(upstream = name, peer, ?state, "by hand");
         Some(Upstreams { upstreams: [(name.clone(), upstream(group))].into() })
     }

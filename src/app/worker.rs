@@ -4,10 +4,10 @@ use std::net::TcpListener;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::entry::Entry;
-use crate::listener::{self, Drain};
+use crate::listener::{self, Connections, Drain};
 use crate::observe::access::Writer;
 
 /// Asks one worker's thread to do something. There are as many as reloads ask for.
@@ -24,7 +24,7 @@ pub(super) enum Job {
 /// What one worker's thread runs.
 pub(super) struct WorkerThread {
     pub(super) jobs: mpsc::UnboundedReceiver<Job>,
-    pub(super) connections: Arc<Semaphore>,
+    pub(super) connections: Arc<Connections>,
     pub(super) stopped: watch::Receiver<bool>,
 }
 
@@ -50,7 +50,7 @@ impl WorkerThread {
     }
 }
 
-fn do_it(job: Job, connections: &Arc<Semaphore>) {
+fn do_it(job: Job, connections: &Arc<Connections>) {
     match job {
         Job::Listen { socket, entry, drain } => {
             let accept = listener::accept(socket, Arc::clone(connections), entry, drain);

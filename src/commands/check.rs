@@ -33,7 +33,7 @@ pub(super) fn load(path: &Path) -> Result<Config, Failure> {
 
 /// Loads a configuration for what it says of one thing; its warnings are for others.
 pub(super) fn load_only(path: &Path) -> Result<Config, Failure> {
-    match load::load(path) {
+    match load::load_without_certificates(path) {
         Ok(loaded) => Ok(loaded.config),
         Err(faults) => Err(refused(&faults)?),
     }

@@ -16,7 +16,7 @@ use crate::commands::{self, Failure};
 /// # Errors
 ///
 /// The server is not running, or refused.
-pub fn run(arguments: &cli::Purge) -> Result<(), Failure> {
+pub fn run(arguments: &cli::purge::Purge) -> Result<(), Failure> {
     let document = document(arguments);
     document.clone().wanted().map_err(Failure::new)?;
     let text = serde_json::to_vec(&document).map_err(Failure::new)?;
@@ -29,7 +29,7 @@ pub fn run(arguments: &cli::Purge) -> Result<(), Failure> {
     Ok(())
 }
 
-fn document(arguments: &cli::Purge) -> Purge {
+fn document(arguments: &cli::purge::Purge) -> Purge {
     // A `*` at the end of a path is how `PURGE` asks for a prefix.
     let prefix = arguments.prefix.as_ref().map(|url| match url.strip_suffix('*') {
         Some(start) if !url.contains('?') => start.to_owned(),
@@ -110,7 +110,7 @@ mod tests {
 
     fn purge(url: &str) -> Failure {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let arguments = cli::Purge {
+        let arguments = cli::purge::Purge {
             url: Some(url.to_owned()),
             prefix: None,
             tags: Vec::new(),

@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table, TableStyle};
 
 use crate::admin::client;
 use crate::admin::stats::{
-    Disk, Fetched, Memory, Peer, PeerState, Scan, Served, Stats, Upstream, Zone,
+    Disk, Fetched, Memory, Peer, PeerState, Scan, Served, Stats, Tls, Upstream, Zone,
 };
 use crate::cli;
 use crate::commands::amounts::{bytes, duration};
@@ -44,6 +44,15 @@ fn describe(stats: &Stats) -> String {
         connections.accepted,
         connections.active,
     );
+    if let Some(tls) = stats.tls {
+        let Tls { handshakes, resumed, failed, certificate_errors } = tls;
+        let _ = writeln!(text, "{handshakes} TLS handshakes, {resumed} resumed  {failed} failed");
+        if certificate_errors > 0 {
+            let times = certificate_errors;
+            let _ =
+                writeln!(text, "{RED}certificates could not be read again {times} times{RED:#}");
+        }
+    }
     if stats.access_log.lines_dropped > 0 {
         let lines = stats.access_log.lines_dropped;
         let _ = writeln!(text, "{RED}access log: {lines} lines lost{RED:#}");
@@ -272,7 +281,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             uptime_s: 11_000,
             generation: 2,
-            connections: Connections { accepted: 40, active: 3 },
+            connections: Connections { accepted: 40, active: 3, refused: 2 },
             requests: 1500,
             responses: Classes { client_error: 6, ..Classes::default() },
             access_log: AccessLog { lines_dropped: 9, write_errors: 1 },

@@ -6,15 +6,31 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::fault::Problem;
+use super::file;
 use super::pattern::Pattern;
-use super::read::{FromNode, FromText, checked, wrong_kind};
+use super::read::{FromNode, FromText, checked, table, wrong_kind};
 use super::report::Report;
 use super::tree::{Node, Value};
-use super::{AdminAddress, HostName};
+use super::{AdminAddress, HostName, ProxyProtocolIn};
 
-/// Where a site listens.
+/// Where a site listens, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Listen {
+    pub address: SocketAddr,
+    pub proxy_protocol: Option<ProxyProtocolIn>,
+}
+
+/// An address to listen on: a text, or a port on all addresses.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Listen(pub SocketAddr);
+pub(crate) struct ListenAddress(SocketAddr);
+
+table! {
+    /// An entry of `listen` as a table
+    ListenTable(address) {
+        address: ListenAddress,
+        proxy_protocol: file::ProxyProtocol,
+    }
+}
 
 /// Where the operator's listener is; `None` for `"off"`.
 #[derive(Clone, Debug)]
@@ -36,9 +52,10 @@ pub(crate) struct Names(pub Vec<HostName>);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Net(pub IpNet);
 
-/// `http://host[:port][/uri]` or `http://unix:/path[:/uri]` of `proxy`.
+/// `http://host[:port][/uri]` or `http://unix:/path[:/uri]` of `proxy`, or `https://`.
 #[derive(Clone, Debug)]
 pub(crate) struct ProxyTarget {
+    pub https: bool,
     /// As written; IPv6 in brackets; `unix:/path`.
     pub host: String,
     pub port: Option<u16>,
@@ -47,6 +64,30 @@ pub(crate) struct ProxyTarget {
 }
 
 impl FromNode for Listen {
+    fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
+        if !matches!(node.value, Value::Table(_)) {
+            let address = ListenAddress::from_node(node, report)?.0;
+            return Some(Self { address, proxy_protocol: None });
+        }
+        let table = ListenTable::from_node(node, report)?;
+        let proxy_protocol = match table.proxy_protocol.map(|at| at.value) {
+            None | Some(file::ProxyProtocol::Is(false)) => None,
+            Some(file::ProxyProtocol::Is(true)) => Some(ProxyProtocolIn::default()),
+            Some(file::ProxyProtocol::From(table)) => {
+                let from = table.from.iter().flat_map(|from| from.value.values());
+                Some(ProxyProtocolIn { from: from.map(|net| net.0).collect() })
+            }
+        };
+        Some(Self { address: table.address?.value.0, proxy_protocol })
+    }
+
+    #[cfg(test)]
+    fn keys(path: &str, out: &mut Vec<String>) {
+        ListenTable::keys(path, out);
+    }
+}
+
+impl FromNode for ListenAddress {
     fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
         let listen = match &node.value {
             Value::Text(text) => listen(text, Ipv4Addr::UNSPECIFIED),
@@ -115,12 +156,11 @@ impl FromText for ProxyTarget {
             let at = text.find('$').unwrap_or_default();
             return Err(Problem::new("variables in `proxy` are not supported yet").at(at..at + 1));
         }
-        if text.starts_with("https://") {
-            return Err(Problem::new("`https://` to an upstream is not supported yet")
-                .help("`http://` is")
-                .at(0.."https://".len()));
-        }
-        let Some(rest) = text.strip_prefix("http://") else {
+        let schemes = [("http://", false), ("https://", true)];
+        let target = schemes
+            .iter()
+            .find_map(|(scheme, https)| text.strip_prefix(scheme).map(|rest| (rest, *https)));
+        let Some((rest, https)) = target else {
             return Err(Problem::new(format!("`{text}` is not a URL to forward to"))
                 .help("write `http://NAME` of an upstream, or `http://HOST:PORT`"));
         };
@@ -144,10 +184,10 @@ impl FromText for ProxyTarget {
         if let Some(path) = authority.strip_prefix("unix:") {
             socket_path(path)?;
             let uri = uri.map(str::to_owned);
-            return Ok(Self { host: authority.to_owned(), port: None, uri });
+            return Ok(Self { https, host: authority.to_owned(), port: None, uri });
         }
         let (host, port) = host_and_port(authority)?;
-        Ok(Self { host, port, uri: uri.map(str::to_owned) })
+        Ok(Self { https, host, port, uri: uri.map(str::to_owned) })
     }
 }
 
@@ -344,7 +384,8 @@ mod tests {
         check("http://backend/",      Some(("backend", None, Some("/"))));
         check("http://h:80/a?b=c",    Some(("h", Some(80), Some("/a?b=c"))));
         check("http://[::1]:3000",    Some(("[::1]", Some(3000), None)));
-        check("https://h",            None);
+        check("https://h:8443/",      Some(("h", Some(8443), Some("/"))));
+        check("ftp://h",              None);
         check("h:80",                 None);
         check("http://",              None);
         check("http://h?x",           None);

@@ -26,11 +26,23 @@ pub struct Loaded {
 /// # Errors
 /// Show them: everything that is wrong in the file and those it includes, or that it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Faults> {
+    read(path, Report::default())
+}
+
+/// The same without a look into certificates and keys, to which the reader may have no right.
+///
+/// # Errors
+/// As `load`.
+pub fn load_without_certificates(path: &Path) -> Result<Loaded, Faults> {
+    read(path, Report::without_certificates())
+}
+
+fn read(path: &Path, report: Report) -> Result<Loaded, Faults> {
     let name = path.display().to_string();
     let text = fs::read_to_string(path).map_err(|error| {
         Faults(vec![Fault::without_place(format!("cannot read `{name}`: {error}"))])
     })?;
-    parse(&text, &name)
+    parse_into(&text, &name, report)
 }
 
 /// Reads `text` as if it were the content of the file `name`. Relative paths in it start from the
@@ -39,7 +51,10 @@ pub fn load(path: &Path) -> Result<Loaded, Faults> {
 /// # Errors
 /// As `load`.
 pub fn parse(text: &str, name: &str) -> Result<Loaded, Faults> {
-    let mut report = Report::default();
+    parse_into(text, name, Report::default())
+}
+
+fn parse_into(text: &str, name: &str, mut report: Report) -> Result<Loaded, Faults> {
     let (_, node) = tree::parse(name, text, &mut report);
     let nodes: Vec<_> = included(&node, &mut report);
     let all: Vec<_> = std::iter::once(&node).chain(&nodes).collect();

@@ -19,6 +19,7 @@ pub mod hostnames;
 pub mod maps;
 mod declared;
 mod proxy_url;
+mod gate;
 mod file;
 mod resolve;
 mod words;
@@ -33,6 +34,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use gate::{
+    AccessRule, AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq,
+    ProxyProtocolIn, Rate, RealIp, RealIpSource, Refusal, Users, is_in,
+};
 pub use routes::{Action, Bodies, ByRequest, Cache, PathMatch, ProxyPass, Route, Timeouts};
 pub use sites::{HostName, Site};
 pub use upstreams::{NextUpstream, Peer, ProxyProtocol, Resolver, Upstream};
@@ -56,8 +61,12 @@ pub struct Config {
     /// What routes forward to; names are unique. A `proxy` that names an address instead of an
     /// upstream has one of its own here, named by that address.
     pub upstreams: Vec<Upstream>,
+    /// What requests are counted in; names are unique.
+    pub client_limits: Vec<Limit>,
     /// What answers for which host; at least one.
     pub sites: Vec<Site>,
+    /// How often the files of certificates are looked at; zero is never.
+    pub certificate_poll: Duration,
     /// The operator's listener.
     pub admin: Option<AdminAddress>,
 }
@@ -67,6 +76,8 @@ pub struct Config {
 pub struct Limits {
     /// Connections at a time, all listeners together (nginx: worker_connections).
     pub connections: usize,
+    /// Connections at a time of one client's address; 0 for any number.
+    pub connections_per_client: usize,
     /// From the first byte of a request head to its last (nginx: client_header_timeout).
     pub header_timeout: Duration,
     /// An idle connection is closed after this (nginx: keepalive_timeout).

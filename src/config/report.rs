@@ -22,6 +22,8 @@ pub(crate) struct Report {
     pub illegible: bool,
     /// The variables that the files declare.
     pub declared: Declared,
+    /// Whoever reads the configuration may have no right to keys.
+    without_certificates: bool,
     sources: Vec<Source>,
     faults: Vec<(Span, Fault)>,
     seen: HashSet<(Span, String)>,
@@ -35,6 +37,11 @@ struct Source {
 }
 
 impl Report {
+    /// A report of a file whose certificates and keys are not looked into.
+    pub(crate) fn without_certificates() -> Self {
+        Self { without_certificates: true, ..Self::default() }
+    }
+
     /// Takes in a file; returns its number.
     pub(crate) fn add_source(&mut self, name: &str, text: &str) -> usize {
         let (name, text) = (name.to_owned(), text.to_owned());
@@ -52,6 +59,11 @@ impl Report {
     pub(crate) fn path(&self, span: Span, path: &str) -> PathBuf {
         let folder = Path::new(&self.sources[span.file].name).parent();
         folder.map_or_else(|| PathBuf::from(path), |folder| folder.join(path))
+    }
+
+    /// Whether the files of certificates and keys are looked into.
+    pub(crate) fn reads_certificates(&self) -> bool {
+        !self.without_certificates
     }
 
     /// The name of the file that `span` is in.
@@ -89,7 +101,12 @@ impl Report {
 
     /// Whether there is an error among what is wrong.
     pub(crate) fn has_errors(&self) -> bool {
-        self.faults.iter().any(|(_, fault)| fault.severity == Severity::Error)
+        self.errors() > 0
+    }
+
+    /// How many there are.
+    pub(crate) fn errors(&self) -> usize {
+        self.faults.iter().filter(|(_, fault)| fault.severity == Severity::Error).count()
     }
 
     /// Whether there is an error from this place to the next header.

@@ -4,17 +4,19 @@
 
 mod zone;
 mod upstream;
+mod tls;
 mod site;
 mod route;
 mod bodies;
 mod cache;
+mod gate;
 mod query;
 mod leaks;
 mod answer;
 mod rewrite;
 pub(crate) mod map;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -23,18 +25,23 @@ use super::file::{Access, Admin, File, Log, Server, Settings};
 use super::read::{At, Named, OrOff, Size, Timeout};
 use super::report::Report;
 use super::units;
-use super::{AccessFormat, AccessLog, AdminAddress, Config, Limits, Resolver, Upstream, Zone};
+use super::{
+    AccessFormat, AccessLog, AdminAddress, Config, Limit, Limits, Resolver, Upstream, Zone,
+};
 
 /// What `file` means. Only worth something if the report has no errors afterwards.
 pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
     check_unique(file.zone.as_ref(), "zone", report);
     check_unique(file.upstream.as_ref(), "upstream", report);
+    check_unique(file.limit.as_ref(), "limit", report);
     let server = file.server.as_ref().map(|at| at.value.clone()).unwrap_or_default();
     let resolver = server.resolver.as_ref();
     let resolver = resolver.map_or(Resolver::System, |at| upstream::resolver(at, report));
     let mut scope = Scope {
+        limits: gate::limits(file.limit.as_ref(), report),
         zones: zone::zones(file.zone.as_ref(), report),
         upstreams: upstream::upstreams(file.upstream.as_ref(), &resolver, report),
+        spoken: HashMap::new(),
         resolver,
         used: BTreeSet::new(),
         hostless: Vec::new(),
@@ -50,7 +57,9 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
         log: log(file.log.as_ref(), report),
         zones: scope.zones,
         upstreams: scope.upstreams,
+        client_limits: scope.limits,
         sites,
+        certificate_poll: duration(server.certificate_poll.as_ref(), "5s"),
         admin: admin(file.admin.as_ref()),
     }
 }
@@ -58,8 +67,11 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
 /// What names in routes can mean.
 struct Scope {
     zones: Vec<Zone>,
+    limits: Vec<Limit>,
     /// Those that are declared, then those that a `proxy` with an address stands for.
     upstreams: Vec<Upstream>,
+    /// Upstreams that routes forward to, and the names of each as it is spoken to.
+    spoken: HashMap<String, Vec<String>>,
     /// Who knows the addresses of names, where an upstream does not say.
     resolver: Resolver,
     /// Zones and upstreams that a route names, as `zone api`.
@@ -133,7 +145,11 @@ fn warn_of_unused(file: &File, scope: &Scope, report: &mut Report) {
     }
     let zones = file.zone.iter().flat_map(|named| &named.value.0).map(|(name, _)| ("zone", name));
     let upstreams = file.upstream.iter().flat_map(|named| &named.value.0);
-    for (what, name) in zones.chain(upstreams.map(|(name, _)| ("upstream", name))) {
+    let limits = file.limit.iter().flat_map(|named| &named.value.0);
+    let others = upstreams
+        .map(|(name, _)| ("upstream", name))
+        .chain(limits.map(|(name, _)| ("limit", name)));
+    for (what, name) in zones.chain(others) {
         if !scope.used.contains(&format!("{what} {}", name.value)) {
             report.warn(name.span, Problem::new(format!("no route uses {what} `{}`", name.value)));
         }
@@ -150,6 +166,12 @@ fn limits(server: &Server, report: &mut Report) -> Limits {
     let bytes_max = 1..=1 << 30;
     Limits {
         connections: number(server.connections.as_ref(), 16384, 1..=u32::MAX, report) as usize,
+        connections_per_client: number(
+            server.connections_per_client.as_ref(),
+            0,
+            0..=u32::MAX,
+            report,
+        ) as usize,
         header_timeout: timeout(server.header_timeout.as_ref(), "60s"),
         keepalive_timeout: duration(server.keepalive_timeout.as_ref(), "75s"),
         keepalive_requests: number(server.keepalive_requests.as_ref(), 1000, 1..=u32::MAX, report)

@@ -7,6 +7,7 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 
 use super::answers::{Finish, Redirect, Respond, Rewrite};
+use super::gate::Gate;
 use super::pattern::Pattern;
 use super::template::Template;
 use crate::semantics::query::Selection;
@@ -44,6 +45,8 @@ pub struct Route {
     pub hide_header: Vec<HeaderName>,
     /// How it caches; `None` is not at all.
     pub cache: Option<Cache>,
+    /// What a request must pass.
+    pub gate: Gate,
     /// Who may send `PURGE`; `None` where the method is off.
     pub purge: Option<Vec<IpNet>>,
 }
@@ -113,6 +116,8 @@ impl Action {
 pub struct ProxyPass {
     /// The name of the upstream.
     pub upstream: String,
+    /// Over TLS.
+    pub https: bool,
     /// Host, and port where it is not the scheme's default, as written (nginx: $proxy_host).
     pub host: String,
     /// Replaces the matched part of the path; `None` sends the request target as it came.
@@ -128,8 +133,8 @@ pub struct ProxyPass {
 pub struct ByRequest {
     /// Gives the name of the upstream; `None` where that is known.
     pub upstream: Option<Template>,
-    /// The upstreams that it may name.
-    pub candidates: Vec<String>,
+    /// The names that it may give, each with that of the upstream.
+    pub candidates: Vec<(String, String)>,
     /// Gives the request target; `None` sends it as it came.
     pub target: Option<Template>,
 }

@@ -26,7 +26,10 @@ pub fn simple(
         Some(help) => format!("{}: {help}", problem.reason),
         None => problem.reason,
     })?;
-    let loaded = parse(&TEXT.replace("TO", to), "larder serve").map_err(|f| f.to_string())?;
+    // Who answers over TLS does so for its own name, which is not that of this machine.
+    let host = if to.starts_with("https://") { "$proxy_host" } else { "$host" };
+    let text = TEXT.replace("HOST", host).replace("TO", to);
+    let loaded = parse(&text, "larder serve").map_err(|f| f.to_string())?;
     let mut config = loaded.config;
     config.admin = admin;
     for zone in &mut config.zones {
@@ -59,7 +62,7 @@ max_size = "10g"
 min_free = "1g"
 
 [defaults]
-set_header = { Host = "$host", X-Real-IP = "$remote_addr", X-Forwarded-For = "$proxy_add_x_forwarded_for", X-Forwarded-Proto = "$scheme", X-Forwarded-Host = "$host" }
+set_header = { Host = "HOST", X-Real-IP = "$remote_addr", X-Forwarded-For = "$proxy_add_x_forwarded_for", X-Forwarded-Proto = "$scheme", X-Forwarded-Host = "$host" }
 status_header = "X-Cache-Status"
 
 [[site]]
@@ -77,6 +80,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::simple;
+    use crate::config::template::Variable;
 
     #[test]
     fn everything_goes_to_one_origin_and_is_cached() {
@@ -99,11 +103,23 @@ mod tests {
     }
 
     #[test]
+    fn an_origin_with_tls_is_verified_and_asked_for_by_its_name() {
+        let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let config = simple("https://example.com", listen, None, None).unwrap();
+        let upstream = &config.upstreams[0];
+        assert_eq!(upstream.peers[0].address, "example.com:443");
+        let tls = upstream.tls.as_ref().unwrap();
+        assert!(tls.verify && tls.sni && tls.name == "example.com");
+        let (name, host) = &config.sites[0].routes[0].set_header[0];
+        assert_eq!((name.as_str(), host.parts.len()), ("host", 1));
+        assert!(host.variables().any(|it| *it == Variable::ProxyHost));
+    }
+
+    #[test]
     fn a_target_that_is_none_is_told() {
         let listen = "127.0.0.1:0".parse().unwrap();
         let told = |to: &str| simple(to, listen, None, None).unwrap_err();
         assert!(told("127.0.0.1:3000").contains("write `http://NAME`"));
-        assert!(told("https://example.com").contains("not supported yet"));
         assert!(told("http://h/\"\n[server]").contains("not the path"));
     }
 }

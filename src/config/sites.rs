@@ -3,15 +3,18 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::Route;
 use super::answers::Rewrite;
 use super::pattern::Pattern;
+use super::{ProxyProtocolIn, Route};
+use crate::tls::settings::Termination;
 
 /// What answers for some hosts (nginx: server).
 #[derive(Clone, Debug)]
 pub struct Site {
     /// Where it listens; at least one address.
     pub listen: Vec<SocketAddr>,
+    /// Of these, where a proxy in front names the clients (nginx: listen ... proxy_protocol).
+    pub proxy_protocol: Vec<(SocketAddr, ProxyProtocolIn)>,
     /// The hosts it answers for; empty for all.
     pub names: Vec<HostName>,
     /// Answers on its addresses for hosts that no site names (nginx: default_server). Without one
@@ -19,6 +22,11 @@ pub struct Site {
     pub default: bool,
     /// As the one that would answer for hosts that no site names: refuses them with 421 instead.
     pub strict: bool,
+    /// How it ends the TLS of its clients; the sites of one address all do, or none does.
+    pub tls: Option<Termination>,
+    /// Answers only requests over connections that were made for one of its names, and these no
+    /// others. A site that verifies clients always is.
+    pub isolated: bool,
     /// What is done to a path before a route is looked for.
     pub rewrite: Vec<Rewrite>,
     /// Answers where there is no route for the path: with 404.

@@ -32,6 +32,10 @@ pub enum Part {
 pub enum Variable {
     /// `$scheme`
     Scheme,
+    /// `$https`: `on` over TLS
+    Https,
+    /// `$ssl_NAME`: what a TLS handshake brought
+    Ssl(Ssl),
     /// `$host`: in lower case, without the port
     Host,
     /// `$http_NAME`: all lines of a request field, joined by `, `
@@ -58,6 +62,24 @@ pub enum Variable {
     RemoteAddr,
     /// `$remote_port`
     RemotePort,
+    /// `$binary_remote_addr`: its bytes, 4 or 16
+    BinaryRemoteAddr,
+    /// `$realip_remote_addr`: the other end of the connection, whoever asks
+    RealipRemoteAddr,
+    /// `$realip_remote_port`
+    RealipRemotePort,
+    /// `$proxy_protocol_addr`: the client, as a proxy in front says
+    ProxyProtocolAddr,
+    /// `$proxy_protocol_port`
+    ProxyProtocolPort,
+    /// `$proxy_protocol_server_addr`: where it connected to
+    ProxyProtocolServerAddr,
+    /// `$proxy_protocol_server_port`
+    ProxyProtocolServerPort,
+    /// `$limit_req_status`: `PASSED`, `DELAYED`, `REJECTED` and so on
+    LimitReqStatus,
+    /// `$limit_conn_status`
+    LimitConnStatus,
     /// `$remote_user`: the user of basic authentication
     RemoteUser,
     /// `$server_name`: the first name of the site
@@ -108,6 +130,21 @@ pub enum Variable {
     Map(Arc<Map>),
 }
 
+/// What a TLS handshake brought, by the names of nginx behind `$ssl_`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it, `crate::client` what they hold")]
+pub enum Ssl {
+    Protocol,
+    Cipher,
+    ServerName,
+    SessionReused,
+    ClientVerify,
+    ClientSDn,
+    ClientIDn,
+    ClientSerial,
+    ClientFingerprint,
+}
+
 impl Variable {
     /// Whether its value lets whoever reads it act as the client: it is written into keys as a
     /// hash only.
@@ -116,6 +153,8 @@ impl Variable {
             Self::Http(name) => SECRET_FIELDS.contains(&name.as_str()),
             Self::Cookie(_) | Self::RemoteUser => true,
             Self::Map(map) => map.variables().into_iter().any(Self::is_secret),
+            // Who knows these is not the client, but what is stored by them is his.
+            Self::Ssl(Ssl::ClientSDn | Ssl::ClientSerial | Ssl::ClientFingerprint) => true,
             _ => false,
         }
     }
@@ -345,8 +384,18 @@ const SECRET_FIELDS: [&str; 9] = [
 ];
 
 /// Every variable that has one name; some have two.
-const VARIABLES: [(&str, Variable); 32] = [
+const VARIABLES: &[(&str, Variable)] = &[
     ("scheme", Variable::Scheme),
+    ("https", Variable::Https),
+    ("ssl_protocol", Variable::Ssl(Ssl::Protocol)),
+    ("ssl_cipher", Variable::Ssl(Ssl::Cipher)),
+    ("ssl_server_name", Variable::Ssl(Ssl::ServerName)),
+    ("ssl_session_reused", Variable::Ssl(Ssl::SessionReused)),
+    ("ssl_client_verify", Variable::Ssl(Ssl::ClientVerify)),
+    ("ssl_client_s_dn", Variable::Ssl(Ssl::ClientSDn)),
+    ("ssl_client_i_dn", Variable::Ssl(Ssl::ClientIDn)),
+    ("ssl_client_serial", Variable::Ssl(Ssl::ClientSerial)),
+    ("ssl_client_fingerprint", Variable::Ssl(Ssl::ClientFingerprint)),
     ("host", Variable::Host),
     ("request_uri", Variable::RequestUri),
     ("uri", Variable::Uri),
@@ -359,6 +408,15 @@ const VARIABLES: [(&str, Variable); 32] = [
     ("request_id", Variable::RequestId),
     ("remote_addr", Variable::RemoteAddr),
     ("remote_port", Variable::RemotePort),
+    ("binary_remote_addr", Variable::BinaryRemoteAddr),
+    ("realip_remote_addr", Variable::RealipRemoteAddr),
+    ("realip_remote_port", Variable::RealipRemotePort),
+    ("proxy_protocol_addr", Variable::ProxyProtocolAddr),
+    ("proxy_protocol_port", Variable::ProxyProtocolPort),
+    ("proxy_protocol_server_addr", Variable::ProxyProtocolServerAddr),
+    ("proxy_protocol_server_port", Variable::ProxyProtocolServerPort),
+    ("limit_req_status", Variable::LimitReqStatus),
+    ("limit_conn_status", Variable::LimitConnStatus),
     ("remote_user", Variable::RemoteUser),
     ("server_name", Variable::ServerName),
     ("server_addr", Variable::ServerAddr),
@@ -477,7 +535,7 @@ mod tests {
 
     #[test]
     fn variables_are_shown_as_they_are_written() {
-        for (name, variable) in super::VARIABLES {
+        for (name, variable) in super::VARIABLES.iter().cloned() {
             // Of two names the first is shown.
             let shown = variable.to_string();
             assert_eq!(super::variable(&shown[1..]), Ok(variable), "{name}");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::semantics::rules::StatusSet;
+use crate::tls::settings;
 
 /// What a route forwards to (nginx: upstream).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Upstream {
     pub name: String,
     /// At least one.
     pub peers: Vec<Peer>,
+    /// How they are spoken to over TLS; `None` is without.
+    pub tls: Option<settings::Upstream>,
     /// Idle connections that one worker keeps to all its peers together (nginx: keepalive).
     pub keepalive: usize,
     /// An idle connection is closed after this (nginx: keepalive_timeout).

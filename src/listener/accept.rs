@@ -5,26 +5,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::Handler;
 use super::connection::serve;
+use super::connections::Connections;
 use super::drain::{Drain, Listen};
+use super::proxied;
 use crate::client::Connection;
 use crate::clock::Clock;
 
 /// Serves the clients that connect to `listener` until `drain` begins; connections that are there
-/// then end as it says, on their own. `connections` has a permit for every connection of all
-/// listeners; while it has none, new ones wait in the kernel. Runs on one worker, and so do the
-/// connections.
+/// then end as it says, on their own. `connections` has room for those of all listeners; while it
+/// has none, one client of each listener waits here and the others in the kernel. Runs on one
+/// worker, and so do the connections.
 ///
 /// # Errors
 ///
 /// The socket cannot be used at all. Clients that fail are no error.
 pub async fn accept<H: Handler>(
     listener: std::net::TcpListener,
-    connections: Arc<Semaphore>,
+    connections: Arc<Connections>,
     handler: Arc<H>,
     drain: Drain,
 ) -> io::Result<()> {
@@ -33,23 +35,58 @@ pub async fn accept<H: Handler>(
     let mut ending = drain.listen();
     let mut trouble = Trouble::default();
     loop {
+        let Some(stream) = next(&listener, &mut ending, &mut trouble).await else { return Ok(()) };
         let permit = tokio::select! {
             biased;
             _ = ending.begun() => return Ok(()),
-            permit = connections.clone().acquire_owned() => permit,
+            permit = connections.room() => permit,
         };
         // Nobody closes the semaphore but whoever wants no more connections.
-        let Ok(permit) = permit else { return Ok(()) };
-        let Some(stream) = next(&listener, &mut ending, &mut trouble).await else { return Ok(()) };
+        let Some(permit) = permit else { return Ok(()) };
         let Some(client) = prepare(&stream) else { continue };
         let alive = drain.enter();
-        let limits = handler.limits();
-        let connection = serve(stream, Arc::new(client), limits, handler.clone(), drain.clone());
+        let connection =
+            welcome(stream, client, connections.clone(), handler.clone(), drain.clone());
         tokio::spawn(async move {
             connection.await;
             drop((permit, alive));
         });
     }
+}
+
+/// Hears who the client is where a proxy in front says so, and serves it unless it has too many
+/// connections.
+async fn welcome<H: Handler>(
+    mut stream: TcpStream,
+    mut client: Connection,
+    connections: Arc<Connections>,
+    handler: Arc<H>,
+    drain: Drain,
+) {
+    let remote = client.remote;
+    if let Some(settings) = handler.proxy_protocol() {
+        let mut ending = drain.listen();
+        let header = proxied::read(&mut stream, remote.ip(), &settings);
+        let said = tokio::select! {
+            biased;
+            _ = ending.begun() => return,
+            said = timeout(handler.limits().header_timeout, header) => said,
+        };
+        match said.unwrap_or(Err("its PROXY header took too long")) {
+            Ok(proxied) => client.proxied = proxied.map(Box::new),
+            Err(why) => {
+                debug!(client = %remote, why, "connection closed");
+                return handler.refused();
+            }
+        }
+    }
+    let source = client.proxied.as_ref().map_or(remote, |proxied| proxied.source);
+    let Some(_counted) = connections.count(source.ip(), handler.limits().connections_per_client)
+    else {
+        debug!(client = %source, "connection closed: this client has too many");
+        return handler.refused();
+    };
+    serve(stream, client, connections, handler, drain).await;
 }
 
 /// The next client; `None` when the end begins.

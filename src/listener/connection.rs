@@ -19,7 +19,9 @@ use tokio::time::{Sleep, sleep};
 use tracing::{debug, error};
 
 use super::Handler;
+use super::connections::Connections;
 use super::drain::{Drain, Listen, Stage};
+use super::secure::{Entered, enter};
 use super::watch::{Busy, Cut, Verdict, Watch};
 use super::wire::Wired;
 use crate::body::ledger::Ledger;
@@ -28,38 +30,53 @@ use crate::client::{self, HangUp};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::interim::{Gap, Queue};
+use crate::tls::Protocol;
 
-/// Serves one client until it goes, its time is up, or the drain ends it. Nothing that happens here
+/// Serves one client, after its handshake where there is one, until it goes, its time is up, or the drain ends it. Nothing that happens here
 /// reaches beyond this connection, panics included.
 pub(super) async fn serve<H: Handler>(
     stream: TcpStream,
-    client: Arc<client::Connection>,
-    limits: Arc<Limits>,
+    client: client::Connection,
+    connections: Arc<Connections>,
     handler: Arc<H>,
     drain: Drain,
 ) {
+    let limits = handler.limits();
+    let _connected = handler.connected();
+    let entered = enter(stream, client, handler.entrance(), &limits, &drain).await;
+    // HTTP/2 would begin here.
+    let Some(Entered { stream, client, misplaced, protocol: Protocol::Http1 }) = entered else {
+        return;
+    };
+    let client = Arc::new(client);
+    // What the kernel sends by itself is not encrypted.
+    let sendfile = limits.sendfile && stream.plain().is_some();
     let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
+    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    let _entered = connections.enter(&watch, waker);
     let interim = Arc::new(Queue::default());
     let ledger = Arc::new(Ledger::default());
     let io = TokioIo::new(Wired::new(stream, watch.clone(), interim.clone(), ledger.clone()));
     let remote = client.remote;
-    let _connected = handler.connected();
     let service = service_fn(|request: Request<Incoming>| {
         let ambiguous = watch.is_ambiguous();
         let busy = watch.request(!request.body().is_end_stream());
         let is_last = watch.is_last();
         let knows_chunks = request.version() >= Version::HTTP_11;
         let (handler, client, watch) = (&handler, &client, &watch);
-        let ledger = limits.sendfile.then_some(&ledger);
+        let ledger = sendfile.then_some(&ledger);
         let gap = Gap::new(interim.clone(), request.version());
         async move {
-            let mut response =
-                if ambiguous { refused() } else { handler.handle(request, client, &gap).await };
+            let mut response = if misplaced {
+                refused("400 Bad Request: The plain HTTP request was sent to HTTPS port\n")
+            } else if ambiguous {
+                refused("400 Bad Request\n")
+            } else {
+                handler.handle(request, client, &gap).await
+            };
             // hyper must not have the response before that.
             gap.finish().await;
-            if let Some(hang_up) = response.extensions().get::<HangUp>() {
-                return Err(*hang_up);
-            }
+            hang_up(&response)?;
             if is_last {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -79,31 +96,37 @@ pub(super) async fn serve<H: Handler>(
     };
     let cut = match end {
         End::Closed(Ok(())) => return,
-        End::Cut(cut) => cut,
+        End::Cut(cut) => Some(cut),
         End::Closed(Err(error)) => {
             debug!(client = %remote, %error, "connection ended");
-            Cut::Idle
+            None
         }
         End::Panicked => {
             error!(client = %remote, "a panic while answering; the connection is closed");
-            Cut::Idle
+            None
         }
         End::Drained => {
             debug!(client = %remote, "connection cut off");
-            Cut::Idle
+            None
         }
     };
     // A client of HTTP/1.0 has no other sign that something is missing.
-    let cut = if watch.must_reset() { Cut::Send } else { cut };
+    let cut = if watch.must_reset() { Some(Cut::Send) } else { cut };
     cut_off(cut, connection.into_parts().map(|parts| parts.io.into_inner()));
 }
 
-/// The answer to a head that can be read in two ways. What follows it cannot be trusted.
-fn refused() -> Response<Body> {
-    let mut response = Response::new(Body::full("400 Bad Request\n"));
+/// The answer to a head that can be read in two ways, or that came in the clear where it must not.
+/// What follows it cannot be trusted.
+fn refused(text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::full(text));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
+}
+
+/// Ends the connection where that is the answer.
+fn hang_up(response: &Response<Body>) -> Result<(), HangUp> {
+    response.extensions().get::<HangUp>().map_or(Ok(()), |hang_up| Err(*hang_up))
 }
 
 fn builder(limits: &Limits) -> Builder {
@@ -125,13 +148,13 @@ fn builder(limits: &Limits) -> Builder {
 /// for a read of a fast request body.
 const BUFFER: usize = 64 * 1024;
 
-fn cut_off(cut: Cut, io: Option<Wired>) {
-    let Some(Wired { stream, .. }) = io else { return };
+/// Without a `cut` something broke: over TLS the client is not told then that this is the end.
+fn cut_off(cut: Option<Cut>, io: Option<Wired>) {
+    let (Some(cut), Some(Wired { mut stream, .. })) = (cut, io) else { return };
     match cut {
-        Cut::Idle => {}
-        // Either may fail, and then there is nobody to tell.
-        Cut::Head => drop(stream.try_write(REQUEST_TIMEOUT)),
-        Cut::Send => drop(stream.set_zero_linger()),
+        Cut::Idle => stream.part(b""),
+        Cut::Head => stream.part(REQUEST_TIMEOUT),
+        Cut::Send => stream.reset(),
     }
 }
 

@@ -5,7 +5,11 @@
 
 mod bind;
 mod accept;
+mod connections;
+mod proxied;
 mod connection;
+mod secure;
+mod stream;
 mod wire;
 #[doc(hidden)]
 pub mod head; // for the fuzz package
@@ -24,11 +28,13 @@ use hyper::body::Incoming;
 
 use crate::body::Body;
 use crate::client::Connection;
-use crate::config::Limits;
+use crate::config::{Limits, ProxyProtocolIn};
 use crate::interim::Gap;
+use crate::tls::Entrance;
 
 pub use accept::accept;
 pub use bind::bind;
+pub use connections::Connections;
 pub use drain::Drain;
 
 /// Answers requests. hyper has made sure of their syntax, and of nothing else.
@@ -43,8 +49,21 @@ pub trait Handler: Send + Sync + 'static {
         gap: &Gap,
     ) -> impl Future<Output = Response<Body>> + Send;
 
+    /// The way in over TLS, where the listener has one.
+    fn entrance(&self) -> Option<Arc<Entrance>> {
+        None
+    }
+
     /// What connections may do that begin now.
     fn limits(&self) -> Arc<Limits>;
+
+    /// How connections begin that begin now, where a proxy in front names the clients.
+    fn proxy_protocol(&self) -> Option<Arc<ProxyProtocolIn>> {
+        None
+    }
+
+    /// A client that has connected is not let in.
+    fn refused(&self) {}
 
     /// A client has connected; what this gives is dropped when the connection ends.
     fn connected(&self) -> impl Send + 'static;

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +27,7 @@ const EARLY_BYTES: usize = 32 << 20;
 pub(super) fn limits() -> Limits {
     Limits {
         connections: 64,
+        connections_per_client: 0,
         header_timeout: LONG,
         keepalive_timeout: LONG,
         keepalive_requests: u64::MAX,
@@ -46,6 +48,7 @@ pub(super) fn limits() -> Limits {
 struct Paths {
     go: Notify,
     entered: Notify,
+    refused: AtomicUsize,
     limits: Arc<Limits>,
 }
 
@@ -54,6 +57,10 @@ impl Handler for Paths {
 
     fn limits(&self) -> Arc<Limits> {
         self.limits.clone()
+    }
+
+    fn refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
     }
 
     async fn handle(
@@ -169,11 +176,11 @@ impl Server {
     pub(super) fn new(limits: Limits) -> Self {
         let listener = bind("127.0.0.1:0".parse().unwrap(), 1, true).unwrap().remove(0);
         let address = listener.local_addr().unwrap();
-        let cap = Arc::new(Semaphore::new(limits.connections));
-        let (go, entered) = (Notify::new(), Notify::new());
-        let handler = Arc::new(Paths { go, entered, limits: Arc::new(limits) });
+        let connections = Connections::new(Arc::new(Semaphore::new(limits.connections)));
+        let (go, entered, refused) = (Notify::new(), Notify::new(), AtomicUsize::new(0));
+        let handler = Arc::new(Paths { go, entered, refused, limits: Arc::new(limits) });
         let drain = Drain::new();
-        tokio::spawn(accept(listener, cap, handler.clone(), drain.clone()));
+        tokio::spawn(accept(listener, connections, handler.clone(), drain.clone()));
         Self { address, handler, drain }
     }
 
@@ -363,16 +370,74 @@ async fn a_client_that_reads_slowly_is_not_cut() {
 }
 
 #[tokio::test]
-async fn at_the_cap_new_clients_wait() {
+async fn at_the_cap_new_clients_wait_for_those_that_are_served() {
     let server = Server::new(Limits { connections: 1, ..limits() });
     let mut first = server.client().await;
-    first.send("GET /a HTTP/1.1\r\nhost: h\r\n\r\n").await;
-    first.until("/a").await;
+    first.send("GET /slow HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    server.handler.entered.notified().await;
     let mut second = server.client().await;
     second.send("GET /b HTTP/1.1\r\nhost: h\r\n\r\n").await;
     assert!(timeout(SHORT, second.0.readable()).await.is_err(), "waits");
-    drop(first);
+    server.handler.go.notify_one();
+    first.until("slow").await;
+    // The first one keeps its connection, and is idle now.
     assert!(second.until("/b").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(first.rest().await, "", "closed for the other");
+}
+
+#[tokio::test]
+async fn at_the_cap_the_connection_that_was_idle_longest_makes_room() {
+    let server = Server::new(Limits { connections: 2, ..limits() });
+    let mut clients = Vec::new();
+    for path in ["/a", "/b"] {
+        let mut client = server.client().await;
+        client.send(&format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n")).await;
+        client.until(path).await;
+        clients.push(client);
+    }
+    // Nobody is closed before somebody else comes.
+    clients[0].send("GET /again HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    clients[0].until("/again").await;
+    let mut third = server.client().await;
+    third.send("GET /c HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    third.until("/c").await;
+    assert_eq!(clients[1].rest().await, "", "the one that was idle longest");
+    clients[0].send("GET /still HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    clients[0].until("/still").await;
+}
+
+#[tokio::test]
+async fn who_has_not_sent_a_byte_makes_room_too() {
+    let server = Server::new(Limits { connections: 1, ..limits() });
+    let mut silent = server.client().await;
+    let mut second = server.client().await;
+    second.send("GET /b HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    second.until("/b").await;
+    assert_eq!(silent.rest().await, "");
+}
+
+#[tokio::test]
+async fn a_client_has_so_many_connections() {
+    let server = Server::new(Limits { connections_per_client: 2, ..limits() });
+    let mut clients = [server.client().await, server.client().await];
+    for client in &mut clients {
+        client.send("GET /a HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        client.until("/a").await;
+    }
+    assert_eq!(server.client().await.rest().await, "", "the third is closed");
+    assert_eq!(server.handler.refused.load(Relaxed), 1);
+    let [first, _second] = clients;
+    drop(first);
+    // Its end is seen by and by.
+    let mut answered = false;
+    for _ in 0..100 {
+        answered = server.talk("GET /b HTTP/1.0\r\n\r\n").await.contains("/b");
+        if answered {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(answered, "there is room again");
 }
 
 #[tokio::test]

@@ -25,8 +25,8 @@ use super::head::HeadScan;
 use crate::clock::Clock;
 use crate::config::Limits;
 
-/// The state of one connection. Only its own task touches it; atomic because hyper wants its
-/// parts to be `Send`.
+/// The state of one connection. Only its own task touches it, but for who
+/// looks for connections that are idle.
 pub(super) struct Watch {
     clock: Clock,
     limits: Arc<Limits>,
@@ -46,6 +46,8 @@ pub(super) struct Watch {
     ends_response: AtomicBool,
     /// The timer is set too late for the state that has just begun.
     urgent: AtomicBool,
+    /// Others want its place.
+    unwanted: AtomicBool,
     /// Requests so far.
     requests: AtomicU64,
     /// Guards the scan of heads; only the connection's own task takes it.
@@ -100,6 +102,7 @@ impl Watch {
             eof: AtomicBool::new(false),
             ends_response: AtomicBool::new(false),
             urgent: AtomicBool::new(false),
+            unwanted: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             scan: Mutex::default(),
         }
@@ -199,8 +202,28 @@ impl Watch {
         true
     }
 
+    /// Since when nothing has been under way; `None` if something is, or if it is about to go.
+    /// Asked from elsewhere: by the time of the answer it may be otherwise.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let is_idle = matches!(self.state(), State::New | State::Idle);
+        (is_idle && !self.unwanted.load(Relaxed))
+            .then(|| self.begun + Duration::from_micros(self.since_us.load(Relaxed)))
+    }
+
+    /// Lets the connection's task close it if it is still idle; the task must be woken.
+    pub(super) fn make_room(&self) {
+        self.unwanted.store(true, Relaxed);
+        self.urgent.store(true, Relaxed);
+    }
+
     /// What is due now.
     pub(super) fn verdict(&self) -> Verdict {
+        if self.unwanted.load(Relaxed) && self.unwanted.swap(false, Relaxed) {
+            let is_idle = matches!(self.state(), State::New | State::Idle);
+            if is_idle && !self.blocked.load(Relaxed) {
+                return Verdict::Cut(Cut::Idle);
+            }
+        }
         let now = self.clock.instant();
         let next = now + self.step();
         match self.due() {

@@ -15,13 +15,14 @@ use rustix::net::{SendFlags, send};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::stream::Stream;
 use super::watch::Watch;
 use crate::body::ledger::{Failure, Ledger, Mismatch, Piece};
 use crate::interim::Queue;
 
 /// A client's socket as hyper sees it.
 pub(super) struct Wired {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     watch: Arc<Watch>,
     shut: bool,
     interim: Arc<Queue>,
@@ -32,7 +33,7 @@ pub(super) struct Wired {
 
 impl Wired {
     pub(super) fn new(
-        stream: TcpStream,
+        stream: Stream,
         watch: Arc<Watch>,
         interim: Arc<Queue>,
         ledger: Arc<Ledger>,
@@ -86,9 +87,12 @@ impl Wired {
         let mut space = [MaybeUninit::uninit(); GATHERED_BYTES];
         let mut gathered = ReadBuf::uninit(&mut space);
         match (gather(slices, &mut gathered), more) {
-            (true, true) => poll_ready(&self.stream, cx, || {
-                send(&self.stream, gathered.filled(), SendFlags::MORE | SendFlags::NOSIGNAL)
-            }),
+            (true, true) => {
+                let socket = self.plain()?;
+                poll_ready(socket, cx, || {
+                    send(socket, gathered.filled(), SendFlags::MORE | SendFlags::NOSIGNAL)
+                })
+            }
             (true, false) => Pin::new(&mut self.stream).poll_write(cx, gathered.filled()),
             (false, _) => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
         }
@@ -97,8 +101,9 @@ impl Wired {
     /// Has the kernel send a piece of a file, or a beginning of it.
     fn send_piece(&mut self, cx: &mut Context<'_>, piece: &Piece) -> Poll<io::Result<usize>> {
         let mut offset = piece.offset;
-        let sent = ready!(poll_ready(&self.stream, cx, || {
-            sendfile(&self.stream, piece.source.file(), Some(&mut offset), piece.length)
+        let socket = self.plain()?;
+        let sent = ready!(poll_ready(socket, cx, || {
+            sendfile(socket, piece.source.file(), Some(&mut offset), piece.length)
         }));
         let error = match sent {
             Ok(0) => return Poll::Ready(Err(self.fail(piece, Failure::CutShort))),
@@ -124,6 +129,24 @@ impl Wired {
             Ok(read) => Pin::new(&mut self.stream).poll_write(cx, &room[..read]),
             Err(error) => Poll::Ready(Err(self.fail(piece, Failure::Io(error)))),
         }
+    }
+
+    /// The socket for what the kernel sends: nobody gives us pieces of files for a connection with
+    /// TLS, and if somebody did they would go out as they are.
+    fn plain(&self) -> io::Result<&TcpStream> {
+        self.stream.plain().ok_or_else(|| io::Error::other("a piece of a file over TLS"))
+    }
+
+    /// What TLS holds back waits for the client as what it does not take does.
+    fn waited(&self, done: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        if self.stream.plain().is_none() {
+            self.watch.wrote(&match &done {
+                Poll::Ready(Ok(())) => Poll::Ready(Ok(0)),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error.kind().into())),
+                Poll::Pending => Poll::Pending,
+            });
+        }
+        done
     }
 
     fn fail(&self, piece: &Piece, failure: Failure) -> io::Error {
@@ -222,14 +245,16 @@ impl AsyncWrite for Wired {
             self.begun = head;
             ready!(self.finish_interim(cx))?;
         }
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.waited(flushed)
     }
 
     /// Closes our side, then reads and forgets what a client sends that was not done yet, until it
     /// notices. (nginx: lingering_close)
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.shut {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+            ready!(self.waited(shut))?;
             self.shut = true;
         }
         if !self.watch.close() {

@@ -11,6 +11,7 @@ use http::HeaderValue;
 
 use crate::config::AccessFormat;
 use crate::observe::exchange::{Exchange, RequestFacts};
+use crate::semantics::basic;
 use crate::semantics::date::{Timestamp, http_date};
 
 /// What a line says besides the exchange.
@@ -124,46 +125,8 @@ const fn is_escaped(byte: u8) -> bool {
 /// The user name of `Authorization: Basic`; `None` where nginx has no `$remote_user`. The
 /// password is not kept. (RFC 7617 section 2)
 pub(crate) fn remote_user(authorization: &HeaderValue) -> Option<Vec<u8>> {
-    let (scheme, rest) = authorization.as_bytes().split_at_checked(6)?;
-    if !scheme.eq_ignore_ascii_case(b"basic ") {
-        return None;
-    }
-    let mut user = decode_base64(rest.trim_ascii_start())?;
-    let colon = user.iter().position(|byte| *byte == b':')?;
-    user.truncate(colon);
+    let (user, _) = basic::credentials(authorization)?;
     (!user.is_empty()).then_some(user)
-}
-
-/// Up to the first `=`; padding may be missing. (RFC 4648 section 4)
-fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
-    let length = text.iter().position(|byte| *byte == b'=').unwrap_or(text.len());
-    if length % 4 == 1 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(length / 4 * 3 + 2);
-    let (mut bits, mut count) = (0_u32, 0_u32);
-    for byte in &text[..length] {
-        bits = bits << 6 | base64_value(*byte)?;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8);
-            bits &= (1 << count) - 1;
-        }
-    }
-    Some(bytes)
-}
-
-fn base64_value(byte: u8) -> Option<u32> {
-    let value = match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    };
-    Some(u32::from(value))
 }
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";

@@ -64,6 +64,7 @@ struct Cells {
     classes: [AtomicU64; CLASSES],
     accepted: AtomicU64,
     closed: AtomicU64,
+    refused: AtomicU64,
     upstream_requests: AtomicU64,
     bodies_in_files: AtomicU64,
     body_file_errors: AtomicU64,
@@ -93,6 +94,7 @@ impl Shard {
             classes: zeroes(),
             accepted: AtomicU64::new(0),
             closed: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             upstream_requests: AtomicU64::new(0),
             bodies_in_files: AtomicU64::new(0),
             body_file_errors: AtomicU64::new(0),
@@ -166,6 +168,11 @@ impl Shard {
         Connected { all: Arc::clone(&self.all) }
     }
 
+    /// Counts a connection that was closed before it could ask for anything.
+    pub fn count_refused_connection(&self) {
+        self.all.refused.fetch_add(1, Relaxed);
+    }
+
     fn add_to(&self, sum: &mut Snapshot) {
         sum.requests += self.all.requests.load(Relaxed);
         sum.bodies_in_files += self.all.bodies_in_files.load(Relaxed);
@@ -175,6 +182,7 @@ impl Shard {
         let closed = self.all.closed.load(Relaxed);
         let accepted = self.all.accepted.load(Relaxed);
         sum.connections_accepted += accepted;
+        sum.connections_refused += self.all.refused.load(Relaxed);
         sum.connections_active += accepted.saturating_sub(closed);
         sum.upstream_requests += self.all.upstream_requests.load(Relaxed);
         add_all(&mut sum.reasons, &self.all.reasons);
@@ -230,6 +238,9 @@ pub struct Snapshot {
     pub connections_accepted: u64,
     /// Client connections that are open.
     pub connections_active: u64,
+    /// Those that were closed before they could ask for anything: no PROXY header where there must
+    /// be one, or too many of one client.
+    pub connections_refused: u64,
     /// Requests sent upstream, those in the background included, retries not.
     pub upstream_requests: u64,
     /// Request bodies that were put into files.
@@ -249,6 +260,7 @@ impl Snapshot {
             classes: [0; CLASSES],
             connections_accepted: 0,
             connections_active: 0,
+            connections_refused: 0,
             upstream_requests: 0,
             bodies_in_files: 0,
             body_file_errors: 0,

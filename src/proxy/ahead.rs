@@ -130,7 +130,7 @@ impl HttpBody for Ahead {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Body(body) => body.is_end_stream(),
-            Source::Queue(queue, _) => self.left == Some(0) || queue.is_over(),
+            Source::Queue(queue, _) => queue.is_over(),
         }
     }
 
@@ -145,9 +145,9 @@ async fn pump(mut body: Body, queue: Arc<Queue>) {
     loop {
         poll_fn(|cx| end.0.poll_room(cx)).await;
         let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await else { return };
-        let failed = frame.is_err();
+        let is_last = frame.is_err() || body.is_end_stream();
         end.0.put(frame);
-        if failed {
+        if is_last {
             return;
         }
     }

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
+use http::uri::Scheme;
 use http::{HeaderValue, Method, header};
 
 use super::error::Error;
+use super::gate::Limited;
 use super::inside::Journey;
 use super::route::{self, Cache, Route, Site};
 use super::way::Way;
-use super::{Worker, admit};
+use super::{Proxy, Worker, admit};
 use crate::cache::lookup::Key;
 use crate::client::Connection;
 use crate::interim::Sink;
@@ -34,6 +36,10 @@ pub(super) struct Call<'a> {
     pub(super) connection: &'a Arc<Connection>,
     /// Who asks: the other end of the connection, or whom a trusted proxy there names.
     pub(super) remote: SocketAddr,
+    /// What the limits of the route said.
+    pub(super) limited: Limited,
+    /// The path and query of the request that this one asks about.
+    pub(super) original: Option<&'a str>,
     /// When the request came.
     pub(super) now: Timestamp,
     /// How it came to its route, where more than its path counted.
@@ -53,6 +59,8 @@ pub(super) struct OwnedCall {
     path: String,
     connection: Arc<Connection>,
     remote: SocketAddr,
+    limited: Limited,
+    original: Option<String>,
     now: Timestamp,
     way: Option<Arc<Way>>,
     /// Where interim responses go; `None` if the client does not understand them.
@@ -70,6 +78,8 @@ impl<'a> Call<'a> {
             path: self.path.to_owned(),
             connection: Arc::clone(self.connection),
             remote: self.remote,
+            limited: self.limited,
+            original: self.original.map(str::to_owned),
             now: self.now,
             way: self.way.cloned(),
             interim,
@@ -83,7 +93,8 @@ impl<'a> Call<'a> {
 
     /// What the rules about storing ask of this request, whose key this is.
     pub(super) fn asked(&self, key: &Key) -> Asked<'a> {
-        let authorized = self.request.headers.contains_key(header::AUTHORIZATION);
+        let authorized = !self.route.hides_authorization
+            && self.request.headers.contains_key(header::AUTHORIZATION);
         Asked { authorized, partitioned: key.partitioned, host: self.host }
     }
 
@@ -112,7 +123,8 @@ impl<'a> Call<'a> {
 }
 
 impl OwnedCall {
-    /// A request that the operator asks about, admitted and routed as a client's is.
+    /// A request that the operator asks about, admitted and routed as a client's is. That it is one
+    /// over TLS says a [`Scheme`] in its extensions.
     ///
     /// # Errors
     /// Why a client would get no further either, in words for the operator.
@@ -124,11 +136,16 @@ impl OwnedCall {
         let host = admit::admit(&request, Present::of(&request.headers), &proxy.limits)
             .map_err(|error| format!("such a request is refused with {}", error.status()))?
             .into_owned();
-        let site = proxy.hosts.find(&host).ok_or_else(|| format!("no site for `{host}`: 421"))?;
+        let tls = request.extensions.get() == Some(&Scheme::HTTPS);
+        let (site, tls) =
+            site_for(proxy, &host, tls).ok_or_else(|| format!("no site for `{host}`: 421"))?;
         let path = route::normalized(request.uri.path()).ok_or("the path leaves the root: 400")?;
         let path = path.into_owned();
         let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
-        let connection = Arc::new(Connection::plain(nobody, nobody));
+        let connection = Arc::new(Connection {
+            tls: tls.then(Box::default),
+            ..Connection::plain(nobody, nobody)
+        });
         let call = Call {
             worker,
             site,
@@ -138,6 +155,8 @@ impl OwnedCall {
             path: &path,
             connection: &connection,
             remote: nobody,
+            limited: Limited::default(),
+            original: None,
             now: Timestamp::from(proxy.clock.now()),
             way: None,
             wants_all: false,
@@ -183,9 +202,21 @@ impl OwnedCall {
             path: &self.path,
             connection: &self.connection,
             remote: self.remote,
+            limited: self.limited,
+            original: self.original.as_deref(),
             now: self.now,
             way: self.way.as_ref(),
             wants_all: false,
         }
     }
+}
+
+/// The site for a host, with or without TLS; and whether it has it. Where nobody answers over TLS
+/// somebody in front of us may end it: then requests come without.
+fn site_for<'a>(proxy: &'a Proxy, host: &str, tls: bool) -> Option<(&'a Arc<Site>, bool)> {
+    let find = |tls| {
+        let hosts = if tls { &proxy.hosts_tls } else { &proxy.hosts };
+        hosts.find(host).map(|site| (site, tls))
+    };
+    find(tls).or_else(|| find(!tls))
 }

@@ -7,7 +7,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use super::call::Call;
-use super::route::Cache;
+use super::gate::Held;
+use super::route::{Cache, X_ACCEL_LIMIT_RATE};
 use super::{ahead, location, partial};
 use crate::body::Body;
 use crate::cache::fill::Fill;
@@ -27,6 +28,10 @@ pub(super) struct Answer {
     pub(super) reason: Reason,
     pub(super) zone: Option<usize>,
     pub(super) upstream: Option<UpstreamFacts>,
+    /// Bytes in a second that it may go out at, where the origin says so; 0 for any number.
+    pub(super) rate: Option<u64>,
+    /// Counted as under way until the body ends.
+    pub(super) held: Option<Box<Held>>,
 }
 
 /// A stored response that is about to be served.
@@ -54,7 +59,7 @@ impl Answer {
         reason: Reason,
         cache: Option<CacheStatus>,
     ) -> Self {
-        Self { response, cache, reason, zone: None, upstream: None }
+        Self { response, cache, reason, zone: None, upstream: None, rate: None, held: None }
     }
 
     /// The same, with the field that tells the status word where the route wants one.
@@ -100,8 +105,10 @@ pub(super) fn stored(call: &Call<'_>, cache: &Cache, served: Served) -> Answer {
         Met::Failed => without_body(&mut response, StatusCode::PRECONDITION_FAILED),
         Met::Yes => partial::as_wanted(call, cache, &mut response, (&stored, &source)),
     }
+    let rate = said_rate(call, response.headers(), names);
     hide(call, &mut response, names);
-    finish(call, response, handling, Some(status), Some(cache.zone_number))
+    let zone = Some(cache.zone_number);
+    Answer { rate, ..finish(call, response, handling, Some(status), zone) }
 }
 
 /// Answers with a response that is passed on.
@@ -119,9 +126,10 @@ pub(super) fn passed(
     }
     ahead::read_ahead(&mut response, &call.route.settings.bodies);
     partial::cut_if_forced(call, &mut response);
+    let rate = said_rate(call, response.headers(), Names::ANY);
     hide(call, &mut response, Names::ANY);
     let zone = call.cache().ok().map(|cache| cache.zone_number);
-    finish(call, response, handling, status, zone)
+    Answer { rate, ..finish(call, response, handling, status, zone) }
 }
 
 /// A copy with room for what is added to it; a clone has none and would be moved at once.
@@ -141,7 +149,7 @@ const REQUEST_FIELDS: usize = 12;
 /// As nginx does, when it is sent: what was stored before a field was hidden must not tell it.
 /// `names` are those that what is sent came with.
 fn hide(call: &Call<'_>, response: &mut Response<Body>, names: Names) {
-    for (bits, name) in &call.route.hidden.0 {
+    for (bits, name) in &call.route.hidden.fields {
         if names.may_have(*bits) {
             response.headers_mut().remove(name);
         }
@@ -149,6 +157,15 @@ fn hide(call: &Call<'_>, response: &mut Response<Body>, names: Names) {
     if call.route.changed.may_be_in(names) {
         location::change(call, response.headers_mut());
     }
+}
+
+/// How fast the origin wants it to go out (nginx: X-Accel-Limit-Rate).
+fn said_rate(call: &Call<'_>, fields: &HeaderMap, names: Names) -> Option<u64> {
+    if !names.may_have(call.route.hidden.limit_rate) {
+        return None;
+    }
+    let value = fields.get(&X_ACCEL_LIMIT_RATE)?.to_str().ok()?;
+    if value == "off" { Some(0) } else { value.parse().ok() }
 }
 
 fn finish(
@@ -163,7 +180,8 @@ fn finish(
         fields.append(CACHE_STATUS, value);
     }
     tell(fields, &call.route.settings, cache);
-    Answer { response, cache, reason: handling.reason, zone, upstream: None }
+    let reason = handling.reason;
+    Answer { zone, ..Answer::own(response, reason, cache) }
 }
 
 fn tell(fields: &mut HeaderMap, route: &config::Route, cache: Option<CacheStatus>) {

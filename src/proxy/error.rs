@@ -1,8 +1,9 @@
 //! Whose fault it is, and which status says so.
 
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
 use super::deliver::{Answer, CACHE_STATUS};
+use super::gate::Refusal;
 use super::inside::Next;
 use crate::body::Body;
 use crate::semantics::date::{Timestamp, http_date};
@@ -16,12 +17,16 @@ use crate::upstream::{self, RequestBody};
 pub(super) enum Error {
     /// The request is malformed in this respect.
     BadRequest(&'static str),
+    /// The client has not shown the certificate that the site wants: what to tell it.
+    Certificate(&'static str),
     /// Its framing or transfer coding is one we do not understand.
     NotImplemented(&'static str),
     /// A method that is not to be had here.
     MethodNotAllowed,
     /// A purge from where none is allowed.
     Forbidden,
+    /// The route lets it not in.
+    Gate(Box<Refusal>),
     /// No route for the path.
     NotFound,
     /// The route does not take the method; these it takes.
@@ -55,12 +60,13 @@ impl Error {
     /// The only place that knows which error has which status.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::Certificate(_) => StatusCode::BAD_REQUEST,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Plain(status) => *status,
             Self::Inside(_) | Self::Cycle => StatusCode::INTERNAL_SERVER_ERROR,
             Self::MethodNotAllowed | Self::NotTaken(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Gate(refusal) => refusal.status,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -76,11 +82,13 @@ impl Error {
     }
 
     /// Whether what follows such a request on its connection cannot be trusted.
-    pub(super) fn closes(&self) -> bool {
+    fn closes(&self) -> bool {
         matches!(
             self,
             Self::BadRequest(_)
+                | Self::Certificate(_)
                 | Self::NotImplemented(_)
+                | Self::Storage(_)
                 | Self::Misdirected
                 | Self::TooLarge
                 | Self::UriTooLong
@@ -88,14 +96,10 @@ impl Error {
         )
     }
 
-    /// The response to the client: the status and nothing that is not its business.
-    pub(super) fn answer(&self, now: Timestamp) -> Answer {
-        if let Self::BadRequest(what) | Self::NotImplemented(what) = self {
-            tracing::debug!(what, status = self.status().as_u16(), "request refused");
-        }
-        let mut response = plain(self.status(), now);
-        let fields = response.headers_mut();
+    /// Adds what a client is told besides the status, whoever tells the status.
+    pub(super) fn tell(&self, fields: &mut HeaderMap) {
         match self {
+            Self::Gate(refusal) => refusal.tell(fields),
             Self::MethodNotAllowed => {
                 let allow =
                     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -104,19 +108,32 @@ impl Error {
             Self::NotTaken(allow) => {
                 fields.extend(allow.clone().map(|allow| (header::ALLOW, allow)));
             }
-            Self::Inside(_) | Self::Cycle => {
-                tracing::warn!("a request was rewritten or sent on in a cycle, or to no route");
-            }
             _ => {}
         }
         if self.closes() {
             fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+    }
+
+    /// The response to the client: the status and nothing that is not its business.
+    pub(super) fn answer(&self, now: Timestamp) -> Answer {
+        if let Self::BadRequest(what) | Self::NotImplemented(what) = self {
+            tracing::debug!(what, status = self.status().as_u16(), "request refused");
+        }
+        let mut response = plain(self.status(), now);
+        if let Self::Certificate(told) = self {
+            *response.body_mut() = Body::full(format!("400 Bad Request: {told}\n"));
+        }
+        if matches!(self, Self::Inside(_) | Self::Cycle) {
+            tracing::warn!("a request was rewritten or sent on in a cycle, or to no route");
+        }
+        self.tell(response.headers_mut());
         let (reason, cache) = match self {
             Self::Upstream(_) => (Reason::UpstreamFailed, Some(CacheStatus::Miss)),
             Self::UpstreamAfter(_, word, _) => (Reason::UpstreamFailed, Some(*word)),
             Self::Plain(_) => (Reason::Respond, None),
             Self::OnlyIfCached => (Reason::OnlyIfCached, Some(CacheStatus::Miss)),
+            Self::Gate(refusal) => (refusal.reason, None),
             _ => (Reason::Refused, None),
         };
         let handled = match self {

@@ -1,14 +1,17 @@
 //! What the variables of a template stand for. (nginx: embedded variables)
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, Version, header};
 
 use super::call::Call;
+use super::gate::Outcome;
 use super::way::upstream_named;
-use crate::config::template::{Facts, Variable};
+use crate::client::{Tls, Verified};
+use crate::config::template::{Facts, Ssl, Variable};
 use crate::observe::line::time_local;
 
 impl Facts for Call<'_> {
@@ -18,8 +21,14 @@ impl Facts for Call<'_> {
         let mut text = |text: &str| out.extend_from_slice(text.as_bytes());
         match variable {
             Variable::Scheme => text(self.connection.scheme()),
+            Variable::Https => text(if self.connection.tls.is_some() { "on" } else { "" }),
+            Variable::Ssl(fact) => {
+                if let Some(tls) = &self.connection.tls {
+                    write_ssl(tls, *fact, out);
+                }
+            }
             Variable::Host => text(self.host_or_name()),
-            Variable::RequestUri => text(self.sent_uri()),
+            Variable::RequestUri => text(self.original_uri()),
             Variable::Uri => text(self.path),
             Variable::Args => text(query.unwrap_or("")),
             Variable::IsArgs => text(query.map_or("", |_| "?")),
@@ -28,20 +37,14 @@ impl Facts for Call<'_> {
             Variable::ServerProtocol => text(protocol(request.version)),
             Variable::ServerName => text(&self.site.name),
             Variable::ProxyHost => text(self.proxy_host()),
-            Variable::ProxyPort => text(proxy_port(self.proxy_host())),
+            Variable::ProxyPort => text(self.proxy_port()),
             Variable::Request => {
-                let uri = self.sent_uri();
+                let uri = self.original_uri();
                 write_to(
                     out,
                     format_args!("{} {uri} {}", request.method, protocol(request.version)),
                 );
             }
-            Variable::RemoteAddr => write_to(out, format_args!("{}", self.remote.ip())),
-            Variable::RemotePort => {
-                write_to(out, format_args!("{}", self.remote.port()));
-            }
-            Variable::ServerAddr => write_to(out, format_args!("{}", self.connection.local.ip())),
-            Variable::ServerPort => write_to(out, format_args!("{}", self.connection.local.port())),
             Variable::RequestId => write_to(out, format_args!("{:032x}", fastrand::u128(..))),
             Variable::Http(name) => write_joined(&request.headers, name, out),
             Variable::ContentLength => write_joined(&request.headers, &header::CONTENT_LENGTH, out),
@@ -66,11 +69,6 @@ impl Facts for Call<'_> {
                 self.way.into_iter().for_each(|way| way.write_named(name, out))
             }
             Variable::Map(map) => map.write(self, out),
-            Variable::Hostname => text(hostname()),
-            Variable::Pid => write_to(out, format_args!("{}", std::process::id())),
-            Variable::Msec | Variable::TimeIso8601 | Variable::TimeLocal => {
-                write_time(self.worker.proxy.clock.wall(), variable, out);
-            }
             // Known only once there is a response.
             Variable::UpstreamCacheStatus
             | Variable::UpstreamAddr
@@ -78,6 +76,7 @@ impl Facts for Call<'_> {
             | Variable::UpstreamResponseTime
             | Variable::SentHttp(_)
             | Variable::Status => {}
+            other => self.write_place(other, out),
         }
     }
 }
@@ -88,6 +87,60 @@ impl<'a> Call<'a> {
         if self.host.is_empty() { &self.site.name } else { self.host }
     }
 
+    /// What does not depend on the request's head: who asks, whom, and when.
+    fn write_place(&self, variable: &Variable, out: &mut Vec<u8>) {
+        let mut text = |text: &str| out.extend_from_slice(text.as_bytes());
+        match variable {
+            Variable::RemoteAddr => write_to(out, format_args!("{}", self.remote.ip())),
+            Variable::RemotePort => {
+                write_to(out, format_args!("{}", self.remote.port()));
+            }
+            Variable::BinaryRemoteAddr => match self.remote.ip().to_canonical() {
+                IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
+                IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
+            },
+            Variable::RealipRemoteAddr => {
+                write_to(out, format_args!("{}", self.connection.remote.ip()));
+            }
+            Variable::RealipRemotePort => {
+                write_to(out, format_args!("{}", self.connection.remote.port()));
+            }
+            Variable::ProxyProtocolAddr
+            | Variable::ProxyProtocolPort
+            | Variable::ProxyProtocolServerAddr
+            | Variable::ProxyProtocolServerPort => self.write_proxied(variable, out),
+            Variable::LimitReqStatus => text(self.limited.requests.map_or("", Outcome::word)),
+            Variable::LimitConnStatus => text(self.limited.connections.map_or("", Outcome::word)),
+            Variable::ServerAddr => write_to(out, format_args!("{}", self.connection.local.ip())),
+            Variable::ServerPort => write_to(out, format_args!("{}", self.connection.local.port())),
+            Variable::Hostname => text(hostname()),
+            Variable::Pid => write_to(out, format_args!("{}", std::process::id())),
+            Variable::Msec | Variable::TimeIso8601 | Variable::TimeLocal => {
+                write_time(self.worker.proxy.clock.wall(), variable, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// nginx: $request_uri is that of the client, even while somebody else is asked about it.
+    pub(super) fn original_uri(&self) -> &'a str {
+        let sent = || self.way.and_then(|way| way.sent.as_ref()?.path_and_query());
+        let sent = || sent().map(|target| target.as_str());
+        self.original.or_else(sent).unwrap_or_else(|| self.request_uri())
+    }
+
+    fn write_proxied(&self, variable: &Variable, out: &mut Vec<u8>) {
+        let Some(proxied) = self.connection.proxied.as_deref() else { return };
+        match variable {
+            Variable::ProxyProtocolAddr => write_to(out, format_args!("{}", proxied.source.ip())),
+            Variable::ProxyProtocolPort => write_to(out, format_args!("{}", proxied.source.port())),
+            Variable::ProxyProtocolServerAddr => {
+                write_to(out, format_args!("{}", proxied.destination.ip()));
+            }
+            _ => write_to(out, format_args!("{}", proxied.destination.port())),
+        }
+    }
+
     /// nginx: $proxy_host.
     pub(super) fn proxy_host(&self) -> &'a str {
         if let Some(name) = upstream_named(self.way) {
@@ -95,6 +148,39 @@ impl<'a> Call<'a> {
         }
         self.route.settings.action.proxy().map_or("", |proxy| &proxy.host)
     }
+
+    fn proxy_port(&self) -> &'a str {
+        let port = self.proxy_host().rsplit_once(':').map(|(_, port)| port);
+        let port = port.filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+        let https = self.route.settings.action.proxy().is_some_and(|proxy| proxy.https);
+        port.unwrap_or(if https { "443" } else { "80" })
+    }
+}
+
+fn write_ssl(tls: &Tls, fact: Ssl, out: &mut Vec<u8>) {
+    let certificate = &tls.certificate;
+    let text = match fact {
+        Ssl::Protocol => tls.protocol,
+        Ssl::Cipher => tls.cipher,
+        Ssl::ServerName => tls.server_name.as_deref().unwrap_or(""),
+        Ssl::SessionReused => {
+            if tls.resumed {
+                "r"
+            } else {
+                "."
+            }
+        }
+        Ssl::ClientSDn => &certificate.subject,
+        Ssl::ClientIDn => &certificate.issuer,
+        Ssl::ClientSerial => &certificate.serial,
+        Ssl::ClientFingerprint => &certificate.fingerprint,
+        Ssl::ClientVerify => match &certificate.verified {
+            Verified::None => "NONE",
+            Verified::Success => "SUCCESS",
+            Verified::Failed(reason) => return write_to(out, format_args!("FAILED:{reason}")),
+        },
+    };
+    out.extend_from_slice(text.as_bytes());
 }
 
 /// The time, as one of three variables has it. In UTC, as in the log.
@@ -130,7 +216,7 @@ fn write_to(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
 }
 
-fn write_joined(fields: &HeaderMap, name: &HeaderName, out: &mut Vec<u8>) {
+pub(super) fn write_joined(fields: &HeaderMap, name: &HeaderName, out: &mut Vec<u8>) {
     for (number, value) in fields.get_all(name).iter().enumerate() {
         if number > 0 {
             out.extend_from_slice(b", ");
@@ -166,11 +252,6 @@ pub(super) fn protocol(version: Version) -> &'static str {
         Version::HTTP_2 => "HTTP/2.0",
         _ => "HTTP/1.1",
     }
-}
-
-fn proxy_port(host: &str) -> &str {
-    let port = host.rsplit_once(':').map(|(_, port)| port);
-    port.filter(|port| port.bytes().all(|byte| byte.is_ascii_digit())).unwrap_or("80")
 }
 
 const MONTHS: [&str; 12] =

@@ -21,8 +21,8 @@ pub(super) struct Page {
     pub(super) status: StatusCode,
     /// The status that goes out; `None` is that of the page.
     pub(super) as_status: Option<StatusCode>,
-    /// What follows the request on its connection cannot be trusted.
-    pub(super) closes: bool,
+    /// What the client is told of the error besides.
+    pub(super) told: HeaderMap,
 }
 
 /// The page that answers instead, if one does: for errors of our own, for answers of the upstream
@@ -33,8 +33,6 @@ pub(super) fn page_for(call: &Call<'_>, result: &Result<Answer, Error>) -> Optio
         return None;
     }
     let status = failed(call, result)?;
-    let expects = call.request.headers.contains_key(header::EXPECT);
-    let closes = matches!(result, Err(error) if expects || error.closes());
     let page = listed(&finish.error_page, status)?;
     let next = match &page.to {
         PageAt::Url(_) => return None,
@@ -55,7 +53,20 @@ pub(super) fn page_for(call: &Call<'_>, result: &Result<Answer, Error>) -> Optio
         PageStatus::OfPage => None,
         PageStatus::Set(status) => Some(status),
     };
-    Some(Page { next, status, as_status, closes })
+    Some(Page { next, status, as_status, told: told(call, result) })
+}
+
+/// What the client is told of an error, whatever answers in its place.
+fn told(call: &Call<'_>, result: &Result<Answer, Error>) -> HeaderMap {
+    let mut told = HeaderMap::new();
+    if let Err(error) = result {
+        error.tell(&mut told);
+        // As for any refusal: `Answer::unexpected`.
+        if call.request.headers.contains_key(header::EXPECT) {
+            told.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+    told
 }
 
 /// The status of an answer that an error page may replace.
@@ -121,16 +132,8 @@ fn sent_away(
     result: &Result<Answer, Error>,
 ) -> Result<Answer, Error> {
     let mut answer = own::redirected(call, status, location)?;
-    if matches!(result, Err(error) if error.closes()) {
-        close(&mut answer);
-    }
+    answer.response.headers_mut().extend(told(call, result));
     Ok(answer)
-}
-
-/// Ends the connection behind an answer.
-pub(super) fn close(answer: &mut Answer) {
-    let close = HeaderValue::from_static("close");
-    answer.response.headers_mut().insert(header::CONNECTION, close);
 }
 
 fn add(call: &Call<'_>, fields: &[AddedField], answer: &mut Answer) {

@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Method, Uri, header};
-use hyper::body::Incoming;
 
 use super::call::Call;
 use super::deliver::Answer;
@@ -26,10 +25,9 @@ use super::finish::{self, Page};
 use super::own;
 use super::route::{self, Route};
 use super::way::{Way, escaped, escaped_args, escaped_path};
-use super::{Worker, outgoing};
+use super::{Sent, Worker, outgoing};
 use crate::config::answers::{Rewrite, Then};
 use crate::config::template::{Facts, Template, Variable};
-use crate::interim::Gap;
 
 /// Where a request goes on inside its site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,33 +51,28 @@ pub(super) struct Journey<'a> {
 }
 
 /// Answers a request of a site or route where more than the path counts.
-pub(super) async fn answer(call: Call<'_>, gap: &Gap, body: &mut Option<Incoming>) -> Answer {
+pub(super) async fn answer(call: Call<'_>, sent: &mut Sent<'_>) -> Answer {
     let mut journey = Journey::new(call);
     match journey.enter() {
-        Ok(None) => journey.answer(gap, body).await,
+        Ok(None) => journey.answer(sent).await,
         Ok(Some(answer)) => answer,
-        Err(error) => journey.conclude(Err(error), gap).await,
+        Err(error) => journey.conclude(Err(error), sent).await,
     }
 }
 
 /// Goes on at `next` with a request that a route could not answer.
-pub(super) async fn go_on(
-    call: Call<'_>,
-    next: Next,
-    gap: &Gap,
-    body: &mut Option<Incoming>,
-) -> Answer {
+pub(super) async fn go_on(call: Call<'_>, next: Next, sent: &mut Sent<'_>) -> Answer {
     let mut journey = Journey::at(call);
     match journey.go_on(next) {
-        Ok(None) => journey.answer(gap, body).await,
+        Ok(None) => journey.answer(sent).await,
         Ok(Some(answer)) => answer,
-        Err(error) => journey.conclude(Err(error), gap).await,
+        Err(error) => journey.conclude(Err(error), sent).await,
     }
 }
 
 /// Answers with an error page in the place of what a route answered.
-pub(super) async fn page(call: Call<'_>, page: Page, gap: &Gap) -> Answer {
-    Journey::at(call).page(page, gap).await
+pub(super) async fn page(call: Call<'_>, page: Page, sent: &mut Sent<'_>) -> Answer {
+    Journey::at(call).page(page, sent).await
 }
 
 impl<'a> Journey<'a> {
@@ -237,6 +230,7 @@ impl<'a> Journey<'a> {
 
     /// Routes again.
     fn go_on(&mut self, next: Next) -> Result<Option<Answer>, Error> {
+        Arc::make_mut(&mut self.way).is_counted = true;
         match next {
             Next::Uri(path, args) => {
                 self.move_to(path, args)?;
@@ -262,31 +256,31 @@ impl<'a> Journey<'a> {
         }
     }
 
-    async fn answer(mut self, gap: &Gap, body: &mut Option<Incoming>) -> Answer {
+    async fn answer(mut self, sent: &mut Sent<'_>) -> Answer {
         loop {
-            let result = Worker::routed(self.call(), gap, body).await;
+            let result = Worker::let_in(self.call(), sent).await;
             let Err(Error::Inside(next)) = result else {
-                return self.conclude(result, gap).await;
+                return self.conclude(result, sent).await;
             };
             match self.go_on(*next) {
                 Ok(None) => {}
                 Ok(Some(answer)) => return answer,
-                Err(error) => return self.conclude(Err(error), gap).await,
+                Err(error) => return self.conclude(Err(error), sent).await,
             }
         }
     }
 
     /// The answer as it goes out, or the page that stands in for it.
-    async fn conclude(self, result: Result<Answer, Error>, gap: &Gap) -> Answer {
+    async fn conclude(self, result: Result<Answer, Error>, sent: &mut Sent<'_>) -> Answer {
         match finish::page_for(&self.call(), &result) {
-            Some(page) => Box::pin(self.page(page, gap)).await,
+            Some(page) => Box::pin(self.page(page, sent)).await,
             None => finish::finish(&self.call(), result),
         }
     }
 
     /// Answers with an error page. What goes wrong on the way there is answered as if there were
     /// none, so that this happens once for a request.
-    async fn page(mut self, page: Page, gap: &Gap) -> Answer {
+    async fn page(mut self, page: Page, sent: &mut Sent<'_>) -> Answer {
         let (request, failed) = (&mut self.request, page.status);
         if request.method != Method::HEAD {
             request.method = Method::GET;
@@ -295,6 +289,7 @@ impl<'a> Journey<'a> {
             request.headers.remove(name);
         }
         Arc::make_mut(&mut self.way).is_for_error = true;
+        sent.body = None;
         let from = Arc::clone(&self.route);
         let mut going = self.go_on(page.next);
         let answer = loop {
@@ -303,7 +298,7 @@ impl<'a> Journey<'a> {
                 Ok(Some(answer)) => return answer,
                 Err(error) => break Err(error),
             }
-            let result = Worker::routed(self.call(), gap, &mut None).await;
+            let result = Worker::let_in(self.call(), sent).await;
             let Err(Error::Inside(next)) = result else { break result };
             going = self.go_on(*next);
         };
@@ -311,18 +306,14 @@ impl<'a> Journey<'a> {
             Ok(mut answer) => {
                 let own = answer.response.status();
                 *answer.response.status_mut() = page.as_status.unwrap_or(own);
-                if page.closes {
-                    finish::close(&mut answer);
-                }
+                answer.response.headers_mut().extend(page.told);
                 finish::finish(&self.call(), Ok(answer))
             }
             Err(error) => {
                 tracing::warn!(?error, status = failed.as_u16(), "no error page came");
                 self.route = from;
                 let mut answer = finish::finish(&self.call(), Err(Error::Plain(failed)));
-                if page.closes {
-                    finish::close(&mut answer);
-                }
+                answer.response.headers_mut().extend(page.told);
                 answer
             }
         }

@@ -69,7 +69,8 @@ impl<'a> Call<'a> {
     /// The key of this request in the route's cache.
     pub(super) fn key(&self, cache: &Cache) -> Key {
         let nothing_learnt = !cache.keying.learns || cache.zone.queries.is_empty();
-        if cache.keying.plain && nothing_learnt && !self.is_rewritten() {
+        let is_as_sent = self.original.is_none() && !self.is_rewritten();
+        if cache.keying.plain && nothing_learnt && is_as_sent {
             let mut text = Vec::with_capacity(KEY_CAPACITY);
             cache.settings.key.write(self, &mut text);
             return Key { comparison: cache.keying.comparison, ..Key::new(text) };
@@ -173,6 +174,10 @@ impl<'a> Call<'a> {
         let facts = KeyFacts { call: self, query, cache };
         let mut text = Vec::with_capacity(KEY_CAPACITY);
         cache.settings.key.write(&facts, &mut text);
+        if self.original.is_some() {
+            // What is answered about a request must never be taken for the answer to it.
+            text.extend_from_slice(ASKED_MARK);
+        }
         let partitioned = self.write_partition(cache, &mut text);
         Key { partitioned, comparison: cache.keying.comparison, ..Key::new(text) }
     }
@@ -229,7 +234,8 @@ impl Facts for KeyFacts<'_> {
         let rewritten = || self.call.request.uri.query().unwrap_or("");
         // What a request was rewritten to is what its answer is of.
         let query = self.query.or_else(|| self.call.is_rewritten().then(rewritten));
-        let Some(query) = query.filter(|_| variable.has_query()) else {
+        let own = || variable.has_query() && self.call.original.is_none();
+        let Some(query) = query.filter(|_| own()) else {
             return self.call.write(variable, out);
         };
         let request = self.call.request;
@@ -274,6 +280,9 @@ pub(super) fn path_in_key<'a>(path: &'a str, sent: &'a str) -> Cow<'a, str> {
 fn says_who(template: &Template) -> bool {
     template.variables().any(Variable::is_secret)
 }
+
+/// Behind the key of a request that asks about another one. No URL has such a byte.
+const ASKED_MARK: &[u8] = b"\0auth_request";
 
 /// Most keys fit without growing.
 const KEY_CAPACITY: usize = 192;

@@ -4,6 +4,7 @@
 //!  handle
 //!    | admit     400 405 408 413 414 421 501 ... or an admitted request
 //!    | route     which site, which route; 404 421
+//!    | gate      who asks, and whether that client may: 401 403 503, or a wait
 //!    | purge     PURGE, where it is allowed
 //!    |-- cacheable? -------------------.
 //!    v                                 v
@@ -17,10 +18,12 @@
 pub mod route;
 pub mod zone;
 pub mod key;
+pub mod gate;
 pub mod explain;
 pub mod inspect;
 mod admit;
 mod inside;
+mod isolate;
 mod call;
 mod way;
 mod facts;
@@ -64,6 +67,7 @@ use crate::clock::Clock;
 use crate::config::{Action, Limits};
 use crate::interim::Gap;
 use crate::observe::access;
+use crate::observe::exchange::RequestFacts;
 use crate::observe::metrics::Shard;
 use crate::semantics::date::Timestamp;
 use crate::semantics::fields::{self, Present};
@@ -71,6 +75,7 @@ use crate::upstream;
 use call::Call;
 use deliver::Answer;
 use error::Error;
+use gate::Limited;
 use route::Hosts;
 
 /// What all workers share to answer requests.
@@ -85,8 +90,10 @@ pub struct Proxy {
     pub zones: Vec<Arc<cache::Zone>>,
     /// What routes forward to, in the order of the configuration.
     pub groups: Vec<Arc<upstream::Group>>,
-    /// What answers for which host, on all listeners together.
+    /// What answers for which host, on all listeners without TLS together.
     pub hosts: Hosts,
+    /// The same on all listeners with TLS.
+    pub hosts_tls: Hosts,
 }
 
 /// One thread that answers requests: its own connections, counters and log buffer.
@@ -110,6 +117,15 @@ pub struct Client<'a> {
     pub gap: &'a Gap,
 }
 
+/// What there is of a request beside its head.
+struct Sent<'a> {
+    gap: &'a Gap,
+    /// What is logged of it.
+    seen: Option<&'a mut RequestFacts>,
+    /// Its body, until somebody takes it.
+    body: Option<Incoming>,
+}
+
 impl Worker {
     /// Answers one request that came to a listener with these hosts. Never fails: an error becomes
     /// a response here, and the exchange is recorded when the response's body ends.
@@ -120,10 +136,11 @@ impl Worker {
         request: Request<Incoming>,
     ) -> Response<Body> {
         let (mut request, body) = request.into_parts();
-        let seen = self
+        let mut seen = self
             .access
             .is_some()
             .then(|| record::seen(&request, client.connection, self.proxy.clock.instant()));
+        let body = (body, seen.as_deref_mut());
         let answer = match self.answer(hosts, client, &mut request, body).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -168,9 +185,8 @@ impl Worker {
         hosts: &Hosts,
         client: Client<'_>,
         request: &mut http::request::Parts,
-        body: Incoming,
+        (body, seen): (Incoming, Option<&mut RequestFacts>),
     ) -> Result<Answer, Error> {
-        let mut body = Some(body);
         let present = Present::of(&request.headers);
         if present.connection {
             let removed = fields::remove_named(&mut request.headers);
@@ -179,6 +195,9 @@ impl Worker {
         admit::name_host(request);
         let host = admit::admit(request, present, &self.proxy.limits)?;
         let site = hosts.find(&host).ok_or(Error::Misdirected)?;
+        if hosts.isolates {
+            isolate::check(hosts, site, client.connection)?;
+        }
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
         let route = site.find(&path);
         let now = Timestamp::from(self.proxy.clock.now());
@@ -191,27 +210,38 @@ impl Worker {
             path: &path,
             connection: client.connection,
             remote: client.connection.remote,
+            limited: Limited::default(),
+            original: None,
             now,
             wants_all: !present.conditional,
             way: None,
         };
+        let mut sent = Sent { gap: client.gap, seen, body: Some(body) };
         if !(site.is_plain && call.route.is_plain) {
-            return Ok(Box::pin(inside::answer(call, client.gap, &mut body)).await);
+            return Ok(Box::pin(inside::answer(call, &mut sent)).await);
         }
         let result = match route {
-            Some(_) => Self::routed(call, client.gap, &mut body).await,
+            Some(_) => Self::let_in(call, &mut sent).await,
             None => Err(Error::NotFound),
         };
         if let Err(Error::Inside(next)) = result {
-            return Ok(Box::pin(inside::go_on(call, *next, client.gap, &mut body)).await);
+            return Ok(Box::pin(inside::go_on(call, *next, &mut sent)).await);
         }
         Ok(match finish::page_for(&call, &result) {
-            Some(page) => Box::pin(inside::page(call, page, client.gap)).await,
+            Some(page) => Box::pin(inside::page(call, page, &mut sent)).await,
             None => finish::finish(&call, result),
         })
     }
 
-    /// Answers a request whose route is known. Who takes the body leaves nothing of it; a step that
+    /// Answers a request whose route is known, if the route lets it in.
+    async fn let_in(call: Call<'_>, sent: &mut Sent<'_>) -> Result<Answer, Error> {
+        match &call.route.gate {
+            None => Self::routed(call, sent.gap, &mut sent.body).await,
+            Some(gate) => Box::pin(gate::pass(call, gate, sent)).await,
+        }
+    }
+
+    /// Answers a request that was let in. Who takes the body leaves nothing of it; a step that
     /// wants the request to go on elsewhere says `Error::Inside`, best before anybody took it.
     async fn routed(
         call: Call<'_>,
@@ -226,6 +256,12 @@ impl Worker {
         }
         let body =
             body.take().map_or_else(|| Ok(Body::empty()), |body| admit::body(&call, body))?;
+        Self::content(call, Some(gap), body).await
+    }
+
+    /// Answers what is let in: from the cache, or from where the route goes. Without a `gap` it is a
+    /// request of our own about another one.
+    async fn content(call: Call<'_>, gap: Option<&Gap>, body: Body) -> Result<Answer, Error> {
         match &call.route.settings.action {
             Action::Proxy(_) => {}
             Action::Respond(respond) => return own::respond(&call, respond),
@@ -234,18 +270,18 @@ impl Worker {
         let cache = match serve::cacheable(&call, &body) {
             Ok(cache) => cache,
             Err(why) => {
-                let call = call.to_owned(gap.sink());
+                let call = call.to_owned(gap.and_then(Gap::sink));
                 return Box::pin(pass::pass(Arc::new(call), body, why)).await;
             }
         };
         if let Some(bytes) = slice::bytes(&call, cache) {
-            let call = Arc::new(call.to_owned(gap.sink()));
+            let call = Arc::new(call.to_owned(gap.and_then(Gap::sink)));
             return Box::pin(slice::serve(call, Arc::clone(cache), bytes)).await;
         }
         match serve::at_hand(&call, cache) {
             Ok(answer) => Ok(answer),
             Err(missed) => {
-                let call = Arc::new(call.to_owned(gap.sink()));
+                let call = Arc::new(call.to_owned(gap.and_then(Gap::sink)));
                 Box::pin(serve::fetch_or_wait(call, missed)).await
             }
         }

@@ -27,6 +27,9 @@ pub(super) fn request(call: &Call<'_>) -> Result<Request<()>, Error> {
     // It is told by us to go on, when its body is read.
     headers.remove(header::EXPECT);
     headers.insert(header::HOST, value(call.proxy_host().as_bytes())?);
+    if call.route.hides_authorization {
+        headers.remove(header::AUTHORIZATION);
+    }
     set_headers(call, &mut headers)?;
     fields::add_via(&mut headers, call.request.version);
     let target = target(call);
@@ -147,6 +150,7 @@ fn target<'a>(call: &Call<'a>) -> Cow<'a, str> {
 
 const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
 
+/// What is asked of a part or a state of a resource.
 pub(super) const CONDITIONAL: [HeaderName; 6] = [
     header::IF_MATCH,
     header::IF_NONE_MATCH,

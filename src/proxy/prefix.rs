@@ -146,6 +146,7 @@ fn is_same_for_host(variable: &Variable) -> bool {
     const HOST: &HeaderName = &header::HOST;
     match variable {
         Variable::Scheme
+        | Variable::Https
         | Variable::Host
         | Variable::ServerName
         | Variable::ProxyHost

@@ -107,7 +107,8 @@ async fn purge_url(
         target.push('*');
     }
     let request = Request::get(target).header(header::HOST, host).body(());
-    let (request, ()) = request.map_err(|error| error.to_string())?.into_parts();
+    let (mut request, ()) = request.map_err(|error| error.to_string())?.into_parts();
+    url.scheme().cloned().map(|scheme| request.extensions.insert(scheme));
     let owned = OwnedCall::of_operator(worker, request)?;
     let call = owned.view();
     let (site, route, path) = (call.site, call.route, call.path);

@@ -8,6 +8,7 @@ use http::{Response, header};
 
 use super::Worker;
 use super::deliver::Answer;
+use super::gate::Held;
 use crate::body::{Body, OnEnd};
 use crate::client::Connection;
 use crate::observe::exchange::{Exchange, RequestFacts};
@@ -45,18 +46,19 @@ pub(super) fn at_end(
         zone: answer.zone,
         upstream: answer.upstream,
     };
-    let worker = Arc::clone(worker);
-    answer.response.map(|body| body.on_end(Box::new(AtEnd { worker, exchange })))
+    let (worker, held) = (Arc::clone(worker), answer.held);
+    answer.response.map(|body| body.on_end(Box::new(AtEnd { worker, exchange, _held: held })))
 }
 
 struct AtEnd {
     worker: Arc<Worker>,
     exchange: Exchange,
+    _held: Option<Box<Held>>,
 }
 
 impl OnEnd for AtEnd {
     fn end(self: Box<Self>, sent: u64, _complete: bool) {
-        let Self { worker, exchange } = *self;
+        let Self { worker, exchange, _held } = *self;
         worker.shard.count(&exchange, sent);
         if let Some(access) = &worker.access {
             access.record(&exchange, sent);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
+use super::gate::Gate;
 use super::key::Keying;
 use super::location::Changed;
 use super::zone::Caching;
@@ -16,20 +17,27 @@ use crate::config::pattern::{Captured, Pattern, Patterns};
 use crate::config::template::{Part, Template, Variable};
 use crate::config::{self, Action, HostName, PathMatch};
 use crate::semantics::fields::Names;
+use crate::tls::settings::VerifyClient;
 use crate::upstream::Group;
 
-/// The sites that one listener answers for.
-#[derive(Clone, Default)]
-pub struct Hosts {
-    names: HostNames<Arc<Site>>,
+/// The sites that one listener answers for, or something of each.
+#[derive(Clone)]
+pub struct Hosts<T = Arc<Site>> {
+    names: HostNames<T>,
     /// For hosts that no site names; `None` refuses them.
-    fallback: Option<Arc<Site>>,
+    fallback: Option<T>,
+    /// One of them is isolated.
+    pub isolates: bool,
 }
 
 /// A site and its routes.
 pub struct Site {
     /// The first of its names (nginx: $server_name).
     pub name: String,
+    /// Answers only over connections that were made for it, and these only for itself.
+    pub isolated: bool,
+    /// Answers nobody without a certificate.
+    pub verifies: bool,
     /// Answers where no route does, and before one is found.
     pub base: Arc<Route>,
     /// What is done to paths before a route is looked for.
@@ -76,6 +84,10 @@ pub struct Route {
     pub caching: Caching,
     /// Response fields that clients do not get.
     pub hidden: Hidden,
+    /// What requests must pass, if anything.
+    pub gate: Option<Box<Gate>>,
+    /// The upstream does not see who asks, so what it answers is for all.
+    pub hides_authorization: bool,
 }
 
 /// The upstream group of a route.
@@ -87,7 +99,11 @@ pub struct Forward {
 }
 
 /// Fields that clients do not get, each with the bits that say whether it may be there.
-pub struct Hidden(pub(super) Vec<(Names, HeaderName)>);
+pub struct Hidden {
+    pub(super) fields: Vec<(Names, HeaderName)>,
+    /// Those of `X-Accel-Limit-Rate`, which is obeyed, hidden or not.
+    pub(super) limit_rate: Names,
+}
 
 /// How a route caches in one zone.
 pub struct Cache {
@@ -105,9 +121,13 @@ impl Hidden {
     /// These.
     pub fn new(names: &[HeaderName]) -> Self {
         let bits = |name| if ADDED.contains(name) { Names::ANY } else { Names::one(name) };
-        Self(names.iter().map(|name| (bits(name), name.clone())).collect())
+        let fields = names.iter().map(|name| (bits(name), name.clone())).collect();
+        Self { fields, limit_rate: Names::one(&X_ACCEL_LIMIT_RATE) }
     }
 }
+
+/// How fast the origin wants a response to go out.
+pub(super) const X_ACCEL_LIMIT_RATE: HeaderName = HeaderName::from_static("x-accel-limit-rate");
 
 /// What may come to a response's fields on their way out.
 const ADDED: [HeaderName; 4] =
@@ -126,6 +146,8 @@ impl Route {
             caching: Caching::default(),
             is_plain: is_plain(&settings),
             finishes: settings.finish.is_needed(),
+            gate: None,
+            hides_authorization: false,
             settings,
         }
     }
@@ -160,14 +182,21 @@ fn is_plain(settings: &config::Route) -> bool {
     settings.rewrite.is_empty() && !by_request && !captures
 }
 
-impl Hosts {
+impl<T> Default for Hosts<T> {
+    fn default() -> Self {
+        Self { names: HostNames::default(), fallback: None, isolates: false }
+    }
+}
+
+impl<T: Clone> Hosts<T> {
     /// The hosts of a listener: every site that listens there, in the order of the configuration.
-    pub fn new<'a>(sites: impl Iterator<Item = (&'a config::Site, Arc<Site>)>) -> Self {
+    pub fn new<'a>(sites: impl Iterator<Item = (&'a config::Site, T)>) -> Self {
         let mut hosts = Self::default();
-        let mut fallback: Option<(bool, bool, Arc<Site>)> = None;
-        let mut names: Vec<(HostName, Arc<Site>)> = Vec::new();
+        let mut fallback: Option<(bool, bool, T)> = None;
+        let mut names: Vec<(HostName, T)> = Vec::new();
         for (settings, site) in sites {
-            names.extend(settings.names.iter().map(|name| (name.clone(), Arc::clone(&site))));
+            hosts.isolates |= settings.isolated;
+            names.extend(settings.names.iter().map(|name| (name.clone(), site.clone())));
             // nginx: the one that says so is the default; else the first of the address.
             if fallback.as_ref().is_none_or(|(default, ..)| settings.default && !default) {
                 fallback = Some((settings.default, settings.strict, site));
@@ -179,7 +208,7 @@ impl Hosts {
     }
 
     /// The site for a host; `None` where it must be refused.
-    pub fn find(&self, host: &str) -> Option<&Arc<Site>> {
+    pub fn find(&self, host: &str) -> Option<&T> {
         if self.names.is_empty() {
             return self.fallback.as_ref();
         }
@@ -196,6 +225,11 @@ impl Site {
         };
         let mut site = Self {
             name: settings.names.first().map_or_else(String::new, ToString::to_string),
+            isolated: settings.isolated,
+            verifies: settings
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.verify_client == VerifyClient::On),
             base,
             rewrite: settings.rewrite.clone(),
             is_plain: settings.rewrite.is_empty() && !settings.names.iter().any(has_groups),

@@ -20,6 +20,8 @@ pub(super) struct Way {
     /// It was rewritten by the route that answers, so that no part of it is what the route matched
     /// (nginx: rewrite ... break).
     pub(super) is_rewritten_here: bool,
+    /// A route has counted it already (limit_req).
+    pub(super) is_counted: bool,
     /// It is asked for on behalf of an answer that was an error.
     pub(super) is_for_error: bool,
     /// Where it goes, where the request says it.
@@ -59,12 +61,6 @@ impl<'a> Call<'a> {
     /// Whether the site sent the request to its route by name.
     pub(super) fn is_at_name(&self) -> bool {
         matches!(self.route.settings.path, PathMatch::Named(_))
-    }
-
-    /// Path and query as the client sent them.
-    pub(super) fn sent_uri(&self) -> &'a str {
-        let sent = self.way.and_then(|way| way.sent.as_ref()).unwrap_or(&self.request.uri);
-        sent.path_and_query().map_or("/", |target| target.as_str())
     }
 
     /// The name of the upstream and the target that this request names, for a route that lets it.

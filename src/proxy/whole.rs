@@ -6,6 +6,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::header::CONTENT_TYPE;
@@ -61,7 +62,7 @@ async fn put_down(
     bytes: &mut BytesMut,
 ) -> Result<Held, Error> {
     let (worker, batch) = (call.worker, bytes.split());
-    let proxy = std::sync::Arc::clone(&worker.proxy);
+    let proxy = Arc::clone(&worker.proxy);
     let is_first = held.is_none();
     let job = spawn_blocking(move || {
         let mut held = held.map_or_else(|| Held::create(&proxy.temp_path), Ok)?;
@@ -76,14 +77,17 @@ async fn put_down(
         worker.shard.count_body_file_error();
         let folder = worker.proxy.temp_path.display();
         tracing::warn!(%folder, %error, "a request body cannot be put into a file");
-        let is_full =
-            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        Error::Storage(if is_full {
-            StatusCode::INSUFFICIENT_STORAGE
-        } else {
-            StatusCode::INTERNAL_SERVER_ERROR
-        })
+        Error::Storage(status(error.kind()))
     })
+}
+
+fn status(error: io::ErrorKind) -> StatusCode {
+    match error {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            StatusCode::INSUFFICIENT_STORAGE
+        }
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
 }
 
 fn of_client(error: body::Error) -> Error {
@@ -96,3 +100,25 @@ fn of_client(error: body::Error) -> Error {
 
 /// Written to the file at once.
 const BATCH_BYTES: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_room_is_told_from_other_failures() {
+        assert_eq!(status(io::ErrorKind::StorageFull), 507);
+        assert_eq!(status(io::ErrorKind::QuotaExceeded), 507);
+        assert_eq!(status(io::ErrorKind::NotFound), 500);
+    }
+
+    #[test]
+    fn messages_of_grpc_are_known_by_their_type() {
+        for (kind, expected) in
+            [("application/grpc", true), ("application/grpc+proto", true), ("text/plain", false)]
+        {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind.parse().unwrap())]);
+            assert_eq!(is_grpc(&headers), expected, "{kind}");
+        }
+    }
+}

@@ -54,6 +54,9 @@ fn served(reason: Reason) -> Option<Words> {
         Reason::OnlyIfCached => {
             ("nothing usable is stored, and the request takes nothing else (only-if-cached)", "")
         }
+        Reason::Limited => ("there were too many such requests", ""),
+        Reason::Denied => ("who asks may not", ""),
+        Reason::Unauthorised => ("who asks has not said who that is", ""),
         Reason::Collapsed => ("another request was fetching it already", ""),
         _ => return None,
     })

@@ -4,6 +4,7 @@
 //! functions answer live requests and whoever wants to know what would happen.
 
 pub mod rules;
+pub mod basic;
 pub mod key;
 pub mod query;
 pub mod no_vary_search;

@@ -124,6 +124,12 @@ reasons! {
     Refused = "refused",
     /// Answered here: the route says what.
     Respond = "respond",
+    /// Answered here: there were too many requests (`limit_req`, `limit_conn`).
+    Limited = "limited",
+    /// Answered here: who asks may not (`access`, `auth_request`).
+    Denied = "denied",
+    /// Answered here: who asks has not said who that is (`auth_basic`, `auth_request`).
+    Unauthorised = "unauthorised",
     /// Answered here: a purge.
     Purge = "purge",
 }

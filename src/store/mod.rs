@@ -6,7 +6,7 @@ pub mod keeper;
 pub mod disk;
 mod disks;
 pub mod patience;
-mod secret;
+pub(crate) mod secret;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};

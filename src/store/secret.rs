@@ -47,7 +47,7 @@ pub(super) fn of_this_process() -> Secret {
     Secret::new(random_bytes())
 }
 
-fn random_bytes() -> [u8; 32] {
+pub(crate) fn random_bytes() -> [u8; 32] {
     let mut bytes = [0; 32];
     let read = File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
     if read.is_err() {

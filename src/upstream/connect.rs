@@ -16,12 +16,13 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::error::{Error, Kind, Phase};
-use super::group::Peer;
+use super::group::Group;
 use super::socket::Socket;
 use super::target::{Named, Target};
 use super::wire::{Wire, Wired};
 use crate::body::Body;
 use crate::clock::Clock;
+use crate::tls::Connector;
 
 /// A connection to a peer. Dropping it closes it.
 pub(super) struct Connection {
@@ -55,33 +56,39 @@ impl Drop for Connection {
     }
 }
 
-/// A new connection to peer number `at`, with `ahead` sent over it before anything else. Waiting
-/// for the first lookup of a name and all its addresses together take no longer than `limit`.
+/// A new connection to peer number `at` of `group`, with `ahead` sent over it before anything else.
+/// Waiting for the first lookup of a name, all its addresses and the TLS handshake together take no
+/// longer than `limit`.
 ///
 /// # Errors
 ///
 /// Nothing was sent: the request may go elsewhere.
 pub(super) async fn connect(
     at: usize,
-    peer: &Peer,
+    group: &Group,
     ahead: &[u8],
-    clock: &Clock,
     limit: Duration,
 ) -> Result<Connection, Error> {
-    let resolving = AtomicBool::new(false);
+    let (peer, clock) = (&group.peers[at], &group.clock);
+    let (resolving, shaking) = (AtomicBool::new(false), AtomicBool::new(false));
     let opened = async {
         let (mut stream, to) = open(&peer.target, clock, limit, &resolving).await?;
         if !ahead.is_empty() {
             stream.write_all(ahead).await.map_err(Error::connect)?;
         }
-        Ok((stream, to))
+        shaking.store(true, Ordering::Relaxed);
+        Ok((secured(stream, group.tls.as_deref()).await?, to))
     };
     let (stream, to) = match timeout(limit, opened).await {
         Ok(opened) => opened?,
         Err(_) if resolving.load(Ordering::Relaxed) => {
             return Err(Error::new(Phase::Resolve, Kind::Unresolved));
         }
-        Err(_) => return Err(Error::new(Phase::Connect, Kind::Timeout)),
+        Err(_) => {
+            let shaking = shaking.load(Ordering::Relaxed);
+            let phase = if shaking { Phase::Tls } else { Phase::Connect };
+            return Err(Error::new(phase, Kind::Timeout));
+        }
     };
     let wire = Arc::new(Wire::new(clock.clone(), peer.counts.clone()));
     let io = TokioIo::new(Wired::new(stream, wire.clone()));
@@ -96,6 +103,14 @@ pub(super) async fn connect(
     let made = clock.instant();
     let task = Some(task.abort_handle());
     Ok(Connection { peer: at, sender, wire, made, to, requests: 0, task })
+}
+
+async fn secured(stream: Socket, tls: Option<&Connector>) -> Result<Socket, Error> {
+    let Some(tls) = tls else { return Ok(stream) };
+    // In a box, for the sake of connections that need none.
+    let secured = Box::pin(tls.connect(stream)).await;
+    let secured = secured.map_err(|error| Error::from(Phase::Tls, Kind::Untrusted, error))?;
+    Ok(Socket::Tls(Box::new(secured)))
 }
 
 async fn open(

@@ -6,7 +6,7 @@
 //! is asked of the C library, which knows the rest of `nsswitch.conf` and tells no lifetime.
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::{Hosts, TokioResolver};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -59,7 +60,7 @@ pub(super) async fn look_up(
 
 async fn by_system(name: &str, known: &[IpAddr]) -> Result<Found, String> {
     let wanted = name.to_owned();
-    let listed = spawn_blocking(move || of_hosts_file(&wanted)).await.ok().flatten();
+    let listed = job(move || of_hosts_file(&wanted)).await.flatten();
     if let Some(found) = listed.or_else(|| local(name)) {
         return Ok(found);
     }
@@ -76,9 +77,22 @@ async fn by_system(name: &str, known: &[IpAddr]) -> Result<Found, String> {
         },
         Err(error) => format!("no DNS: {error}"),
     };
-    let told = tokio::net::lookup_host((name, 0)).await.map_err(|_| fault.clone())?;
-    let addresses = sorted(told.map(|address| address.ip()).collect());
+    let wanted = name.to_owned();
+    let told = job(move || (wanted, 0).to_socket_addrs().ok()).await.flatten();
+    let addresses = sorted(told.into_iter().flatten().map(|address| address.ip()).collect());
     if addresses.is_empty() { Err(fault) } else { Ok(Found { addresses, lifetime: UNTOLD }) }
+}
+
+/// Does what blocks. One that takes longer than anybody waits for it keeps its place, so that they
+/// do not pile up.
+async fn job<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let place = JOBS.acquire().await.ok()?;
+    let work = move || {
+        let done = work();
+        drop(place);
+        done
+    };
+    spawn_blocking(work).await.ok()
 }
 
 /// RFC 6761 section 6.3: such a name needs no DNS, and must not depend on it.
@@ -201,6 +215,9 @@ fn sorted(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     addresses
 }
 
+/// Those that read `/etc/hosts` or ask the C library, at a time.
+static JOBS: Semaphore = Semaphore::const_new(JOBS_MAX);
+pub(super) const JOBS_MAX: usize = 4;
 /// Of one name.
 const ADDRESSES_MAX: usize = 64;
 /// What nobody tells a lifetime of is looked at again after this.

@@ -26,6 +26,8 @@ pub enum Phase {
     Resolve,
     /// Establishing a connection. Nothing was sent.
     Connect,
+    /// Shaking hands over TLS. Nothing was sent.
+    Tls,
     /// Sending the request; parts of it may have arrived.
     Send,
     /// Waiting for the head of the response; the request was sent.
@@ -41,6 +43,8 @@ pub enum Kind {
     Unresolved,
     /// There is no connection to be had: 502.
     Refused,
+    /// The peer is not to be believed, or not to be understood: 502.
+    Untrusted,
     /// The peer took too long: 504.
     Timeout,
     /// The connection broke before the response began: 502.
@@ -132,6 +136,7 @@ impl fmt::Display for Error {
             Kind::NoLivePeer => return f.write_str("no live peer"),
             Kind::Unresolved => "name has no address",
             Kind::Refused => "no connection",
+            Kind::Untrusted => "no encrypted connection",
             Kind::Timeout => "timed out",
             Kind::Closed => "connection closed",
             Kind::InvalidResponse => "invalid response",
@@ -140,6 +145,7 @@ impl fmt::Display for Error {
         let phase = match self.phase {
             Phase::Resolve => "resolve",
             Phase::Connect => "connect",
+            Phase::Tls => "tls",
             Phase::Send => "send",
             Phase::Head => "response head",
         };

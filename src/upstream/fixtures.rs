@@ -26,6 +26,7 @@ pub(super) fn upstream(peers: Vec<Peer>) -> Upstream {
     Upstream {
         name: "test".to_owned(),
         peers,
+        tls: None,
         keepalive: 8,
         keepalive_timeout: Duration::from_secs(60),
         keepalive_time: Duration::from_secs(3600),
@@ -38,7 +39,8 @@ pub(super) fn upstream(peers: Vec<Peer>) -> Upstream {
             statuses: StatusSet::default(),
         },
         tries: 0,
-        resolver: Resolver::System,
+        // Nobody: the names of these tests are nobody's.
+        resolver: Resolver::Servers([SocketAddr::from(([127, 0, 0, 1], 1))].into()),
         proxy_protocol: None,
     }
 }

@@ -11,6 +11,7 @@ use super::health::Health;
 use super::target::Target;
 use crate::clock::Clock;
 use crate::config::{self, NextUpstream, ProxyProtocol};
+use crate::tls::Connector;
 
 /// An upstream group.
 pub struct Group {
@@ -21,15 +22,17 @@ pub struct Group {
     /// Peers that one request may try; at least one.
     pub(super) tries: usize,
     pub(super) clock: Clock,
+    /// How its peers are spoken to over TLS, where they are. Reads its files before it is used.
+    pub tls: Option<Arc<Connector>>,
     /// How its connections tell whose they are, if they do.
     pub(super) announce: Option<ProxyProtocol>,
     /// One of a kind: it gets every request, for there is nobody else to send them to.
     single: AtomicBool,
     /// Guards turns and health of all peers, which change together; held for a pick or a report.
-    state: Mutex<State>,
+    state: Mutex<Members>,
 }
 
-struct State {
+struct Members {
     shares: Vec<Share>,
     health: Vec<Health>,
 }
@@ -40,18 +43,18 @@ pub(super) struct Peer {
     pub(super) target: Target,
     pub(super) counts: Arc<Counts>,
     config: config::Peer,
-    /// What the operator wants of it: a `Wanted`.
+    /// What the operator wants of it: a `State`.
     wanted: AtomicU8,
 }
 
-/// Whether the operator wants a peer to get requests: as configured, and from then on by hand.
+/// What the operator wants of a peer: as configured, and from then on by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// It gets them.
+pub enum State {
+    /// It gets requests.
     Up,
-    /// No new ones; those under way are finished.
+    /// It gets no new ones; those under way are finished.
     Drain,
-    /// None at all (nginx: down).
+    /// It gets none at all (nginx: down).
     Down,
 }
 
@@ -122,9 +125,10 @@ impl Group {
             next_upstream: config.next_upstream,
             tries: if config.tries == 0 { peers.len().max(1) } else { config.tries },
             clock,
+            tls: config.tls.as_ref().map(|settings| Arc::new(Connector::new(settings))),
             announce: config.proxy_protocol,
             single: AtomicBool::new(usable == 1),
-            state: Mutex::new(State {
+            state: Mutex::new(Members {
                 shares: peers.iter().map(|peer| Share::new(peer.weight)).collect(),
                 health: peers.iter().map(|p| Health::new(p.max_fails, p.fail_timeout)).collect(),
             }),
@@ -145,9 +149,9 @@ impl Group {
     pub(super) fn pick(&self, tried: &[usize]) -> Option<usize> {
         let now = self.clock.now();
         let mut state = self.state();
-        let State { shares, health } = &mut *state;
+        let Members { shares, health } = &mut *state;
         let may = |at: usize| {
-            self.peers[at].wanted() == Wanted::Up
+            self.peers[at].wanted() == State::Up
                 && !tried.contains(&at)
                 && (self.is_single() || health[at].usable(now))
         };
@@ -166,20 +170,18 @@ impl Group {
         self.announce.is_some()
     }
 
-    /// Does with a peer, or with all, what the operator wants, until the group ends or he wants
-    /// something else. Whoever is wanted up is thought to be well. Whether there is such a peer.
-    pub fn set(&self, address: Option<&str>, wanted: Wanted) -> bool {
+    /// Says what is wanted of the peers with this address, until the group ends or the operator
+    /// says something else. Who is wanted up is thought to be well. Whether there is one.
+    pub fn set(&self, peer: &str, wanted: State) -> bool {
         let mut found = false;
-        for (at, peer) in self.peers.iter().enumerate() {
-            if address.is_none_or(|address| address == &*peer.address) {
-                found = true;
-                peer.wanted.store(wanted as u8, Ordering::Relaxed);
-                if wanted == Wanted::Up {
-                    self.state().health[at].forget();
-                }
+        for (at, _) in self.peers.iter().enumerate().filter(|(_, it)| &*it.address == peer) {
+            found = true;
+            self.peers[at].wanted.store(wanted as u8, Ordering::Relaxed);
+            if wanted == State::Up {
+                self.state().health[at].forget();
             }
         }
-        let up = self.peers.iter().filter(|peer| peer.wanted() == Wanted::Up).count();
+        let up = self.peers.iter().filter(|peer| peer.wanted() == State::Up).count();
         self.single.store(up == 1, Ordering::Relaxed);
         found
     }
@@ -210,7 +212,7 @@ impl Group {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Members> {
         // Turns and counts are sound after every single step, also one that panicked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -223,7 +225,7 @@ impl Peer {
             target: Target::new(&config.address, resolver),
             counts: Arc::default(),
             config: config.clone(),
-            wanted: AtomicU8::new(if config.down { Wanted::Down } else { Wanted::Up } as u8),
+            wanted: AtomicU8::new(if config.down { State::Down } else { State::Up } as u8),
         }
     }
 
@@ -235,10 +237,10 @@ impl Peer {
             weight: self.config.weight,
             backup: self.config.backup,
             state: match (self.wanted(), out) {
-                (Wanted::Drain, _) => PeerState::Draining,
-                (Wanted::Down, _) => PeerState::Down,
-                (Wanted::Up, true) => PeerState::Unavailable,
-                (Wanted::Up, false) => PeerState::Up,
+                (State::Drain, _) => PeerState::Draining,
+                (State::Down, _) => PeerState::Down,
+                (State::Up, true) => PeerState::Unavailable,
+                (State::Up, false) => PeerState::Up,
             },
             active: read(&counts.active),
             requests: read(&counts.requests),
@@ -252,11 +254,11 @@ impl Peer {
         }
     }
 
-    fn wanted(&self) -> Wanted {
+    fn wanted(&self) -> State {
         match self.wanted.load(Ordering::Relaxed) {
-            0 => Wanted::Up,
-            1 => Wanted::Drain,
-            _ => Wanted::Down,
+            0 => State::Up,
+            1 => State::Drain,
+            _ => State::Down,
         }
     }
 }

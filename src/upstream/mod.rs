@@ -27,7 +27,7 @@ mod tests;
 
 pub use announce::Announced;
 pub use error::{Error, Failure, Kind, Phase, RequestBody};
-pub use group::{Group, PeerState, PeerStats, Wanted};
+pub use group::{Group, PeerState, PeerStats, State};
 pub use pool::Pool;
 pub use reply::Reply;
 pub use send::send;

@@ -133,7 +133,7 @@ impl Thread {
         let (started, ready) = mpsc::sync_channel(1);
         let run = move || {
             let mut builder = Builder::new_current_thread();
-            let runtime = match builder.enable_all().max_blocking_threads(FILE_READERS).build() {
+            let runtime = match builder.enable_all().max_blocking_threads(dns::JOBS_MAX).build() {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(started.send(Err(error))),
             };
@@ -218,8 +218,6 @@ const FAILED_PAUSE_MIN: Duration = Duration::from_secs(1);
 const FAILED_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Added to a wait at random, at most.
 const JITTER: f64 = 0.1;
-/// Threads that read `/etc/hosts` and ask the C library.
-const FILE_READERS: usize = 4;
 
 #[cfg(test)]
 mod tests {

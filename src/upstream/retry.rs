@@ -29,7 +29,7 @@ pub(super) fn allowed(outcome: Outcome<'_>, facts: Facts<'_>, next: &NextUpstrea
     let condition = match outcome {
         Outcome::Status(status) => next.statuses.contains(status),
         Outcome::Failed(error) => match error.kind {
-            Kind::Unresolved | Kind::Refused | Kind::Closed => next.error,
+            Kind::Unresolved | Kind::Refused | Kind::Untrusted | Kind::Closed => next.error,
             Kind::Timeout => next.timeout,
             Kind::InvalidResponse => next.invalid_header,
             Kind::NoLivePeer | Kind::RequestBody(_) => false,
@@ -78,6 +78,7 @@ mod tests {
         check("error non",      "POST", true,    Head,    Closed,                    true);
         check("error",          "POST", false,   Connect, Refused,                   true);
         check("error",          "POST", false,   Resolve, Kind::Unresolved,          true);
+        check("error",          "POST", false,   Phase::Tls, Kind::Untrusted,        true);
         check("timeout",        "GET",  false,   Connect, Refused,                   false);
         check("timeout",        "GET",  true,    Head,    Timeout,                   true);
         check("error",          "GET",  true,    Head,    Timeout,                   false);

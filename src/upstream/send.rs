@@ -152,7 +152,7 @@ impl Attempt<'_> {
             None => {
                 let limit = self.timeouts.connect;
                 let ahead = self.ahead(outgoing);
-                let connection = connect(self.at, peer, &ahead, clock, limit).await?;
+                let connection = connect(self.at, self.group, &ahead, limit).await?;
                 connected = Some(clock.instant().duration_since(begun));
                 self.exchange(connection, outgoing).await.map_err(|lost| lost.error)?
             }

@@ -1,4 +1,4 @@
-//! A connection to a peer as the kernel has it: over TCP or a unix socket.
+//! A connection to a peer: over TCP or a unix socket, with or without TLS.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,10 +7,14 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::tls::ClientStream;
+
 /// A connected socket.
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// Over one of the others.
+    Tls(Box<ClientStream<Socket>>),
 }
 
 /// Does the same with either.
@@ -19,6 +23,7 @@ macro_rules! either {
         match $socket {
             Socket::Tcp($stream) => $call,
             Socket::Unix($stream) => $call,
+            Socket::Tls($stream) => $call,
         }
     };
 }

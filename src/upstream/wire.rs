@@ -175,7 +175,15 @@ impl AsyncWrite for Wired {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        // What TLS holds back waits for the peer as what it does not take does. Nothing else has
+        // anything to flush.
+        if flushed.is_pending() {
+            self.wire.wrote(&Poll::Pending);
+        } else if self.wire.blocked.load(Relaxed) && flushed.is_ready() {
+            self.wire.wrote(&Poll::Ready(Ok(0)));
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

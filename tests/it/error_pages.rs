@@ -136,6 +136,39 @@ async fn a_page_is_asked_for_without_body_conditions_and_ranges() {
 }
 
 #[tokio::test]
+async fn who_must_say_who_he_is_is_told_so_on_the_page_as_well() {
+    let origin = Origin::start().await;
+    let config = r#"
+[[site]]
+listen = "127.0.0.1:0"
+rewrite = { match = "^/way-in$", to = "/closed/x", then = "last" }
+[[site.route]]
+path = "/closed/"
+respond = { status = 200, body = "secret" }
+auth_basic = { realm = "closed", users = { alice = "{PLAIN}wonder" } }
+error_page = { "401" = "/closed-page" }
+[[site.route]]
+path = "/closed-page"
+respond = { status = 200, body = "who are you?" }
+[[site.route]]
+path = "/open"
+respond = 403
+error_page = { "403" = { to = "/closed/x", status = "page" } }
+"#;
+    let proxy = Proxy::with(config, &origin).await;
+    let basic = "Basic YWxpY2U6d29uZGVy";
+    for target in ["/closed/x", "/way-in"] {
+        let response = proxy.get(target).await;
+        let told = (response.status, response.header("www-authenticate"), response.body.as_slice());
+        assert_eq!(told, (401, "Basic realm=\"closed\"".to_owned(), &b"who are you?"[..]));
+        let response = proxy.send("GET", target, &[("authorization", basic)]).await;
+        assert_eq!((response.status, response.body.as_slice()), (200, &b"secret"[..]));
+    }
+    // Nor is there a way in by way of an error.
+    assert_eq!(line(&proxy, "/open").await, "403 403 Forbidden");
+}
+
+#[tokio::test]
 async fn a_path_without_a_route_has_the_pages_of_its_site() {
     let origin = Origin::start().await;
     let config = r#"

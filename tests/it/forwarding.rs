@@ -132,7 +132,7 @@ async fn via_names_us_behind_those_before_us_in_both_directions() {
 async fn a_request_body_goes_on_with_its_length_or_in_chunks() {
     let origin = Origin::start().await;
     origin.on("/a", ok("done"));
-    let proxy = proxy_with("", &origin).await;
+    let proxy = proxy_with("request_buffering = false", &origin).await;
     let head = "POST /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n";
     let length = format!("{head}Content-Length: 11\r\n\r\nhello\r\nbody");
     assert_eq!(exchange_raw(proxy.address, length.as_bytes()).await.text(), "done");

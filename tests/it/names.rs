@@ -139,6 +139,41 @@ async fn an_upstream_may_have_servers_of_its_own_for_its_names() {
     assert_eq!(others.asked("app.test"), 0);
 }
 
+#[tokio::test]
+async fn a_reload_keeps_what_is_known_and_lets_go_of_names_that_are_gone() {
+    let (dns, origin) = (Dns::start().await, origin("127.0.0.1:0", "one").await);
+    dns.is("app.test", &["127.0.0.1"], 0).is("old.test", &["127.0.0.1"], 0);
+    let server = |name: &str| format!("server = \"{name}:{}\"\n", origin.address.port());
+    let config = |server: &str, other: &str| {
+        format!(
+            "[server]\nworkers = 1\nresolver = \"{}\"\n[upstream.app]\n{server}\n{other}\n\
+             [[site]]\nlisten = \"127.0.0.1:0\"\n[[site.route]]\npath = \"/\"\n\
+             proxy = \"http://app\"\n",
+            dns.address
+        )
+    };
+    let other = format!(
+        "[upstream.old]\n{}[[site]]\nname = \"old\"\nlisten = \"127.0.0.1:0\"\n\
+         [[site.route]]\npath = \"/\"\nproxy = \"http://old\"\n",
+        server("old.test")
+    );
+    let proxy = Proxy::with(&config(&server("app.test"), &other), &origin).await;
+    assert_eq!(proxy.get("/a").await.text(), "one");
+    eventually("both are known", async || dns.asked("old.test") >= 2).await;
+    // A group that changed is made anew, and nobody knows its name any more.
+    dns.on("app.test", Says::NoSuchName);
+    let changed = format!("{}keepalive = 3", server("app.test"));
+    proxy.reload(&config(&changed, ""), &origin).await.unwrap();
+    assert_eq!(proxy.get("/a").await.text(), "one");
+    let before = dns.asked("old.test");
+    dns.is("app.test", &["127.0.0.1"], 0);
+    let asked = dns.asked("app.test");
+    eventually("the other name is looked up again", async || dns.asked("app.test") > asked + 2)
+        .await;
+    // One lookup may have been under way.
+    assert!(dns.asked("old.test") <= before + 2);
+}
+
 /// An origin that answers `/a` like this, and closes no connection.
 async fn origin(address: &str, says: &str) -> Origin {
     let origin = Origin::start_at(address).await;

@@ -30,6 +30,21 @@ proxy = "http://ORIGIN"
 path = "/named/"
 proxy = "http://ORIGIN"
 cache.zone = "$arg_zone"
+[[site.route]]
+path = "/closed/"
+proxy = "http://ORIGIN"
+access = "deny all"
+[[site.route]]
+path = "/known/"
+proxy = "http://ORIGIN"
+auth_basic = { realm = "r", users = { alice = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=" } }
+[[site.route]]
+path = "/once/"
+proxy = "http://ORIGIN"
+limit_req = { zone = "once" }
+[limit.once]
+key = "once"
+rate = "1/m"
 "#;
 
 #[tokio::test]
@@ -61,6 +76,10 @@ async fn given_here() -> BTreeSet<String> {
     proxy.get("/named/a?zone=nowhere").await;
     proxy.get("/down").await;
     proxy.get("/large").await;
+    proxy.get("/closed/").await;
+    proxy.get("/known/").await;
+    proxy.get("/once/").await;
+    proxy.get("/once/").await;
     proxy.send("PURGE", "/a", &[]).await;
     proxy.send("TRACE", "/a", &[]).await;
     let fat = b"GET /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\nevil";
@@ -103,13 +122,16 @@ async fn given_here() -> BTreeSet<String> {
         "absent",
         "cache-off",
         "collapsed",
+        "denied",
         "fresh",
+        "limited",
         "lock-timeout",
         "purge",
         "range-ahead",
         "refused",
         "request-body",
         "too-large",
+        "unauthorised",
         "unknown-zone",
         "upstream-failed",
     ];

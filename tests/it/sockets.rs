@@ -1,7 +1,7 @@
 //! Servers behind unix sockets, and servers that want to know whose connection it is.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 use crate::harness::stepping::Listener;
 use crate::harness::{Origin, Proxy};
@@ -12,15 +12,8 @@ async fn a_server_may_be_a_unix_socket() {
     let path = folder.path().join("app.sock");
     let listener = UnixListener::bind(&path).unwrap();
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok() {}
-                let text = String::from_utf8_lossy(&head).to_ascii_lowercase();
-                let text = text.replace("\r\n", "|");
-                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", text.len());
-                let _ = stream.write_all(format!("{answer}{text}").as_bytes()).await;
-            });
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(tell_head(stream));
         }
     });
     let origin = Origin::start().await;
@@ -68,4 +61,17 @@ async fn a_connection_begins_with_the_address_of_its_client_and_is_for_no_other(
             assert_eq!(connection.read_all().await, "");
         }
     }
+}
+
+/// Answers a request with its head.
+async fn tell_head(mut stream: UnixStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if stream.read_buf(&mut head).await.is_ok_and(|bytes| bytes == 0) {
+            return;
+        }
+    }
+    let text = String::from_utf8_lossy(&head).to_ascii_lowercase().replace("\r\n", "|");
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+    let _ = stream.write_all(answer.as_bytes()).await;
 }

@@ -7,7 +7,7 @@ use larder::semantics::reason::Reason;
 
 /// Which rooms a room may name, besides itself, as docs/ARCHITECTURE.md has it. What is not listed
 /// may name all. `sync` may be named by all.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("cli", &["config", "admin"]),
     (
         "commands",
@@ -24,7 +24,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
             "semantics",
         ],
     ),
-    ("listener", &["config", "client", "body", "interim", "clock"]),
+    ("listener", &["config", "client", "tls", "body", "interim", "clock"]),
     ("admin", &["cache", "upstream", "observe", "config", "body", "semantics"]),
     (
         "proxy",
@@ -36,6 +36,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
             "observe",
             "config",
             "client",
+            "tls",
             "body",
             "interim",
             "clock",
@@ -44,10 +45,11 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("snapshot", &["cache", "store", "semantics", "config", "clock"]),
     ("cache", &["store", "semantics", "config", "body", "clock"]),
     ("store", &["semantics", "config", "body", "clock"]),
-    ("upstream", &["semantics", "config", "body", "clock"]),
+    ("upstream", &["semantics", "config", "tls", "body", "clock"]),
     ("observe", &["semantics", "config", "clock"]),
     ("demo", &["body", "clock", "config", "semantics"]),
-    ("config", &["semantics"]),
+    ("config", &["semantics", "tls"]),
+    ("tls", &["client", "clock"]),
     ("semantics", &[]),
     ("client", &[]),
     ("body", &[]),
@@ -164,6 +166,12 @@ fn nothing_is_left_for_later() {
 fn only_one_file_knows_which_crate_reads_toml() {
     let files = sources("src").into_iter().filter(|file| file.name != "src/config/tree.rs");
     assert_none(&find(files, |line| line.contains("toml::") || line.contains("use toml")));
+}
+
+#[test]
+fn only_one_room_knows_which_crate_does_tls() {
+    let files = sources("src").into_iter().filter(|file| file.room != "tls");
+    assert_none(&find(files, |line| line.contains("rustls::") || line.contains("x509_parser")));
 }
 
 #[test]

@@ -107,7 +107,7 @@ async fn proxy(one: &Origin, two: &Origin) -> Proxy {
 
 async fn proxy_with(one: &Origin, two: &Origin, keys: &str) -> Proxy {
     let config = format!(
-        "[server]\nworkers = 1\n[upstream.app]\n\
+        "[server]\nworkers = 1\nresolver = \"127.0.0.1:1\"\n[upstream.app]\n\
          server = [\"{}\", {{ address = \"{}\"{keys} }}]\n[[site]]\nlisten = \"127.0.0.1:0\"\n\
          [[site.route]]\npath = \"/\"\nproxy = \"http://app\"\n\
          [[site.route]]\npath = \"/other\"\nproxy = \"http://other.test\"\n",

@@ -9,6 +9,8 @@ mod site;
 mod cache;
 mod map;
 mod answer;
+mod gate;
+mod tls;
 
 use std::time::Duration;
 
@@ -24,8 +26,11 @@ pub(crate) use answer::{
     RespondTable, Rewrite, RewriteThen,
 };
 pub(crate) use cache::{Cache, Query};
+pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
+pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
 pub(crate) use map::Map;
 pub(crate) use site::{Route, Settings, Site, Timeouts};
+pub(crate) use tls::{SiteTls, TlsVersion, UpstreamTls};
 pub(crate) use upstream::{PeerTable, Upstream};
 pub(crate) use zone::Zone;
 
@@ -38,6 +43,7 @@ table! {
         zone: Named<Zone>,
         upstream: Named<Upstream>,
         map: Named<Map>,
+        limit: Named<Limit>,
         defaults: Settings,
         site: List<Site>,
         admin: Admin,
@@ -49,6 +55,7 @@ table! {
     Server() {
         workers: u32,
         connections: u32,
+        connections_per_client: u32,
         header_timeout: Timeout,
         keepalive_timeout: Duration,
         keepalive_requests: u32,
@@ -60,6 +67,7 @@ table! {
         max_headers: u32,
         max_uri: Size,
         shutdown_timeout: Duration,
+        certificate_poll: Duration,
         resolver: List<NameServer>,
         temp_path: String,
     }

@@ -3,14 +3,15 @@
 use http::HeaderName;
 
 use super::answer::{AddedFields, CookieFlag, CookieRules, ErrorPages, RedirectRules};
-use super::{Cache, Redirect, Respond, Rewrite};
-use crate::config::PathMatch;
+use super::{AuthBasic, AuthRequest, Cache, LimitConn, LimitReq, RealIp, Redirect, Respond};
+use super::{Rewrite, Satisfy, SiteTls, UpstreamTls};
 use crate::config::address::{Listen, Names};
 use crate::config::answers::CookieName;
 use crate::config::proxy_url::ProxyUrl;
-use crate::config::read::{List, Pairs, Size, Timeout, table};
+use crate::config::read::{List, OrOff, Pairs, Size, Timeout, table};
 use crate::config::template::Template;
 use crate::config::words::{MethodName, StatusHeader};
+use crate::config::{AccessRule, PathMatch};
 
 table! {
     /// `[[site]]`
@@ -21,6 +22,8 @@ table! {
         strict: bool,
         redirect: Redirect,
         rewrite: List<Rewrite>,
+        tls: List<SiteTls>,
+        isolated: bool,
         defaults: Settings,
         route: List<Route>,
     }
@@ -67,6 +70,7 @@ route_and_settings! {
     inherited {
         set_header: Pairs<HeaderName, Template>,
         timeout: Timeouts,
+        upstream_tls: UpstreamTls,
         max_body: Size,
         status_header: StatusHeader,
         add_header: AddedFields,
@@ -81,6 +85,19 @@ route_and_settings! {
         buffering: bool,
         buffers: Size,
         cache: Cache,
+        real_ip: OrOff<RealIp>,
+        limit_req: List<LimitReq>,
+        limit_req_status: u32,
+        limit_req_dry_run: bool,
+        limit_conn: List<LimitConn>,
+        limit_conn_status: u32,
+        limit_conn_dry_run: bool,
+        access: List<AccessRule>,
+        satisfy: Satisfy,
+        auth_basic: OrOff<AuthBasic>,
+        auth_request: OrOff<AuthRequest>,
+        limit_rate: Size,
+        limit_rate_after: Size,
     }
 }
 

@@ -5,7 +5,8 @@ use http::{HeaderValue, Method, StatusCode};
 
 use super::rewrite::begins_with_scheme;
 use super::route::proxy_pass;
-use super::{Report, Scope, flag};
+use super::{Report, Scope, flag, tls};
+use crate::config::address::ProxyTarget;
 use crate::config::answers::{
     AddedField, Compared, CookieFlags, ErrorPage, Finish, PageAt, PageStatus, Redirect,
     Replacement, Respond,
@@ -22,6 +23,7 @@ use crate::config::{Action, ByRequest, PathMatch, ProxyPass};
 /// What answers; `None` once the report says why nothing does.
 pub(super) fn action(
     item: &At<file::Route>,
+    settings: &Settings,
     scope: &mut Scope,
     report: &mut Report,
 ) -> Option<Action> {
@@ -45,7 +47,8 @@ pub(super) fn action(
         report.error(strip.span, Problem::new("has no effect without `proxy`"));
     }
     if let Some(proxy) = &route.proxy {
-        return proxied(proxy, route, scope, report).map(|proxy| Action::Proxy(Box::new(proxy)));
+        return proxied(proxy, (route, settings), scope, report)
+            .map(|proxy| Action::Proxy(Box::new(proxy)));
     }
     if let Some(at) = &route.respond {
         return respond(at, report).map(Action::Respond);
@@ -55,15 +58,20 @@ pub(super) fn action(
 
 fn proxied(
     proxy: &At<ProxyUrl>,
-    route: &file::Route,
+    (route, settings): (&file::Route, &Settings),
     scope: &mut Scope,
     report: &mut Report,
 ) -> Option<ProxyPass> {
-    let plain = |target| At { value: target, span: proxy.span };
+    let known = |target: ProxyTarget, scope: &mut Scope, report: &mut Report| {
+        let target = At { value: target, span: proxy.span };
+        let (own, all) = (route.upstream_tls.as_ref(), settings.upstream_tls.as_ref());
+        let tls = tls::upstream(&target, own, all, report);
+        proxy_pass(&target, tls, scope, report)
+    };
     let mut pass = match proxy.value.clone() {
-        ProxyUrl::Plain(target) => proxy_pass(&plain(target), scope, report),
+        ProxyUrl::Plain(target) => known(target, scope, report),
         ProxyUrl::Target(target, uri) => {
-            let pass = proxy_pass(&plain(target), scope, report);
+            let pass = known(target, scope, report);
             let by_request =
                 ByRequest { upstream: None, candidates: Vec::new(), target: Some(uri) };
             ProxyPass { by_request: Some(by_request), ..pass }
@@ -103,15 +111,18 @@ fn by_request(
 ) -> ProxyPass {
     let declared = scope.upstreams.iter().map(|upstream| &upstream.name);
     let possible = declared.filter(|name| !name.contains(':') && upstream.can_give(name));
-    let candidates: Vec<_> = possible.cloned().collect();
+    let names: Vec<_> = possible.cloned().collect();
+    let spoken = |name: String| (name.clone(), scope.spoken(&name, None));
+    let candidates: Vec<_> = names.into_iter().map(spoken).collect();
     if candidates.is_empty() {
         let problem = Problem::new("there is no upstream that this could name");
         let help = "a request may name none but those that are declared with `[upstream.NAME]`";
         report.error(span, problem.help(help));
     }
-    scope.used.extend(candidates.iter().map(|name| format!("upstream {name}")));
+    scope.used.extend(candidates.iter().map(|(name, _)| format!("upstream {name}")));
     ProxyPass {
         upstream: String::new(),
+        https: false,
         host: String::new(),
         uri: None,
         strip_prefix: false,
@@ -250,9 +261,9 @@ fn error_page(
         PageAt::Named(name.to_owned())
     } else if first.starts_with('/') {
         PageAt::Uri(to.value.clone())
-    } else if first.starts_with("http://") || first.starts_with("https://") {
-        PageAt::Url(to.value.clone())
-    } else if begins_with_scheme(&to.value) {
+    } else if ["http://", "https://"].iter().any(|scheme| first.starts_with(scheme))
+        || begins_with_scheme(&to.value)
+    {
         PageAt::Url(to.value.clone())
     } else {
         let problem = Problem::new("leads to no page");
@@ -308,7 +319,8 @@ fn locations(
 
 fn default_location(path: &PathMatch, proxy: &ProxyPass) -> Replacement {
     let literal = |text: String| Template { parts: vec![Part::Literal(text)] };
-    let from = |uri: &str| Compared::Text(literal(format!("http://{}{uri}", proxy.host)));
+    let scheme = if proxy.https { "https" } else { "http" };
+    let from = |uri: &str| Compared::Text(literal(format!("{scheme}://{}{uri}", proxy.host)));
     match (&proxy.uri, path.literal()) {
         (Some(_), Some(prefix)) if proxy.strip_prefix => {
             let to = format!("{}/", prefix.trim_end_matches('/'));

@@ -3,7 +3,7 @@
 use http::HeaderName;
 use http::header::HOST;
 
-use super::{Report, Scope, answer, bodies, cache, leaks, rewrite, size, timeout};
+use super::{Report, Scope, answer, bodies, cache, gate, leaks, rewrite, size, timeout};
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, Settings};
@@ -11,13 +11,15 @@ use crate::config::read::{At, Pairs, Table};
 use crate::config::template::{Template, Variable};
 use crate::config::words::is_framing;
 use crate::config::{ProxyPass, Route, Timeouts};
+use crate::tls::settings;
 
-/// The settings of a level: those of its own, then those around it. `timeout` and `cache` are
-/// merged key by key, `set_header` is replaced as a whole, as in nginx.
+/// The settings of a level: those of its own, then those around it. `timeout`, `cache` and
+/// `upstream_tls` are merged key by key, `set_header` is replaced as a whole, as in nginx.
 pub(super) fn inherit(own: &Settings, outer: &Settings) -> Settings {
     Settings {
         timeout: merged(own.timeout.as_ref(), outer.timeout.as_ref()),
         cache: merged(own.cache.as_ref(), outer.cache.as_ref()),
+        upstream_tls: merged(own.upstream_tls.as_ref(), outer.upstream_tls.as_ref()),
         ..own.over(outer)
     }
 }
@@ -44,7 +46,8 @@ pub(super) fn route(
     }
     let purge = cache.is_some().then(|| cache::purge(settings.cache.as_ref())).flatten();
     let set_header = set_header(settings.set_header.as_ref(), report);
-    let action = answer::action(item, scope, report);
+    let gate = gate::gate(&settings, scope, report);
+    let action = answer::action(item, &settings, scope, report);
     let path = item.value.path.as_ref()?.value.clone();
     let action = action?;
     let route = Route {
@@ -66,6 +69,7 @@ pub(super) fn route(
         status_header: settings.status_header.and_then(|at| at.value.0),
         hide_header: cache::hidden(settings.cache.as_ref()),
         cache,
+        gate,
         purge,
     };
     if let Some(table) = &settings.cache {
@@ -121,33 +125,39 @@ fn set_header(
 /// Finds the upstream, or makes one of the address.
 pub(super) fn proxy_pass(
     proxy: &At<ProxyTarget>,
+    tls: Option<settings::Upstream>,
     scope: &mut Scope,
     report: &mut Report,
 ) -> ProxyPass {
-    let ProxyTarget { host, port, uri } = &proxy.value;
+    let ProxyTarget { https, host, port, uri } = &proxy.value;
+    let default_port = if *https { 443 } else { 80 };
     let declared = scope.upstreams.iter().any(|upstream| upstream.name == *host);
     scope.used.insert(format!("upstream {host}"));
     if declared && port.is_some() {
         let problem = Problem::new(format!("upstream `{host}` has ports of its own"));
         report.error(proxy.span, problem.help("leave the port out, each server has one"));
     }
-    let port = port.filter(|port| *port != 80);
+    let port = port.filter(|port| *port != default_port);
     let shown = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-    if declared {
-        return pass(host.clone(), shown, uri.clone());
-    }
     if host.starts_with("unix:") {
         // nginx: what is asked over a socket is `localhost`.
-        let upstream = scope.of_address(host, report);
-        return pass(upstream, "localhost".to_owned(), uri.clone());
+        let base = scope.of_address(host, report);
+        let upstream = scope.spoken(&base, tls);
+        let host = "localhost".to_owned();
+        return pass(upstream, *https, host, uri.clone());
     }
-    let address = format!("{host}:{}", port.unwrap_or(80));
-    warn_of_slip(proxy, scope, report);
-    pass(scope.of_address(&address, report), shown, uri.clone())
+    let base = if declared {
+        host.clone()
+    } else {
+        warn_of_slip(proxy, scope, report);
+        scope.of_address(&format!("{host}:{}", port.unwrap_or(default_port)), report)
+    };
+    let upstream = scope.spoken(&base, tls);
+    pass(upstream, *https, shown, uri.clone())
 }
 
-fn pass(upstream: String, host: String, uri: Option<String>) -> ProxyPass {
-    ProxyPass { upstream, host, uri, strip_prefix: false, by_request: None }
+fn pass(upstream: String, https: bool, host: String, uri: Option<String>) -> ProxyPass {
+    ProxyPass { upstream, https, host, uri, strip_prefix: false, by_request: None }
 }
 
 /// A word that is almost the name of an upstream is probably meant to be it.

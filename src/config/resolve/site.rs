@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::{Report, Scope, flag, leaks, rewrite, route};
+use super::{Report, Scope, flag, gate, leaks, rewrite, route, tls};
 use crate::config::fault::Problem;
 use crate::config::file::{self, Settings};
 use crate::config::read::{At, List};
 use crate::config::report::Span;
 use crate::config::{HostName, PathMatch, Route, Site};
+use crate::tls::settings::{Termination, VerifyClient};
 
 /// The sites as they are meant.
 pub(super) fn sites(
@@ -36,6 +37,7 @@ pub(super) fn sites(
     }
     leaks::warn_of_hostless(&scope.hostless, report);
     claims.settle_nameless(items, &mut sites, report);
+    gate::check_listeners(items, report);
     let spans: Vec<_> = items.iter().map(|item| item.span).collect();
     leaks::warn_of_borrowed_hosts(&spans, &sites, report);
     sites
@@ -57,6 +59,7 @@ fn site(
         routes.extend(route::route(item, &outer, scope, report));
         check_path(&routes, item, report);
     }
+    gate::check_asked_routes(written, &routes, report);
     if let Some(redirect) = &site.redirect {
         let other = item.value.route.as_ref().filter(|list| !list.value.items.is_empty());
         if let Some(list) = other {
@@ -77,13 +80,17 @@ fn site(
         route.respond = Some(At { value: file::Respond(table), span: item.span });
     });
     let names = site.name.iter().flat_map(|names| names.value.values());
+    let tls = tls::termination(site, report);
     Some(Site {
         listen: addresses(site).into_iter().map(|(address, _)| address).collect(),
+        proxy_protocol: gate::named_by_proxies(site),
         names: names.flat_map(|names| names.0.clone()).collect(),
         default: flag(site.default.as_ref(), false),
         strict: flag(site.strict.as_ref(), false),
         rewrite: rewrite::rewrites(site.rewrite.as_ref(), report),
         base: route::route(&nowhere, &outer, scope, report)?,
+        isolated: isolated(site, tls.as_ref(), report),
+        tls,
         routes,
     })
 }
@@ -94,6 +101,25 @@ fn whole(span: Span, set: impl FnOnce(&mut file::Route)) -> At<file::Route> {
     let mut value = file::Route { path: Some(At { value: path, span }), ..file::Route::default() };
     set(&mut value);
     At { value, span }
+}
+
+/// A certificate that one site asks for must not be got around by asking another site first.
+fn isolated(site: &file::Site, tls: Option<&Termination>, report: &mut Report) -> bool {
+    let verifies = tls.is_some_and(|tls| tls.verify_client != VerifyClient::Off);
+    match &site.isolated {
+        Some(at) if at.value && site.tls.is_none() => {
+            let problem = Problem::new("a site without `tls` cannot be isolated");
+            report.error(at.span, problem.help("only TLS says which site a connection is for"));
+            false
+        }
+        Some(at) if !at.value && verifies => {
+            let problem = Problem::new("a site that verifies clients is isolated");
+            let help = "else a connection made for another site would do without a certificate";
+            report.error(at.span, problem.help(help));
+            true
+        }
+        at => verifies || flag(at.as_ref(), false),
+    }
 }
 
 /// The last route must have a path of its own.
@@ -119,7 +145,7 @@ fn check_path(routes: &[Route], item: &At<file::Route>, report: &mut Report) {
 /// Where a site listens, and where that is written.
 fn addresses(site: &file::Site) -> Vec<(SocketAddr, Option<Span>)> {
     match &site.listen {
-        Some(list) => list.value.items.iter().map(|at| (at.value.0, Some(at.span))).collect(),
+        Some(list) => list.value.items.iter().map(|at| (at.value.address, Some(at.span))).collect(),
         None => vec![(SocketAddr::from(([127, 0, 0, 1], 8080)), None)],
     }
 }
@@ -130,6 +156,8 @@ struct Claims {
     /// By address and host; no host is for the site without names.
     hosts: HashMap<(SocketAddr, Option<String>), usize>,
     defaults: HashMap<SocketAddr, usize>,
+    /// Whether an address is one of TLS, and the site that said so first.
+    tls: HashMap<SocketAddr, (bool, usize)>,
 }
 
 impl Claims {
@@ -144,6 +172,13 @@ impl Claims {
             }
             own.push(address);
             self.add_hosts(site, (address, span.unwrap_or(header)), line, report);
+            let (tls, other) = *self.tls.entry(address).or_insert((site.tls.is_some(), line));
+            if tls != site.tls.is_some() {
+                let (here, there) = if tls { ("without", "with") } else { ("with", "without") };
+                let problem = Problem::new(format!("{address} has sites with and without `tls`"));
+                let help = format!("this one is {here}, that of line {other} is {there}");
+                report.error(span.unwrap_or(header), problem.help(help));
+            }
             let Some(default) = site.default.as_ref().filter(|default| default.value) else {
                 continue;
             };

@@ -1,12 +1,13 @@
 //! `[upstream.NAME]`, and the upstreams that an address in `proxy` stands for. (nginx: upstream)
 
-use super::{Report, flag, number, timeout};
+use super::{Report, Scope, flag, number, timeout};
 use crate::config::address::NameServer;
 use crate::config::fault::Problem;
 use crate::config::file;
 use crate::config::read::{At, List, Named, OrOff};
 use crate::config::words::Failure;
 use crate::config::{NextUpstream, Peer, Resolver, Upstream};
+use crate::tls::settings;
 
 /// The upstreams that are declared.
 pub(super) fn upstreams(
@@ -23,6 +24,35 @@ pub(super) fn of_address(address: &str, resolver: &Resolver, report: &mut Report
     let peer = peer(address.to_owned(), &file::PeerTable::default(), report);
     let table = file::Upstream::default();
     Upstream { resolver: resolver.clone(), ..with_peers(address, vec![peer], &table, report) }
+}
+
+impl Scope {
+    /// The name of upstream `base` as it is spoken to like this. Each way has connections of its
+    /// own: what was sent over one that nobody verified must not go over one that was, nor what one
+    /// identity may do over that of another.
+    pub(super) fn spoken(&mut self, base: &str, tls: Option<settings::Upstream>) -> String {
+        let known = self.spoken.entry(base.to_owned()).or_default();
+        let of_name = |name: &str| self.upstreams.iter().position(|it| it.name == name);
+        let same = |name: &&String| of_name(name).is_some_and(|at| self.upstreams[at].tls == tls);
+        if let Some(name) = known.iter().find(same) {
+            return name.clone();
+        }
+        let Some(at) = of_name(base) else { return base.to_owned() };
+        if known.is_empty() {
+            self.upstreams[at].tls = tls;
+            known.push(base.to_owned());
+            return base.to_owned();
+        }
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let name = match known.len() {
+            1 => format!("{scheme}://{base}"),
+            more => format!("{scheme}://{base}#{}", more + 1),
+        };
+        let other = Upstream { name: name.clone(), tls, ..self.upstreams[at].clone() };
+        self.upstreams.push(other);
+        known.push(name.clone());
+        name
+    }
 }
 
 fn upstream(
@@ -81,6 +111,7 @@ fn with_peers(
     Upstream {
         name: name.to_owned(),
         peers,
+        tls: None,
         keepalive: number(table.keepalive.as_ref(), 64, all.clone(), report) as usize,
         keepalive_timeout: timeout(table.keepalive_timeout.as_ref(), "60s"),
         keepalive_time: timeout(table.keepalive_time.as_ref(), "1h"),

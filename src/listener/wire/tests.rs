@@ -17,6 +17,7 @@ use proptest::prelude::*;
 use socket2::SockRef;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -26,10 +27,10 @@ use crate::client::Connection;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::interim::Gap;
-use crate::listener::Handler;
 use crate::listener::connection::serve;
 use crate::listener::drain::Drain;
 use crate::listener::tests::limits;
+use crate::listener::{Connections, Handler};
 
 /// A file, and what became of pieces of it.
 struct Resting {
@@ -170,11 +171,14 @@ impl Plan {
 
 struct Plans(Vec<Plan>, Arc<Resting>);
 
-impl Handler for Plans {
+/// Who is served by plans, within limits.
+struct Served(Plans, Arc<Limits>);
+
+impl Handler for Served {
     fn connected(&self) -> impl Send + 'static {}
 
     fn limits(&self) -> Arc<Limits> {
-        Arc::new(limits())
+        Arc::clone(&self.1)
     }
 
     async fn handle(
@@ -184,14 +188,15 @@ impl Handler for Plans {
         gap: &Gap,
     ) -> Response<Body> {
         let number: usize = request.uri().path()[1..].parse().unwrap();
-        let plan = &self.0[number];
+        let Plans(plans, resting) = &self.0;
+        let plan = &plans[number];
         if plan.interim
             && let Some(sink) = gap.sink()
         {
             sink.send(StatusCode::EARLY_HINTS, &http::HeaderMap::new());
         }
         let response = Response::builder().header("x-pad", "p".repeat(plan.head_bytes));
-        response.body(Body::file(Parts::new(&self.1, plan))).unwrap()
+        response.body(Body::file(Parts::new(resting, plan))).unwrap()
     }
 }
 
@@ -216,9 +221,11 @@ async fn connected(
         SockRef::from(&server).set_send_buffer_size(bytes).unwrap();
     }
     let (remote, local) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
-    let peer = Arc::new(Connection::plain(remote, local));
+    let peer = Connection::plain(remote, local);
     let drain = Drain::new();
-    let serving = serve(server, peer, Arc::new(limits), Arc::new(plans), drain.clone());
+    let connections = Connections::new(Arc::new(Semaphore::new(1)));
+    let handler = Arc::new(Served(plans, Arc::new(limits)));
+    let serving = serve(server, peer, connections, handler, drain.clone());
     let serving = tokio::spawn(async move {
         serving.await;
         drop(drain);
@@ -392,7 +399,7 @@ fn a_hyper_that_copies_what_it_is_given_sends_nothing() {
         let received = block_on(async {
             let (mut client, server) = pair().await;
             let watch = Arc::new(Watch::new(Clock::default(), Arc::new(limits())));
-            let wired = Wired::new(server, watch, Arc::default(), ledger.clone());
+            let wired = Wired::new(Stream::Plain(server), watch, Arc::default(), ledger.clone());
             let mut builder = Builder::new();
             flatten(&mut builder);
             client.write_all(b"GET /0 HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();

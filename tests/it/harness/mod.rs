@@ -6,6 +6,7 @@ pub mod dns;
 pub mod stepping;
 pub mod origin;
 pub mod proxy;
+pub mod tls;
 
 pub use client::{Response, exchange_raw, request};
 pub use origin::{Gate, Origin, Reply, ok};

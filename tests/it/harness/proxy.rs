@@ -12,7 +12,9 @@ use super::origin::Origin;
 
 /// A running proxy; stops when it is dropped.
 pub struct Proxy {
+    /// The first of those that it listens on.
     pub address: SocketAddr,
+    pub listeners: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
     pub clock: Clock,
     running: Option<Running>,
@@ -58,6 +60,7 @@ impl Proxy {
         let running = app::start(loaded.config, clock.clone()).expect("it starts");
         Self {
             address: running.listeners[0],
+            listeners: running.listeners.clone(),
             admin: running.admin_tcp(),
             clock,
             running: Some(running),
@@ -116,6 +119,13 @@ impl Proxy {
     /// A number that the statistics give of the zone's disk.
     pub async fn disk(&self, name: &str) -> u64 {
         self.disk_stats().await[name].as_u64().unwrap_or_else(|| panic!("no number: {name}"))
+    }
+
+    /// Reads certificates again, on the operator's word; what is wrong with them.
+    pub fn reload_certificates(&self) -> Vec<String> {
+        let running = self.running.as_ref().expect("it runs");
+        let problems = running.reload_certificates().err().unwrap_or_default();
+        problems.iter().map(ToString::to_string).collect()
     }
 
     /// What is wrong with the zone's disk, if anything.
