@@ -2,13 +2,16 @@
 //! (nginx: variables)
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::HeaderName;
 
+use super::declared::Declared;
 use super::fault::{Problem, nearest};
+use super::maps::Map;
 
 /// A text some parts of which are only known when there is a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template {
     /// Neighbouring literals are joined; no literal is empty.
     pub parts: Vec<Part>,
@@ -103,8 +106,28 @@ pub enum Variable {
     UpstreamAddr,
     /// `$upstream_http_NAME`: a response field
     UpstreamHttp(HeaderName),
+    /// `$upstream_response_time`: seconds, with milliseconds
+    UpstreamResponseTime,
+    /// `$sent_http_NAME`: a field of the answer to the client
+    SentHttp(HeaderName),
     /// `$status`
     Status,
+    /// `$hostname`: of this machine
+    Hostname,
+    /// `$pid`
+    Pid,
+    /// `$msec`: seconds since 1970, with milliseconds
+    Msec,
+    /// `$time_iso8601`
+    TimeIso8601,
+    /// `$time_local`
+    TimeLocal,
+    /// `$1` to `$9`: what the regular expression that matched last captured
+    Capture(u8),
+    /// `$NAME`: a named group of a regular expression
+    Named(Arc<str>),
+    /// `$NAME`: a map
+    Map(Arc<Map>),
 }
 
 /// What a TLS handshake brought, by the names of nginx behind `$ssl_`.
@@ -129,13 +152,15 @@ impl Variable {
         match self {
             Self::Http(name) => SECRET_FIELDS.contains(&name.as_str()),
             Self::Cookie(_) | Self::RemoteUser => true,
+            Self::Map(map) => map.variables().into_iter().any(Self::is_secret),
             // Who knows these is not the client, but what is stored by them is his.
             Self::Ssl(Ssl::ClientSDn | Ssl::ClientSerial | Ssl::ClientFingerprint) => true,
             _ => false,
         }
     }
 
-    /// Whether it stands for the query, or for a text with the query in it.
+    /// Whether it stands for the query, or for a text with the query in it. A map over the query
+    /// does not: its value is the same for many.
     pub fn has_query(&self) -> bool {
         matches!(self, Self::RequestUri | Self::Request | Self::Args | Self::IsArgs)
     }
@@ -150,6 +175,10 @@ impl fmt::Display for Variable {
             Self::Cookie(name) => write!(f, "$cookie_{name}"),
             Self::Http(field) => write!(f, "$http_{}", of_field(field)),
             Self::UpstreamHttp(field) => write!(f, "$upstream_http_{}", of_field(field)),
+            Self::SentHttp(field) => write!(f, "$sent_http_{}", of_field(field)),
+            Self::Capture(number) => write!(f, "${number}"),
+            Self::Named(name) => write!(f, "${name}"),
+            Self::Map(map) => write!(f, "${}", map.name),
             other => {
                 let named = VARIABLES.iter().find(|(_, known)| known == other);
                 write!(f, "${}", named.map_or("", |(name, _)| name))
@@ -165,18 +194,29 @@ pub trait Facts {
 }
 
 impl Template {
+    /// The template that `text` writes, with no variables but those of Larder.
+    ///
+    /// # Errors
+    /// As `compile_with`.
+    pub fn compile(text: &str) -> Result<Self, Problem> {
+        Self::compile_with(text, &Declared::default())
+    }
+
     /// The template that `text` writes: `$name` and `${name}` are variables, all else is literal.
     ///
     /// # Errors
     /// Show the problem; its place is in `text`.
-    pub fn compile(text: &str) -> Result<Self, Problem> {
+    pub(crate) fn compile_with(text: &str, declared: &Declared) -> Result<Self, Problem> {
         let mut parts = Vec::new();
         let mut at = 0;
         while let Some(dollar) = text[at..].find('$').map(|offset| at + offset) {
             push_literal(&mut parts, &text[at..dollar]);
             let (name, end) = name_at(text, dollar)?;
-            let variable =
-                variable(name).map_err(|reason| unknown(name, reason).at(dollar..end))?;
+            let variable = match declared.variable(name) {
+                Some(own) => own,
+                None => variable(name)
+                    .map_err(|reason| unknown(name, reason, declared).at(dollar..end))?,
+            };
             parts.push(Part::Variable(variable));
             at = end;
         }
@@ -185,7 +225,7 @@ impl Template {
     }
 
     /// Appends the text for one request to `out`.
-    pub fn write(&self, facts: &impl Facts, out: &mut Vec<u8>) {
+    pub fn write(&self, facts: &(impl Facts + ?Sized), out: &mut Vec<u8>) {
         for part in &self.parts {
             match part {
                 Part::Literal(text) => out.extend_from_slice(text.as_bytes()),
@@ -226,6 +266,23 @@ impl Template {
         })
     }
 
+    /// The same, and those that maps among them depend on.
+    pub fn all_variables(&self) -> impl Iterator<Item = &Variable> {
+        self.variables().flat_map(|variable| match variable {
+            Variable::Map(map) => {
+                let mut inside = map.variables();
+                inside.push(variable);
+                inside
+            }
+            plain => vec![plain],
+        })
+    }
+
+    /// The template of one variable.
+    pub fn of(variable: Variable) -> Self {
+        Self { parts: vec![Part::Variable(variable)] }
+    }
+
     /// Whether the text is neither empty nor `0`: how nginx reads a predicate.
     pub fn is_true(&self, facts: &impl Facts, scratch: &mut Vec<u8>) -> bool {
         scratch.clear();
@@ -263,9 +320,11 @@ fn name_at(text: &str, dollar: usize) -> Result<(&str, usize), Problem> {
     Ok((name, end + usize::from(braced)))
 }
 
+/// A variable of Larder's own by its name.
+///
 /// # Errors
 /// Why the name is none, if there is a better reason than that nobody knows it.
-fn variable(name: &str) -> Result<Variable, Option<&'static str>> {
+pub(super) fn variable(name: &str) -> Result<Variable, Option<&'static str>> {
     // nginx does not tell upper case from lower case here.
     let lower = name.to_ascii_lowercase();
     if let Some((_, variable)) = VARIABLES.iter().find(|(known, _)| *known == lower) {
@@ -273,6 +332,9 @@ fn variable(name: &str) -> Result<Variable, Option<&'static str>> {
     }
     if let Some(field) = lower.strip_prefix("upstream_http_") {
         return field_name(field).map(Variable::UpstreamHttp);
+    }
+    if let Some(field) = lower.strip_prefix("sent_http_") {
+        return field_name(field).map(Variable::SentHttp);
     }
     if let Some(field) = lower.strip_prefix("http_") {
         return field_name(field).map(Variable::Http);
@@ -284,10 +346,11 @@ fn variable(name: &str) -> Result<Variable, Option<&'static str>> {
             return Ok(variable(name[prefix.len()..].to_owned()));
         }
     }
-    if name.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Some("captures need regular expressions, which are not supported yet"));
+    match name.as_bytes() {
+        [digit @ b'1'..=b'9'] => Ok(Variable::Capture(digit - b'0')),
+        [b'0'..=b'9', ..] => Err(Some("captures are `$1` to `$9`, or `$NAME` of `(?<NAME>...)`")),
+        _ => Err(None),
     }
-    Err(None)
 }
 
 fn field_name(name: &str) -> Result<HeaderName, Option<&'static str>> {
@@ -295,9 +358,9 @@ fn field_name(name: &str) -> Result<HeaderName, Option<&'static str>> {
         .map_err(|_| Some("write the name of a field, as in `$http_user_agent`"))
 }
 
-fn unknown(name: &str, reason: Option<&str>) -> Problem {
+fn unknown(name: &str, reason: Option<&str>, declared: &Declared) -> Problem {
     let problem = Problem::new(format!("unknown variable `${name}`"));
-    let names = VARIABLES.iter().map(|(known, _)| *known);
+    let names = VARIABLES.iter().map(|(known, _)| *known).chain(declared.names());
     match (reason, nearest(name, names)) {
         (Some(reason), _) => problem.help(reason),
         (None, Some(near)) => problem.help(format!("did you mean `${near}`?")),
@@ -366,7 +429,13 @@ const VARIABLES: &[(&str, Variable)] = &[
     ("content_type", Variable::ContentType),
     ("upstream_cache_status", Variable::UpstreamCacheStatus),
     ("upstream_addr", Variable::UpstreamAddr),
+    ("upstream_response_time", Variable::UpstreamResponseTime),
     ("status", Variable::Status),
+    ("hostname", Variable::Hostname),
+    ("pid", Variable::Pid),
+    ("msec", Variable::Msec),
+    ("time_iso8601", Variable::TimeIso8601),
+    ("time_local", Variable::TimeLocal),
 ];
 
 #[cfg(test)]
@@ -381,7 +450,7 @@ mod tests {
         check("plain text",                 "[plain text]");
         check("$host",                      "Host");
         check("${host}name",                "Host [name]");
-        check("$hostname",                  "unknown variable `$hostname` at 0..9");
+        check("$hostnames",                 "unknown variable `$hostnames` at 0..10");
         check("$scheme://$host$request_uri", "Scheme [://] Host RequestUri");
         check("a$uri.b$args",               "[a] Uri [.b] Args");
         check("$HOST",                      "Host");
@@ -401,7 +470,9 @@ mod tests {
         check("$host$hots",                 "unknown variable `$hots` at 5..10");
         check("$http_",                     "unknown variable `$http_` at 0..6");
         check("$arg_",                      "unknown variable `$arg_` at 0..5");
-        check("$1",                         "unknown variable `$1` at 0..2");
+        check("$1-${9}",                    "Capture(1) [-] Capture(9)");
+        check("$10",                        "unknown variable `$10` at 0..3");
+        check("$0",                         "unknown variable `$0` at 0..2");
 
         #[track_caller]
         fn check(text: &str, expected: &str) {
@@ -453,7 +524,7 @@ mod tests {
         check("$hots",   "did you mean `$host`?");
         check("$reqest_uri", "did you mean `$request_uri`?");
         check("$zzzzzz", super::KINDS_HELP);
-        check("$2",      "captures need regular expressions, which are not supported yet");
+        check("$22",     "captures are `$1` to `$9`, or `$NAME` of `(?<NAME>...)`");
         check("$http_",  "write the name of a field, as in `$http_user_agent`");
 
         #[track_caller]
@@ -469,7 +540,9 @@ mod tests {
             let shown = variable.to_string();
             assert_eq!(super::variable(&shown[1..]), Ok(variable), "{name}");
         }
-        for text in ["$arg_q", "$cookie_Session", "$http_x_user", "$upstream_http_etag", "$args"] {
+        for text in
+            ["$arg_q", "$cookie_Session", "$http_x_user", "$upstream_http_etag", "$args", "$1"]
+        {
             let template = Template::compile(text).unwrap();
             assert_eq!(template.variables().next().unwrap().to_string(), text);
         }

@@ -1,7 +1,6 @@
 //! One connection of HTTP/1: requests by hyper, time limits by the watch, its end by the drain.
 //! One that turns out to be of another protocol is handed on.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -30,7 +29,7 @@ use super::wire::Wired;
 use super::{Handler, http2};
 use crate::body::ledger::Ledger;
 use crate::body::{Body, Error};
-use crate::client;
+use crate::client::{self, HangUp};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::interim::{Gap, Queue};
@@ -110,6 +109,7 @@ pub(super) async fn serve<H: Handler>(
             }
             // hyper must not have the response before that.
             gap.finish().await;
+            hang_up(&response)?;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 watch.tunnel();
                 *tunnel.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -121,7 +121,7 @@ pub(super) async fn serve<H: Handler>(
             if !knows_chunks && !body.is_end_stream() && body.size_hint().exact().is_none() {
                 watch.ends_response();
             }
-            Ok::<_, Infallible>(response.map(|body| Answer::new(body, busy, ledger)))
+            Ok::<_, HangUp>(response.map(|body| Answer::new(body, busy, ledger)))
         }
     });
     let mut connection = builder(&limits).serve_connection(io, service).with_upgrades();
@@ -182,6 +182,11 @@ fn refused(text: &'static str) -> Response<Body> {
     response
 }
 
+/// Ends the connection where that is the answer.
+fn hang_up(response: &Response<Body>) -> Result<(), HangUp> {
+    response.extensions().get::<HangUp>().map_or(Ok(()), |hang_up| Err(*hang_up))
+}
+
 fn builder(limits: &Limits) -> Builder {
     let mut builder = Builder::new();
     builder
@@ -234,7 +239,7 @@ struct Run<'a, S: HttpService<Incoming>> {
 
 impl<S> Run<'_, S>
 where
-    S: HttpService<Incoming, ResBody = Answer, Error = Infallible>,
+    S: HttpService<Incoming, ResBody = Answer, Error = HangUp>,
 {
     fn poll(&mut self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<End> {
         loop {
