@@ -108,7 +108,7 @@ pub(super) fn random_two(
 
 fn drawn(shares: &[Share], mut draw: impl FnMut(i64) -> i64) -> impl Iterator<Item = usize> {
     let total: i64 = shares.iter().map(|share| share.weight).sum();
-    (0..TRIES).filter_map(move |_| (total > 0).then(|| by_weight(shares, draw(total))))
+    (0..TRIES).filter(move |_| total > 0).map(move |_| by_weight(shares, draw(total)))
 }
 
 /// The peer at `place` if each had as many places as its weight; a place beyond all is the last's.

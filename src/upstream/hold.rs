@@ -367,7 +367,7 @@ mod tests {
         }
     }
 
-    const CLIENT: Client = Client(AtomicBool::new(true));
+    static CLIENT: Client = Client(AtomicBool::new(true));
 
     fn hold(requests: usize, pace: u32) -> Hold {
         let config = config::Hold { requests, time: Duration::from_secs(60), pace };

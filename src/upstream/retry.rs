@@ -71,6 +71,8 @@ pub(super) fn stops(error: &Error, facts: Facts<'_>) -> Stops {
             Phase::Resolve | Phase::Connect,
             Kind::Unresolved | Kind::Refused | Kind::Timeout | Kind::Closed,
         ) => Stops::NotReached,
+        // One that is there and not trusted will not be trusted later either.
+        (Phase::Tls, Kind::Timeout) => Stops::NotReached,
         (Phase::Send | Phase::Head, Kind::Closed) if facts.written => Stops::BrokenOff,
         (Phase::Send | Phase::Head, Kind::Closed) => Stops::NotReached,
         _ => Stops::Otherwise,
@@ -159,6 +161,8 @@ mod tests {
         stop("POST", false,   Connect, Timeout,          Stops::NotReached);
         stop("POST", false,   Resolve, Kind::Unresolved, Stops::NotReached);
         stop("POST", false,   Send,    Closed,           Stops::NotReached);
+        stop("POST", false,   Phase::Tls, Timeout,       Stops::NotReached);
+        stop("POST", false,   Phase::Tls, Kind::Untrusted, Stops::Otherwise);
         stop("GET",  true,    Connect, Refused,          Stops::NotReached);
         stop("GET",  true,    Head,    Closed,           Stops::BrokenOff);
         stop("POST", true,    Head,    Closed,           Stops::Otherwise);

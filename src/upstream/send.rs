@@ -40,11 +40,11 @@ pub async fn send(
     let mut outgoing = Outgoing::new(request);
     let chooser = Chooser::new(group, asked);
     let mut sending = Sending { group, pool, timeouts, chooser, reached: false };
-    let Some(hold) = &group.hold else { return sending.to_any(&mut outgoing).await };
+    let Some(hold) = &group.hold else { return sending.ask_any(&mut outgoing).await };
     let Some(held) = asked.held else {
         // Who has another answer does not press upon peers that are just back.
         let engaged = hold.is_engaged();
-        return if engaged { Err(Failure::nobody()) } else { sending.to_any(&mut outgoing).await };
+        return if engaged { Err(Failure::nobody()) } else { sending.ask_any(&mut outgoing).await };
     };
     let (mut place, mut failure) = match hold.join_others() {
         Joined::Open => (None, None),
@@ -57,7 +57,7 @@ pub async fn send(
         {
             return Err(failure.unwrap_or_else(Failure::nobody));
         }
-        let failed = match sending.to_any(&mut outgoing).await {
+        let failed = match sending.ask_any(&mut outgoing).await {
             Ok(reply) => {
                 place.into_iter().for_each(Place::answered);
                 return Ok(reply);
@@ -106,7 +106,7 @@ impl Sending<'_> {
     }
 
     /// Asks one after the other, as far as that is allowed.
-    async fn to_any(&mut self, outgoing: &mut Outgoing) -> Result<Reply, Failure> {
+    async fn ask_any(&mut self, outgoing: &mut Outgoing) -> Result<Reply, Failure> {
         let group = self.group;
         let begun = group.clock.instant();
         let mut picked = self.first().await?;
@@ -152,18 +152,19 @@ impl Sending<'_> {
     /// another: there is an answer of some kind.
     async fn first(&mut self) -> Result<Picked, Failure> {
         let group = self.group;
-        let Some(queue) = &group.queue else {
-            return match group.pick(&mut self.chooser) {
-                Pick::Peer(picked) => Ok(picked),
-                Pick::Busy => Err(Failure::busy()),
-                Pick::Nobody => Err(Failure::nobody()),
-            };
-        };
         let chooser = &mut self.chooser;
-        let mut take = || match group.pick(chooser) {
+        let mut pick = || match group.pick(chooser) {
+            // All failures are forgotten now: it finds out itself before it is held.
+            Pick::Nobody if group.hold.is_some() => group.pick(chooser),
+            pick => pick,
+        };
+        let mut take = || match pick() {
             Pick::Peer(picked) => Some(Ok(picked)),
             Pick::Nobody => Some(Err(Failure::nobody())),
             Pick::Busy => None,
+        };
+        let Some(queue) = &group.queue else {
+            return take().unwrap_or_else(|| Err(Failure::busy()));
         };
         if queue.is_empty()
             && let Some(taken) = take()
