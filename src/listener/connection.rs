@@ -50,19 +50,20 @@ pub(super) async fn serve<H: Handler>(
     let entered = enter(stream, client, handler.entrance(), &limits, &drain).await;
     let Some(Entered { mut stream, client, misplaced, protocol }) = entered else { return };
     let client = Arc::new(client);
+    let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
+    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    let _known = connections.enter(&watch, waker);
     let session = |http2| http2::Session {
         client: Arc::clone(&client),
         limits: Arc::clone(&limits),
         http2,
         handler: Arc::clone(&handler),
         drain: drain.clone(),
+        watch: Arc::clone(&watch),
     };
     if let (Protocol::Http2, Some(http2)) = (protocol, limits.http2) {
         return http2::serve(stream, Bytes::new(), session(http2)).await;
     }
-    let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
-    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let known = connections.enter(&watch, waker);
     let mut timer = pin!(sleep(watch.step()));
     let mut ending = drain.listen();
     let mut bytes = Bytes::new();
@@ -71,10 +72,7 @@ pub(super) async fn serve<H: Handler>(
     if let Some(http2) = limits.http2.filter(|_| may_be_http2) {
         match opening(&mut stream, &watch, timer.as_mut(), &mut ending).await {
             Opening::Http1(read) => bytes = read,
-            Opening::Http2(read) => {
-                drop(known);
-                return http2::serve(stream, read, session(http2)).await;
-            }
+            Opening::Http2(read) => return http2::serve(stream, read, session(http2)).await,
             Opening::Closed => return,
             Opening::Cut(cut) => return cut_off(cut, &mut stream),
         }

@@ -223,6 +223,22 @@ impl Watch {
         self.urgent.store(true, Relaxed);
     }
 
+    /// Whether requests are under way over a connection that carries several at a time.
+    pub(super) fn carries(&self, some: bool) {
+        if some {
+            self.state.store(State::Busy as u8, Relaxed);
+        } else {
+            self.enter(State::Idle);
+        }
+    }
+
+    /// Whether such a connection is idle and has to make room; says so once.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.unwanted.load(Relaxed)
+            && self.unwanted.swap(false, Relaxed)
+            && self.state() != State::Busy
+    }
+
     /// What is due now.
     pub(super) fn verdict(&self) -> Verdict {
         if self.unwanted.load(Relaxed) && self.unwanted.swap(false, Relaxed) {

@@ -114,7 +114,8 @@ pub(super) async fn connect(
     let version = opening.version.agreed(stream.agreed());
     let io = Wired::new(stream, wire.clone());
     if version == HttpVersion::Http2 {
-        return http2::handshake(at, io, wire, to).await.map(New::Http2);
+        let scheme = if opening.tls.is_some() { "https" } else { "http" };
+        return http2::handshake(at, io, wire, to, scheme).await.map(New::Http2);
     }
     let (sender, connection) = http1::handshake(TokioIo::new(io))
         .await

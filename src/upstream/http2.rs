@@ -36,6 +36,7 @@ pub(super) struct Connection {
     made: Instant,
     /// Which address of the peer's it leads to; `None` for a unix socket.
     pub(super) to: Option<SocketAddr>,
+    scheme: &'static str,
     requests: AtomicU64,
     under_way: AtomicUsize,
     /// Milliseconds after it was made when the last request ended.
@@ -67,6 +68,7 @@ pub(super) async fn handshake(
     io: Wired,
     wire: Arc<Wire>,
     to: Option<SocketAddr>,
+    scheme: &'static str,
 ) -> Result<Arc<Connection>, Error> {
     let (sender, connection) =
         builder().handshake(io).await.map_err(|error| failure(Phase::Connect, error))?;
@@ -81,6 +83,7 @@ pub(super) async fn handshake(
         made: wire.clock.instant(),
         wire,
         to,
+        scheme,
         requests: AtomicU64::new(0),
         under_way: AtomicUsize::new(0),
         idle_since_ms: AtomicU64::new(0),
@@ -157,7 +160,7 @@ impl Place {
     ) -> Result<Sent, Box<(Error, Request<Body>)>> {
         let (parts, body) = request.into_parts();
         let mut sender = self.connection.sender.clone();
-        let begun = head(&parts, authority)
+        let begun = head(&parts, self.connection.scheme, authority)
             .map_err(|error| Error::from(Phase::Send, Kind::Closed, error))
             .and_then(|head| {
                 let is_open = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
@@ -238,11 +241,11 @@ fn failure(phase: Phase, error: h2::Error) -> Error {
 
 /// The head as HTTP/2 has it (RFC 9113 section 8.3.1). The `Host` becomes the authority; where it
 /// cannot be one, the peer's address does.
-fn head(parts: &Parts, address: &str) -> Result<Request<()>, http::Error> {
+fn head(parts: &Parts, scheme: &str, address: &str) -> Result<Request<()>, http::Error> {
     let host = parts.headers.get(HOST).map_or(&b""[..], |host| host.as_bytes());
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let uri = |authority: &[u8]| {
-        Uri::builder().scheme("http").authority(authority).path_and_query(target).build()
+        Uri::builder().scheme(scheme).authority(authority).path_and_query(target).build()
     };
     let mut request = Request::new(());
     *request.uri_mut() = uri(host).or_else(|_| uri(address.as_bytes()))?;

@@ -7,10 +7,11 @@ use h2::Reason;
 use h2::client::Builder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::harness::http2::{
-    END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, PREFACE, RST_STREAM, Raw, WINDOW_UPDATE,
-    code_of, frame, get_frame, literal, read, send_all,
+    END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, PATIENCE, PREFACE, RST_STREAM, Raw,
+    WINDOW_UPDATE, code_of, frame, get_frame, literal, read, send_all,
 };
 use crate::harness::proxy::CACHED;
 use crate::harness::{Gate, Origin, Proxy, Reply, eventually, exchange_raw, ok};
@@ -54,9 +55,12 @@ async fn a_large_body_goes_both_ways_through_small_windows() {
     let large: Vec<u8> = (0..900_000_u32).map(|at| (at % 251) as u8).collect();
     origin.on("/down", ok("").bytes(large.clone()).header("cache-control", "max-age=60"));
     origin.on("/up", ok("taken"));
-    let proxy =
-        Proxy::with(&CACHED.replace("path = \"/\"", "path = \"/\"\nmax_body = \"9m\""), &origin)
-            .await;
+    let proxy = Proxy::with(
+        &CACHED
+            .replace("path = \"/\"", "path = \"/\"\nmax_body = \"9m\"\nrequest_buffering = false"),
+        &origin,
+    )
+    .await;
     let mut builder = Builder::new();
     builder.initial_window_size(20_000).initial_connection_window_size(65_535);
     let client = Http2::with(&builder, proxy.address).await;
@@ -317,7 +321,7 @@ async fn a_drain_says_goodbye_and_lets_what_is_under_way_finish() {
     let stopped = tokio::spawn(proxy.stop());
     assert_eq!(idle.reason().await, None, "goodbye without an error");
     assert!(!stopped.is_finished());
-    assert!(TcpStream::connect(address).await.is_err(), "nobody is let in");
+    eventually("nobody is let in", async || TcpStream::connect(address).await.is_err()).await;
     gate.open();
     assert_eq!(read(exchange.response.await.unwrap()).await.unwrap().text(), "late");
     stopped.await.unwrap();
@@ -344,6 +348,19 @@ async fn an_idle_connection_ends_after_its_time_and_a_slow_head_too() {
     let mut answer = String::new();
     silent.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[tokio::test]
+async fn idle_connections_make_room_for_who_asks() {
+    let origin = Origin::start().await;
+    origin.on("/a", ok("a"));
+    let config = format!("{CACHED}\n[server]\nconnections = 2\nworkers = 1\n");
+    let proxy = Proxy::with(&config, &origin).await;
+    let idle = [Http2::connect(proxy.address).await, Http2::connect(proxy.address).await];
+    for client in &idle {
+        assert_eq!(client.get("/a").await.status, 200);
+    }
+    assert_eq!(timeout(PATIENCE, proxy.get("/a")).await.expect("there is room").status, 200);
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::harness::http2::{Http2, Http2Origin, PATIENCE, read, send_all};
-use crate::harness::{Origin, Proxy, eventually};
+use crate::harness::tls::{Authority, Client, write};
+use crate::harness::{Origin, Proxy, eventually, ok};
 
 /// `ORIGIN` is an origin that speaks HTTP/2 only.
 const CONFIG: &str = r#"
@@ -190,7 +191,8 @@ async fn trailers_go_both_ways() {
     assert_eq!(origin.seen("/trailers")[0].get("te").unwrap(), "trailers");
     let told = [("TE", "trailers"), ("Connection", "TE, close")];
     assert_eq!(proxy.send("GET", "/trailers", &told).await.trailer("x-sum"), "42");
-    let mut exchange = client.begin(("POST", "/echo"), &[], false).await;
+    let announced = [("trailer", "x-up")];
+    let mut exchange = client.begin(("POST", "/echo"), &announced, false).await;
     send_all(&mut exchange.body, b"up", false).await.unwrap();
     let fields = [("x-up", "1"), ("content-length", "9")];
     let fields = fields.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
@@ -242,4 +244,47 @@ async fn a_large_upload_is_taken_as_the_peer_takes_it() {
     let text = String::from_utf8(vec![b'y'; 300_000]).unwrap();
     let echoed = proxy.send_with_body(("POST", "/echo"), &[], Some(&text)).await;
     assert!(echoed.text() == text && echoed.complete);
+}
+
+#[tokio::test]
+async fn over_tls_each_connection_speaks_what_was_agreed_on() {
+    let origin = Origin::start().await;
+    origin.on("/a", ok("one"));
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("Test CA");
+    let ca = write(folder.path(), "ca.crt", &authority.pem());
+    let keys = authority.server(&["example.com"]).write(folder.path(), "example.com");
+    for (http2, protocol, via) in [(true, "HTTP/2.0", "2"), (false, "HTTP/1.1", "1.1")] {
+        let far = format!(
+            "[[site]]\nlisten = '127.0.0.1:0'\nhttp2 = {http2}\ntls = {{ {keys} }}\n[[site.route]]\n\
+             path = '/'\nproxy = 'http://ORIGIN'\nset_header = {{ X-P = '$server_protocol' }}\n"
+        );
+        let far = Proxy::with(&far, &origin).await;
+        // A client of our own that offers both.
+        let offers = |config: &mut rustls::ClientConfig| {
+            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        };
+        let talk = Client::new(&authority).changed(offers).connect(far.address).await.unwrap();
+        let agreed = talk.stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        if http2 {
+            assert_eq!(agreed.as_deref(), Some(&b"h2"[..]));
+            let client = Http2::over(&h2::client::Builder::new(), talk.stream).await;
+            assert_eq!(client.get("/a").await.text(), "one");
+        } else {
+            assert_eq!(agreed.as_deref(), Some(&b"http/1.1"[..]));
+        }
+        // And another proxy before it, which wants HTTP/2.
+        let near = format!(
+            "[upstream.far]\nserver = '{}'\nhttp_version = 2\n[[site]]\nlisten = '127.0.0.1:0'\n\
+             [[site.route]]\npath = '/'\nproxy = 'https://far'\n\
+             upstream_tls = {{ ca = {ca}, name = 'example.com' }}\n",
+            far.address
+        );
+        let near = Proxy::with(&near, &origin).await;
+        let answer = near.get("/a").await;
+        assert_eq!((answer.status, answer.text()), (200, "one".into()));
+        assert_eq!(answer.header("via"), format!("1.1 larder, {via} larder"));
+        let seen = origin.requests("/a").pop().unwrap();
+        assert_eq!(seen.header("x-p"), protocol);
+    }
 }

@@ -30,6 +30,7 @@ use self::streams::{Answer, Stall, Streams};
 use self::wire::{Rest, Wired};
 use super::Handler;
 use super::drain::{Drain, Listen, Stage};
+use super::watch::Watch;
 use crate::body::Body;
 use crate::client;
 use crate::clock::Clock;
@@ -43,6 +44,8 @@ pub(super) struct Session<H> {
     pub(super) http2: Http2,
     pub(super) handler: Arc<H>,
     pub(super) drain: Drain,
+    /// By which it is known to whoever looks for room.
+    pub(super) watch: Arc<Watch>,
 }
 
 /// Serves one client that speaks HTTP/2 over `io` until it goes, its time is up, or the drain ends
@@ -52,9 +55,9 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let Session { client, limits, http2, handler, drain } = session;
+    let Session { client, limits, http2, handler, drain, watch } = session;
     let remote = client.remote;
-    let pace = Arc::new(Pace::new(Clock::default(), Arc::clone(&limits)));
+    let pace = Arc::new(Pace::new(Clock::default(), Arc::clone(&limits), watch));
     let streams = Streams::new(Clock::default(), limits.send_timeout);
     let wired = Wired::new(io, opening, Arc::clone(&pace), http2.control_frames);
     let left = wired.left();
@@ -181,6 +184,7 @@ where
             match self.ending.poll(cx) {
                 Poll::Ready(Stage::Ended) => return Poll::Ready(End::Drained),
                 Poll::Ready(_) => self.go_away(),
+                Poll::Pending if self.pace.watch.is_unwanted() => self.go_away(),
                 Poll::Pending if !self.is_due(timer.as_mut(), cx) => return Poll::Pending,
                 Poll::Pending => match self.pace.verdict() {
                     Verdict::Cut => return Poll::Ready(End::Cut),

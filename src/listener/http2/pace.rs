@@ -13,6 +13,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::super::watch::Watch;
 use crate::clock::Clock;
 use crate::config::Limits;
 
@@ -21,6 +22,8 @@ pub(super) struct Pace {
     pub(super) clock: Clock,
     limits: Arc<Limits>,
     begun: Instant,
+    /// Says to whoever looks for room whether the connection is idle.
+    pub(super) watch: Arc<Watch>,
     /// Guards what has begun; held for a few lines.
     state: Mutex<State>,
 }
@@ -50,7 +53,7 @@ pub(super) enum Verdict {
 }
 
 impl Pace {
-    pub(super) fn new(clock: Clock, limits: Arc<Limits>) -> Self {
+    pub(super) fn new(clock: Clock, limits: Arc<Limits>, watch: Arc<Watch>) -> Self {
         let begun = clock.instant();
         let state = State {
             under_way: 0,
@@ -61,13 +64,14 @@ impl Pace {
             told_to_go: None,
             is_urgent: false,
         };
-        Self { clock, limits, begun, state: Mutex::new(state) }
+        Self { clock, limits, begun, watch, state: Mutex::new(state) }
     }
 
     /// A request is under way until what is returned is dropped.
     pub(super) fn request(self: &Arc<Self>) -> UnderWay {
         let mut state = self.state();
         state.under_way += 1;
+        self.watch.carries(true);
         state.requests += 1;
         state.is_urgent |= state.requests == self.limits.keepalive_requests;
         UnderWay(Arc::clone(self))
@@ -158,6 +162,7 @@ impl Drop for UnderWay {
         let mut state = self.0.state();
         state.under_way -= 1;
         if state.under_way == 0 {
+            self.0.watch.carries(false);
             state.since = self.0.clock.instant();
             state.is_urgent |= self.0.limits.keepalive_timeout.is_zero();
         }
@@ -183,7 +188,9 @@ mod tests {
             keepalive_requests: 3,
             ..limits()
         };
-        let pace = Arc::new(Pace::new(Clock::Real, Arc::new(limits)));
+        let limits = Arc::new(limits);
+        let watch = Arc::new(Watch::new(Clock::Real, Arc::clone(&limits)));
+        let pace = Arc::new(Pace::new(Clock::Real, limits, watch));
         let due = |pace: &Pace| {
             let (due, verdict) = pace.due()?;
             // Rounded up: the clock is a real one.

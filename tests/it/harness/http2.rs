@@ -13,7 +13,7 @@ use h2::client::{self, SendRequest};
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response as Head};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -40,8 +40,15 @@ impl Http2 {
     }
 
     pub async fn with(builder: &client::Builder, to: SocketAddr) -> Self {
-        let stream = TcpStream::connect(to).await.unwrap();
-        let (sender, connection) = builder.handshake(stream).await.unwrap();
+        Self::over(builder, TcpStream::connect(to).await.unwrap()).await
+    }
+
+    /// Over a connection that there is already.
+    pub async fn over<I>(builder: &client::Builder, io: I) -> Self
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (sender, connection) = builder.handshake(io).await.unwrap();
         Self { sender, ended: tokio::spawn(connection) }
     }
 
