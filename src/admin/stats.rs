@@ -3,13 +3,16 @@
 //! Names are nginx Plus's where it has one, and are stable. Whatever a reader does not find is
 //! zero, so that it can ask a server of another version.
 
-mod counted;
-
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::admin::bodies::RequestBodies;
+use crate::admin::control::Config;
+use crate::admin::peers::Upstream;
+use crate::observe::metrics::{Snapshot, StatusCounts, ZoneCounts};
+use crate::semantics::reason::Reason;
+use crate::semantics::status::CacheStatus;
 
 /// The whole document.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,6 +20,8 @@ use crate::admin::bodies::RequestBodies;
 pub struct Stats {
     /// The version of the server.
     pub version: String,
+    /// The id of its process.
+    pub pid: u32,
     /// Seconds since it started.
     pub uptime_s: u64,
     /// Number of the configuration in use; 1 is the one it started with.
@@ -42,19 +47,6 @@ pub struct Stats {
     pub zones: BTreeMap<String, Zone>,
     /// By name.
     pub upstreams: BTreeMap<String, Upstream>,
-}
-
-/// The configuration in use, and what became of the last reload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Config {
-    /// Its number; 1 is the one that the server started with.
-    pub generation: u64,
-    /// When it was taken over, in seconds since 1970.
-    pub loaded: u64,
-    /// Why the last reload was not carried out; absent when it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<String>,
 }
 
 /// Client connections.
@@ -279,67 +271,93 @@ pub enum Scan {
     Unknown,
 }
 
-/// One upstream.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Upstream {
-    /// In the order of the configuration.
-    pub peers: Vec<Peer>,
+impl Stats {
+    /// The process-wide counts of `snapshot`; the rest, zones included, is for the caller to fill
+    /// in.
+    pub fn counted(snapshot: &Snapshot) -> Self {
+        Self {
+            connections: Connections {
+                accepted: snapshot.connections_accepted,
+                active: snapshot.connections_active,
+                refused: snapshot.connections_refused,
+            },
+            requests: snapshot.requests,
+            responses: Classes::from(snapshot.classes),
+            reasons: by_name(&snapshot.reasons),
+            request_bodies: RequestBodies {
+                in_files: snapshot.bodies_in_files,
+                file_errors: snapshot.body_file_errors,
+            },
+            ..Self::default()
+        }
+    }
 }
 
-/// One peer of an upstream.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Peer {
-    /// `host:port` or `unix:/path`
-    pub address: String,
-    /// Whether requests are sent to it.
-    pub state: PeerState,
-    /// Its share among its peers.
-    pub weight: u32,
-    /// Used only when no other can be.
-    pub backup: bool,
-    /// Requests under way.
-    pub active: u64,
-    /// Requests sent to it.
-    pub requests: u64,
-    /// Its answers by status class.
-    pub responses: Classes,
-    /// Requests that it failed to answer.
-    pub fails: u64,
-    /// How many times it was taken out for `fail_timeout`.
-    pub unavail: u64,
-    /// What its name stands for now; absent where it has none.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub addresses: Vec<String>,
-    /// Lookups of its name that failed.
-    pub lookup_failures: u64,
+impl Zone {
+    /// The counts of a zone; its sizes and tiers are for the caller to fill in.
+    pub fn counted(counts: &ZoneCounts) -> Self {
+        let served = |status| Served::from(counts.status(status));
+        let fetched = |status| Fetched::from(counts.status(status));
+        Self {
+            hit: served(CacheStatus::Hit),
+            stale: served(CacheStatus::Stale),
+            updating: served(CacheStatus::Updating),
+            revalidated: served(CacheStatus::Revalidated),
+            miss: fetched(CacheStatus::Miss),
+            expired: fetched(CacheStatus::Expired),
+            bypass: fetched(CacheStatus::Bypass),
+            hit_ratio: hit_ratio(counts),
+            upstream_requests: counts.upstream_requests,
+            upstream_requests_saved: counts.upstream_requests_saved(),
+            reasons: by_name(&counts.reasons),
+            ..Self::default()
+        }
+    }
 }
 
-/// Whether requests are sent to a peer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PeerState {
-    /// Requests are sent to it.
-    Up,
-    /// The operator wants it to get no new requests.
-    Draining,
-    /// The operator took it out.
-    Down,
-    /// It failed too often, and is left alone for `fail_timeout`.
-    Unavail,
-    /// A state that this version does not know.
-    #[default]
-    #[serde(other)]
-    Unknown,
+impl From<[u64; 5]> for Classes {
+    fn from([informational, success, redirection, client_error, server_error]: [u64; 5]) -> Self {
+        Self { informational, success, redirection, client_error, server_error }
+    }
 }
+
+impl From<StatusCounts> for Served {
+    fn from(counts: StatusCounts) -> Self {
+        Self { responses: counts.responses, bytes: counts.bytes }
+    }
+}
+
+impl From<StatusCounts> for Fetched {
+    fn from(counts: StatusCounts) -> Self {
+        Self {
+            responses: counts.responses,
+            bytes: counts.bytes,
+            responses_written: counts.responses_written,
+            bytes_written: counts.bytes_written,
+        }
+    }
+}
+
+/// As nginx Plus's dashboard reckons: hit, stale, updating and revalidated over all.
+fn hit_ratio(counts: &ZoneCounts) -> Option<f64> {
+    let responses = |status| counts.status(status).responses;
+    let all: u64 = CacheStatus::ALL.into_iter().map(responses).sum();
+    let from_cache: u64 = FROM_CACHE.into_iter().map(responses).sum();
+    (all > 0).then(|| from_cache as f64 / all as f64)
+}
+
+fn by_name(counts: &[u64]) -> BTreeMap<String, u64> {
+    let named = Reason::ALL.iter().map(|reason| reason.name().to_owned());
+    named.zip(counts.iter().copied()).filter(|(_, count)| *count > 0).collect()
+}
+
+const FROM_CACHE: [CacheStatus; 4] =
+    [CacheStatus::Hit, CacheStatus::Stale, CacheStatus::Updating, CacheStatus::Revalidated];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::metrics::{StatusCounts, ZoneCounts};
-    use crate::semantics::reason::Reason;
-    use crate::semantics::status::CacheStatus;
+    use crate::admin::peers::{Peer, PeerState};
 
     #[test]
     fn a_zone_has_the_names_of_nginx_plus() {
@@ -380,7 +398,9 @@ mod tests {
     fn what_is_written_is_read_again() {
         let mut stats = Stats { version: "1".to_owned(), requests: 7, ..Stats::default() };
         let peer = Peer { address: "a:1".to_owned(), state: PeerState::Unavail, ..Peer::default() };
-        stats.upstreams.insert("api".to_owned(), Upstream { peers: vec![peer] });
+        stats
+            .upstreams
+            .insert("api".to_owned(), Upstream { peers: vec![peer], ..Upstream::default() });
         let held = Disk { entries: 7, max_bytes: Some(9), ..Disk::default() };
         let folder = Folder { path: "/a".to_owned(), weight: 2, cold: true, disk: held };
         let disk = Some(Disk { folders: vec![folder], ..Disk::default() });

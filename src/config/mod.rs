@@ -13,6 +13,7 @@ mod zones;
 mod upstreams;
 mod sites;
 mod routes;
+mod files;
 mod gate;
 mod protocols;
 mod file;
@@ -29,6 +30,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use files::{Autoindex, Compress, Expires, Fallback, Static, Symlinks};
 pub use gate::{
     AccessRule, AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq,
     ProxyProtocolIn, Rate, RealIp, RealIpSource, Refusal, Users, is_in,
@@ -36,7 +38,10 @@ pub use gate::{
 pub use protocols::{Http2, HttpVersion};
 pub use routes::{Action, Bodies, Cache, PathMatch, ProxyPass, Route, Timeouts};
 pub use sites::{HostName, Site};
-pub use upstreams::{NextUpstream, Peer, ProxyProtocol, Resolver, Upstream};
+pub use upstreams::{
+    Balance, BodyMatch, HealthCheck, Hold, NextUpstream, Pattern, Peer, ProxyProtocol, Queue,
+    Resolver, Sticky, Upstream,
+};
 pub use zones::{Folder, Fsync, Zone};
 
 /// A whole configuration.

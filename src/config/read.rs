@@ -73,9 +73,9 @@ pub(crate) struct Timeout(pub Duration);
 pub(crate) struct Size(pub u64);
 
 /// Declares a table as it is written: a struct whose fields are the keys, all of them optional but
-/// those in parentheses.
+/// those in parentheses; of those behind a semicolon one must be there.
 macro_rules! table {
-    ($(#[$doc:meta])* $name:ident ($($required:ident),*) {
+    ($(#[$doc:meta])* $name:ident ($($required:ident),* $(; $($one:ident),+)?) {
         $($(#[$field_doc:meta])* $field:ident: $type:ty,)+
     }) => {
         $(#[$doc])*
@@ -85,7 +85,7 @@ macro_rules! table {
         }
 
         impl $crate::config::read::Table for $name {
-            const KEYS: &'static [&'static str] = &[$(stringify!($field)),+];
+            const KEYS: &'static [&'static str] = &[$($crate::config::read::key(stringify!($field))),+];
 
             fn over(&self, outer: &Self) -> Self {
                 Self { $($field: self.$field.as_ref().or(outer.$field.as_ref()).cloned(),)+ }
@@ -101,14 +101,16 @@ macro_rules! table {
                 let entries = read::entries(node, report)?;
                 let known = <Self as read::Table>::KEYS;
                 read::check_keys(node, known, &[$(stringify!($required)),*], report);
-                Some(Self { $($field: read::field(entries, stringify!($field), report),)+ })
+                $(read::check_one(node, &[$(read::key(stringify!($one))),+], report);)?
+                Some(Self { $($field: read::field(entries, read::key(stringify!($field)), report),)+ })
             }
 
             #[cfg(test)]
             fn keys(path: &str, out: &mut Vec<String>) {
                 $(
-                    out.push(format!("{path}{}", stringify!($field)));
-                    let inner = format!("{path}{}.", stringify!($field));
+                    let key = $crate::config::read::key(stringify!($field));
+                    out.push(format!("{path}{key}"));
+                    let inner = format!("{path}{key}.");
                     <$type as $crate::config::read::FromNode>::keys(&inner, out);
                 )+
             }
@@ -116,6 +118,14 @@ macro_rules! table {
     };
 }
 pub(crate) use table;
+
+/// The key that a field is named after; one that is a word of Rust as well is written `r#static`.
+pub(crate) const fn key(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
+    }
+}
 
 /// The lines of a table.
 pub(crate) fn entries<'a>(node: &'a Node, report: &mut Report) -> Option<&'a [Entry]> {
@@ -145,6 +155,15 @@ pub(crate) fn check_keys(node: &Node, known: &[&str], required: &[&str], report:
     let has = |key: &&str| entries.iter().any(|entry| entry.name == *key);
     for key in required.iter().filter(|key| !has(key) && !report.illegible).collect::<Vec<_>>() {
         report.error(node.span, Problem::new(format!("`{key}` is missing")));
+    }
+}
+
+/// Reports that none of some keys is there.
+pub(crate) fn check_one(node: &Node, keys: &[&str], report: &mut Report) {
+    let Value::Table(entries) = &node.value else { return };
+    if !report.illegible && !entries.iter().any(|entry| keys.contains(&entry.name.as_str())) {
+        let keys: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
+        report.error(node.span, Problem::new(format!("{} is missing", keys.join(" or "))));
     }
 }
 

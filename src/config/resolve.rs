@@ -5,6 +5,7 @@
 mod zone;
 mod upstream;
 mod tls;
+mod balance;
 mod site;
 mod route;
 mod protocols;
@@ -12,6 +13,7 @@ mod bodies;
 mod cache;
 mod gate;
 mod query;
+mod files;
 mod leaks;
 
 use std::collections::{BTreeSet, HashMap};

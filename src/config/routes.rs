@@ -1,10 +1,12 @@
 //! `[[site.route]]`, checked: what is done with which paths. (nginx: location)
 
+use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 
+use super::files::{Compress, Static};
 use super::gate::Gate;
 use super::template::Template;
 use crate::semantics::query::Selection;
@@ -36,6 +38,8 @@ pub struct Route {
     /// Response fields that clients do not get (nginx: proxy_hide_header), less those that they
     /// get all the same (nginx: proxy_pass_header).
     pub hide_header: Vec<HeaderName>,
+    /// How it compresses; `None` is not at all.
+    pub compress: Option<Compress>,
     /// How it caches; `None` is not at all.
     pub cache: Option<Cache>,
     /// What a request must pass.
@@ -51,6 +55,28 @@ pub enum PathMatch {
     Exact(String),
     /// Paths that begin with this; the longest such route counts.
     Prefix(String),
+    /// None: only what hands over to this name, which begins with `@`, comes to the route.
+    Named(String),
+}
+
+impl fmt::Display for PathMatch {
+    /// As it is written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(path) => write!(f, "= {path}"),
+            Self::Prefix(path) | Self::Named(path) => f.write_str(path),
+        }
+    }
+}
+
+impl PathMatch {
+    /// The part of a path that it matches; empty where it matches by name.
+    pub fn matched(&self) -> &str {
+        match self {
+            Self::Exact(path) | Self::Prefix(path) => path,
+            Self::Named(_) => "",
+        }
+    }
 }
 
 /// What answers the requests of a route.
@@ -58,6 +84,8 @@ pub enum PathMatch {
 pub enum Action {
     /// An upstream.
     Proxy(ProxyPass),
+    /// Files.
+    Static(Static),
 }
 
 impl Action {
@@ -65,6 +93,15 @@ impl Action {
     pub fn proxy(&self) -> Option<&ProxyPass> {
         match self {
             Self::Proxy(proxy) => Some(proxy),
+            Self::Static(_) => None,
+        }
+    }
+
+    /// Which files it answers from, if it does.
+    pub fn files(&self) -> Option<&Static> {
+        match self {
+            Self::Static(files) => Some(files),
+            Self::Proxy(_) => None,
         }
     }
 }

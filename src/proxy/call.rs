@@ -37,6 +37,8 @@ pub(super) struct Call<'a> {
     pub(super) limited: Limited,
     /// The path and query of the request that this one asks about.
     pub(super) original: Option<&'a str>,
+    /// How often it was handed over from one route to another.
+    pub(super) turns: usize,
     /// When the request came.
     pub(super) now: Timestamp,
     /// It has no condition and no range, so that none need be looked for. Where this is not known,
@@ -186,6 +188,7 @@ impl OwnedCall {
             remote: self.remote,
             limited: self.limited,
             original: self.original.as_deref(),
+            turns: 0,
             now: self.now,
             wants_all: false,
         }

@@ -40,6 +40,8 @@ pub(super) enum Error {
     Storage(StatusCode),
     /// The request takes nothing but what is stored, and nothing of use is.
     OnlyIfCached,
+    /// The system failed us, or a configuration leads round in circles.
+    Internal,
     /// The upstream failed like this.
     Upstream(Failure),
     /// The same, for a request that the cache was asked about first: its word, and why it went on.
@@ -60,6 +62,7 @@ impl Error {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Storage(status) => *status,
             // RFC 9111 section 5.2.1.7.
             Self::OnlyIfCached
@@ -80,7 +83,7 @@ impl Error {
         }
         match self {
             Self::Upstream(_) | Self::UpstreamAfter(..) => {}
-            Self::OnlyIfCached | Self::NotFound | Self::Forbidden => {}
+            Self::OnlyIfCached | Self::NotFound | Self::Forbidden | Self::Internal => {}
             Self::Gate(refusal) => refusal.tell(response.headers_mut()),
             Self::MethodNotAllowed => {
                 let allow =

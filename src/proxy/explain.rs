@@ -15,7 +15,6 @@ use super::slice;
 use crate::body::Body;
 use crate::cache::Refusal;
 use crate::cache::lookup::{Found, Key, Lookup};
-use crate::config::PathMatch;
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::reason::Reason;
@@ -104,10 +103,7 @@ pub(super) async fn explain(worker: &Arc<Worker>, request: Parts) -> Result<Expl
     let proxy = route.settings.action.proxy();
     Ok(Explanation {
         site: site.name.clone(),
-        route: match &route.settings.path {
-            PathMatch::Exact(path) => format!("= {path}"),
-            PathMatch::Prefix(path) => path.clone(),
-        },
+        route: route.settings.path.to_string(),
         file: route.settings.file.clone(),
         line: route.settings.line,
         upstream: proxy.map(|proxy| proxy.upstream.clone()).unwrap_or_default(),

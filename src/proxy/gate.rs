@@ -143,15 +143,17 @@ pub(super) async fn pass(
         Worker::routed(Call { request: &request, ..call }, gap, body).await
     };
     answer.map(|mut answer| {
-        answer.held = held.map(Box::new);
+        // Another route that the request was handed over to may have counted it.
+        answer.held = held.map(Box::new).or(answer.held);
         answer.slow_down(gate.rate(), &call.worker.proxy.clock);
         answer
     })
 }
 
-/// What counts requests: all of `limit_req` first, then `limit_conn`. (nginx: preaccess)
+/// What counts requests: all of `limit_req` first, then `limit_conn`. What was counted already, by
+/// the route that handed it over, is not counted again. (nginx: preaccess)
 async fn limits(call: &mut Call<'_>, gate: &Gate) -> Result<Option<Held>, Error> {
-    if !gate.limit_req.is_empty() {
+    if !gate.limit_req.is_empty() && call.limited.requests.is_none() {
         let refusal = gate.settings.limit_req_refusal;
         let verdict = requests::count(call, &gate.limit_req);
         call.limited.requests = verdict.map(|verdict| verdict.outcome(refusal.dry_run));
@@ -163,7 +165,7 @@ async fn limits(call: &mut Call<'_>, gate: &Gate) -> Result<Option<Held>, Error>
             _ => {}
         }
     }
-    if gate.limit_conn.is_empty() {
+    if gate.limit_conn.is_empty() || call.limited.connections.is_some() {
         return Ok(None);
     }
     let refusal = gate.settings.limit_conn_refusal;

@@ -56,5 +56,6 @@ async fn remove_other(call: &Call<'_>, target: PathAndQuery, own: Option<&Permit
     request.uri = Uri::from(target);
     let Some(path) = route::normalized(request.uri.path()) else { return };
     let Some(route) = call.site.find(&path) else { return };
+    let route = call.site.storing(route);
     remove(&Call { request: &request, path: &path, route, ..*call }, own).await;
 }

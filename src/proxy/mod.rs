@@ -33,6 +33,7 @@ mod plan;
 mod step;
 mod join;
 mod fetch;
+mod sent;
 mod validated;
 mod incoming;
 mod tee;
@@ -43,6 +44,8 @@ mod whole;
 mod ahead;
 mod invalidate;
 mod deliver;
+mod compress;
+mod files;
 mod partial;
 mod extent;
 mod slice;
@@ -201,6 +204,7 @@ impl Worker {
             remote: client.connection.remote,
             limited: Limited::default(),
             original: None,
+            turns: 0,
             now,
             wants_all: !present.conditional,
         };
@@ -221,6 +225,9 @@ impl Worker {
         {
             let call = Arc::new(call.to_owned(gap.sink()));
             return Box::pin(pass::pass(call, Body::empty(), tunnel::UNCACHED)).await;
+        }
+        if call.route.files.is_some() {
+            return Box::pin(files::answer(call, gap, body)).await;
         }
         let body = admit::body(&call, body)?;
         Self::content(call, Some(gap), body).await

@@ -33,6 +33,7 @@ use crate::semantics::tags;
 /// # Errors
 /// 405 where the route does not purge, 403 for a client that may not.
 pub(super) async fn purge(call: &Call<'_>) -> Result<Answer, Error> {
+    let call = &Call { route: call.site.storing(call.route), ..*call };
     let caches = allowed(call, call.route)?;
     let fields = &call.request.headers;
     let how = How { soft: is_soft(fields), dry_run: false };
@@ -111,6 +112,7 @@ async fn purge_url(
     url.scheme().cloned().map(|scheme| request.extensions.insert(scheme));
     let owned = OwnedCall::of_operator(worker, request)?;
     let call = owned.view();
+    let call = Call { route: call.site.storing(call.route), ..call };
     let (site, route, path) = (call.site, call.route, call.path);
     let no_cache = || format!("the route of `{path}` has no cache");
     if is_prefix {

@@ -10,7 +10,8 @@ use super::gate::Gate;
 use super::key::Keying;
 use super::zone::Caching;
 use crate::cache::Zone;
-use crate::config::{self, HostName, PathMatch};
+use crate::config::{self, Fallback, HostName, PathMatch};
+use crate::files::Files;
 use crate::semantics::fields::Names;
 use crate::tls::settings::VerifyClient;
 use crate::upstream::Group;
@@ -40,6 +41,8 @@ pub struct Site {
     exact: HashMap<String, Arc<Route>>,
     /// The longest first.
     prefixes: Vec<(String, Arc<Route>)>,
+    /// Those that only other routes hand over to.
+    named: HashMap<String, Arc<Route>>,
 }
 
 /// A route with what it needs at hand.
@@ -48,6 +51,8 @@ pub struct Route {
     pub settings: config::Route,
     /// What it forwards to, if it does.
     pub forward: Option<Forward>,
+    /// The files that it answers from, if it does.
+    pub files: Option<Arc<Files>>,
     /// How it caches, if it does.
     pub caching: Caching,
     /// Response fields that clients do not get.
@@ -167,6 +172,7 @@ impl Site {
                 .is_some_and(|tls| tls.verify_client == VerifyClient::On),
             exact: HashMap::new(),
             prefixes: Vec::new(),
+            named: HashMap::new(),
         };
         for route in routes {
             match route.settings.path.clone() {
@@ -174,6 +180,7 @@ impl Site {
                     site.exact.insert(path, route);
                 }
                 PathMatch::Prefix(path) => site.prefixes.push((path, route)),
+                PathMatch::Named(name) => drop(site.named.insert(name, route)),
             }
         }
         site.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
@@ -194,6 +201,21 @@ impl Site {
             .into_iter()
             .chain(below.map(|(_, r)| r))
             .chain(exact.map(|(_, r)| r))
+            .map(|route| self.storing(route))
+    }
+
+    /// The route that stores what is asked of this one: where files come first, that to which it
+    /// hands over the very same target.
+    pub(super) fn storing<'a>(&'a self, route: &'a Arc<Route>) -> &'a Arc<Route> {
+        match route.files.as_ref().map(|files| &files.settings.fallback) {
+            Some(Fallback::Named(name)) => self.named(name).unwrap_or(route),
+            _ => route,
+        }
+    }
+
+    /// The route of this name, which begins with `@`.
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<Route>> {
+        self.named.get(name)
     }
 
     /// The route for a normalised path: the exact one, else the one with the longest prefix.

@@ -16,6 +16,8 @@ pub mod reuse;
 pub mod demand;
 pub mod vary;
 pub mod selecting;
+pub mod coding;
+pub mod compressing;
 pub mod freshness;
 pub mod stale;
 pub mod validation;

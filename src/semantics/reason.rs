@@ -124,6 +124,8 @@ reasons! {
     OnlyIfCached = "only-if-cached",
     /// Answered here: the request was refused.
     Refused = "refused",
+    /// Answered here: from a file.
+    File = "file",
     /// Answered here: there were too many requests (`limit_req`, `limit_conn`).
     Limited = "limited",
     /// Answered here: who asks may not (`access`, `auth_request`).

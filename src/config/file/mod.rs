@@ -5,9 +5,11 @@
 
 mod zone;
 mod upstream;
+mod balance;
 mod site;
 mod protocols;
 mod cache;
+mod files;
 mod gate;
 mod tls;
 
@@ -20,13 +22,15 @@ use super::report::Report;
 use super::tree::{Node, Value};
 use super::words::LogLevel;
 
+pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use cache::{Cache, Query};
+pub(crate) use files::{Compress, Static, TryFile};
 pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
 pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
 pub(crate) use protocols::{Http2, Http2Table};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
 pub(crate) use tls::{SiteTls, TlsVersion, UpstreamTls};
-pub(crate) use upstream::{PeerTable, Upstream};
+pub(crate) use upstream::{Peer, PeerTable, Upstream};
 pub(crate) use zone::Zone;
 
 table! {

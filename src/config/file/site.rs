@@ -2,8 +2,8 @@
 
 use http::HeaderName;
 
-use super::{AuthBasic, AuthRequest, Cache, LimitConn, LimitReq, RealIp, Satisfy};
-use super::{SiteTls, UpstreamTls};
+use super::{AuthBasic, AuthRequest, Cache, Compress, LimitConn, LimitReq, RealIp, Satisfy};
+use super::{SiteTls, Static, UpstreamTls};
 use crate::config::address::{Listen, Names, ProxyTarget};
 use crate::config::read::{List, OrOff, Pairs, Size, Timeout, table};
 use crate::config::template::Template;
@@ -38,7 +38,7 @@ macro_rules! route_and_settings {
 
         table! {
             /// `[[site.route]]`
-            Route(path, proxy) {
+            Route(path; proxy, r#static) {
                 $($alone: $alone_type,)+
                 $($key: $type,)+
             }
@@ -57,6 +57,7 @@ route_and_settings! {
     alone {
         path: PathMatch,
         proxy: ProxyTarget,
+        r#static: Static,
     }
     inherited {
         set_header: Pairs<HeaderName, Template>,
@@ -65,6 +66,7 @@ route_and_settings! {
         max_body: Size,
         status_header: StatusHeader,
         upgrade: bool,
+        compress: Compress,
         request_buffering: bool,
         request_buffer: Size,
         buffering: bool,

@@ -3,7 +3,7 @@
 use http::HeaderName;
 use http::header::HOST;
 
-use super::{Report, Scope, bodies, cache, gate, leaks, protocols, size, timeout, tls};
+use super::{Report, Scope, bodies, cache, files, gate, leaks, protocols, size, timeout, tls};
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, Settings};
@@ -34,7 +34,9 @@ pub(super) fn route(
     let own = item.value.settings();
     scope.check_zone(&own, report);
     let settings = inherit(&own, outer);
-    let cache = cache::cache(settings.cache.as_ref(), report);
+    // Files are not stored a second time.
+    let cached = settings.cache.as_ref().filter(|_| item.value.r#static.is_none());
+    let cache = cache::cache(cached, report);
     if let Some(table) = own.cache.as_ref().filter(|table| {
         let zone = settings.cache.as_ref().and_then(|cache| cache.value.zone.as_ref());
         zone.is_none() && table.value.zone.is_none()
@@ -45,17 +47,14 @@ pub(super) fn route(
     let purge = cache.is_some().then(|| cache::purge(settings.cache.as_ref())).flatten();
     let upgrade = protocols::upgrade(&settings, report);
     let set_header = set_header(settings.set_header.as_ref(), report);
+    files::check_stored(settings.compress.as_ref(), cache.as_ref(), report);
     let gate = gate::gate(&settings, scope, report);
-    let proxy = item.value.proxy.as_ref().map(|proxy| {
-        let (own, all) = (own.upstream_tls.as_ref(), settings.upstream_tls.as_ref());
-        let tls = tls::upstream(proxy, own, all, report);
-        proxy_pass(proxy, tls, scope, report)
-    });
+    let action = action(item, (&own, &settings), scope, report);
     let route = Route {
         path: item.value.path.as_ref()?.value.clone(),
         file: report.file(item.span).to_owned(),
         line: report.line(item.span),
-        action: Action::Proxy(proxy?),
+        action: action?,
         set_header,
         timeout: timeouts(settings.timeout.as_ref()),
         request_body_bytes_max: match size(settings.max_body.as_ref(), "1m") {
@@ -66,16 +65,47 @@ pub(super) fn route(
         bodies: bodies::bodies(&settings, report),
         status_header: settings.status_header.and_then(|at| at.value.0),
         upgrade,
+        compress: files::compress(settings.compress.as_ref(), report),
         hide_header: cache::hidden(settings.cache.as_ref()),
         cache,
         gate,
         purge,
     };
-    if let Some(table) = &settings.cache {
+    if let Some(table) = cached {
         leaks::warn_of_route(&table.value, &route, report);
         scope.hostless.extend(leaks::hostless(&table.value, &route));
     }
     Some(route)
+}
+
+/// What answers: one of the keys that say so. `None` if it could not be read.
+fn action(
+    item: &At<file::Route>,
+    (own, settings): (&Settings, &Settings),
+    scope: &mut Scope,
+    report: &mut Report,
+) -> Option<Action> {
+    let route = &item.value;
+    let proxy = route.proxy.as_ref().map(|proxy| {
+        let (own, all) = (own.upstream_tls.as_ref(), settings.upstream_tls.as_ref());
+        let tls = tls::upstream(proxy, own, all, report);
+        proxy_pass(proxy, tls, scope, report)
+    });
+    let files = route.r#static.as_ref().map(|written| files::files(written, report));
+    if let (Some(_), Some(written)) = (&proxy, &route.r#static) {
+        let problem = Problem::new("a route has either `proxy` or `static`");
+        report.error(written.span, problem);
+    }
+    if let Some(written) = route.r#static.as_ref().filter(|_| caches(settings)) {
+        let problem = Problem::new("files are not cached: `zone` has no effect here");
+        report.warn(written.span, problem.help("set `cache.zone = \"off\"` for this route"));
+    }
+    files.map_or_else(|| proxy.map(Action::Proxy), |files| files.map(Action::Static))
+}
+
+fn caches(settings: &Settings) -> bool {
+    let zone = settings.cache.as_ref().and_then(|cache| cache.value.zone.as_ref());
+    zone.is_some_and(|zone| zone.value.0.literal() != Some("off"))
 }
 
 fn merged<T: Table + Clone>(own: Option<&At<T>>, outer: Option<&At<T>>) -> Option<At<T>> {

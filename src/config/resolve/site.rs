@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::{Report, Scope, flag, gate, leaks, route, tls};
 use crate::config::fault::Problem;
-use crate::config::file::{self, Settings};
+use crate::config::file::{self, Settings, TryFile};
 use crate::config::read::{At, List};
 use crate::config::report::Span;
 use crate::config::{HostName, PathMatch, Route, Site};
@@ -53,6 +53,7 @@ fn site(site: &file::Site, defaults: &Settings, scope: &mut Scope, report: &mut 
         routes.extend(route::route(item, &outer, scope, report));
         check_path(&routes, item, report);
     }
+    check_names(&routes, written, report);
     gate::check_asked_routes(written, &routes, report);
     if let Some(list) =
         site.route.as_ref().filter(|list| list.value.items.is_empty() && !list.value.broken)
@@ -100,12 +101,24 @@ fn check_path(routes: &[Route], item: &At<file::Route>, report: &mut Report) {
     };
     let same = others.iter().find(|other| other.path == path.value && last.path == path.value);
     if let Some(other) = same {
-        let shown = match &path.value {
-            PathMatch::Exact(path) => format!("= {path}"),
-            PathMatch::Prefix(path) => path.clone(),
-        };
-        let problem = Problem::new(format!("path `{shown}` has a route already"));
+        let problem = Problem::new(format!("path `{}` has a route already", path.value));
         report.error(path.span, problem.help(format!("see line {}", other.line)));
+    }
+}
+
+/// What `try_files` hands over to must be there.
+fn check_names(routes: &[Route], written: &[At<file::Route>], report: &mut Report) {
+    let known = |name: &str| {
+        routes.iter().any(|route| matches!(&route.path, PathMatch::Named(known) if known == name))
+    };
+    let lists =
+        written.iter().filter_map(|item| item.value.r#static.as_ref()?.value.0.try_files.as_ref());
+    for item in lists.flat_map(|list| &list.value.items) {
+        let TryFile::Named(name) = &item.value else { continue };
+        if !known(name) {
+            let problem = Problem::new(format!("this site has no route `{name}`"));
+            report.error(item.span, problem.help(format!("give one `path = \"{name}\"`")));
+        }
     }
 }
 
