@@ -49,15 +49,13 @@ pub struct Stats {
     pub upstreams: BTreeMap<String, Upstream>,
 }
 
-/// Client connections.
+/// Client connections since the start, open now, and closed before they could ask for anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(missing_docs, reason = "said above, in order")]
 pub struct Connections {
-    /// Since the start.
     pub accepted: u64,
-    /// Open now.
     pub active: u64,
-    /// Closed before they could ask for anything.
     pub refused: u64,
 }
 
@@ -92,13 +90,12 @@ pub struct Classes {
     pub server_error: u64,
 }
 
-/// What the access log lost.
+/// What the access log lost: lines that were not written, writes that failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(missing_docs, reason = "said above, in order")]
 pub struct AccessLog {
-    /// Lines that were not written.
     pub lines_dropped: u64,
-    /// Writes that failed.
     pub write_errors: u64,
 }
 
