@@ -38,7 +38,10 @@ pub use gate::{
 pub use protocols::{Http2, HttpVersion};
 pub use routes::{Action, Bodies, Cache, PathMatch, ProxyPass, Route, Timeouts};
 pub use sites::{HostName, Site};
-pub use upstreams::{NextUpstream, Peer, ProxyProtocol, Resolver, Upstream};
+pub use upstreams::{
+    Balance, BodyMatch, HealthCheck, Hold, NextUpstream, Pattern, Peer, ProxyProtocol, Queue,
+    Resolver, Sticky, Upstream,
+};
 pub use zones::{Folder, Fsync, Zone};
 
 /// A whole configuration.

@@ -5,6 +5,7 @@
 mod zone;
 mod upstream;
 mod tls;
+mod balance;
 mod site;
 mod route;
 mod protocols;

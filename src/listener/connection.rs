@@ -96,6 +96,7 @@ pub(super) async fn serve<H: Handler>(
         let (handler, client, watch, tunnel) = (&handler, &client, &watch, &tunnel);
         let ledger = sendfile.then_some(&ledger);
         let gap = Gap::new(interim.clone(), request.version());
+        let drain = &drain;
         async move {
             let mut response = if misplaced {
                 refused("400 Bad Request: The plain HTTP request was sent to HTTPS port\n")
@@ -104,6 +105,9 @@ pub(super) async fn serve<H: Handler>(
             } else {
                 handler.handle(request, client, &gap).await
             };
+            if drain.stage() == Stage::Parting && response.status() != SWITCHING {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             // hyper must not have the response before that.
             gap.finish().await;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -193,6 +197,9 @@ fn builder(limits: &Limits) -> Builder {
     builder
 }
 
+/// Its `Connection` says something else.
+const SWITCHING: StatusCode = StatusCode::SWITCHING_PROTOCOLS;
+
 /// Bytes that hyper reads ahead or holds back for writing; not less than its least (8 KiB), enough
 /// for a read of a fast request body.
 const BUFFER: usize = 64 * 1024;
@@ -240,6 +247,8 @@ where
             }
             match self.ending.poll(cx) {
                 Poll::Ready(Stage::Ended) => return Poll::Ready(End::Drained),
+                // The next response says that it is the last.
+                Poll::Ready(Stage::Parting) => {}
                 Poll::Ready(_) => Pin::new(&mut *self.connection).graceful_shutdown(),
                 Poll::Pending => break,
             }

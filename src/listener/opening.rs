@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 
-use super::drain::Listen;
+use super::drain::{Listen, Stage};
 use super::stream::Stream;
 use super::watch::{Cut, Verdict, Watch};
 
@@ -35,8 +35,11 @@ pub(super) async fn opening(
         if let Poll::Ready(opening) = read(stream, &mut held, watch, cx) {
             return Poll::Ready(opening);
         }
-        if ending.poll(cx).is_ready() {
-            return Poll::Ready(Opening::Closed);
+        while let Poll::Ready(stage) = ending.poll(cx) {
+            // While we part it may ask once.
+            if stage != Stage::Parting {
+                return Poll::Ready(Opening::Closed);
+            }
         }
         while timer.as_mut().poll(cx).is_ready() {
             match watch.verdict() {

@@ -89,6 +89,15 @@ impl Answer {
         self
     }
 
+    /// The same, with a cookie of our own for the client that asked. It is added last: what is
+    /// stored or shared must not have it.
+    pub(super) fn setting(mut self, cookie: Option<HeaderValue>) -> Self {
+        if let Some(cookie) = cookie {
+            self.response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        self
+    }
+
     /// The same, for a request that is refused: who waits to be told to go on (`Expect:
     /// 100-continue`) may then send the body or the next request, and nobody could tell which. So
     /// nothing more is read.

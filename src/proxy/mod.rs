@@ -33,6 +33,7 @@ mod plan;
 mod step;
 mod join;
 mod fetch;
+mod sent;
 mod validated;
 mod incoming;
 mod tee;

@@ -37,13 +37,14 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     let clock = &view.worker.proxy.clock;
     let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));
     let for_get = ForGet::of(&call);
-    let reply = match outgoing::send(&view, request).await {
+    let reply = match outgoing::send(&view, request, Some(&outgoing::Client)).await {
         Ok(reply) => reply,
         Err(failure) => {
             tracing::warn!(error = %failure, "upstream failed");
             return Err(error::of_upstream(&failure.error));
         }
     };
+    let set_cookie = reply.set_cookie;
     let mut response = reply.response;
     if let Some(switched) = reply.switched {
         let joining = tunnel::join(&view, &mut response, switched);
@@ -71,7 +72,7 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
         (response, handling.stored) = for_get.store(response, times, coded_here).await;
     }
     response.headers_mut().extend(announced);
-    Ok(deliver::passed(&view, response, handling, why.status).after(facts))
+    Ok(deliver::passed(&view, response, handling, why.status).after(facts).setting(set_cookie))
 }
 
 /// A `POST` whose answer may be what a later `GET` would get (RFC 9110 section 9.3.3).

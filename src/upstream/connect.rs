@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::error::{Error, Kind, Phase};
-use super::group::Group;
+use super::group::Peer;
 use super::http2;
 use super::socket::Socket;
 use super::target::{Named, Target};
@@ -56,6 +56,9 @@ pub(super) struct Opening<'a> {
     pub(super) version: HttpVersion,
     /// Sent before anything else.
     pub(super) ahead: &'a [u8],
+    /// How it is encrypted, if it is.
+    pub(super) tls: Option<&'a Connector>,
+    pub(super) clock: &'a Clock,
 }
 
 impl Connection {
@@ -74,7 +77,7 @@ impl Drop for Connection {
     }
 }
 
-/// A new connection to peer number `at` of `group`. Waiting for the first lookup of a name, all its
+/// A new connection to peer number `at`. Waiting for the first lookup of a name, all its
 /// addresses and the TLS handshake together take no longer than `limit`.
 ///
 /// # Errors
@@ -82,11 +85,11 @@ impl Drop for Connection {
 /// Nothing was sent: the request may go elsewhere.
 pub(super) async fn connect(
     at: usize,
-    group: &Group,
+    peer: &Peer,
     opening: Opening<'_>,
     limit: Duration,
 ) -> Result<New, Error> {
-    let (peer, clock) = (&group.peers[at], &group.clock);
+    let clock = opening.clock;
     let (resolving, shaking) = (AtomicBool::new(false), AtomicBool::new(false));
     let opened = async {
         let (mut stream, to) = open(&peer.target, clock, limit, &resolving).await?;
@@ -94,7 +97,7 @@ pub(super) async fn connect(
             stream.write_all(opening.ahead).await.map_err(Error::connect)?;
         }
         shaking.store(true, Ordering::Relaxed);
-        Ok((secured(stream, group.tls.as_deref(), opening.version).await?, to))
+        Ok((secured(stream, opening.tls, opening.version).await?, to))
     };
     let (stream, to) = match timeout(limit, opened).await {
         Ok(opened) => opened?,

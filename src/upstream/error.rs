@@ -39,6 +39,8 @@ pub enum Phase {
 pub enum Kind {
     /// No peer may be asked now: 502.
     NoLivePeer,
+    /// Every peer has as many requests as it may, and there is no room or no time to wait: 502.
+    Busy,
     /// The peer's name has no address: 502.
     Unresolved,
     /// There is no connection to be had: 502.
@@ -82,6 +84,11 @@ impl Failure {
     pub fn nobody() -> Self {
         Self { error: Error::new(Phase::Resolve, Kind::NoLivePeer), peer: None, tries: 0 }
     }
+
+    /// Everybody has enough to do.
+    pub(super) fn busy() -> Self {
+        Self { error: Error::new(Phase::Resolve, Kind::Busy), peer: None, tries: 0 }
+    }
 }
 
 impl Error {
@@ -122,7 +129,8 @@ impl Error {
     /// Whether it speaks against the peer. A client's fault does not, nor does a name without an
     /// address: nobody was asked, and the next lookup may find one.
     pub(super) fn is_peers_fault(&self) -> bool {
-        !matches!(self.kind, Kind::RequestBody(_) | Kind::NoLivePeer | Kind::Unresolved)
+        let nobodys = matches!(self.kind, Kind::NoLivePeer | Kind::Busy | Kind::Unresolved);
+        !nobodys && !matches!(self.kind, Kind::RequestBody(_))
     }
 }
 
@@ -143,6 +151,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             Kind::NoLivePeer => return f.write_str("no live peer"),
+            Kind::Busy => return f.write_str("every peer has its max_conns"),
             Kind::Unresolved => "name has no address",
             Kind::Refused => "no connection",
             Kind::Untrusted => "no encrypted connection",

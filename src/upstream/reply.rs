@@ -13,14 +13,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::upgrade::OnUpgrade;
 
 use super::connect::Connection;
-use super::group::Active;
 use super::http2::Place;
 use super::pool::Pool;
+use super::stats::Active;
 use crate::body::{Body, Error};
 use crate::semantics::trailers;
 
@@ -40,6 +40,9 @@ pub struct Reply {
     pub head: Duration,
     /// Peers that were asked, this one included.
     pub tries: usize,
+    /// A `Set-Cookie` that keeps the client with this peer: for the one that asked, and for nobody
+    /// whom what is stored of this response is for.
+    pub set_cookie: Option<HeaderValue>,
 }
 
 /// A connection to a peer that speaks another protocol from now on.

@@ -1,34 +1,31 @@
 //! One request, from the pick of a peer to the head of a response, retries included.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
 
-use http::header::UPGRADE;
-use http::request::Parts;
-use http::{Request, Version};
-use tokio::time::{Instant as Deadline, timeout};
+use http::Request;
 use tracing::debug;
 
-use super::announce::{self, Announced};
-use super::connect::{Connection, New, Opening, connect};
-use super::error::{Error, Failure, Kind, Phase};
-use super::group::{Active, Group};
-use super::head;
-use super::http2::Place;
+use super::attempt::Attempt;
+use super::back;
+use super::error::{Error, Failure};
+use super::group::Group;
+use super::hold::{Joined, Place, Tend};
+use super::outgoing::Outgoing;
+use super::pick::{Asked, Chooser, Pick, Picked};
 use super::pool::Pool;
-use super::reply::{self, Held, Reply};
-use super::retry::{self, Facts, Outcome};
-use super::wire::{Mark, Upload, Wire};
+use super::reply::Reply;
+use super::retry::{self, Outcome, Stops};
 use crate::body::Body;
-use crate::config::{HttpVersion, Timeouts};
+use crate::config::Timeouts;
 
 /// Sends `request` to a peer of `group` and waits for the head of its response. Uses idle
 /// connections of `pool` and brings them back there when the response body ends; a body that is
 /// dropped early closes its connection. The body fails when no byte comes for `timeouts.read`.
 ///
 /// A request that fails goes to the next peer as the group's `next_upstream` says. A status that is
-/// listed there is handed back all the same when nobody is left to ask.
+/// listed there is handed back all the same when nobody is left to ask. Where the group has a
+/// `queue`, a request waits there while every peer has enough to do; where it has a `hold`, and
+/// `asked` lets it, while none can be reached.
 ///
 /// # Errors
 ///
@@ -38,34 +35,142 @@ pub async fn send(
     pool: &Arc<Pool>,
     request: Request<Body>,
     timeouts: &Timeouts,
+    asked: &Asked<'_>,
 ) -> Result<Reply, Failure> {
     let mut outgoing = Outgoing::new(request);
-    let Some(mut at) = group.pick(&[]) else {
-        return Err(Failure::nobody());
+    let chooser = Chooser::new(group, asked);
+    let mut sending = Sending { group, pool, timeouts, chooser, reached: false };
+    let Some(hold) = &group.hold else { return sending.to_any(&mut outgoing).await };
+    let Some(held) = asked.held else {
+        // Who has another answer does not press upon peers that are just back.
+        let engaged = hold.is_engaged();
+        return if engaged { Err(Failure::nobody()) } else { sending.to_any(&mut outgoing).await };
     };
-    let mut tried = Vec::new();
+    let (mut place, mut failure) = match hold.join_others() {
+        Joined::Open => (None, None),
+        Joined::Full => return Err(Failure::nobody()),
+        Joined::Place(place, _) => (Some(place), None),
+    };
     loop {
-        let attempt = Attempt { group, pool, timeouts, at };
-        let mut result = attempt.run(&mut outgoing).await;
-        tried.push(at);
-        report(group, at, &result);
-        let outcome = match &mut result {
-            Ok(reply) => {
-                reply.tries = tried.len();
-                Outcome::Status(reply.response.status().as_u16())
-            }
-            Err(error) => Outcome::Failed(error),
-        };
-        let may = tried.len() < group.tries
-            && retry::allowed(outcome, outgoing.facts(), &group.next_upstream);
-        let Some(next) = may.then(|| group.pick(&tried)).flatten() else {
-            let peer = Some(group.peers[at].address.clone());
-            return result.map_err(|error| Failure { error, peer, tries: tried.len() });
-        };
-        if let Err(error) = &result {
-            debug!(peer = %group.peers[at].address, %error, "going on to the next peer");
+        if let Some(place) = &mut place
+            && !place.wait(held).await
+        {
+            return Err(failure.unwrap_or_else(Failure::nobody));
         }
-        at = next;
+        let failed = match sending.to_any(&mut outgoing).await {
+            Ok(reply) => {
+                place.into_iter().for_each(Place::answered);
+                return Ok(reply);
+            }
+            Err(failed) if sending.found_nobody() && outgoing.may_be_held(&failed.error) => failed,
+            Err(failed) => return Err(failed),
+        };
+        let tend = match &mut place {
+            Some(place) => place.failed(),
+            None => match hold.join() {
+                Joined::Place(joined, tend) => {
+                    place = Some(joined);
+                    tend
+                }
+                Joined::Open | Joined::Full => return Err(failed),
+            },
+        };
+        if tend == Tend::Needed {
+            back::begin(group);
+        }
+        failure = Some(failed);
+        sending.restart();
+    }
+}
+
+/// A request's way through the peers of a group.
+struct Sending<'a> {
+    group: &'a Arc<Group>,
+    pool: &'a Arc<Pool>,
+    timeouts: &'a Timeouts,
+    chooser: Chooser<'a>,
+    /// One of them was there, whatever it answered.
+    reached: bool,
+}
+
+impl Sending<'_> {
+    /// Whether no peer of the group can be asked at the moment: none that it asked was there, and
+    /// there is no other.
+    fn found_nobody(&self) -> bool {
+        !self.reached && (self.chooser.tried.is_empty() || !self.group.has_other(&self.chooser))
+    }
+
+    fn restart(&mut self) {
+        self.chooser.restart();
+        self.reached = false;
+    }
+
+    /// Asks one after the other, as far as that is allowed.
+    async fn to_any(&mut self, outgoing: &mut Outgoing) -> Result<Reply, Failure> {
+        let group = self.group;
+        let begun = group.clock.instant();
+        let mut picked = self.first().await?;
+        loop {
+            let Picked { at, active } = picked;
+            let attempt = Attempt { group, pool: self.pool, timeouts: self.timeouts, at };
+            let mut result = attempt.run(active, outgoing).await;
+            self.chooser.tried.push(at);
+            let tries = self.chooser.tried.len();
+            report(group, at, &result);
+            let outcome = match &mut result {
+                Ok(reply) => {
+                    self.reached = true;
+                    reply.tries = tries;
+                    // The client goes on with whom it was answered by.
+                    let is_new = self.chooser.preferred != Some(at);
+                    let sticky = group.sticky.as_ref().filter(|_| is_new);
+                    reply.set_cookie = sticky.map(|sticky| sticky.field(at));
+                    Outcome::Status(reply.response.status().as_u16())
+                }
+                Err(error) => {
+                    self.reached |= retry::stops(error, outgoing.facts()) == Stops::Otherwise;
+                    Outcome::Failed(error)
+                }
+            };
+            let passed = || group.clock.instant().saturating_duration_since(begun);
+            let may = tries < group.tries
+                && retry::allowed(outcome, outgoing.facts(), &group.next_upstream)
+                && group.tries_timeout.is_none_or(|limit| passed() < limit);
+            let next = may.then(|| group.pick(&mut self.chooser));
+            let Some(Pick::Peer(next)) = next else {
+                let peer = Some(group.peers[at].address.clone());
+                return result.map_err(|error| Failure { error, peer, tries });
+            };
+            if let Err(error) = &result {
+                debug!(peer = %group.peers[at].address, %error, "going on to the next peer");
+            }
+            picked = next;
+        }
+    }
+
+    /// The first peer, waited for if that helps. Who has tried one already does not wait for
+    /// another: there is an answer of some kind.
+    async fn first(&mut self) -> Result<Picked, Failure> {
+        let group = self.group;
+        let Some(queue) = &group.queue else {
+            return match group.pick(&mut self.chooser) {
+                Pick::Peer(picked) => Ok(picked),
+                Pick::Busy => Err(Failure::busy()),
+                Pick::Nobody => Err(Failure::nobody()),
+            };
+        };
+        let chooser = &mut self.chooser;
+        let mut take = || match group.pick(chooser) {
+            Pick::Peer(picked) => Some(Ok(picked)),
+            Pick::Nobody => Some(Err(Failure::nobody())),
+            Pick::Busy => None,
+        };
+        if queue.is_empty()
+            && let Some(taken) = take()
+        {
+            return taken;
+        }
+        queue.wait(take).await.unwrap_or_else(|| Err(Failure::busy()))
     }
 }
 
@@ -85,315 +190,3 @@ fn report(group: &Group, at: usize, result: &Result<Reply, Error>) {
         Err(_) => {}
     }
 }
-
-/// A request that may have to be sent more than once.
-struct Outgoing {
-    parts: Parts,
-    body: Content,
-    /// Bytes of it may have reached a peer.
-    written: bool,
-}
-
-enum Content {
-    /// Can be sent as often as needed.
-    Whole(Body),
-    /// Can be sent once; `None` while it is under way and after.
-    Stream(Option<Body>),
-}
-
-impl Outgoing {
-    fn new(request: Request<Body>) -> Self {
-        let (mut parts, body) = request.into_parts();
-        // What the client speaks is no concern of the peer.
-        parts.version = Version::HTTP_11;
-        let is_here = body.is_here();
-        let body = if is_here { Content::Whole(body) } else { Content::Stream(Some(body)) };
-        Self { parts, body, written: false }
-    }
-
-    /// What it should go in: protocols are switched from HTTP/1.1 only.
-    fn version(&self, group: &Group) -> HttpVersion {
-        match group.http_version {
-            HttpVersion::Http2 if !self.is_upgrade() => HttpVersion::Http2,
-            _ => HttpVersion::Http1,
-        }
-    }
-
-    fn is_upgrade(&self) -> bool {
-        self.parts.headers.contains_key(UPGRADE)
-    }
-
-    fn facts(&self) -> Facts<'_> {
-        let replayable = !matches!(self.body, Content::Stream(None));
-        Facts { method: &self.parts.method, replayable, written: self.written }
-    }
-
-    fn take(&mut self, wire: &Arc<Wire>) -> Request<Body> {
-        let body = match &mut self.body {
-            Content::Whole(body) => body.again().unwrap_or_default(),
-            Content::Stream(body) => body.take().unwrap_or_default(),
-        };
-        Request::from_parts(self.parts.clone(), Upload::watch(body, wire))
-    }
-
-    /// Takes a request back of which nothing was sent.
-    fn give_back(&mut self, unsent: Request<Body>) {
-        if let Content::Stream(body) = &mut self.body {
-            *body = Some(unsent.into_body());
-        }
-    }
-}
-
-/// One peer's chance.
-struct Attempt<'a> {
-    group: &'a Arc<Group>,
-    pool: &'a Arc<Pool>,
-    timeouts: &'a Timeouts,
-    at: usize,
-}
-
-impl Attempt<'_> {
-    async fn run(&self, outgoing: &mut Outgoing) -> Result<Reply, Error> {
-        let clock = &self.group.clock;
-        let peer = &self.group.peers[self.at];
-        let active = Active::new(&peer.counts);
-        peer.counts.requests.fetch_add(1, Ordering::Relaxed);
-        let begun = clock.instant();
-        let mut connected = None;
-        let mut kept = self.kept(outgoing);
-        let mut again = 0;
-        let (response, held) = loop {
-            let (held, made) = match kept.take() {
-                Some(kept) => (kept, None),
-                None => self.connect(outgoing.version(self.group), &self.ahead(outgoing)).await?,
-            };
-            connected = made.map(|made| made.duration_since(begun)).or(connected);
-            match self.exchange(held, outgoing).await {
-                Ok(answered) => break answered,
-                Err(lost) if again < AGAIN_MAX && lost.may_go_again(made.is_some(), outgoing) => {
-                    again += 1;
-                }
-                Err(lost) => return Err(lost.error),
-            }
-        };
-        peer.counts.response(response.status());
-        let (response, switched) = reply::response(response, held, self.pool, active);
-        Ok(Reply {
-            response,
-            switched,
-            peer: peer.address.clone(),
-            connect: connected,
-            head: clock.instant().duration_since(begun),
-            tries: 1,
-        })
-    }
-
-    /// What a new connection begins with, before the request. Nothing where nothing is announced.
-    fn ahead(&self, outgoing: &Outgoing) -> Vec<u8> {
-        let Some(version) = self.group.announce else { return Vec::new() };
-        announce::header(version, outgoing.parts.extensions.get::<Announced>())
-    }
-
-    /// A kept connection that still leads to the peer.
-    fn idle(&self) -> Option<Connection> {
-        let target = &self.group.peers[self.at].target;
-        loop {
-            let connection = self.pool.take(self.at)?;
-            if target.still_has(connection.to) {
-                return Some(connection);
-            }
-        }
-    }
-
-    /// A place on a connection of HTTP/2 that still leads to the peer.
-    fn place(&self) -> Option<Place> {
-        let target = &self.group.peers[self.at].target;
-        loop {
-            let place = self.pool.place(self.at)?;
-            if target.still_has(place.connection.to) {
-                return Some(place);
-            }
-            place.retire();
-        }
-    }
-
-    /// A connection that is there already.
-    fn kept(&self, outgoing: &Outgoing) -> Option<Held> {
-        let place = match outgoing.version(self.group) {
-            HttpVersion::Http1 => None,
-            HttpVersion::Http2 => self.place().map(Held::Place),
-        };
-        place.or_else(|| self.idle().map(Held::Connection))
-    }
-
-    /// A new connection, and when it was made; one of HTTP/2 that another request has just made
-    /// counts as well, and is not ours.
-    async fn connect(
-        &self,
-        version: HttpVersion,
-        ahead: &[u8],
-    ) -> Result<(Held, Option<Instant>), Error> {
-        let (clock, limit) = (&self.group.clock, self.timeouts.connect);
-        let begun = clock.instant();
-        let turn = match version {
-            HttpVersion::Http1 => None,
-            HttpVersion::Http2 => {
-                let turn = timeout(limit, self.pool.turn(self.at).lock_owned()).await;
-                Some(turn.map_err(|_| Error::new(Phase::Connect, Kind::Timeout))?)
-            }
-        };
-        if let Some(place) = turn.as_ref().and_then(|_| self.place()) {
-            return Ok((Held::Place(place), None));
-        }
-        let left = limit.saturating_sub(clock.instant().duration_since(begun));
-        let opening = Opening { version, ahead };
-        let held = match connect(self.at, self.group, opening, left).await? {
-            New::Http1(connection) => Held::Connection(connection),
-            New::Http2(connection) => Held::Place(self.pool.share(&connection)),
-        };
-        Ok((held, Some(clock.instant())))
-    }
-
-    async fn exchange(&self, held: Held, outgoing: &mut Outgoing) -> Result<Answered, Lost> {
-        match held {
-            Held::Connection(connection) => self.over_http1(connection, outgoing).await,
-            Held::Place(place) => self.over_http2(place, outgoing).await,
-        }
-    }
-
-    async fn over_http1(
-        &self,
-        mut connection: Connection,
-        outgoing: &mut Outgoing,
-    ) -> Result<Answered, Lost> {
-        connection.requests += 1;
-        let wire = connection.wire.clone();
-        let upgrading = outgoing.is_upgrade();
-        let request = outgoing.take(&wire);
-        let mark = wire.begin();
-        let sent = async {
-            connection.sender.try_send_request(request).await.map_err(|mut error| {
-                error.take_message().into_iter().for_each(|unsent| outgoing.give_back(unsent));
-                let phase = if wire.is_sent() { Phase::Head } else { Phase::Send };
-                Error::exchange(phase, error.into_error())
-            })
-        };
-        let error = match self.wait(sent, &wire).await {
-            Ok(response) => match head::fault(&response, upgrading) {
-                None => {
-                    outgoing.written = true;
-                    let read = self.timeouts.read;
-                    let response = response.map(|body| Body::incoming(body, read, None));
-                    return Ok((response, Held::Connection(connection)));
-                }
-                Some(fault) => Error::from(Phase::Head, Kind::InvalidResponse, fault),
-            },
-            Err(error) => error,
-        };
-        Err(Lost::new(error, &wire, mark, outgoing))
-    }
-
-    async fn over_http2(
-        &self,
-        mut place: Place,
-        outgoing: &mut Outgoing,
-    ) -> Result<Answered, Lost> {
-        let peer = &self.group.peers[self.at];
-        let wire = Arc::new(Wire::new(self.group.clock.clone(), peer.counts.clone()));
-        let request = outgoing.take(&wire);
-        let sent = match place.send(request, &wire, &peer.address) {
-            Ok(sent) => sent,
-            Err(unsent) => {
-                let (error, request) = *unsent;
-                outgoing.give_back(request);
-                return Err(Lost { error, is_refused: true, written: false, head_begun: false });
-            }
-        };
-        let mut is_refused = false;
-        let response = async {
-            sent.response().await.map_err(|(error, refused)| {
-                is_refused = refused;
-                error
-            })
-        };
-        let error = match self.wait(response, &wire).await {
-            Ok(response) => match head::fault(&response, false) {
-                None => {
-                    outgoing.written = true;
-                    let read = self.timeouts.read;
-                    let response = response.map(|body| Body::incoming(body, read, None));
-                    return Ok((response, Held::Place(place)));
-                }
-                Some(fault) => Error::from(Phase::Head, Kind::InvalidResponse, fault),
-            },
-            Err(error) => error,
-        };
-        match error.kind {
-            Kind::Timeout => place.retire_if_silent(),
-            _ if is_refused => place.retire(),
-            _ => {}
-        }
-        outgoing.written |= !is_refused;
-        Err(Lost { error, is_refused, written: !is_refused, head_begun: false })
-    }
-
-    /// Waits for the head with one timer, which is set anew only when it fires: bytes that move
-    /// meanwhile just note the time. The peer has `send` to take the next bytes of the request, and
-    /// `read` to send the next bytes of its head once it has the request.
-    async fn wait<T>(
-        &self,
-        sent: impl Future<Output = Result<T, Error>>,
-        wire: &Wire,
-    ) -> Result<T, Error> {
-        let clock = &self.group.clock;
-        let step = self.timeouts.send.min(self.timeouts.read);
-        let mut sent = std::pin::pin!(sent);
-        let mut timer = std::pin::pin!(tokio::time::sleep(step));
-        loop {
-            tokio::select! {
-                biased;
-                sent = &mut sent => return sent,
-                () = &mut timer => {}
-            }
-            let now = clock.instant();
-            let due = match wire.deadline(self.timeouts) {
-                Some((due, phase)) if due <= now => return Err(Error::new(phase, Kind::Timeout)),
-                Some((due, _)) => due.min(now + step),
-                None => now + step,
-            };
-            timer.as_mut().reset(Deadline::from_std(due));
-        }
-    }
-}
-
-type Answered = (http::Response<Body>, Held);
-
-/// An attempt that failed after it had a connection.
-struct Lost {
-    error: Error,
-    /// The peer did nothing with it, or never had it.
-    is_refused: bool,
-    /// Bytes of the request may have reached the peer.
-    written: bool,
-    /// Bytes of a response came back.
-    head_begun: bool,
-}
-
-impl Lost {
-    fn new(error: Error, wire: &Wire, mark: Mark, outgoing: &mut Outgoing) -> Self {
-        // After a timeout hyper may be writing at this moment, on another thread.
-        let written = wire.wrote_since(mark) || error.kind == Kind::Timeout;
-        outgoing.written |= written;
-        Self { error, is_refused: false, written, head_begun: wire.read_since(mark) }
-    }
-
-    /// Whether the same peer may be asked once more: over a connection that was there already
-    /// because it may have died meanwhile, over a new one only if the request was refused.
-    fn may_go_again(&self, is_new: bool, outgoing: &Outgoing) -> bool {
-        let facts = Facts { written: self.written, ..outgoing.facts() };
-        (!is_new || self.is_refused) && retry::allowed_fresh(&self.error, facts, self.head_begun)
-    }
-}
-
-/// A connection that was kept, one that others have just made, and one of our own.
-const AGAIN_MAX: usize = 2;

@@ -16,9 +16,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::error::Phase;
-use super::group::Counts;
 use super::reply::allowed;
 use super::socket::Socket;
+use super::stats::Counts;
 use crate::body::{self, Body};
 use crate::clock::Clock;
 use crate::config::Timeouts;

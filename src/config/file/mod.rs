@@ -5,6 +5,7 @@
 
 mod zone;
 mod upstream;
+mod balance;
 mod site;
 mod protocols;
 mod cache;
@@ -21,6 +22,7 @@ use super::report::Report;
 use super::tree::{Node, Value};
 use super::words::LogLevel;
 
+pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use cache::{Cache, Query};
 pub(crate) use files::{Compress, Static, TryFile};
 pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
@@ -28,7 +30,7 @@ pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
 pub(crate) use protocols::{Http2, Http2Table};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
 pub(crate) use tls::{SiteTls, TlsVersion, UpstreamTls};
-pub(crate) use upstream::{PeerTable, Upstream};
+pub(crate) use upstream::{Peer, PeerTable, Upstream};
 pub(crate) use zone::Zone;
 
 table! {

@@ -89,6 +89,8 @@ pub(super) struct Disk {
     /// Files that are out of date and could not be removed.
     outdated: Mutex<HashSet<u128>>,
     outdated_count: AtomicUsize,
+    /// The folder is, or may soon be, somebody else's: nothing in it is touched any more.
+    left: AtomicBool,
     /// The index knows every file.
     complete: AtomicBool,
     /// The index of the last stop, until it is read.
@@ -147,6 +149,7 @@ impl Disk {
             held: Mutex::new(Some(held)),
             outdated: Mutex::default(),
             outdated_count: AtomicUsize::new(0),
+            left: AtomicBool::new(false),
             complete: AtomicBool::new(false),
             snapshot: Mutex::new(snapshot::take(path)),
             stamps: Stamps::default(),
