@@ -43,6 +43,9 @@ auth_basic = { realm = "r", users = { alice = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=
 path = "/once/"
 proxy = "http://ORIGIN"
 limit_req = { zone = "once" }
+[[site.route]]
+path = "/files/"
+static = { alias = "tests/configs/good" }
 [limit.once]
 key = "once"
 rate = "1/m"
@@ -82,6 +85,7 @@ async fn given_here() -> BTreeSet<String> {
     proxy.get("/known/").await;
     proxy.get("/once/").await;
     proxy.get("/once/").await;
+    proxy.get("/files/minimal.toml").await;
     proxy.send("PURGE", "/a", &[]).await;
     proxy.send("TRACE", "/a", &[]).await;
     let fat = b"GET /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\nevil";
@@ -125,6 +129,7 @@ async fn given_here() -> BTreeSet<String> {
         "cache-off",
         "collapsed",
         "denied",
+        "file",
         "fresh",
         "limited",
         "lock-timeout",
