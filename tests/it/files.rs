@@ -475,7 +475,7 @@ async fn what_we_may_not_read_is_forbidden() {
     }
     let folder = stage();
     let path = folder.path().join("www/a.txt");
-    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     assert_eq!(plain(&folder).await.get("/a.txt").await.status, 403);
 }
 
