@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::bodies::RequestBodies;
-use crate::admin::peers::Upstream;
 use crate::admin::control::Config;
+use crate::admin::peers::Upstream;
 use crate::observe::metrics::{Snapshot, StatusCounts, ZoneCounts};
 use crate::semantics::reason::Reason;
 use crate::semantics::status::CacheStatus;
