@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 
-use super::files::{Compress, Static};
 use super::answers::{Finish, Redirect, Respond, Rewrite};
+use super::files::{Compress, Static};
 use super::gate::Gate;
 use super::pattern::Pattern;
 use super::template::Template;

@@ -24,17 +24,17 @@ use super::report::Report;
 use super::tree::{Node, Value};
 use super::words::LogLevel;
 
-pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use answer::{
     CookieFlag, CookieRules, ErrorPageTable, PageStatus, Redirect, RedirectRule, Respond,
     RespondTable, Rewrite, RewriteThen,
 };
+pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use cache::{Cache, Query};
 pub(crate) use files::{Compress, Static, TryFile};
 pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
 pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
-pub(crate) use protocols::{Http2, Http2Table};
 pub(crate) use map::Map;
+pub(crate) use protocols::{Http2, Http2Table};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
 pub(crate) use tls::{SiteTls, TlsVersion, UpstreamTls};
 pub(crate) use upstream::{Peer, PeerTable, Upstream};
