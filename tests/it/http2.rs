@@ -321,7 +321,9 @@ async fn a_drain_says_goodbye_and_lets_what_is_under_way_finish() {
     let stopped = tokio::spawn(proxy.stop());
     assert_eq!(idle.reason().await, None, "goodbye without an error");
     assert!(!stopped.is_finished());
-    eventually("nobody is let in", async || TcpStream::connect(address).await.is_err()).await;
+    // Each worker hears of it by itself.
+    let closed = async || TcpStream::connect(address).await.is_err();
+    eventually("nobody is let in", closed).await;
     gate.open();
     assert_eq!(read(exchange.response.await.unwrap()).await.unwrap().text(), "late");
     stopped.await.unwrap();
