@@ -53,62 +53,113 @@ pub(super) async fn serve<H: Handler>(
     let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let _known = connections.enter(&watch, waker);
-    let session = |http2| http2::Session {
-        client: Arc::clone(&client),
-        limits: Arc::clone(&limits),
-        http2,
-        handler: Arc::clone(&handler),
-        drain: drain.clone(),
-        watch: Arc::clone(&watch),
-    };
-    if let (Protocol::Http2, Some(http2)) = (protocol, limits.http2) {
-        return http2::serve(stream, Bytes::new(), session(http2)).await;
-    }
     let mut timer = pin!(sleep(watch.step()));
     let mut ending = drain.listen();
-    let mut bytes = Bytes::new();
-    // Over TLS it is agreed on in the handshake.
+    // Without TLS the first bytes tell.
     let may_be_http2 = stream.plain().is_some() && !misplaced && handler.takes_http2();
-    if let Some(http2) = limits.http2.filter(|_| may_be_http2) {
-        match opening(&mut stream, &watch, timer.as_mut(), &mut ending).await {
-            Opening::Http1(read) => bytes = read,
-            Opening::Http2(read) => return http2::serve(stream, read, session(http2)).await,
-            Opening::Closed => return,
-            Opening::Cut(cut) => return cut_off(cut, &mut stream),
+    let opened = match limits.http2 {
+        Some(_) if protocol == Protocol::Http2 => Opening::Http2(Bytes::new()),
+        Some(_) if may_be_http2 => opening(&mut stream, &watch, timer.as_mut(), &mut ending).await,
+        _ => Opening::Http1(Bytes::new()),
+    };
+    match (opened, limits.http2) {
+        (Opening::Http2(read), Some(http2)) => {
+            let session = http2::Session { client, limits, http2, handler, drain, watch };
+            http2::serve(stream, read, session).await;
+        }
+        (Opening::Http1(read) | Opening::Http2(read), _) => {
+            let one = One { client, limits, handler, drain, watch, misplaced };
+            one.serve((stream, read), timer, ending).await;
+        }
+        (Opening::Cut(cut), _) => cut_off(cut, &mut stream),
+        (Opening::Closed, _) => {}
+    }
+}
+
+/// One connection of HTTP/1.
+struct One<H> {
+    client: Arc<client::Connection>,
+    limits: Arc<Limits>,
+    handler: Arc<H>,
+    drain: Drain,
+    watch: Arc<Watch>,
+    /// It should have been one of TLS.
+    misplaced: bool,
+}
+
+impl<H: Handler> One<H> {
+    async fn serve(
+        self,
+        (stream, read): (Stream, Bytes),
+        mut timer: Pin<&mut Sleep>,
+        mut ending: Listen,
+    ) {
+        let Self { client, limits, watch, .. } = &self;
+        // What the kernel sends by itself is not encrypted.
+        let sendfile = limits.sendfile && stream.plain().is_some();
+        let interim = Arc::new(Queue::default());
+        let ledger = Arc::new(Ledger::default());
+        let wired = Wired::new(stream, read, watch.clone(), interim.clone(), ledger.clone());
+        let tunnel: Mutex<Option<tunnel::Run>> = Mutex::default();
+        let service = service_fn(|request: Request<Incoming>| {
+            let gap = Gap::new(interim.clone(), request.version());
+            self.answer(request, gap, sendfile.then_some(&ledger), &tunnel)
+        });
+        let connection = builder(limits).serve_connection(TokioIo::new(wired), service);
+        let mut connection = connection.with_upgrades();
+        let end = {
+            let mut run = Run { connection: &mut connection, watch, ending: &mut ending };
+            poll_fn(|cx| run.poll(timer.as_mut(), cx)).await
+        };
+        let cut = match end {
+            End::Closed(Ok(())) => {
+                let tunnel = tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
+                return run_tunnel(tunnel, &mut ending).await;
+            }
+            End::Cut(cut) => Some(cut),
+            other => {
+                other.tell(client);
+                None
+            }
+        };
+        // A client of HTTP/1.0 has no other sign that something is missing.
+        let cut = if watch.must_reset() { Some(Cut::Send) } else { cut };
+        // Without a `cut` something broke: over TLS the client is not told then that this is the
+        // end.
+        if let (Some(cut), Some(parts)) = (cut, connection.into_parts()) {
+            cut_off(cut, &mut parts.io.into_inner().stream);
         }
     }
-    // What the kernel sends by itself is not encrypted.
-    let sendfile = limits.sendfile && stream.plain().is_some();
-    let interim = Arc::new(Queue::default());
-    let ledger = Arc::new(Ledger::default());
-    let wired = Wired::new(stream, bytes, watch.clone(), interim.clone(), ledger.clone());
-    let io = TokioIo::new(wired);
-    let remote = client.remote;
-    let tunnel: Mutex<Option<tunnel::Run>> = Mutex::default();
-    let service = service_fn(|request: Request<Incoming>| {
+
+    /// The response to a request, which is under way from now on. A tunnel that comes after it is
+    /// put down in `tunnel`.
+    fn answer<'a>(
+        &'a self,
+        request: Request<Incoming>,
+        gap: Gap,
+        ledger: Option<&'a Arc<Ledger>>,
+        tunnel: &'a Mutex<Option<tunnel::Run>>,
+    ) -> impl Future<Output = Result<Response<Answer>, HangUp>> + 'a {
+        let watch = &self.watch;
         let ambiguous = watch.is_ambiguous();
         let busy = watch.request(!request.body().is_end_stream());
         let is_last = watch.is_last();
         let knows_chunks = request.version() >= Version::HTTP_11;
-        let (handler, client, watch, tunnel) = (&handler, &client, &watch, &tunnel);
-        let ledger = sendfile.then_some(&ledger);
-        let gap = Gap::new(interim.clone(), request.version());
-        let drain = &drain;
         async move {
-            let mut response = if misplaced {
+            let mut response = if self.misplaced {
                 refused("400 Bad Request: The plain HTTP request was sent to HTTPS port\n")
             } else if ambiguous {
                 refused("400 Bad Request\n")
             } else {
-                handler.handle(request, client, &gap).await
+                self.handler.handle(request, &self.client, &gap).await
             };
-            if drain.stage() == Stage::Parting && response.status() != SWITCHING {
+            if self.drain.stage() == Stage::Parting && response.status() != SWITCHING {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             // hyper must not have the response before that.
             gap.finish().await;
             hang_up(&response)?;
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            if response.status() == SWITCHING {
                 watch.tunnel();
                 *tunnel.lock().unwrap_or_else(PoisonError::into_inner) =
                     Tunnel::take(response.extensions_mut());
@@ -119,38 +170,8 @@ pub(super) async fn serve<H: Handler>(
             if !knows_chunks && !body.is_end_stream() && body.size_hint().exact().is_none() {
                 watch.ends_response();
             }
-            Ok::<_, HangUp>(response.map(|body| Answer::new(body, busy, ledger)))
+            Ok(response.map(|body| Answer::new(body, busy, ledger)))
         }
-    });
-    let mut connection = builder(&limits).serve_connection(io, service).with_upgrades();
-    let end = {
-        let mut run = Run { connection: &mut connection, watch: &watch, ending: &mut ending };
-        poll_fn(|cx| run.poll(timer.as_mut(), cx)).await
-    };
-    let cut = match end {
-        End::Closed(Ok(())) => {
-            let tunnel = tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
-            return run_tunnel(tunnel, &mut ending).await;
-        }
-        End::Cut(cut) => Some(cut),
-        End::Closed(Err(error)) => {
-            debug!(client = %remote, %error, "connection ended");
-            None
-        }
-        End::Panicked => {
-            error!(client = %remote, "a panic while answering; the connection is closed");
-            None
-        }
-        End::Drained => {
-            debug!(client = %remote, "connection cut off");
-            None
-        }
-    };
-    // A client of HTTP/1.0 has no other sign that something is missing.
-    let cut = if watch.must_reset() { Some(Cut::Send) } else { cut };
-    // Without a `cut` something broke: over TLS the client is not told then that this is the end.
-    if let (Some(cut), Some(parts)) = (cut, connection.into_parts()) {
-        cut_off(cut, &mut parts.io.into_inner().stream);
     }
 }
 
@@ -181,7 +202,7 @@ fn refused(text: &'static str) -> Response<Body> {
 }
 
 /// Ends the connection where that is the answer.
-fn hang_up(response: &Response<Body>) -> Result<(), HangUp> {
+pub(super) fn hang_up(response: &Response<Body>) -> Result<(), HangUp> {
     response.extensions().get::<HangUp>().map_or(Ok(()), |hang_up| Err(*hang_up))
 }
 
@@ -227,6 +248,21 @@ enum End {
     Cut(Cut),
     /// The drain came to its end first.
     Drained,
+}
+
+impl End {
+    /// What went wrong.
+    fn tell(self, client: &client::Connection) {
+        let remote = client.remote;
+        match self {
+            Self::Closed(Ok(())) | Self::Cut(_) => {}
+            Self::Closed(Err(error)) => debug!(client = %remote, %error, "connection ended"),
+            Self::Panicked => {
+                error!(client = %remote, "a panic while answering; the connection is closed");
+            }
+            Self::Drained => debug!(client = %remote, "connection cut off"),
+        }
+    }
 }
 
 struct Run<'a, S: HttpService<Incoming>> {

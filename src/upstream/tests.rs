@@ -367,7 +367,7 @@ async fn an_upgrade_takes_the_connection_over() {
     let request = request.header("upgrade", "x").header("connection", "upgrade");
     let request = request.body(Body::empty()).unwrap();
     let reply = send(&setup.group, &setup.pool, request, &setup.timeouts, &asked()).await.unwrap();
-    let upgraded = hyper::upgrade::on(reply.response).await.unwrap();
+    let upgraded = reply.switched.unwrap().connection.await.unwrap();
     let mut stream = hyper_util::rt::TokioIo::new(upgraded);
     let mut bytes = [0; 2];
     tokio::io::AsyncReadExt::read_exact(&mut stream, &mut bytes).await.unwrap();

@@ -488,3 +488,15 @@ async fn trailers_reach_clients_that_take_them() {
     assert_eq!(answer.header("trailer"), "-");
     assert_eq!(origin.requests("/a")[2].header("te"), "-");
 }
+
+#[tokio::test]
+async fn an_answer_that_is_none_resets_the_stream() {
+    let origin = Origin::start().await;
+    let config = "[[site]]\nlisten = \"127.0.0.1:0\"\n[[site.route]]\npath = \"/\"\n\
+                  respond = { status = 200, body = \"x\" }\n[[site.route]]\npath = \"/no\"\n\
+                  respond = { status = 444 }\n";
+    let proxy = Proxy::with(config, &origin).await;
+    let client = Http2::connect(proxy.address).await;
+    assert!(client.send("GET", "/no", &[]).await.unwrap_err().is_reset());
+    assert_eq!(client.get("/").await.text(), "x");
+}
