@@ -42,6 +42,9 @@ auth_basic = { realm = "r", users = { alice = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=
 path = "/once/"
 proxy = "http://ORIGIN"
 limit_req = { zone = "once" }
+[[site.route]]
+path = "/own/"
+respond = 200
 [limit.once]
 key = "once"
 rate = "1/m"
@@ -76,8 +79,9 @@ async fn given_here() -> BTreeSet<String> {
     proxy.get("/named/a?zone=nowhere").await;
     proxy.get("/down").await;
     proxy.get("/large").await;
-    proxy.get("/closed/").await;
-    proxy.get("/known/").await;
+    for target in ["/own/", "/closed/", "/known/"] {
+        proxy.get(target).await;
+    }
     proxy.get("/once/").await;
     proxy.get("/once/").await;
     proxy.send("PURGE", "/a", &[]).await;
