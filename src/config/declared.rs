@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::fault::Problem;
 use super::maps::Map;
 use super::report::{Report, Span};
-use super::template::{self, Variable};
+use super::template::Variable;
 use super::tree::{Entry, Node, Value};
+use super::variables;
 
 /// What a configuration declares.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +68,7 @@ fn note_groups_of(text: &str, span: Span, report: &mut Report) {
         if !is_name(name) {
             continue;
         }
-        if template::variable(name).is_ok() {
+        if variables::variable(name).is_ok() {
             let problem = Problem::new(format!("`${name}` is a variable already"));
             report.error(span, problem.help("give the group another name"));
         } else {

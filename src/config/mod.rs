@@ -8,6 +8,7 @@ pub mod load;
 pub mod simple;
 pub mod fault;
 pub mod template;
+mod variables;
 pub mod units;
 mod zones;
 mod upstreams;

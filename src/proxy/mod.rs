@@ -16,6 +16,7 @@
 //! ```
 
 pub mod route;
+mod prefixes;
 pub mod zone;
 pub mod key;
 pub mod gate;

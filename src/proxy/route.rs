@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use super::gate::Gate;
 use super::key::Keying;
 use super::location::Changed;
+use super::prefixes::{Below, Prefixes};
 use super::zone::Caching;
 use crate::cache::Zone;
 use crate::config::answers::Redirect;
@@ -53,18 +54,6 @@ pub struct Site {
     patterns: Patterns,
     by_pattern: Vec<Arc<Route>>,
     named: HashMap<String, Arc<Route>>,
-}
-
-/// Routes by what paths begin with, sorted: of the prefixes of a path the longest is the nearest
-/// before it, or one that the nearest begins with.
-#[derive(Default)]
-struct Prefixes(Vec<Below>);
-
-struct Below {
-    prefix: String,
-    route: Arc<Route>,
-    /// The longest other prefix that this one begins with.
-    above: Option<usize>,
 }
 
 /// A route with what it needs at hand.
@@ -331,34 +320,6 @@ impl Site {
     /// What the site's name captures of a host.
     pub(super) fn captured_of(&self, host: &str) -> Option<Captured> {
         self.names.find(host, host)?.pattern?.captures(host)
-    }
-}
-
-impl Prefixes {
-    fn new(mut prefixes: Vec<(String, Arc<Route>)>) -> Self {
-        prefixes.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let mut all: Vec<Below> = Vec::with_capacity(prefixes.len());
-        for (prefix, route) in prefixes {
-            let mut above = all.len().checked_sub(1);
-            while let Some(number) = above.filter(|n| !prefix.starts_with(&all[*n].prefix)) {
-                above = all[number].above;
-            }
-            all.push(Below { prefix, route, above });
-        }
-        Self(all)
-    }
-
-    fn has(&self, prefix: &str) -> bool {
-        self.0.binary_search_by(|below| below.prefix.as_str().cmp(prefix)).is_ok()
-    }
-
-    fn longest(&self, path: &str) -> Option<&Arc<Route>> {
-        let behind = self.0.partition_point(|below| below.prefix.as_str() <= path);
-        let mut at = self.0.get(behind.checked_sub(1)?)?;
-        while !path.starts_with(&at.prefix) {
-            at = &self.0[at.above?];
-        }
-        Some(&at.route)
     }
 }
 

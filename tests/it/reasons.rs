@@ -46,6 +46,9 @@ limit_req = { zone = "once" }
 [[site.route]]
 path = "/files/"
 static = { alias = "tests/configs/good" }
+[[site.route]]
+path = "/own/"
+respond = 200
 [limit.once]
 key = "once"
 rate = "1/m"
@@ -100,7 +103,7 @@ async fn given_here() -> BTreeSet<String> {
     proxy.get("/uncached/a").await;
     proxy.send("GET", "/uncached/a", &[("Upgrade", "x"), ("Connection", "upgrade")]).await;
     proxy.get("/named/a?zone=nowhere").await;
-    for path in ["/down", "/large", "/closed/", "/known/", "/once/", "/once/"] {
+    for path in ["/down", "/large", "/own/", "/closed/", "/known/", "/once/", "/once/"] {
         proxy.get(path).await;
     }
     proxy.get("/files/minimal.toml").await;

@@ -11,8 +11,9 @@ use crate::config::hostnames::HostNames;
 use crate::config::maps::Map;
 use crate::config::read::{At, FromNode};
 use crate::config::report::{Report, Span};
-use crate::config::template::{self, Template, Variable};
+use crate::config::template::{Template, Variable};
 use crate::config::tree::{Entry, Node, Value};
+use crate::config::variables;
 
 /// Declares the maps of all files, so that templates can name them.
 pub(crate) fn declare(files: &[&Node], report: &mut Report) {
@@ -45,7 +46,7 @@ fn check_name(entry: &Entry, report: &mut Report) {
     let problem = if !is_name(name) {
         Problem::new(format!("`{name}` cannot be the name of a variable"))
             .help("use letters, digits and `_`, and no digit first")
-    } else if template::variable(name).is_ok() {
+    } else if variables::variable(name).is_ok() {
         Problem::new(format!("`${name}` is a variable already")).help("give the map another name")
     } else if declared::is_group(name, report) {
         Problem::new(format!("`${name}` is a named group of a regular expression already"))
