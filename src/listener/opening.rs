@@ -41,7 +41,7 @@ pub(super) async fn opening(
                 return Poll::Ready(Opening::Closed);
             }
         }
-        while timer.as_mut().poll(cx).is_ready() {
+        while watch.is_urgent() || timer.as_mut().poll(cx).is_ready() {
             match watch.verdict() {
                 Verdict::Cut(cut) => return Poll::Ready(Opening::Cut(cut)),
                 Verdict::Check(at) => timer.as_mut().reset(at.into()),

@@ -210,6 +210,14 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
+impl Untrusted {
+    /// Whether the peer only went away, so that nothing is known of it.
+    pub fn is_broken_off(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        matches!(self.0.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+    }
+}
+
 /// Says which of the usual mistakes it is.
 impl fmt::Display for Untrusted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -139,7 +139,10 @@ async fn secured(
     let Some(tls) = tls else { return Ok(stream) };
     // In a box, for the sake of connections that need none.
     let secured = Box::pin(tls.connect(stream, version == HttpVersion::Http2)).await;
-    let secured = secured.map_err(|error| Error::from(Phase::Tls, Kind::Untrusted, error))?;
+    let secured = secured.map_err(|error| {
+        let kind = if error.is_broken_off() { Kind::Closed } else { Kind::Untrusted };
+        Error::from(Phase::Tls, kind, error)
+    })?;
     Ok(Socket::Tls(Box::new(secured)))
 }
 

@@ -72,7 +72,7 @@ pub(super) fn stops(error: &Error, facts: Facts<'_>) -> Stops {
             Kind::Unresolved | Kind::Refused | Kind::Timeout | Kind::Closed,
         ) => Stops::NotReached,
         // One that is there and not trusted will not be trusted later either.
-        (Phase::Tls, Kind::Timeout) => Stops::NotReached,
+        (Phase::Tls, Kind::Timeout | Kind::Closed) => Stops::NotReached,
         (Phase::Send | Phase::Head, Kind::Closed) if facts.written => Stops::BrokenOff,
         (Phase::Send | Phase::Head, Kind::Closed) => Stops::NotReached,
         _ => Stops::Otherwise,
@@ -162,6 +162,7 @@ mod tests {
         stop("POST", false,   Resolve, Kind::Unresolved, Stops::NotReached);
         stop("POST", false,   Send,    Closed,           Stops::NotReached);
         stop("POST", false,   Phase::Tls, Timeout,       Stops::NotReached);
+        stop("POST", false,   Phase::Tls, Closed,        Stops::NotReached);
         stop("POST", false,   Phase::Tls, Kind::Untrusted, Stops::Otherwise);
         stop("GET",  true,    Connect, Refused,          Stops::NotReached);
         stop("GET",  true,    Head,    Closed,           Stops::BrokenOff);

@@ -1,6 +1,7 @@
 //! Peers that are asked whether they are well.
 
 use crate::harness::app::upstream;
+use crate::harness::tls::{Authority, write};
 use crate::harness::{Gate, Origin, Proxy, Reply, eventually, ok};
 
 /// A proxy before these, which checks them like this.
@@ -156,4 +157,36 @@ async fn a_peer_that_failed_its_requests_is_back_when_its_checks_are() {
     // The clock of `fail_timeout` stands still.
     eventually("it is up", async || state(&proxy, 1).await == "up").await;
     assert!(who(&proxy).await.contains('b'));
+}
+
+#[tokio::test]
+async fn checks_go_over_tls_and_in_the_version_of_requests() {
+    let origin = Origin::start().await;
+    origin.on("/", ok("a")).on("/healthz", ok("all is well"));
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("Test CA");
+    let ca = write(folder.path(), "ca.crt", &authority.pem());
+    let keys = authority.server(&["example.com"]).write(folder.path(), "example.com");
+    for (version, protocol) in [("1.1", "HTTP/1.1"), ("2", "HTTP/2.0")] {
+        let far = format!(
+            "[[site]]\nlisten = '127.0.0.1:0'\ntls = {keys}\n[[site.route]]\npath = '/'\n\
+             proxy = 'http://ORIGIN'\nset_header = {{ X-P = '$server_protocol $scheme' }}\n"
+        );
+        let far = Proxy::with(&far, &origin).await;
+        for (name, expected) in [("example.com", 200), ("example.org", 502)] {
+            let near = format!(
+                "[upstream.app]\nserver = '{}'\nhttp_version = '{version}'\n\
+                 health_check = {{ {EVERY}, mandatory = true, body = 'well' }}\n\
+                 [[site]]\nlisten = '127.0.0.1:0'\n[[site.route]]\npath = '/'\n\
+                 proxy = 'https://app'\nupstream_tls = {{ ca = {ca}, name = '{name}' }}\n",
+                far.address
+            );
+            let near = Proxy::with(&near, &origin).await;
+            let wanted = if expected == 200 { "up" } else { "unhealthy" };
+            eventually("it is checked", async || state(&near, 0).await == wanted).await;
+            assert_eq!(near.get("/").await.status, expected, "{}", reason(&near, 0).await);
+        }
+        let checks = origin.requests("/healthz");
+        assert_eq!(checks.last().unwrap().header("x-p"), format!("{protocol} https"));
+    }
 }

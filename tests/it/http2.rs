@@ -330,6 +330,28 @@ async fn a_drain_says_goodbye_and_lets_what_is_under_way_finish() {
 }
 
 #[tokio::test]
+async fn who_is_idle_makes_room_whatever_it_speaks() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    origin.on("/a", ok("a")).on("/late", ok("late").behind(&gate));
+    let config = format!("{CACHED}\n[server]\nconnections = 2\nworkers = 1\n");
+    let proxy = Proxy::with(&config, &origin).await;
+    let busy = Http2::connect(proxy.address).await;
+    let exchange = busy.begin(("GET", "/late"), &[], true).await;
+    eventually("the origin is asked", async || origin.seen("/late") == 1).await;
+    let idle = Http2::connect(proxy.address).await;
+    assert_eq!(idle.get("/a").await.status, 200);
+    assert_eq!(proxy.get("/a").await.status, 200, "there is room for another one");
+    assert_eq!(idle.reason().await, None, "goodbye without an error");
+    // Nor does one that has not even said what it speaks keep others out.
+    let _silent = TcpStream::connect(proxy.address).await.unwrap();
+    let answered = timeout(PATIENCE, proxy.get("/a")).await;
+    assert_eq!(answered.expect("in time").status, 200);
+    gate.open();
+    assert_eq!(read(exchange.response.await.unwrap()).await.unwrap().text(), "late");
+}
+
+#[tokio::test]
 async fn an_idle_connection_ends_after_its_time_and_a_slow_head_too() {
     let origin = Origin::start().await;
     origin.on("/a", ok("a"));

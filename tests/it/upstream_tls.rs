@@ -1,9 +1,16 @@
 //! TLS to upstreams: who is believed, who we say we are, and what is made of a cut.
 
-use tempfile::TempDir;
+use std::net::SocketAddr;
 
+use tempfile::TempDir;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::harness::app::held;
+use crate::harness::client::Response;
 use crate::harness::tls::{Authority, Front, Manner, Wanted, write};
-use crate::harness::{Origin, Proxy, Reply, ok};
+use crate::harness::{Origin, Proxy, Reply, eventually, ok, request};
 
 struct Stage {
     origin: Origin,
@@ -189,10 +196,49 @@ async fn a_body_that_only_the_end_of_the_connection_ends_is_not_stored_if_that_w
 #[tokio::test]
 async fn a_peer_that_does_not_finish_the_handshake_is_a_504_in_time() {
     let stage = Stage::new().await;
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = format!("https://{}", silent.local_addr().unwrap());
     let front = stage.front(&["app"]).await;
     let routes = route("/", "ca = CA").replace("https://app", &target);
     let proxy = stage.proxy_with(&front, &format!("{routes}timeout.connect = '100ms'\n")).await;
     assert_eq!(proxy.get("/a").await.status, 504);
+}
+
+#[tokio::test]
+async fn a_peer_that_breaks_the_handshake_off_is_waited_for_and_one_that_is_not_trusted_is_not() {
+    let stage = Stage::new().await;
+    let front = stage.front(&["app"]).await;
+    let (listener, to) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), front.address);
+    let address = listener.local_addr().unwrap();
+    let (up, mut is_up) = watch::channel(false);
+    let door = tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            if !*is_up.borrow_and_update() {
+                continue;
+            }
+            let mut server = TcpStream::connect(to).await.unwrap();
+            tokio::spawn(async move { copy_bidirectional(&mut client, &mut server).await });
+        }
+    });
+    let config = |name: &str| {
+        let routes = route("/", &format!("ca = CA, name = '{name}'"));
+        format!(
+            "[zone.z]\n[upstream.app]\nserver = '{address}'\nhold = {{ time = '60s' }}\n\
+             [[site]]\nlisten = '127.0.0.1:0'\n{routes}"
+        )
+        .replace("CA", &stage.ca)
+    };
+    let proxy = Proxy::with(&config("app"), &stage.origin).await;
+    let client = tokio::spawn(request_to(proxy.address));
+    eventually("it waits", async || held(&proxy).await.0 == 1).await;
+    up.send_replace(true);
+    assert_eq!(client.await.unwrap().text(), "one");
+    let proxy = Proxy::with(&config("another"), &stage.origin).await;
+    assert_eq!(proxy.get("/a").await.status, 502);
+    assert_eq!(held(&proxy).await, (0, 0, 0));
+    door.abort();
+}
+
+async fn request_to(address: SocketAddr) -> Response {
+    request(address, "GET", "/a", &[]).await
 }
