@@ -1,5 +1,6 @@
 //! Who connected to us, and how: what listener and proxy both know of a connection.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 /// A client's connection.
@@ -67,6 +68,18 @@ pub enum Verified {
     /// It is not to be believed, for this reason.
     Failed(String),
 }
+
+/// In the extensions of a response: the connection is closed without it (nginx: return 444).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HangUp;
+
+impl fmt::Display for HangUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("closed without an answer")
+    }
+}
+
+impl std::error::Error for HangUp {}
 
 impl Connection {
     /// One that is not encrypted.

@@ -100,7 +100,12 @@ fn every_name_leads_somewhere(config: &Config) {
     for site in &config.sites {
         assert!(!site.listen.is_empty());
         for route in &site.routes {
-            assert!(upstreams.contains(&route.proxy.upstream));
+            if let Some(proxy) = route.action.proxy() {
+                let named = proxy.by_request.iter().flat_map(|said| &said.candidates);
+                let named = named.map(|(_, upstream)| upstream);
+                let known = (!proxy.upstream.is_empty()).then_some(&proxy.upstream);
+                assert!(known.into_iter().chain(named).all(|name| upstreams.contains(name)));
+            }
             // A zone that the request names is looked up when there is one.
             let zone = route.cache.as_ref().and_then(|cache| cache.zone.literal());
             assert!(zone.is_none_or(|zone| zones.contains(zone)));

@@ -19,7 +19,7 @@ use crate::proxy::gate::Gate;
 use crate::proxy::gate::basic::Basic;
 use crate::proxy::gate::limit::Limit;
 use crate::proxy::key::Keying;
-use crate::proxy::route::{Cache, Forward, Hidden, Hosts, Route, Site};
+use crate::proxy::route::{Cache, Forward, Hosts, Route, Site};
 use crate::proxy::zone::Caching;
 use crate::proxy::{Proxy, Worker};
 use crate::tls::Entrance;
@@ -298,11 +298,11 @@ impl<'a> RouteParts<'a> {
 
     fn site(&self, settings: &config::Site) -> Result<Arc<Site>, StartError> {
         let routes = settings.routes.iter().map(|route| self.route(route));
-        Ok(Arc::new(Site::new(settings, routes.collect::<Result<_, _>>()?)))
+        let routes = routes.collect::<Result<_, _>>()?;
+        Ok(Arc::new(Site::new(settings, self.route(&settings.base)?, routes)))
     }
 
     fn route(&self, settings: &config::Route) -> Result<Arc<Route>, StartError> {
-        let forward = settings.action.proxy().map(|proxy| self.forward(proxy)).transpose()?;
         let files = settings.action.files().map(|files| {
             Files::new(files, &settings.path).map_err(|error| {
                 let root = files.root.display();
@@ -312,15 +312,20 @@ impl<'a> RouteParts<'a> {
             })
         });
         let files = files.transpose()?;
+        let proxy = settings.action.proxy();
+        let candidates = proxy.and_then(|proxy| Some(&proxy.by_request.as_ref()?.candidates));
+        let forwards = candidates.into_iter().flatten();
+        let forwards = forwards.map(|(name, spoken)| Ok((name.clone(), self.forward(spoken)?)));
+        let known = proxy.filter(|proxy| !proxy.upstream.is_empty());
         let caching = settings.cache.as_ref().map(|cache| self.caching(cache)).transpose()?;
         Ok(Arc::new(Route {
-            hidden: Hidden::new(&settings.hide_header),
             gate: self.gate(&settings.gate)?,
             hides_authorization: settings.gate.hides_authorization(),
-            settings: settings.clone(),
-            forward,
+            forward: known.map(|proxy| self.forward(&proxy.upstream)).transpose()?,
+            forwards: forwards.collect::<Result<_, StartError>>()?,
             files,
             caching: caching.unwrap_or_default(),
+            ..Route::new(settings.clone())
         }))
     }
 
@@ -344,9 +349,9 @@ impl<'a> RouteParts<'a> {
         Ok(basic)
     }
 
-    fn forward(&self, proxy: &config::ProxyPass) -> Result<Forward, StartError> {
+    fn forward(&self, upstream: &str) -> Result<Forward, StartError> {
         let names = self.config.upstreams.iter().map(|upstream| &upstream.name);
-        let group_number = named(names, &proxy.upstream)?;
+        let group_number = named(names, upstream)?;
         Ok(Forward { group: Arc::clone(&self.groups[group_number]), group_number })
     }
 

@@ -165,6 +165,8 @@ impl Door {
     }
 
     fn leave(self) -> Drain {
+        // First: whoever hears goodbye may try whether somebody listens.
+        drop(self.sockets);
         self.drain.begin();
         self.drain
     }
@@ -172,6 +174,7 @@ impl Door {
     /// Lets nobody in any more, and closes what is idle when it had time to notice. Wants a tokio
     /// runtime.
     fn part(self) -> Drain {
+        drop(self.sockets);
         self.drain.part();
         let drain = self.drain.clone();
         tokio::spawn(async move {

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::fault::Problem;
 use super::file;
+use super::pattern::Pattern;
 use super::read::{FromNode, FromText, checked, table, wrong_kind};
 use super::report::Report;
 use super::tree::{Node, Value};
@@ -257,9 +258,15 @@ impl FromText for Names {
         if name == "*" {
             return Err(wrong().help("leave `name` out to answer for all hosts"));
         }
-        if name.starts_with('~') {
-            return Err(Problem::new("regular expressions in `name` are not supported yet")
-                .help("write a name, or `*.example.com`"));
+        if let Some(pattern) = text.strip_prefix('~') {
+            let pattern = pattern.strip_prefix('*').unwrap_or(pattern);
+            return Ok(Self(vec![HostName::Pattern(Pattern::new(pattern, true)?)]));
+        }
+        if let Some(prefix) = name.strip_suffix(".*") {
+            if !is_host(prefix) || prefix.starts_with('.') {
+                return Err(wrong().help("write it as in `mail.*`"));
+            }
+            return Ok(Self(vec![HostName::Prefix(format!("{prefix}."))]));
         }
         let suffix = name.strip_prefix('*').unwrap_or(&name);
         let is_suffix = suffix.starts_with('.');
@@ -408,11 +415,15 @@ mod tests {
         check(".example.com",     "=example.com .example.com");
         check("_",                "=_");
         check("*",                "wrong");
-        check("www.*",            "wrong");
+        check("www.*",            "www.*");
+        check("WWW.a.*",          "www.a.*");
+        check(".www.*",           "wrong");
+        check("*.www.*",          "wrong");
         check("*example.com",     "wrong");
         check("example.com:80",   "wrong");
         check("http://a",         "wrong");
-        check("~^a$",             "wrong");
+        check("~^A$",             "~^A$");
+        check("~(",               "wrong");
         check("",                 "wrong");
 
         #[track_caller]
@@ -420,6 +431,8 @@ mod tests {
             let shown = Names::from_text(text).map_or("wrong".to_owned(), |names| {
                 let one = |name: &HostName| match name {
                     HostName::Exact(host) => format!("={host}"),
+                    HostName::Prefix(prefix) => format!("{prefix}*"),
+                    HostName::Pattern(pattern) => format!("~{}", pattern.text),
                     HostName::Suffix(suffix) => suffix.clone(),
                 };
                 names.0.iter().map(one).collect::<Vec<_>>().join(" ")

@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Config;
+use super::declared::note_groups;
 use super::fault::{Fault, Faults, Problem};
 use super::file::File;
-use super::read::{At, FromNode, List, Named};
+use super::read::{self, At, FromNode, List, Named};
 use super::report::Report;
-use super::resolve::resolve;
-use super::tree;
+use super::resolve::{map, resolve};
+use super::tree::{self, Node, Value};
 
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
@@ -55,9 +56,14 @@ pub fn parse(text: &str, name: &str) -> Result<Loaded, Faults> {
 
 fn parse_into(text: &str, name: &str, mut report: Report) -> Result<Loaded, Faults> {
     let (_, node) = tree::parse(name, text, &mut report);
+    let nodes: Vec<_> = included(&node, &mut report);
+    let all: Vec<_> = std::iter::once(&node).chain(&nodes).collect();
+    all.iter().for_each(|node| note_groups(node, &mut report));
+    map::declare(&all, &mut report);
     let mut file = File::from_node(&node, &mut report).unwrap_or_default();
-    for pattern in file.include.take().map(|list| list.value.items).unwrap_or_default() {
-        include(&mut file, &pattern, &mut report);
+    for node in &nodes {
+        let inner = File::from_node(node, &mut report).unwrap_or_default();
+        merge(&mut file, inner, &mut report);
     }
     // Names that lead nowhere are not reported where what they lead to may be illegible.
     let config = (!report.illegible).then(|| resolve(&file, &mut report));
@@ -67,8 +73,19 @@ fn parse_into(text: &str, name: &str, mut report: Report) -> Result<Loaded, Faul
     }
 }
 
-/// Adds what the files of one pattern say.
-fn include(file: &mut File, pattern: &At<String>, report: &mut Report) {
+/// The files that a file includes.
+fn included(node: &Node, report: &mut Report) -> Vec<Node> {
+    let Value::Table(entries) = &node.value else { return Vec::new() };
+    let patterns: Option<At<List<String>>> = read::field(entries, "include", report);
+    let mut nodes = Vec::new();
+    for pattern in patterns.map(|list| list.value.items).unwrap_or_default() {
+        include(&mut nodes, &pattern, report);
+    }
+    nodes
+}
+
+/// Adds the files of one pattern.
+fn include(nodes: &mut Vec<Node>, pattern: &At<String>, report: &mut Report) {
     let path = report.path(pattern.span, &pattern.value);
     let paths = match matching(&path) {
         Ok(paths) => paths,
@@ -84,9 +101,7 @@ fn include(file: &mut File, pattern: &At<String>, report: &mut Report) {
                 continue;
             }
         };
-        let (_, node) = tree::parse(&name, &text, report);
-        let inner = File::from_node(&node, report).unwrap_or_default();
-        merge(file, inner, report);
+        nodes.push(tree::parse(&name, &text, report).1);
     }
 }
 
@@ -148,6 +163,7 @@ fn merge(file: &mut File, inner: File, report: &mut Report) {
     }
     merge_named(&mut file.zone, inner.zone);
     merge_named(&mut file.upstream, inner.upstream);
+    merge_named(&mut file.map, inner.map);
     merge_list(&mut file.site, inner.site);
     merge_single(&mut file.server, inner.server, "[server]", report);
     merge_single(&mut file.log, inner.log, "[log]", report);

@@ -8,12 +8,19 @@ pub mod load;
 pub mod simple;
 pub mod fault;
 pub mod template;
+mod variables;
 pub mod units;
 mod zones;
 mod upstreams;
 mod sites;
 mod routes;
 mod files;
+pub mod answers;
+pub mod pattern;
+pub mod hostnames;
+pub mod maps;
+mod declared;
+mod proxy_url;
 mod gate;
 mod protocols;
 mod file;
@@ -36,7 +43,7 @@ pub use gate::{
     ProxyProtocolIn, Rate, RealIp, RealIpSource, Refusal, Users, is_in,
 };
 pub use protocols::{Http2, HttpVersion};
-pub use routes::{Action, Bodies, Cache, PathMatch, ProxyPass, Route, Timeouts};
+pub use routes::{Action, Bodies, ByRequest, Cache, PathMatch, ProxyPass, Route, Timeouts};
 pub use sites::{HostName, Site};
 pub use upstreams::{
     Balance, BodyMatch, HealthCheck, Hold, NextUpstream, Pattern, Peer, ProxyProtocol, Queue,

@@ -75,7 +75,7 @@ pub(crate) struct Size(pub u64);
 /// Declares a table as it is written: a struct whose fields are the keys, all of them optional but
 /// those in parentheses; of those behind a semicolon one must be there.
 macro_rules! table {
-    ($(#[$doc:meta])* $name:ident ($($required:ident),* $(; $($one:ident),+)?) {
+    ($(#[$doc:meta])* $name:ident ($($required:ident),*) {
         $($(#[$field_doc:meta])* $field:ident: $type:ty,)+
     }) => {
         $(#[$doc])*
@@ -85,7 +85,8 @@ macro_rules! table {
         }
 
         impl $crate::config::read::Table for $name {
-            const KEYS: &'static [&'static str] = &[$($crate::config::read::key(stringify!($field))),+];
+            const KEYS: &'static [&'static str] =
+                &[$($crate::config::read::key(stringify!($field))),+];
 
             fn over(&self, outer: &Self) -> Self {
                 Self { $($field: self.$field.as_ref().or(outer.$field.as_ref()).cloned(),)+ }
@@ -100,8 +101,7 @@ macro_rules! table {
                 use $crate::config::read;
                 let entries = read::entries(node, report)?;
                 let known = <Self as read::Table>::KEYS;
-                read::check_keys(node, known, &[$(stringify!($required)),*], report);
-                $(read::check_one(node, &[$(read::key(stringify!($one))),+], report);)?
+                read::check_keys(node, known, &[$(read::key(stringify!($required))),*], report);
                 Some(Self { $($field: read::field(entries, read::key(stringify!($field)), report),)+ })
             }
 
@@ -119,7 +119,7 @@ macro_rules! table {
 }
 pub(crate) use table;
 
-/// The key that a field is named after; one that is a word of Rust as well is written `r#static`.
+/// The key that a field stands for: one that is a word of Rust as well is written `r#static`.
 pub(crate) const fn key(field: &'static str) -> &'static str {
     match field.as_bytes() {
         [b'r', b'#', ..] => field.split_at(2).1,
@@ -155,15 +155,6 @@ pub(crate) fn check_keys(node: &Node, known: &[&str], required: &[&str], report:
     let has = |key: &&str| entries.iter().any(|entry| entry.name == *key);
     for key in required.iter().filter(|key| !has(key) && !report.illegible).collect::<Vec<_>>() {
         report.error(node.span, Problem::new(format!("`{key}` is missing")));
-    }
-}
-
-/// Reports that none of some keys is there.
-pub(crate) fn check_one(node: &Node, keys: &[&str], report: &mut Report) {
-    let Value::Table(entries) = &node.value else { return };
-    if !report.illegible && !entries.iter().any(|entry| keys.contains(&entry.name.as_str())) {
-        let keys: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
-        report.error(node.span, Problem::new(format!("{} is missing", keys.join(" or "))));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use super::declared::Declared;
 use super::fault::{Fault, Problem, Severity};
 
 /// Some bytes of a file.
@@ -19,6 +20,8 @@ pub(crate) struct Span {
 pub(crate) struct Report {
     /// The files have syntax errors: what seems to be left out is perhaps only illegible.
     pub illegible: bool,
+    /// The variables that the files declare.
+    pub declared: Declared,
     /// Whoever reads the configuration may have no right to keys.
     without_certificates: bool,
     sources: Vec<Source>,
@@ -104,6 +107,16 @@ impl Report {
     /// How many there are.
     pub(crate) fn errors(&self) -> usize {
         self.faults.iter().filter(|(_, fault)| fault.severity == Severity::Error).count()
+    }
+
+    /// Whether there is an error from this place to the next header.
+    pub(crate) fn has_errors_below(&self, header: Span) -> bool {
+        let text = &self.sources[header.file].text;
+        let next = text.get(header.end..).and_then(|rest| rest.find("\n["));
+        let end = next.map_or(text.len(), |at| header.end + at);
+        let within =
+            |span: &Span| span.file == header.file && (header.start..end).contains(&span.start);
+        self.faults.iter().any(|(span, fault)| fault.severity == Severity::Error && within(span))
     }
 
     /// What is wrong, in the order it is written.

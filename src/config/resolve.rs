@@ -15,6 +15,9 @@ mod gate;
 mod query;
 mod files;
 mod leaks;
+mod answer;
+mod rewrite;
+pub(crate) mod map;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;

@@ -6,8 +6,10 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 
+use super::answers::{Finish, Redirect, Respond, Rewrite};
 use super::files::{Compress, Static};
 use super::gate::Gate;
+use super::pattern::Pattern;
 use super::template::Template;
 use crate::semantics::query::Selection;
 use crate::semantics::rules::Rules;
@@ -21,8 +23,14 @@ pub struct Route {
     pub file: String,
     /// Line of that file that begins it; 0 when there is no file.
     pub line: usize,
+    /// The methods that it takes; empty for all.
+    pub methods: Vec<Method>,
+    /// What is done to the path of a request before it is answered.
+    pub rewrite: Vec<Rewrite>,
     /// What answers.
     pub action: Action,
+    /// What is done to answers.
+    pub finish: Finish,
     /// Fields set on the request that goes upstream; one whose value comes out empty is dropped.
     pub set_header: Vec<(HeaderName, Template)>,
     /// Timeouts towards the upstream.
@@ -53,28 +61,36 @@ pub struct Route {
 pub enum PathMatch {
     /// Exactly this path (nginx: `location = /p`).
     Exact(String),
-    /// Paths that begin with this; the longest such route counts.
+    /// Paths that begin with this; the longest such route counts, unless an expression matches.
     Prefix(String),
-    /// None: only what hands over to this name, which begins with `@`, comes to the route.
+    /// The same, and no expression is tried where it is the longest (nginx: `location ^~ /p`).
+    Final(String),
+    /// Paths that have this; the first such route counts (nginx: `location ~ re`, `~* re`).
+    Regex(Pattern),
+    /// None of a client: the site sends requests here by this name (nginx: `location @name`).
     Named(String),
 }
 
-impl fmt::Display for PathMatch {
-    /// As it is written.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl PathMatch {
+    /// The text that a path must be or begin with.
+    pub fn literal(&self) -> Option<&str> {
         match self {
-            Self::Exact(path) => write!(f, "= {path}"),
-            Self::Prefix(path) | Self::Named(path) => f.write_str(path),
+            Self::Exact(path) | Self::Prefix(path) | Self::Final(path) => Some(path),
+            Self::Regex(_) | Self::Named(_) => None,
         }
     }
 }
 
-impl PathMatch {
-    /// The part of a path that it matches; empty where it matches by name.
-    pub fn matched(&self) -> &str {
+/// As it is written.
+impl fmt::Display for PathMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exact(path) | Self::Prefix(path) => path,
-            Self::Named(_) => "",
+            Self::Exact(path) => write!(f, "= {path}"),
+            Self::Prefix(path) => write!(f, "{path}"),
+            Self::Final(path) => write!(f, "^~ {path}"),
+            Self::Regex(pattern) if pattern.any_case => write!(f, "~* {}", pattern.text),
+            Self::Regex(pattern) => write!(f, "~ {}", pattern.text),
+            Self::Named(name) => write!(f, "@{name}"),
         }
     }
 }
@@ -83,9 +99,13 @@ impl PathMatch {
 #[derive(Clone, Debug)]
 pub enum Action {
     /// An upstream.
-    Proxy(ProxyPass),
+    Proxy(Box<ProxyPass>),
     /// Files.
     Static(Static),
+    /// An answer of our own (nginx: return).
+    Respond(Respond),
+    /// Another URL (nginx: return).
+    Redirect(Redirect),
 }
 
 impl Action {
@@ -93,7 +113,7 @@ impl Action {
     pub fn proxy(&self) -> Option<&ProxyPass> {
         match self {
             Self::Proxy(proxy) => Some(proxy),
-            Self::Static(_) => None,
+            Self::Static(_) | Self::Respond(_) | Self::Redirect(_) => None,
         }
     }
 
@@ -101,7 +121,7 @@ impl Action {
     pub fn files(&self) -> Option<&Static> {
         match self {
             Self::Static(files) => Some(files),
-            Self::Proxy(_) => None,
+            Self::Proxy(_) | Self::Respond(_) | Self::Redirect(_) => None,
         }
     }
 }
@@ -117,6 +137,21 @@ pub struct ProxyPass {
     pub host: String,
     /// Replaces the matched part of the path; `None` sends the request target as it came.
     pub uri: Option<String>,
+    /// The matched part of the path is left out.
+    pub strip_prefix: bool,
+    /// What of it is known only when there is a request.
+    pub by_request: Option<ByRequest>,
+}
+
+/// Where a route forwards to, as far as requests say it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByRequest {
+    /// Gives the name of the upstream; `None` where that is known.
+    pub upstream: Option<Template>,
+    /// The names that it may give, each with that of the upstream.
+    pub candidates: Vec<(String, String)>,
+    /// Gives the request target; `None` sends it as it came.
+    pub target: Option<Template>,
 }
 
 /// What of bodies is held between client and upstream.

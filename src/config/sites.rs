@@ -1,7 +1,10 @@
 //! `[[site]]`, checked: what answers for which hosts. (nginx: server)
 
+use std::fmt;
 use std::net::SocketAddr;
 
+use super::answers::Rewrite;
+use super::pattern::Pattern;
 use super::{ProxyProtocolIn, Route};
 use crate::tls::settings::Termination;
 
@@ -27,8 +30,23 @@ pub struct Site {
     /// Whether clients may speak HTTP/2 to it (nginx: http2). Without TLS an address speaks it if one
     /// of its sites does.
     pub http2: bool,
+    /// What is done to a path before a route is looked for.
+    pub rewrite: Vec<Rewrite>,
+    /// Answers where there is no route for the path: with 404.
+    pub base: Route,
     /// What it does with which path.
     pub routes: Vec<Route>,
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => write!(f, "{name}"),
+            Self::Suffix(suffix) => write!(f, "*{suffix}"),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+            Self::Pattern(pattern) => write!(f, "~{}", pattern.text),
+        }
+    }
 }
 
 /// A host that a site answers for (nginx: server_name).
@@ -38,4 +56,8 @@ pub enum HostName {
     Exact(String),
     /// Every host that ends like this; begins with the dot. In lower case.
     Suffix(String),
+    /// Every host that begins like this; ends with the dot. In lower case.
+    Prefix(String),
+    /// Every host, in lower case, that has this.
+    Pattern(Pattern),
 }

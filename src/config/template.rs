@@ -2,13 +2,17 @@
 //! (nginx: variables)
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::fault::{Problem, nearest};
+use super::declared::Declared;
+use super::fault::Problem;
+use super::maps::Map;
+use super::variables::{SECRET_FIELDS, VARIABLES, unknown, variable};
 
 /// A text some parts of which are only known when there is a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template {
     /// Neighbouring literals are joined; no literal is empty.
     pub parts: Vec<Part>,
@@ -103,13 +107,33 @@ pub enum Variable {
     UpstreamAddr,
     /// `$upstream_http_NAME`: a response field
     UpstreamHttp(HeaderName),
+    /// `$upstream_response_time`: seconds, with milliseconds
+    UpstreamResponseTime,
+    /// `$sent_http_NAME`: a field of the answer to the client
+    SentHttp(HeaderName),
     /// `$status`
     Status,
+    /// `$hostname`: of this machine
+    Hostname,
+    /// `$pid`
+    Pid,
+    /// `$msec`: seconds since 1970, with milliseconds
+    Msec,
+    /// `$time_iso8601`
+    TimeIso8601,
+    /// `$time_local`
+    TimeLocal,
+    /// `$1` to `$9`: what the regular expression that matched last captured
+    Capture(u8),
+    /// `$NAME`: a named group of a regular expression
+    Named(Arc<str>),
+    /// `$NAME`: a map
+    Map(Arc<Map>),
 }
 
 /// What a TLS handshake brought, by the names of nginx behind `$ssl_`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it, the room `client` what they hold")]
+#[expect(missing_docs, reason = "the names say it")]
 pub enum Ssl {
     Protocol,
     Cipher,
@@ -129,13 +153,15 @@ impl Variable {
         match self {
             Self::Http(name) => SECRET_FIELDS.contains(&name.as_str()),
             Self::Cookie(_) | Self::RemoteUser => true,
+            Self::Map(map) => map.variables().into_iter().any(Self::is_secret),
             // Who knows these is not the client, but what is stored by them is his.
             Self::Ssl(Ssl::ClientSDn | Ssl::ClientSerial | Ssl::ClientFingerprint) => true,
             _ => false,
         }
     }
 
-    /// Whether it stands for the query, or for a text with the query in it.
+    /// Whether it stands for the query, or for a text with the query in it. A map over the query
+    /// does not: its value is the same for many.
     pub fn has_query(&self) -> bool {
         matches!(self, Self::RequestUri | Self::Request | Self::Args | Self::IsArgs)
     }
@@ -150,6 +176,10 @@ impl fmt::Display for Variable {
             Self::Cookie(name) => write!(f, "$cookie_{name}"),
             Self::Http(field) => write!(f, "$http_{}", of_field(field)),
             Self::UpstreamHttp(field) => write!(f, "$upstream_http_{}", of_field(field)),
+            Self::SentHttp(field) => write!(f, "$sent_http_{}", of_field(field)),
+            Self::Capture(number) => write!(f, "${number}"),
+            Self::Named(name) => write!(f, "${name}"),
+            Self::Map(map) => write!(f, "${}", map.name),
             other => {
                 let named = VARIABLES.iter().find(|(_, known)| known == other);
                 write!(f, "${}", named.map_or("", |(name, _)| name))
@@ -165,18 +195,29 @@ pub trait Facts {
 }
 
 impl Template {
+    /// The template that `text` writes, with no variables but those of Larder.
+    ///
+    /// # Errors
+    /// As `compile_with`.
+    pub fn compile(text: &str) -> Result<Self, Problem> {
+        Self::compile_with(text, &Declared::default())
+    }
+
     /// The template that `text` writes: `$name` and `${name}` are variables, all else is literal.
     ///
     /// # Errors
     /// Show the problem; its place is in `text`.
-    pub fn compile(text: &str) -> Result<Self, Problem> {
+    pub(crate) fn compile_with(text: &str, declared: &Declared) -> Result<Self, Problem> {
         let mut parts = Vec::new();
         let mut at = 0;
         while let Some(dollar) = text[at..].find('$').map(|offset| at + offset) {
             push_literal(&mut parts, &text[at..dollar]);
             let (name, end) = name_at(text, dollar)?;
-            let variable =
-                variable(name).map_err(|reason| unknown(name, reason).at(dollar..end))?;
+            let variable = match declared.variable(name) {
+                Some(own) => own,
+                None => variable(name)
+                    .map_err(|reason| unknown(name, reason, declared).at(dollar..end))?,
+            };
             parts.push(Part::Variable(variable));
             at = end;
         }
@@ -185,7 +226,7 @@ impl Template {
     }
 
     /// Appends the text for one request to `out`.
-    pub fn write(&self, facts: &impl Facts, out: &mut Vec<u8>) {
+    pub fn write(&self, facts: &(impl Facts + ?Sized), out: &mut Vec<u8>) {
         for part in &self.parts {
             match part {
                 Part::Literal(text) => out.extend_from_slice(text.as_bytes()),
@@ -226,6 +267,23 @@ impl Template {
         })
     }
 
+    /// The same, and those that maps among them depend on.
+    pub fn all_variables(&self) -> impl Iterator<Item = &Variable> {
+        self.variables().flat_map(|variable| match variable {
+            Variable::Map(map) => {
+                let mut inside = map.variables();
+                inside.push(variable);
+                inside
+            }
+            plain => vec![plain],
+        })
+    }
+
+    /// The template of one variable.
+    pub fn of(variable: Variable) -> Self {
+        Self { parts: vec![Part::Variable(variable)] }
+    }
+
     /// Whether the text is neither empty nor `0`: how nginx reads a predicate.
     pub fn is_true(&self, facts: &impl Facts, scratch: &mut Vec<u8>) -> bool {
         scratch.clear();
@@ -263,112 +321,6 @@ fn name_at(text: &str, dollar: usize) -> Result<(&str, usize), Problem> {
     Ok((name, end + usize::from(braced)))
 }
 
-/// # Errors
-/// Why the name is none, if there is a better reason than that nobody knows it.
-fn variable(name: &str) -> Result<Variable, Option<&'static str>> {
-    // nginx does not tell upper case from lower case here.
-    let lower = name.to_ascii_lowercase();
-    if let Some((_, variable)) = VARIABLES.iter().find(|(known, _)| *known == lower) {
-        return Ok(variable.clone());
-    }
-    if let Some(field) = lower.strip_prefix("upstream_http_") {
-        return field_name(field).map(Variable::UpstreamHttp);
-    }
-    if let Some(field) = lower.strip_prefix("http_") {
-        return field_name(field).map(Variable::Http);
-    }
-    for (prefix, variable) in
-        [("arg_", Variable::Arg as fn(String) -> Variable), ("cookie_", Variable::Cookie)]
-    {
-        if lower.len() > prefix.len() && lower.starts_with(prefix) {
-            return Ok(variable(name[prefix.len()..].to_owned()));
-        }
-    }
-    if name.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Some("captures need regular expressions, which are not supported yet"));
-    }
-    Err(None)
-}
-
-fn field_name(name: &str) -> Result<HeaderName, Option<&'static str>> {
-    HeaderName::from_bytes(name.replace('_', "-").as_bytes())
-        .map_err(|_| Some("write the name of a field, as in `$http_user_agent`"))
-}
-
-fn unknown(name: &str, reason: Option<&str>) -> Problem {
-    let problem = Problem::new(format!("unknown variable `${name}`"));
-    let names = VARIABLES.iter().map(|(known, _)| *known);
-    match (reason, nearest(name, names)) {
-        (Some(reason), _) => problem.help(reason),
-        (None, Some(near)) => problem.help(format!("did you mean `${near}`?")),
-        (None, None) => problem.help(KINDS_HELP),
-    }
-}
-
-const KINDS_HELP: &str = "fields of the request are `$http_NAME`, its parameters `$arg_NAME`, its cookies `$cookie_NAME`";
-
-/// Fields that say who the client is, and prove it.
-const SECRET_FIELDS: [&str; 9] = [
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "x-api-key",
-    "x-auth-token",
-    "x-access-token",
-    "x-csrf-token",
-    "api-key",
-    "apikey",
-];
-
-/// Every variable that has one name; some have two.
-const VARIABLES: &[(&str, Variable)] = &[
-    ("scheme", Variable::Scheme),
-    ("https", Variable::Https),
-    ("ssl_protocol", Variable::Ssl(Ssl::Protocol)),
-    ("ssl_cipher", Variable::Ssl(Ssl::Cipher)),
-    ("ssl_server_name", Variable::Ssl(Ssl::ServerName)),
-    ("ssl_session_reused", Variable::Ssl(Ssl::SessionReused)),
-    ("ssl_client_verify", Variable::Ssl(Ssl::ClientVerify)),
-    ("ssl_client_s_dn", Variable::Ssl(Ssl::ClientSDn)),
-    ("ssl_client_i_dn", Variable::Ssl(Ssl::ClientIDn)),
-    ("ssl_client_serial", Variable::Ssl(Ssl::ClientSerial)),
-    ("ssl_client_fingerprint", Variable::Ssl(Ssl::ClientFingerprint)),
-    ("host", Variable::Host),
-    ("request_uri", Variable::RequestUri),
-    ("uri", Variable::Uri),
-    ("document_uri", Variable::Uri),
-    ("args", Variable::Args),
-    ("query_string", Variable::Args),
-    ("is_args", Variable::IsArgs),
-    ("request_method", Variable::RequestMethod),
-    ("request", Variable::Request),
-    ("request_id", Variable::RequestId),
-    ("remote_addr", Variable::RemoteAddr),
-    ("remote_port", Variable::RemotePort),
-    ("binary_remote_addr", Variable::BinaryRemoteAddr),
-    ("realip_remote_addr", Variable::RealipRemoteAddr),
-    ("realip_remote_port", Variable::RealipRemotePort),
-    ("proxy_protocol_addr", Variable::ProxyProtocolAddr),
-    ("proxy_protocol_port", Variable::ProxyProtocolPort),
-    ("proxy_protocol_server_addr", Variable::ProxyProtocolServerAddr),
-    ("proxy_protocol_server_port", Variable::ProxyProtocolServerPort),
-    ("limit_req_status", Variable::LimitReqStatus),
-    ("limit_conn_status", Variable::LimitConnStatus),
-    ("remote_user", Variable::RemoteUser),
-    ("server_name", Variable::ServerName),
-    ("server_addr", Variable::ServerAddr),
-    ("server_port", Variable::ServerPort),
-    ("server_protocol", Variable::ServerProtocol),
-    ("proxy_host", Variable::ProxyHost),
-    ("proxy_port", Variable::ProxyPort),
-    ("proxy_add_x_forwarded_for", Variable::ProxyAddXForwardedFor),
-    ("content_length", Variable::ContentLength),
-    ("content_type", Variable::ContentType),
-    ("upstream_cache_status", Variable::UpstreamCacheStatus),
-    ("upstream_addr", Variable::UpstreamAddr),
-    ("status", Variable::Status),
-];
-
 #[cfg(test)]
 mod tests {
     use super::{Facts, Template, Variable};
@@ -381,7 +333,7 @@ mod tests {
         check("plain text",                 "[plain text]");
         check("$host",                      "Host");
         check("${host}name",                "Host [name]");
-        check("$hostname",                  "unknown variable `$hostname` at 0..9");
+        check("$hostnames",                 "unknown variable `$hostnames` at 0..10");
         check("$scheme://$host$request_uri", "Scheme [://] Host RequestUri");
         check("a$uri.b$args",               "[a] Uri [.b] Args");
         check("$HOST",                      "Host");
@@ -401,7 +353,9 @@ mod tests {
         check("$host$hots",                 "unknown variable `$hots` at 5..10");
         check("$http_",                     "unknown variable `$http_` at 0..6");
         check("$arg_",                      "unknown variable `$arg_` at 0..5");
-        check("$1",                         "unknown variable `$1` at 0..2");
+        check("$1-${9}",                    "Capture(1) [-] Capture(9)");
+        check("$10",                        "unknown variable `$10` at 0..3");
+        check("$0",                         "unknown variable `$0` at 0..2");
 
         #[track_caller]
         fn check(text: &str, expected: &str) {
@@ -452,8 +406,8 @@ mod tests {
     fn the_help_names_the_nearest_variable() {
         check("$hots",   "did you mean `$host`?");
         check("$reqest_uri", "did you mean `$request_uri`?");
-        check("$zzzzzz", super::KINDS_HELP);
-        check("$2",      "captures need regular expressions, which are not supported yet");
+        check("$zzzzzz", crate::config::variables::KINDS_HELP);
+        check("$22",     "captures are `$1` to `$9`, or `$NAME` of `(?<NAME>...)`");
         check("$http_",  "write the name of a field, as in `$http_user_agent`");
 
         #[track_caller]
@@ -464,12 +418,14 @@ mod tests {
 
     #[test]
     fn variables_are_shown_as_they_are_written() {
-        for (name, variable) in super::VARIABLES.iter().cloned() {
+        for (name, variable) in crate::config::variables::VARIABLES.iter().cloned() {
             // Of two names the first is shown.
             let shown = variable.to_string();
-            assert_eq!(super::variable(&shown[1..]), Ok(variable), "{name}");
+            assert_eq!(crate::config::variables::variable(&shown[1..]), Ok(variable), "{name}");
         }
-        for text in ["$arg_q", "$cookie_Session", "$http_x_user", "$upstream_http_etag", "$args"] {
+        for text in
+            ["$arg_q", "$cookie_Session", "$http_x_user", "$upstream_http_etag", "$args", "$1"]
+        {
             let template = Template::compile(text).unwrap();
             assert_eq!(template.variables().next().unwrap().to_string(), text);
         }

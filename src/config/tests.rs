@@ -276,6 +276,7 @@ fn the_reference_loads_and_says_the_defaults() {
     );
     let mut full = loaded.config;
     full.sites[0].routes[0].line = small.sites[0].routes[0].line;
+    full.sites[0].base.line = small.sites[0].base.line;
     assert_eq!(format!("{full:#?}"), format!("{small:#?}"));
 }
 
@@ -354,6 +355,7 @@ fn mentioned(text: &str) -> BTreeSet<String> {
             && line.starts_with('[')
         {
             let name = name.replace("zone.api", "zone.NAME").replace("limit.client", "limit.NAME");
+            let name = name.replace("map.tier", "map.NAME");
             header = format!("{}.", name.replace("upstream.backend", "upstream.NAME"));
             let dots = header.match_indices('.').map(|(at, _)| at);
             keys.extend(dots.map(|at| header[..at].to_owned()));

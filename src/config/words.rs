@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 use super::fault::{Problem, listed};
-use super::read::{At, FromNode, FromText, Pairs};
+use super::pattern::Pattern;
+use super::read::{At, FromNode, FromText, Pairs, checked, wrong_kind};
 use super::report::Report;
 use super::template::Template;
 use super::tree::{Node, Value};
@@ -61,6 +62,10 @@ pub(crate) struct StatusHeader(pub Option<HeaderName>);
 /// Statuses as `valid` names them: `200 302`, `400-499`, `any`.
 #[derive(Clone, Debug)]
 pub(crate) struct Statuses(pub Vec<RangeInclusive<u16>>);
+
+/// A method of requests.
+#[derive(Clone, Debug)]
+pub(crate) struct MethodName(pub Method);
 
 /// The name of a zone, or what gives it.
 #[derive(Clone, Debug)]
@@ -168,18 +173,24 @@ impl FromText for AccessFormat {
 
 impl FromText for PathMatch {
     fn from_text(text: &str) -> Result<Self, Problem> {
-        if text.starts_with(['~', '^']) {
-            return Err(Problem::new(format!("`{text}` is not supported yet"))
-                .help("paths are `/p/` for all that begin with it, or `= /p` for this one only"));
+        if let Some(pattern) = text.strip_prefix('~') {
+            let any_case = pattern.strip_prefix('*');
+            let pattern = any_case.unwrap_or(pattern).trim_start();
+            return Pattern::new(pattern, any_case.is_some()).map(Self::Regex);
         }
-        if text.len() > 1 && text.starts_with('@') {
-            return Ok(Self::Named(text.to_owned()));
+        if let Some(name) = text.strip_prefix('@') {
+            return if name.is_empty() {
+                Err(Problem::new("`@` without a name").help("write it as in `@app`"))
+            } else {
+                Ok(Self::Named(name.to_owned()))
+            };
         }
         let exact = text.strip_prefix('=').map(str::trim_start);
-        let path = exact.unwrap_or(text);
+        let last = text.strip_prefix("^~").map(str::trim_start);
+        let path = exact.or(last).unwrap_or(text);
         if !path.starts_with('/') {
             return Err(Problem::new(format!("`{text}` is not a path"))
-                .help("it begins with `/`, or with `= /`"));
+                .help("it begins with `/`, or with `= /`, `^~ /`, `~`, `~*` or `@`"));
         }
         if let Some(at) = text.find(['?', '#']) {
             return Err(Problem::new("a path has no query")
@@ -188,24 +199,27 @@ impl FromText for PathMatch {
         }
         Ok(match exact {
             Some(path) => Self::Exact(path.to_owned()),
+            None if last.is_some() => Self::Final(path.to_owned()),
             None => Self::Prefix(path.to_owned()),
         })
     }
 }
 
-impl FromText for Template {
-    fn from_text(text: &str) -> Result<Self, Problem> {
-        Self::compile(text)
+impl FromNode for Template {
+    fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
+        let Value::Text(text) = &node.value else {
+            return wrong_kind(node, "a string", report);
+        };
+        checked(Self::compile_with(text, &report.declared), node.span, report)
     }
 }
 
-impl FromText for ZoneName {
-    fn from_text(text: &str) -> Result<Self, Problem> {
-        if text.is_empty() {
-            Err(Problem::new("is empty"))
-        } else {
-            Template::compile(text).map(Self)
+impl FromNode for ZoneName {
+    fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
+        if matches!(&node.value, Value::Text(text) if text.is_empty()) {
+            return checked(Err(Problem::new("is empty")), node.span, report);
         }
+        Template::from_node(node, report).map(Self)
     }
 }
 
@@ -244,6 +258,21 @@ impl FromText for Method {
             Problem::new(format!("answers to `{text}` cannot be cached"))
                 .help(format!("those to {} can", listed(&names)))
         })
+    }
+}
+
+impl FromText for MethodName {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        let method = Method::from_bytes(text.as_bytes()).ok();
+        let method = method.filter(|_| text.bytes().all(|byte| !byte.is_ascii_lowercase()));
+        match method {
+            Some(Method::CONNECT | Method::TRACE) => {
+                Err(Problem::new(format!("`{text}` is refused everywhere")))
+            }
+            Some(method) => Ok(Self(method)),
+            None => Err(Problem::new(format!("`{text}` is no method"))
+                .help("methods are in upper case: `GET`")),
+        }
     }
 }
 
@@ -369,7 +398,12 @@ mod tests {
         assert_eq!(path("=/a"),     Some(PathMatch::Exact("/a".into())));
         assert_eq!(path("a"),       None);
         assert_eq!(path("/a?b"),    None);
-        assert_eq!(path("~ ^/a"),   None);
-        assert_eq!(path("^~ /a"),   None);
+        assert_eq!(path("^~ /a"),   Some(PathMatch::Final("/a".into())));
+        assert_eq!(path("@a"),      Some(PathMatch::Named("a".into())));
+        assert_eq!(path("@"),       None);
+        assert_eq!(path("~ ("),     None);
+        for text in ["~ ^/a", "~* ^/a$", "^~ /a", "= /a", "/a/", "@a"] {
+            assert_eq!(path(text).unwrap().to_string(), text);
+        }
     }
 }

@@ -54,7 +54,11 @@ impl Files {
             settings: settings.clone(),
             root: settings.root.clone(),
             only: None,
-            replaced: if settings.alias { path.matched().to_owned() } else { String::new() },
+            replaced: if settings.alias {
+                path.literal().unwrap_or_default().to_owned()
+            } else {
+                String::new()
+            },
             warm: Arc::default(),
         };
         let ends_with_slash = settings.root.as_os_str().as_encoded_bytes().ends_with(b"/");

@@ -1,7 +1,6 @@
 //! One connection of HTTP/1: requests by hyper, time limits by the watch, its end by the drain.
 //! One that turns out to be of another protocol is handed on.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -30,7 +29,7 @@ use super::wire::Wired;
 use super::{Handler, http2};
 use crate::body::ledger::Ledger;
 use crate::body::{Body, Error};
-use crate::client;
+use crate::client::{self, HangUp};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::interim::{Gap, Queue};
@@ -56,11 +55,11 @@ pub(super) async fn serve<H: Handler>(
     let _known = connections.enter(&watch, waker);
     let mut timer = pin!(sleep(watch.step()));
     let mut ending = drain.listen();
-    // Over TLS it is agreed on in the handshake.
-    let may_tell = stream.plain().is_some() && !misplaced && handler.takes_http2();
-    let opened = match (protocol, limits.http2) {
-        (Protocol::Http2, Some(_)) => Opening::Http2(Bytes::new()),
-        (_, Some(_)) if may_tell => opening(&mut stream, &watch, timer.as_mut(), &mut ending).await,
+    // Without TLS the first bytes tell.
+    let may_be_http2 = stream.plain().is_some() && !misplaced && handler.takes_http2();
+    let opened = match limits.http2 {
+        Some(_) if protocol == Protocol::Http2 => Opening::Http2(Bytes::new()),
+        Some(_) if may_be_http2 => opening(&mut stream, &watch, timer.as_mut(), &mut ending).await,
         _ => Opening::Http1(Bytes::new()),
     };
     match (opened, limits.http2) {
@@ -69,54 +68,45 @@ pub(super) async fn serve<H: Handler>(
             http2::serve(stream, read, session).await;
         }
         (Opening::Http1(read) | Opening::Http2(read), _) => {
-            let session = Session { client, limits, handler, drain, watch, misplaced };
-            session.serve(stream, read, timer, ending).await;
+            let one = One { client, limits, handler, drain, watch, misplaced };
+            one.serve((stream, read), timer, ending).await;
         }
-        (Opening::Closed, _) => {}
         (Opening::Cut(cut), _) => cut_off(cut, &mut stream),
+        (Opening::Closed, _) => {}
     }
 }
 
-/// What a connection of HTTP/1 needs to know besides its bytes.
-struct Session<H> {
+/// One connection of HTTP/1.
+struct One<H> {
     client: Arc<client::Connection>,
     limits: Arc<Limits>,
     handler: Arc<H>,
     drain: Drain,
     watch: Arc<Watch>,
-    /// It came in the clear where it must not.
+    /// It should have been one of TLS.
     misplaced: bool,
 }
 
-impl<H: Handler> Session<H> {
-    /// Serves it from its first byte to its last; `read` is what was read already.
+impl<H: Handler> One<H> {
     async fn serve(
         self,
-        stream: Stream,
-        read: Bytes,
+        (stream, read): (Stream, Bytes),
         mut timer: Pin<&mut Sleep>,
         mut ending: Listen,
     ) {
-        let (watch, remote) = (&self.watch, self.client.remote);
+        let Self { client, limits, watch, .. } = &self;
         // What the kernel sends by itself is not encrypted.
-        let sendfile = self.limits.sendfile && stream.plain().is_some();
+        let sendfile = limits.sendfile && stream.plain().is_some();
         let interim = Arc::new(Queue::default());
         let ledger = Arc::new(Ledger::default());
         let wired = Wired::new(stream, read, watch.clone(), interim.clone(), ledger.clone());
-        let ledger = sendfile.then_some(&ledger);
         let tunnel: Mutex<Option<tunnel::Run>> = Mutex::default();
         let service = service_fn(|request: Request<Incoming>| {
-            let ambiguous = watch.is_ambiguous();
-            let busy = watch.request(!request.body().is_end_stream());
             let gap = Gap::new(interim.clone(), request.version());
-            let (session, tunnel) = (&self, &tunnel);
-            async move {
-                let response = session.answer(request, ambiguous, gap, tunnel).await;
-                Ok::<_, Infallible>(response.map(|body| Answer::new(body, busy, ledger)))
-            }
+            self.answer(request, gap, sendfile.then_some(&ledger), &tunnel)
         });
-        let io = TokioIo::new(wired);
-        let mut connection = builder(&self.limits).serve_connection(io, service).with_upgrades();
+        let connection = builder(limits).serve_connection(TokioIo::new(wired), service);
+        let mut connection = connection.with_upgrades();
         let end = {
             let mut run = Run { connection: &mut connection, watch, ending: &mut ending };
             poll_fn(|cx| run.poll(timer.as_mut(), cx)).await
@@ -127,60 +117,61 @@ impl<H: Handler> Session<H> {
                 return run_tunnel(tunnel, &mut ending).await;
             }
             End::Cut(cut) => Some(cut),
-            End::Closed(Err(error)) => {
-                debug!(client = %remote, %error, "connection ended");
-                None
-            }
-            End::Panicked => {
-                error!(client = %remote, "a panic while answering; the connection is closed");
-                None
-            }
-            End::Drained => {
-                debug!(client = %remote, "connection cut off");
+            other => {
+                other.tell(client);
                 None
             }
         };
         // A client of HTTP/1.0 has no other sign that something is missing.
         let cut = if watch.must_reset() { Some(Cut::Send) } else { cut };
-        // Without a `cut` something broke: over TLS the client is not told then that this is the end.
+        // Without a `cut` something broke: over TLS the client is not told then that this is the
+        // end.
         if let (Some(cut), Some(parts)) = (cut, connection.into_parts()) {
             cut_off(cut, &mut parts.io.into_inner().stream);
         }
     }
 
-    /// One request to its response, which says so if it is the last one.
-    async fn answer(
-        &self,
+    /// The response to a request, which is under way from now on. A tunnel that comes after it is
+    /// put down in `tunnel`.
+    fn answer<'a>(
+        &'a self,
         request: Request<Incoming>,
-        ambiguous: bool,
         gap: Gap,
-        tunnel: &Mutex<Option<tunnel::Run>>,
-    ) -> Response<Body> {
+        ledger: Option<&'a Arc<Ledger>>,
+        tunnel: &'a Mutex<Option<tunnel::Run>>,
+    ) -> impl Future<Output = Result<Response<Answer>, HangUp>> + 'a {
         let watch = &self.watch;
+        let ambiguous = watch.is_ambiguous();
+        let busy = watch.request(!request.body().is_end_stream());
         let is_last = watch.is_last();
         let knows_chunks = request.version() >= Version::HTTP_11;
-        let mut response = if self.misplaced {
-            refused("400 Bad Request: The plain HTTP request was sent to HTTPS port\n")
-        } else if ambiguous {
-            refused("400 Bad Request\n")
-        } else {
-            self.handler.handle(request, &self.client, &gap).await
-        };
-        // hyper must not have the response before that.
-        gap.finish().await;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            // Its `Connection` says something else.
-            watch.tunnel();
-            *tunnel.lock().unwrap_or_else(PoisonError::into_inner) =
-                Tunnel::take(response.extensions_mut());
-        } else if is_last || self.drain.stage() == Stage::Parting {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        async move {
+            let mut response = if self.misplaced {
+                refused("400 Bad Request: The plain HTTP request was sent to HTTPS port\n")
+            } else if ambiguous {
+                refused("400 Bad Request\n")
+            } else {
+                self.handler.handle(request, &self.client, &gap).await
+            };
+            if self.drain.stage() == Stage::Parting && response.status() != SWITCHING {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            // hyper must not have the response before that.
+            gap.finish().await;
+            hang_up(&response)?;
+            if response.status() == SWITCHING {
+                watch.tunnel();
+                *tunnel.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Tunnel::take(response.extensions_mut());
+            } else if is_last {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            let body = response.body();
+            if !knows_chunks && !body.is_end_stream() && body.size_hint().exact().is_none() {
+                watch.ends_response();
+            }
+            Ok(response.map(|body| Answer::new(body, busy, ledger)))
         }
-        let body = response.body();
-        if !knows_chunks && !body.is_end_stream() && body.size_hint().exact().is_none() {
-            watch.ends_response();
-        }
-        response
     }
 }
 
@@ -210,6 +201,11 @@ fn refused(text: &'static str) -> Response<Body> {
     response
 }
 
+/// Ends the connection where that is the answer.
+pub(super) fn hang_up(response: &Response<Body>) -> Result<(), HangUp> {
+    response.extensions().get::<HangUp>().map_or(Ok(()), |hang_up| Err(*hang_up))
+}
+
 fn builder(limits: &Limits) -> Builder {
     let mut builder = Builder::new();
     builder
@@ -224,6 +220,9 @@ fn builder(limits: &Limits) -> Builder {
         .header_read_timeout(None);
     builder
 }
+
+/// Its `Connection` says something else.
+const SWITCHING: StatusCode = StatusCode::SWITCHING_PROTOCOLS;
 
 /// Bytes that hyper reads ahead or holds back for writing; not less than its least (8 KiB), enough
 /// for a read of a fast request body.
@@ -251,6 +250,21 @@ enum End {
     Drained,
 }
 
+impl End {
+    /// What went wrong.
+    fn tell(self, client: &client::Connection) {
+        let remote = client.remote;
+        match self {
+            Self::Closed(Ok(())) | Self::Cut(_) => {}
+            Self::Closed(Err(error)) => debug!(client = %remote, %error, "connection ended"),
+            Self::Panicked => {
+                error!(client = %remote, "a panic while answering; the connection is closed");
+            }
+            Self::Drained => debug!(client = %remote, "connection cut off"),
+        }
+    }
+}
+
 struct Run<'a, S: HttpService<Incoming>> {
     connection: &'a mut UpgradeableConnection<TokioIo<Wired>, S>,
     watch: &'a Watch,
@@ -259,7 +273,7 @@ struct Run<'a, S: HttpService<Incoming>> {
 
 impl<S> Run<'_, S>
 where
-    S: HttpService<Incoming, ResBody = Answer, Error = Infallible>,
+    S: HttpService<Incoming, ResBody = Answer, Error = HangUp>,
 {
     fn poll(&mut self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<End> {
         loop {

@@ -223,9 +223,9 @@ impl Watch {
         self.urgent.store(true, Relaxed);
     }
 
-    /// Requests are under way over a connection that carries several at a time, or none is any more.
-    pub(super) fn several(&self, are_under_way: bool) {
-        if are_under_way {
+    /// Whether requests are under way over a connection that carries several at a time.
+    pub(super) fn carries(&self, some: bool) {
+        if some {
             self.state.store(State::Busy as u8, Relaxed);
         } else {
             self.enter(State::Idle);

@@ -7,8 +7,11 @@ use http::request::Parts;
 use http::uri::Scheme;
 use http::{HeaderValue, Method, header};
 
+use super::error::Error;
 use super::gate::Limited;
+use super::inside::Journey;
 use super::route::{self, Cache, Route, Site};
+use super::way::Way;
 use super::{Proxy, Worker, admit};
 use crate::cache::lookup::Key;
 use crate::client::Connection;
@@ -37,10 +40,10 @@ pub(super) struct Call<'a> {
     pub(super) limited: Limited,
     /// The path and query of the request that this one asks about.
     pub(super) original: Option<&'a str>,
-    /// How often it was handed over from one route to another.
-    pub(super) turns: usize,
     /// When the request came.
     pub(super) now: Timestamp,
+    /// How it came to its route, where more than its path counted.
+    pub(super) way: Option<&'a Arc<Way>>,
     /// It has no condition and no range, so that none need be looked for. Where this is not known,
     /// it is `false`.
     pub(super) wants_all: bool,
@@ -59,6 +62,7 @@ pub(super) struct OwnedCall {
     limited: Limited,
     original: Option<String>,
     now: Timestamp,
+    way: Option<Arc<Way>>,
     /// Where interim responses go; `None` if the client does not understand them.
     pub(super) interim: Option<Sink>,
 }
@@ -77,6 +81,7 @@ impl<'a> Call<'a> {
             limited: self.limited,
             original: self.original.map(str::to_owned),
             now: self.now,
+            way: self.way.cloned(),
             interim,
         }
     }
@@ -111,7 +116,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Path and query as they were sent.
+    /// Path and query as they are asked for: as they were sent, or what they were rewritten to.
     pub(super) fn request_uri(&self) -> &'a str {
         self.request.uri.path_and_query().map_or("/", |target| target.as_str())
     }
@@ -136,25 +141,36 @@ impl OwnedCall {
             site_for(proxy, &host, tls).ok_or_else(|| format!("no site for `{host}`: 421"))?;
         let path = route::normalized(request.uri.path()).ok_or("the path leaves the root: 400")?;
         let path = path.into_owned();
-        let route = site.find(&path).ok_or_else(|| format!("no route for `{path}`: 404"))?;
         let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
-        Ok(Self {
-            worker: Arc::clone(worker),
-            site: Arc::clone(site),
-            route: Arc::clone(route),
-            host,
-            path,
-            connection: Arc::new(Connection {
-                tls: tls.then(Box::default),
-                ..Connection::plain(nobody, nobody)
-            }),
+        let connection = Arc::new(Connection {
+            tls: tls.then(Box::default),
+            ..Connection::plain(nobody, nobody)
+        });
+        let call = Call {
+            worker,
+            site,
+            route: &site.base,
+            request: &request,
+            host: &host,
+            path: &path,
+            connection: &connection,
             remote: nobody,
             limited: Limited::default(),
             original: None,
             now: Timestamp::from(proxy.clock.now()),
-            interim: None,
-            request,
-        })
+            way: None,
+            wants_all: false,
+        };
+        let mut journey = Journey::new(call);
+        match journey.enter() {
+            Ok(None) => Ok(journey.call().to_owned(None)),
+            Ok(Some(answer)) => {
+                let status = answer.response.status().as_u16();
+                Err(format!("a rule of `rewrite` redirects `{path}`: {status}"))
+            }
+            Err(Error::NotFound) => Err(format!("no route for `{}`: 404", journey.call().path)),
+            Err(error) => Err(format!("`{path}` leads nowhere: {}", error.status().as_u16())),
+        }
     }
 
     /// A request of our own for a slice of what this one asks for, made at `now`: for this range,
@@ -188,8 +204,8 @@ impl OwnedCall {
             remote: self.remote,
             limited: self.limited,
             original: self.original.as_deref(),
-            turns: 0,
             now: self.now,
+            way: self.way.as_ref(),
             wants_all: false,
         }
     }

@@ -10,7 +10,7 @@ use super::call::Call;
 use super::gate::Held;
 use super::route::{Cache, X_ACCEL_LIMIT_RATE};
 use super::tunnel::Joining;
-use super::{ahead, partial};
+use super::{ahead, location, partial};
 use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::config;
@@ -204,6 +204,9 @@ fn hide(call: &Call<'_>, response: &mut Response<Body>, names: Names) {
         if names.may_have(*bits) {
             response.headers_mut().remove(name);
         }
+    }
+    if call.route.changed.may_be_in(names) {
+        location::change(call, response.headers_mut());
     }
 }
 

@@ -1,9 +1,10 @@
 //! Whose fault it is, and which status says so.
 
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
 use super::deliver::{Answer, CACHE_STATUS};
 use super::gate::Refusal;
+use super::inside::Next;
 use crate::body::Body;
 use crate::semantics::date::{Timestamp, http_date};
 use crate::semantics::reason::Reason;
@@ -28,6 +29,15 @@ pub(super) enum Error {
     Gate(Box<Refusal>),
     /// No route for the path.
     NotFound,
+    /// The route does not take the method; these it takes.
+    NotTaken(Option<HeaderValue>),
+    /// A route of our own gives this status and nothing else.
+    Plain(StatusCode),
+    /// Not an answer: the request goes on here, inside the site.
+    #[allow(dead_code, reason = "what a route finds out only while it answers says it: files")]
+    Inside(Box<Next>),
+    /// It was rewritten and sent on too often, or to where nothing is.
+    Cycle,
     /// No site for the host, and the site that would stand in is strict.
     Misdirected,
     /// The body is larger than the route takes.
@@ -54,7 +64,9 @@ impl Error {
         match self {
             Self::BadRequest(_) | Self::Certificate(_) => StatusCode::BAD_REQUEST,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Plain(status) => *status,
+            Self::Inside(_) | Self::Cycle => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::MethodNotAllowed | Self::NotTaken(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::Gate(refusal) => refusal.status,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -72,6 +84,40 @@ impl Error {
         }
     }
 
+    /// Whether what follows such a request on its connection cannot be trusted.
+    fn closes(&self) -> bool {
+        matches!(
+            self,
+            Self::BadRequest(_)
+                | Self::Certificate(_)
+                | Self::NotImplemented(_)
+                | Self::Storage(_)
+                | Self::Misdirected
+                | Self::TooLarge
+                | Self::UriTooLong
+                | Self::RequestTimeout
+        )
+    }
+
+    /// Adds what a client is told besides the status, whoever tells the status.
+    pub(super) fn tell(&self, fields: &mut HeaderMap) {
+        match self {
+            Self::Gate(refusal) => refusal.tell(fields),
+            Self::MethodNotAllowed => {
+                let allow =
+                    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+                fields.insert(header::ALLOW, allow);
+            }
+            Self::NotTaken(allow) => {
+                fields.extend(allow.clone().map(|allow| (header::ALLOW, allow)));
+            }
+            _ => {}
+        }
+        if self.closes() {
+            fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+
     /// The response to the client: the status and nothing that is not its business.
     pub(super) fn answer(&self, now: Timestamp) -> Answer {
         if let Self::BadRequest(what) | Self::NotImplemented(what) = self {
@@ -81,24 +127,14 @@ impl Error {
         if let Self::Certificate(told) = self {
             *response.body_mut() = Body::full(format!("400 Bad Request: {told}\n"));
         }
-        match self {
-            Self::Upstream(_) | Self::UpstreamAfter(..) => {}
-            Self::OnlyIfCached | Self::NotFound | Self::Forbidden | Self::Internal => {}
-            Self::Gate(refusal) => refusal.tell(response.headers_mut()),
-            Self::MethodNotAllowed => {
-                let allow =
-                    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-                response.headers_mut().insert(header::ALLOW, allow);
-            }
-            // What follows such a request on the connection cannot be trusted.
-            _ => {
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(header::CONNECTION, close);
-            }
+        if matches!(self, Self::Inside(_) | Self::Cycle) {
+            tracing::warn!("a request was rewritten or sent on in a cycle, or to no route");
         }
+        self.tell(response.headers_mut());
         let (reason, cache) = match self {
             Self::Upstream(_) => (Reason::UpstreamFailed, Some(CacheStatus::Miss)),
             Self::UpstreamAfter(_, word, _) => (Reason::UpstreamFailed, Some(*word)),
+            Self::Plain(_) => (Reason::Respond, None),
             Self::OnlyIfCached => (Reason::OnlyIfCached, Some(CacheStatus::Miss)),
             Self::Gate(refusal) => (refusal.reason, None),
             _ => (Reason::Refused, None),

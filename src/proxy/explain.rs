@@ -12,6 +12,7 @@ use super::plan::{self, Plan};
 use super::route::Cache;
 use super::serve::{self, Uncached};
 use super::slice;
+use super::way::upstream_named;
 use crate::body::Body;
 use crate::cache::Refusal;
 use crate::cache::lookup::{Found, Key, Lookup};
@@ -91,7 +92,11 @@ pub(super) async fn explain(worker: &Arc<Worker>, request: Parts) -> Result<Expl
     let owned = OwnedCall::of_operator(worker, request)?;
     let call = owned.view();
     let (site, route) = (call.site, call.route);
+    let answers_itself = route.settings.action.proxy().is_none();
     let (cached, now) = match serve::cacheable(&call, &Body::empty()) {
+        _ if answers_itself => {
+            (None, Outcome { status: None, asks_origin: false, reason: Reason::Respond })
+        }
         Err(Uncached { reason, status, .. }) => {
             (None, Outcome { status, asks_origin: true, reason })
         }
@@ -106,7 +111,10 @@ pub(super) async fn explain(worker: &Arc<Worker>, request: Parts) -> Result<Expl
         route: route.settings.path.to_string(),
         file: route.settings.file.clone(),
         line: route.settings.line,
-        upstream: proxy.map(|proxy| proxy.upstream.clone()).unwrap_or_default(),
+        upstream: upstream_named(call.way)
+            .or(proxy.map(|proxy| proxy.upstream.as_str()))
+            .unwrap_or_default()
+            .to_owned(),
         asked: call.now,
         cached,
         now,

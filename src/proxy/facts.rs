@@ -2,13 +2,17 @@
 
 use std::io::Write;
 use std::net::IpAddr;
+use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, Version, header};
 
 use super::call::Call;
 use super::gate::Outcome;
+use super::way::upstream_named;
 use crate::client::{Tls, Verified};
 use crate::config::template::{Facts, Ssl, Variable};
+use crate::observe::line::time_local;
 
 impl Facts for Call<'_> {
     fn write(&self, variable: &Variable, out: &mut Vec<u8>) {
@@ -41,6 +45,52 @@ impl Facts for Call<'_> {
                     format_args!("{} {uri} {}", request.method, protocol(request.version)),
                 );
             }
+            Variable::RequestId => write_to(out, format_args!("{:032x}", fastrand::u128(..))),
+            Variable::Http(name) => write_joined(&request.headers, name, out),
+            Variable::ContentLength => write_joined(&request.headers, &header::CONTENT_LENGTH, out),
+            Variable::ContentType => write_joined(&request.headers, &header::CONTENT_TYPE, out),
+            Variable::Cookie(name) => write_cookie(&request.headers, name, out),
+            Variable::RemoteUser => {
+                let authorization = request.headers.get(header::AUTHORIZATION);
+                if let Some(user) = authorization.and_then(crate::observe::line::remote_user) {
+                    out.extend_from_slice(&user);
+                }
+            }
+            Variable::ProxyAddXForwardedFor => {
+                write_joined(&request.headers, &X_FORWARDED_FOR, out);
+                let separator =
+                    if request.headers.contains_key(&X_FORWARDED_FOR) { ", " } else { "" };
+                write_to(out, format_args!("{separator}{}", self.remote.ip()));
+            }
+            Variable::Capture(number) => {
+                self.way.into_iter().for_each(|way| way.write_number(*number, out));
+            }
+            Variable::Named(name) => {
+                self.way.into_iter().for_each(|way| way.write_named(name, out))
+            }
+            Variable::Map(map) => map.write(self, out),
+            // Known only once there is a response.
+            Variable::UpstreamCacheStatus
+            | Variable::UpstreamAddr
+            | Variable::UpstreamHttp(_)
+            | Variable::UpstreamResponseTime
+            | Variable::SentHttp(_)
+            | Variable::Status => {}
+            other => self.write_place(other, out),
+        }
+    }
+}
+
+impl<'a> Call<'a> {
+    /// nginx: the request's host, or the site's name where an old client named none.
+    fn host_or_name(&self) -> &'a str {
+        if self.host.is_empty() { &self.site.name } else { self.host }
+    }
+
+    /// What does not depend on the request's head: who asks, whom, and when.
+    fn write_place(&self, variable: &Variable, out: &mut Vec<u8>) {
+        let mut text = |text: &str| out.extend_from_slice(text.as_bytes());
+        match variable {
             Variable::RemoteAddr => write_to(out, format_args!("{}", self.remote.ip())),
             Variable::RemotePort => {
                 write_to(out, format_args!("{}", self.remote.port()));
@@ -63,36 +113,20 @@ impl Facts for Call<'_> {
             Variable::LimitConnStatus => text(self.limited.connections.map_or("", Outcome::word)),
             Variable::ServerAddr => write_to(out, format_args!("{}", self.connection.local.ip())),
             Variable::ServerPort => write_to(out, format_args!("{}", self.connection.local.port())),
-            Variable::RequestId => write_to(out, format_args!("{:032x}", fastrand::u128(..))),
-            Variable::Http(name) => write_joined(&request.headers, name, out),
-            Variable::ContentLength => write_joined(&request.headers, &header::CONTENT_LENGTH, out),
-            Variable::ContentType => write_joined(&request.headers, &header::CONTENT_TYPE, out),
-            Variable::Cookie(name) => write_cookie(&request.headers, name, out),
-            Variable::RemoteUser => write_user(&request.headers, out),
-            Variable::ProxyAddXForwardedFor => {
-                write_joined(&request.headers, &X_FORWARDED_FOR, out);
-                let separator =
-                    if request.headers.contains_key(&X_FORWARDED_FOR) { ", " } else { "" };
-                write_to(out, format_args!("{separator}{}", self.remote.ip()));
+            Variable::Hostname => text(hostname()),
+            Variable::Pid => write_to(out, format_args!("{}", std::process::id())),
+            Variable::Msec | Variable::TimeIso8601 | Variable::TimeLocal => {
+                write_time(self.worker.proxy.clock.wall(), variable, out);
             }
-            // Known only once there is a response.
-            Variable::UpstreamCacheStatus
-            | Variable::UpstreamAddr
-            | Variable::UpstreamHttp(_)
-            | Variable::Status => {}
+            _ => {}
         }
-    }
-}
-
-impl<'a> Call<'a> {
-    /// nginx: the request's host, or the site's name where an old client named none.
-    fn host_or_name(&self) -> &'a str {
-        if self.host.is_empty() { &self.site.name } else { self.host }
     }
 
     /// nginx: $request_uri is that of the client, even while somebody else is asked about it.
-    fn original_uri(&self) -> &'a str {
-        self.original.unwrap_or_else(|| self.request_uri())
+    pub(super) fn original_uri(&self) -> &'a str {
+        let sent = || self.way.and_then(|way| way.sent.as_ref()?.path_and_query());
+        let sent = || sent().map(|target| target.as_str());
+        self.original.or_else(sent).unwrap_or_else(|| self.request_uri())
     }
 
     fn write_proxied(&self, variable: &Variable, out: &mut Vec<u8>) {
@@ -109,6 +143,9 @@ impl<'a> Call<'a> {
 
     /// nginx: $proxy_host.
     pub(super) fn proxy_host(&self) -> &'a str {
+        if let Some(name) = upstream_named(self.way) {
+            return name;
+        }
         self.route.settings.action.proxy().map_or("", |proxy| &proxy.host)
     }
 
@@ -146,6 +183,34 @@ fn write_ssl(tls: &Tls, fact: Ssl, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// The time, as one of three variables has it. In UTC, as in the log.
+fn write_time(time: SystemTime, variable: &Variable, out: &mut Vec<u8>) {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    match variable {
+        Variable::Msec => {
+            write_to(out, format_args!("{}.{:03}", since.as_secs(), since.subsec_millis()));
+        }
+        Variable::TimeLocal => write_to(out, format_args!("{}", time_local(time))),
+        _ => {
+            // `28/Sep/1970:12:00:00 +0000`, with its parts at fixed places.
+            let local = time_local(time);
+            let part = |range| local.get(range).unwrap_or_default();
+            let month = MONTHS.iter().position(|month| *month == part(3..6)).map_or(0, |at| at + 1);
+            let (day, year, clock) = (part(0..2), part(7..11), part(12..20));
+            write_to(out, format_args!("{year}-{month:02}-{day}T{clock}+00:00"));
+        }
+    }
+}
+
+/// The name of this machine, as it was when it was first asked for.
+fn hostname() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        name.trim().to_ascii_lowercase()
+    })
+}
+
 fn write_to(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     // Writing to memory does not fail.
     let _ = out.write_fmt(text);
@@ -157,13 +222,6 @@ pub(super) fn write_joined(fields: &HeaderMap, name: &HeaderName, out: &mut Vec<
             out.extend_from_slice(b", ");
         }
         out.extend_from_slice(value.as_bytes());
-    }
-}
-
-fn write_user(fields: &HeaderMap, out: &mut Vec<u8>) {
-    let authorization = fields.get(header::AUTHORIZATION);
-    if let Some(user) = authorization.and_then(crate::observe::line::remote_user) {
-        out.extend_from_slice(&user);
     }
 }
 
@@ -196,4 +254,6 @@ pub(super) fn protocol(version: Version) -> &'static str {
     }
 }
 
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -2,94 +2,46 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::call::Call;
 use super::compress;
 use super::deliver::{self, Answer, Source};
 use super::error::{Error, plain};
-use super::gate;
-use super::outgoing::escaped;
-use super::partial;
-use super::route::{self, Route};
-use super::{Worker, admit};
+use super::inside::Next;
+use super::way::escaped_path;
+use super::{admit, partial};
 use crate::config::template::{Part, Template};
 use crate::config::{Autoindex, Fallback};
 use crate::files::{Asked, Files, Found, FoundFile, Wanted, expires, kind, listing};
-use crate::interim::Gap;
 use crate::semantics::coding::Accepted;
 use crate::semantics::compressing;
 use crate::semantics::date::{Timestamp, http_date};
 use crate::semantics::reason::Reason;
 use crate::semantics::stored::Stored;
 
-/// What comes of looking for a file.
-enum Looked {
-    Answered(Box<Answer>),
-    /// Another route of the site answers.
-    Elsewhere(Elsewhere),
-}
-
-/// Who answers where no file does.
-enum Elsewhere {
-    /// The route of this name.
-    Named(Arc<Route>),
-    /// The route for this target.
-    Target(Uri),
-}
-
-/// Answers from the route's files, or hands over to the route that its `try_files` end with.
-pub(super) async fn answer(call: Call<'_>, gap: &Gap, body: Incoming) -> Result<Answer, Error> {
+/// Answers from the route's files.
+///
+/// # Errors
+/// `Error::Inside` where `try_files` end with another route, or another path.
+pub(super) async fn answer(call: Call<'_>, body: &mut Option<Incoming>) -> Result<Answer, Error> {
     let Some(files) = &call.route.files else { return Err(Error::NotFound) };
-    match look(&call, files).await? {
-        Looked::Answered(answer) => {
-            admit::body(&call, body)?;
-            Ok(*answer)
-        }
-        Looked::Elsewhere(_) if call.turns == TURNS_MAX => {
-            tracing::warn!(path = call.path, "`try_files` lead from one to another without end");
-            Err(Error::Internal)
-        }
-        Looked::Elsewhere(Elsewhere::Named(route)) => {
-            hand_over(Call { route: &route, ..call }, call.route, gap, body).await
-        }
-        Looked::Elsewhere(Elsewhere::Target(uri)) => {
-            let mut request = call.request.clone();
-            request.uri = uri;
-            let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
-            let route = call.site.find(&path).ok_or(Error::NotFound)?;
-            let other = Call { route, request: &request, path: &path, ..call };
-            hand_over(other, call.route, gap, body).await
-        }
-    }
-}
-
-/// Lets another route answer, if the request passes what that asks. (nginx: an internal redirect)
-async fn hand_over(
-    call: Call<'_>,
-    from: &Arc<Route>,
-    gap: &Gap,
-    body: Incoming,
-) -> Result<Answer, Error> {
-    let call = Call { turns: call.turns + 1, ..call };
-    match &call.route.gate {
-        Some(gate) if !Arc::ptr_eq(call.route, from) => {
-            Box::pin(gate::pass(call, gate, None, gap, body)).await
-        }
-        _ => Box::pin(Worker::routed(call, gap, body)).await,
-    }
+    let answer = look(&call, files).await?;
+    // It is not read, but too large a one is refused.
+    body.take().map(|body| admit::body(&call, body)).transpose()?;
+    Ok(answer)
 }
 
 /// Looks for a file, and answers with it.
-async fn look(call: &Call<'_>, files: &Arc<Files>) -> Result<Looked, Error> {
+async fn look(call: &Call<'_>, files: &Arc<Files>) -> Result<Answer, Error> {
     let accepted = Accepted::of(&call.request.headers);
     let asked = Asked { paths: paths(call, files), accepted };
     let found = files.find(asked).await.map_err(|error| {
         tracing::warn!(path = call.path, %error, "a file cannot be opened");
         Error::Internal
     })?;
-    let answer = match found {
+    Ok(match found {
         Found::Nothing => return instead(call, files),
         Found::Refused => return Err(Error::Forbidden),
         _ if ![Method::GET, Method::HEAD].contains(&call.request.method) => not_allowed(call),
@@ -108,8 +60,7 @@ async fn look(call: &Call<'_>, files: &Arc<Files>) -> Result<Looked, Error> {
             let source = Source::Rest(crate::store::Body::Memory(page.text));
             whole_or_part(call, fields, source)
         }
-    };
-    Ok(Looked::Answered(Box::new(answer)))
+    })
 }
 
 /// The paths that are looked for. What is no text is nowhere.
@@ -133,33 +84,25 @@ fn paths(call: &Call<'_>, files: &Files) -> Vec<(String, Wanted)> {
 }
 
 /// What answers where nothing is found.
-fn instead(call: &Call<'_>, files: &Files) -> Result<Looked, Error> {
-    match &files.settings.fallback {
-        Fallback::Status(StatusCode::NOT_FOUND) => Err(Error::NotFound),
-        Fallback::Status(StatusCode::FORBIDDEN) => Err(Error::Forbidden),
+fn instead(call: &Call<'_>, files: &Files) -> Result<Answer, Error> {
+    let next = match &files.settings.fallback {
+        Fallback::Status(StatusCode::NOT_FOUND) => return Err(Error::NotFound),
+        Fallback::Status(StatusCode::FORBIDDEN) => return Err(Error::Forbidden),
         Fallback::Status(status) => {
-            let response = plain(*status, wall(call));
-            let answer = Answer::own(response, Reason::File, None);
-            Ok(Looked::Answered(Box::new(answer)))
+            return Ok(Answer::own(plain(*status, wall(call)), Reason::File, None));
         }
-        Fallback::Named(name) => {
-            let route = call.site.named(name).ok_or(Error::Internal)?;
-            Ok(Looked::Elsewhere(Elsewhere::Named(Arc::clone(route))))
-        }
+        Fallback::Named(name) => Next::Named(name.clone()),
         Fallback::Path(template) => {
             let mut text = Vec::new();
             template.write(call, &mut text);
             let text = String::from_utf8(text).map_err(|_| Error::NotFound)?;
-            let (path, query) = text.split_once('?').unwrap_or((&text, ""));
-            let mut target = escaped(path);
-            if !query.is_empty() {
-                target.push('?');
-                target.push_str(query);
+            match text.split_once('?') {
+                Some((path, query)) => Next::Uri(path.to_owned(), Some(query.to_owned())),
+                None => Next::Uri(text, None),
             }
-            let uri = target.parse().map_err(|_| Error::BadRequest("target"))?;
-            Ok(Looked::Elsewhere(Elsewhere::Target(uri)))
         }
-    }
+    };
+    Err(Error::Inside(Box::new(next)))
 }
 
 /// Answers with a file.
@@ -210,7 +153,7 @@ fn whole_or_part(call: &Call<'_>, fields: HeaderMap, source: Source) -> Answer {
 
 /// A folder is asked for with a slash, so that links in it lead into it.
 fn with_slash(call: &Call<'_>, path: &str) -> Result<Answer, Error> {
-    let mut location = escaped(path);
+    let mut location = escaped_path(path);
     if let Some(query) = call.request.uri.query() {
         location.push('?');
         location.push_str(query);
@@ -243,5 +186,3 @@ fn wall(call: &Call<'_>) -> Timestamp {
 
 /// Room for all that is said of a file.
 const FIELDS: usize = 16;
-/// nginx: how often a request is handed over from one route to another.
-const TURNS_MAX: usize = 10;

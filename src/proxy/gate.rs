@@ -24,21 +24,18 @@ mod pace;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use hyper::body::Incoming;
 
 use self::ask::Ask;
 use self::basic::Basic;
 use self::limit::Limit;
 use self::requests::Verdict;
 pub(super) use self::under_way::Held;
-use super::Worker;
 use super::call::Call;
 use super::deliver::Answer;
 use super::error::Error;
 use super::route::Route;
+use super::{Sent, Worker};
 use crate::config::{self, LimitConn, LimitReq, Rate};
-use crate::interim::Gap;
-use crate::observe::exchange::RequestFacts;
 use crate::semantics::reason::Reason;
 
 /// What the requests of a route must pass.
@@ -115,32 +112,31 @@ impl Gate {
     }
 }
 
-/// Answers a request that passes, and refuses one that does not. What is logged of it is `seen`.
+/// Answers a request that passes, and refuses one that does not.
 ///
 /// # Errors
 /// Answer it.
 pub(super) async fn pass(
     mut call: Call<'_>,
     gate: &Gate,
-    seen: Option<&mut RequestFacts>,
-    gap: &Gap,
-    body: Incoming,
+    sent: &mut Sent<'_>,
 ) -> Result<Answer, Error> {
     if let Some(real_ip) = &gate.settings.real_ip {
         call.remote = address::real(call.connection, &call.request.headers, real_ip);
-        if let Some(seen) = seen {
+        if let Some(seen) = &mut sent.seen {
             seen.client = call.remote;
         }
     }
     let held = limits(&mut call, gate).await?;
     let set = access(&call, gate).await?;
     let answer = if set.is_empty() {
-        Worker::routed(call, gap, body).await
+        Worker::routed(call, sent.gap, &mut sent.body).await
     } else {
         // What the one who was asked says of the client stands in place of what the client says.
         let mut request = call.request.clone();
         set_fields(&mut request.headers, set);
-        Worker::routed(Call { request: &request, ..call }, gap, body).await
+        let call = Call { request: &request, ..call };
+        Worker::routed(call, sent.gap, &mut sent.body).await
     };
     answer.map(|mut answer| {
         // Another route that the request was handed over to may have counted it.
@@ -153,7 +149,9 @@ pub(super) async fn pass(
 /// What counts requests: all of `limit_req` first, then `limit_conn`. What was counted already, by
 /// the route that handed it over, is not counted again. (nginx: preaccess)
 async fn limits(call: &mut Call<'_>, gate: &Gate) -> Result<Option<Held>, Error> {
-    if !gate.limit_req.is_empty() && call.limited.requests.is_none() {
+    // nginx: what was sent on inside the site was counted before.
+    let is_counted = call.way.is_some_and(|way| way.is_counted);
+    if !gate.limit_req.is_empty() && !is_counted {
         let refusal = gate.settings.limit_req_refusal;
         let verdict = requests::count(call, &gate.limit_req);
         call.limited.requests = verdict.map(|verdict| verdict.outcome(refusal.dry_run));

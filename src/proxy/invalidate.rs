@@ -4,6 +4,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, StatusCode, Uri};
 
 use super::call::{Call, OwnedCall};
+use super::inside::Journey;
 use super::route::{self, Cache};
 use crate::cache::lock::Permit;
 use crate::cache::log::Scope;
@@ -55,7 +56,9 @@ async fn remove_other(call: &Call<'_>, target: PathAndQuery, own: Option<&Permit
     let mut request = call.request.clone();
     request.uri = Uri::from(target);
     let Some(path) = route::normalized(request.uri.path()) else { return };
-    let Some(route) = call.site.find(&path) else { return };
-    let route = call.site.storing(route);
-    remove(&Call { request: &request, path: &path, route, ..*call }, own).await;
+    let other = Call { request: &request, path: &path, way: None, ..*call };
+    let mut journey = Journey::new(other);
+    if let Ok(None) = journey.enter() {
+        remove(&journey.call(), own).await;
+    }
 }

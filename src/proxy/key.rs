@@ -9,6 +9,7 @@ use http::{HeaderMap, Method};
 use super::call::Call;
 use super::facts::protocol;
 use super::route::Cache;
+use super::way::escaped;
 use crate::cache::lookup::Key;
 use crate::cache::queries::Rule;
 use crate::config;
@@ -38,12 +39,18 @@ impl Keying {
     pub fn new(settings: &config::Cache) -> Self {
         let variables = || settings.key.variables();
         let hashes = !settings.partition.is_empty() || variables().any(Variable::is_secret);
-        let decodes = variables().any(|variable| *variable == Variable::Uri);
+        // These are written in another way than a request has them.
+        let decodes = variables().any(|variable| {
+            use Variable::{Capture, Map, Named, Uri};
+            matches!(variable, Uri | Map(_) | Capture(_) | Named(_))
+        });
+        let maps = variables().any(|variable| matches!(variable, Variable::Map(_)));
         Self {
             plain: settings.query.is_all() && !hashes && !decodes,
             hashes,
             comparison: Comparison::of(&settings.rules),
-            learns: settings.rules.no_vary_search && variables().any(Variable::has_query),
+            // What a map makes of the query, no rule of an origin can say.
+            learns: settings.rules.no_vary_search && !maps && variables().any(Variable::has_query),
             has_identities: settings.partition.iter().any(says_who),
         }
     }
@@ -62,7 +69,8 @@ impl<'a> Call<'a> {
     /// The key of this request in the route's cache.
     pub(super) fn key(&self, cache: &Cache) -> Key {
         let nothing_learnt = !cache.keying.learns || cache.zone.queries.is_empty();
-        if cache.keying.plain && nothing_learnt && self.original.is_none() {
+        let is_as_sent = self.original.is_none() && !self.is_rewritten();
+        if cache.keying.plain && nothing_learnt && is_as_sent {
             let mut text = Vec::with_capacity(KEY_CAPACITY);
             cache.settings.key.write(self, &mut text);
             return Key { comparison: cache.keying.comparison, ..Key::new(text) };
@@ -212,8 +220,22 @@ impl Facts for KeyFacts<'_> {
             let path = path_in_key(self.call.path, self.call.request.uri.path());
             return out.extend_from_slice(path.as_bytes());
         }
+        if let Variable::Map(map) = variable {
+            return map.write_value(self.call, self, out);
+        }
+        if matches!(variable, Variable::Capture(_) | Variable::Named(_)) {
+            let start = out.len();
+            self.call.write(variable, out);
+            // Decoded as the path is, and so not to be taken for a query.
+            let text = escaped(&out[start..], b"%?");
+            out.truncate(start);
+            return out.extend_from_slice(text.as_bytes());
+        }
+        let rewritten = || self.call.request.uri.query().unwrap_or("");
+        // What a request was rewritten to is what its answer is of.
+        let query = self.query.or_else(|| self.call.is_rewritten().then(rewritten));
         let own = || variable.has_query() && self.call.original.is_none();
-        let Some(query) = self.query.filter(|_| own()) else {
+        let Some(query) = query.filter(|_| own()) else {
             return self.call.write(variable, out);
         };
         let request = self.call.request;

@@ -16,15 +16,19 @@
 //! ```
 
 pub mod route;
+mod prefixes;
 pub mod zone;
 pub mod key;
 pub mod gate;
 pub mod explain;
 pub mod inspect;
 mod admit;
+mod inside;
 mod isolate;
 mod call;
+mod way;
 mod facts;
+mod own;
 mod outgoing;
 mod purge;
 mod prefix;
@@ -46,6 +50,8 @@ mod invalidate;
 mod deliver;
 mod compress;
 mod files;
+pub mod location;
+mod finish;
 mod partial;
 mod extent;
 mod slice;
@@ -65,7 +71,7 @@ use crate::cache;
 use crate::cache::purge::{Purged, Wanted};
 use crate::client::Connection;
 use crate::clock::Clock;
-use crate::config::Limits;
+use crate::config::{Action, Limits};
 use crate::interim::Gap;
 use crate::observe::access;
 use crate::observe::exchange::RequestFacts;
@@ -116,6 +122,15 @@ pub struct Client<'a> {
     pub connection: &'a Arc<Connection>,
     /// Where interim responses go, until the response is there.
     pub gap: &'a Gap,
+}
+
+/// What there is of a request beside its head.
+struct Sent<'a> {
+    gap: &'a Gap,
+    /// What is logged of it.
+    seen: Option<&'a mut RequestFacts>,
+    /// Its body, until somebody takes it.
+    body: Option<Incoming>,
 }
 
 impl Worker {
@@ -191,12 +206,12 @@ impl Worker {
             isolate::check(hosts, site, client.connection)?;
         }
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
-        let route = site.find(&path).ok_or(Error::NotFound)?;
+        let route = site.find(&path);
         let now = Timestamp::from(self.proxy.clock.now());
         let call = Call {
             worker: self,
             site,
-            route,
+            route: route.unwrap_or(&site.base),
             request,
             host: &host,
             path: &path,
@@ -204,38 +219,70 @@ impl Worker {
             remote: client.connection.remote,
             limited: Limited::default(),
             original: None,
-            turns: 0,
             now,
             wants_all: !present.conditional,
+            way: None,
         };
-        let answer = match &route.gate {
-            None => Self::routed(call, client.gap, body).await,
-            Some(gate) => Box::pin(gate::pass(call, gate, seen, client.gap, body)).await,
+        let mut sent = Sent { gap: client.gap, seen, body: Some(body) };
+        if !(site.is_plain && call.route.is_plain) {
+            return Ok(Box::pin(inside::answer(call, &mut sent)).await);
+        }
+        let result = match route {
+            Some(_) => Self::let_in(call, &mut sent).await,
+            None => Err(Error::NotFound),
         };
-        // An answer of our own on a route that tells how it came about tells it as well.
-        Ok(answer
-            .unwrap_or_else(|error| error.answer(now).told(&route.settings).unexpected(request)))
+        if let Err(Error::Inside(next)) = result {
+            return Ok(Box::pin(inside::go_on(call, *next, &mut sent)).await);
+        }
+        Ok(match finish::page_for(&call, &result) {
+            Some(page) => Box::pin(inside::page(call, page, &mut sent)).await,
+            None => finish::finish(&call, result),
+        })
     }
 
-    async fn routed(call: Call<'_>, gap: &Gap, body: Incoming) -> Result<Answer, Error> {
+    /// Answers a request whose route is known, if the route lets it in.
+    async fn let_in(call: Call<'_>, sent: &mut Sent<'_>) -> Result<Answer, Error> {
+        match &call.route.gate {
+            None => Self::routed(call, sent.gap, &mut sent.body).await,
+            Some(gate) => Box::pin(gate::pass(call, gate, sent)).await,
+        }
+    }
+
+    /// Answers a request that was let in. Who takes the body leaves nothing of it; a step that
+    /// wants the request to go on elsewhere says `Error::Inside`, best before anybody took it.
+    async fn routed(
+        call: Call<'_>,
+        gap: &Gap,
+        body: &mut Option<Incoming>,
+    ) -> Result<Answer, Error> {
         if call.request.method.as_str() == "PURGE" {
             return purge::purge(&call).await;
         }
-        if call.route.settings.upgrade && body.is_end_stream() && tunnel::is_asked_for(call.request)
-        {
+        if !call.route.takes(&call.request.method) {
+            return Err(Error::NotTaken(call.route.allow.clone()));
+        }
+        let is_empty = body.as_ref().is_none_or(Incoming::is_end_stream);
+        if call.route.settings.upgrade && is_empty && tunnel::is_asked_for(call.request) {
             let call = Arc::new(call.to_owned(gap.sink()));
             return Box::pin(pass::pass(call, Body::empty(), tunnel::UNCACHED)).await;
         }
         if call.route.files.is_some() {
-            return Box::pin(files::answer(call, gap, body)).await;
+            return Box::pin(files::answer(call, body)).await;
         }
-        let body = admit::body(&call, body)?;
+        let body =
+            body.take().map_or_else(|| Ok(Body::empty()), |body| admit::body(&call, body))?;
         Self::content(call, Some(gap), body).await
     }
 
     /// Answers what is let in: from the cache, or from where the route goes. Without a `gap` it is a
     /// request of our own about another one.
     async fn content(call: Call<'_>, gap: Option<&Gap>, body: Body) -> Result<Answer, Error> {
+        match &call.route.settings.action {
+            Action::Proxy(_) => {}
+            Action::Static(_) => return Box::pin(files::answer(call, &mut None)).await,
+            Action::Respond(respond) => return own::respond(&call, respond),
+            Action::Redirect(redirect) => return own::redirect(&call, redirect),
+        }
         let cache = match serve::cacheable(&call, &body) {
             Ok(cache) => cache,
             Err(why) => {

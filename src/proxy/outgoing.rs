@@ -8,6 +8,7 @@ use hyper::ext::on_informational;
 use super::call::Call;
 use super::error::Error;
 use super::incoming;
+use super::way::{escaped_path, upstream_named};
 use crate::body::Body;
 use crate::config::template::Template;
 use crate::interim::Sink;
@@ -84,7 +85,10 @@ pub(super) async fn send(
     mut request: Request<Body>,
     held: Option<&dyn Held>,
 ) -> Result<upstream::Reply, upstream::Failure> {
-    let Some(forward) = &call.route.forward else { return Err(upstream::Failure::nobody()) };
+    let named = || call.route.forwards.get(upstream_named(call.way)?);
+    let Some(forward) = call.route.forward.as_ref().or_else(named) else {
+        return Err(upstream::Failure::nobody());
+    };
     if forward.group.announces() {
         let (source, destination) = (call.remote, call.connection.local);
         request.extensions_mut().insert(Announced { source, destination });
@@ -144,30 +148,26 @@ fn value(text: &[u8]) -> Result<HeaderValue, Error> {
 /// nginx: without a URI part the target goes on as it came, byte for byte; a URI part replaces the
 /// part of the normalised path that the route matched.
 fn target<'a>(call: &Call<'a>) -> Cow<'a, str> {
-    let Some(uri) = call.route.settings.action.proxy().and_then(|proxy| proxy.uri.as_ref()) else {
+    let proxy = call.route.settings.action.proxy();
+    let said = call.way.and_then(|way| way.destination.as_ref()?.target.as_deref());
+    if let Some(target) = said {
+        return Cow::Borrowed(target);
+    }
+    let is_rewritten_here = call.way.is_some_and(|way| way.is_rewritten_here);
+    let uri = proxy.and_then(|proxy| proxy.uri.as_ref()).filter(|_| !is_rewritten_here);
+    let Some((uri, proxy)) = uri.zip(proxy) else {
         return Cow::Borrowed(call.request_uri());
     };
-    let rest = call.path.strip_prefix(call.route.settings.path.matched()).unwrap_or("");
+    let matched = call.route.settings.path.literal().unwrap_or_default();
+    let rest = call.path.strip_prefix(matched).unwrap_or("");
+    let rest = if proxy.strip_prefix { rest.trim_start_matches('/') } else { rest };
     let mut target = uri.clone();
-    target.push_str(&escaped(rest));
+    target.push_str(&escaped_path(rest));
     if let Some(query) = call.request.uri.query() {
         target.push('?');
         target.push_str(query);
     }
     Cow::Owned(target)
-}
-
-/// Escapes what a path must not hold literally.
-pub(super) fn escaped(path: &str) -> String {
-    let mut text = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_graphic() && !b"\"#%<>?\\^`{|}".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    text
 }
 
 const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
@@ -181,14 +181,3 @@ pub(super) const CONDITIONAL: [HeaderName; 6] = [
     header::IF_RANGE,
     header::RANGE,
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escapes_what_a_path_must_not_hold() {
-        assert_eq!(escaped("/a b?#%é"), "/a%20b%3F%23%25%C3%A9");
-        assert_eq!(escaped("/a:@!$&'()*+,;=~"), "/a:@!$&'()*+,;=~");
-    }
-}

@@ -27,11 +27,11 @@ use crate::semantics::stored::Stored;
 pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Result<Answer, Error> {
     let view = call.view();
     let mut request = outgoing::request(&view)?;
-    trailers::announce_up(&view, &body, request.headers_mut());
+    let body = whole::whole(&view, body).await?;
+    trailers::announce_up(&view, request.headers_mut(), &body);
     if why.reason == Reason::Upgrade {
         tunnel::ask(&view, request.headers_mut());
     }
-    let body = whole::whole(&view, body).await?;
     let mut request = request.map(|()| body);
     outgoing::hear_interim(&mut request, call.interim.as_ref());
     let clock = &view.worker.proxy.clock;

@@ -41,7 +41,7 @@ impl<'a> Prefix<'a> {
     pub(super) fn routes(&self, site: &'a Site) -> Vec<&'a Arc<Route>> {
         match self.query {
             None => site.below(self.path).collect(),
-            Some(_) => site.find(self.path).map(|route| site.storing(route)).into_iter().collect(),
+            Some(_) => site.find(self.path).into_iter().chain(site.all_named()).collect(),
         }
     }
 
@@ -152,10 +152,14 @@ fn is_same_for_host(variable: &Variable) -> bool {
         | Variable::ProxyHost
         | Variable::ProxyPort
         | Variable::RequestMethod
+        | Variable::Hostname
         | Variable::UpstreamCacheStatus
         | Variable::UpstreamAddr
         | Variable::UpstreamHttp(_)
+        | Variable::UpstreamResponseTime
+        | Variable::SentHttp(_)
         | Variable::Status => true,
+        Variable::Map(map) => map.variables().into_iter().all(is_same_for_host),
         Variable::Http(name) => name == HOST,
         _ => false,
     }

@@ -33,8 +33,7 @@ use crate::semantics::tags;
 /// # Errors
 /// 405 where the route does not purge, 403 for a client that may not.
 pub(super) async fn purge(call: &Call<'_>) -> Result<Answer, Error> {
-    let call = &Call { route: call.site.storing(call.route), ..*call };
-    let caches = allowed(call, call.route)?;
+    let caches = allowed_with_named(call)?;
     let fields = &call.request.headers;
     let how = How { soft: is_soft(fields), dry_run: false };
     let tags: Vec<_> = tags::named(fields).collect();
@@ -47,7 +46,7 @@ pub(super) async fn purge(call: &Call<'_>) -> Result<Answer, Error> {
         let caches = routes.map(|route| allowed(call, route)).collect::<Result<Vec<_>, _>>()?;
         by_prefix(call, &prefix, &caches.concat(), how).await
     } else {
-        Ok(by_url(call, caches, how).await)
+        Ok(by_url(call, &caches, how).await)
     };
     let client = call.remote.ip().to_canonical();
     let uri = call.request_uri();
@@ -112,7 +111,6 @@ async fn purge_url(
     url.scheme().cloned().map(|scheme| request.extensions.insert(scheme));
     let owned = OwnedCall::of_operator(worker, request)?;
     let call = owned.view();
-    let call = Call { route: call.site.storing(call.route), ..call };
     let (site, route, path) = (call.site, call.route, call.path);
     let no_cache = || format!("the route of `{path}` has no cache");
     if is_prefix {
@@ -126,10 +124,27 @@ async fn purge_url(
             .await
             .map_err(|problem| problem.to_string());
     }
-    match route.caching.all() {
-        [] => Err(no_cache()),
-        caches => Ok(by_url(&call, caches, how).await),
+    let routes = std::iter::once(route).chain(call.site.all_named());
+    let caches: Vec<_> = routes.flat_map(|route| route.caching.all()).cloned().collect();
+    if caches.is_empty() {
+        return Err(no_cache());
     }
+    Ok(by_url(&call, &caches, how).await)
+}
+
+/// The caches of the request's route, and of those that it may be sent on to as it is.
+fn allowed_with_named(call: &Call<'_>) -> Result<Vec<Arc<Cache>>, Error> {
+    let caching = |route: &&Arc<Route>| !route.caching.all().is_empty();
+    let named: Vec<_> = call.site.all_named().filter(caching).collect();
+    if call.route.caching.all().is_empty() && !named.is_empty() {
+        let caches: Result<Vec<_>, _> = named.into_iter().map(|r| allowed(call, r)).collect();
+        return caches.map(|caches| caches.concat());
+    }
+    let mut caches = allowed(call, call.route)?.to_vec();
+    for route in named {
+        caches.extend_from_slice(allowed(call, route)?);
+    }
+    Ok(caches)
 }
 
 /// The caches of a route, where they may be purged by whoever sent the request.

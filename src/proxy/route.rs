@@ -4,13 +4,19 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::{HeaderName, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::gate::Gate;
 use super::key::Keying;
+use super::location::Changed;
+use super::prefixes::{Below, Prefixes};
 use super::zone::Caching;
 use crate::cache::Zone;
-use crate::config::{self, Fallback, HostName, PathMatch};
+use crate::config::answers::Redirect;
+use crate::config::hostnames::HostNames;
+use crate::config::pattern::{Captured, Pattern, Patterns};
+use crate::config::template::{Part, Template, Variable};
+use crate::config::{self, Action, HostName, PathMatch};
 use crate::files::Files;
 use crate::semantics::fields::Names;
 use crate::tls::settings::VerifyClient;
@@ -19,9 +25,7 @@ use crate::upstream::Group;
 /// The sites that one listener answers for, or something of each.
 #[derive(Clone)]
 pub struct Hosts<T = Arc<Site>> {
-    exact: HashMap<String, T>,
-    /// The longest first.
-    suffixes: Vec<(String, T)>,
+    names: HostNames<T>,
     /// For hosts that no site names; `None` refuses them.
     fallback: Option<T>,
     /// One of them is isolated.
@@ -38,10 +42,17 @@ pub struct Site {
     pub isolated: bool,
     /// Answers nobody without a certificate.
     pub verifies: bool,
+    /// Answers where no route does, and before one is found.
+    pub base: Arc<Route>,
+    /// What is done to paths before a route is looked for.
+    pub(super) rewrite: Vec<config::answers::Rewrite>,
+    /// Nothing but the path says how a request goes on, unless its route says more.
+    pub(super) is_plain: bool,
+    names: HostNames<()>,
     exact: HashMap<String, Arc<Route>>,
-    /// The longest first.
-    prefixes: Vec<(String, Arc<Route>)>,
-    /// Those that only other routes hand over to.
+    prefixes: Prefixes,
+    patterns: Patterns,
+    by_pattern: Vec<Arc<Route>>,
     named: HashMap<String, Arc<Route>>,
 }
 
@@ -49,10 +60,20 @@ pub struct Site {
 pub struct Route {
     /// As configured.
     pub settings: config::Route,
-    /// What it forwards to, if it does.
+    /// What it forwards to, if it does and always to the same.
     pub forward: Option<Forward>,
+    /// What it forwards to by name, where requests say it.
+    pub forwards: HashMap<String, Forward>,
     /// The files that it answers from, if it does.
     pub files: Option<Arc<Files>>,
+    /// `Allow` where it does not take all methods.
+    pub allow: Option<HeaderValue>,
+    /// Response fields that are changed for clients.
+    pub changed: Changed,
+    /// Nothing but the path says how a request goes on.
+    pub is_plain: bool,
+    /// Something is done to its answers.
+    pub finishes: bool,
     /// How it caches, if it does.
     pub caching: Caching,
     /// Response fields that clients do not get.
@@ -106,10 +127,59 @@ pub(super) const X_ACCEL_LIMIT_RATE: HeaderName = HeaderName::from_static("x-acc
 const ADDED: [HeaderName; 4] =
     [header::AGE, header::CONTENT_LENGTH, header::CONTENT_RANGE, header::CONTENT_TYPE];
 
+impl Route {
+    /// A route with what it needs at hand, that forwards to nothing and does not cache.
+    pub fn new(settings: config::Route) -> Self {
+        let methods = settings.methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        Self {
+            hidden: Hidden::new(&settings.hide_header),
+            changed: Changed::new(&settings.finish),
+            allow: HeaderValue::try_from(methods).ok().filter(|_| !settings.methods.is_empty()),
+            forward: None,
+            forwards: HashMap::new(),
+            files: None,
+            caching: Caching::default(),
+            is_plain: is_plain(&settings),
+            finishes: settings.finish.is_needed(),
+            gate: None,
+            hides_authorization: false,
+            settings,
+        }
+    }
+
+    /// A route that sends clients to `path`.
+    fn with_slash(&self, path: &str) -> Self {
+        let location = vec![
+            Part::Literal(super::way::escaped_path(path)),
+            Part::Variable(Variable::IsArgs),
+            Part::Variable(Variable::Args),
+        ];
+        let to = Template { parts: location };
+        let redirect = Redirect { to, status: StatusCode::MOVED_PERMANENTLY };
+        let (cache, purge, rewrite) = (None, None, Vec::new());
+        let action = Action::Redirect(redirect);
+        Self::new(config::Route { action, cache, purge, rewrite, ..self.settings.clone() })
+    }
+
+    /// Whether it takes a method.
+    pub(super) fn takes(&self, method: &Method) -> bool {
+        self.allow.is_none() || self.settings.methods.contains(method)
+    }
+}
+
+/// Whether nothing but the path says where a request of such a route goes.
+fn is_plain(settings: &config::Route) -> bool {
+    let by_request = settings.action.proxy().is_some_and(|proxy| proxy.by_request.is_some());
+    let captures = match &settings.path {
+        PathMatch::Regex(pattern) => pattern.has_groups(),
+        _ => false,
+    };
+    settings.rewrite.is_empty() && !by_request && !captures
+}
+
 impl<T> Default for Hosts<T> {
     fn default() -> Self {
-        let (exact, suffixes) = (HashMap::new(), Vec::new());
-        Self { exact, suffixes, fallback: None, isolates: false, http2: false }
+        Self { names: HostNames::default(), fallback: None, isolates: false, http2: false }
     }
 }
 
@@ -118,25 +188,17 @@ impl<T: Clone> Hosts<T> {
     pub fn new<'a>(sites: impl Iterator<Item = (&'a config::Site, T)>) -> Self {
         let mut hosts = Self::default();
         let mut fallback: Option<(bool, bool, T)> = None;
+        let mut names: Vec<(HostName, T)> = Vec::new();
         for (settings, site) in sites {
             hosts.isolates |= settings.isolated;
             hosts.http2 |= settings.http2;
-            for name in &settings.names {
-                match name {
-                    HostName::Exact(name) => {
-                        hosts.exact.entry(name.clone()).or_insert_with(|| site.clone());
-                    }
-                    HostName::Suffix(suffix) => {
-                        hosts.suffixes.push((suffix.clone(), site.clone()));
-                    }
-                }
-            }
+            names.extend(settings.names.iter().map(|name| (name.clone(), site.clone())));
             // nginx: the one that says so is the default; else the first of the address.
             if fallback.as_ref().is_none_or(|(default, ..)| settings.default && !default) {
                 fallback = Some((settings.default, settings.strict, site));
             }
         }
-        hosts.suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+        hosts.names = HostNames::new(names.into_iter());
         hosts.fallback = fallback.and_then(|(_, strict, site)| (!strict).then_some(site));
         hosts
     }
@@ -148,83 +210,116 @@ impl<T: Clone> Hosts<T> {
 
     /// The site for a host; `None` where it must be refused.
     pub fn find(&self, host: &str) -> Option<&T> {
-        if self.exact.is_empty() && self.suffixes.is_empty() {
+        if self.names.is_empty() {
             return self.fallback.as_ref();
         }
-        let suffix = || self.suffixes.iter().find(|(suffix, _)| host.ends_with(suffix.as_str()));
-        self.exact.get(host).or_else(|| suffix().map(|(_, site)| site)).or(self.fallback.as_ref())
+        self.names.find(host, host).map(|named| named.value).or(self.fallback.as_ref())
     }
 }
 
 impl Site {
-    /// A site with its routes made ready.
-    pub fn new(settings: &config::Site, routes: Vec<Arc<Route>>) -> Self {
+    /// A site with its routes made ready, and the one that answers where there is none.
+    pub fn new(settings: &config::Site, base: Arc<Route>, routes: Vec<Arc<Route>>) -> Self {
+        let has_groups = |name: &HostName| match name {
+            HostName::Pattern(pattern) => pattern.has_groups(),
+            _ => false,
+        };
         let mut site = Self {
-            name: match settings.names.first() {
-                Some(HostName::Exact(name)) => name.clone(),
-                Some(HostName::Suffix(suffix)) => format!("*{suffix}"),
-                None => String::new(),
-            },
+            name: settings.names.first().map_or_else(String::new, ToString::to_string),
             isolated: settings.isolated,
             verifies: settings
                 .tls
                 .as_ref()
                 .is_some_and(|tls| tls.verify_client == VerifyClient::On),
+            base,
+            rewrite: settings.rewrite.clone(),
+            is_plain: settings.rewrite.is_empty() && !settings.names.iter().any(has_groups),
+            names: HostNames::new(settings.names.iter().map(|name| (name.clone(), ()))),
             exact: HashMap::new(),
-            prefixes: Vec::new(),
+            prefixes: Prefixes::default(),
+            patterns: Patterns::default(),
+            by_pattern: Vec::new(),
             named: HashMap::new(),
         };
+        let (mut prefixes, mut patterns) = (Vec::new(), Vec::new());
         for route in routes {
             match route.settings.path.clone() {
-                PathMatch::Exact(path) => {
-                    site.exact.insert(path, route);
-                }
-                PathMatch::Prefix(path) => site.prefixes.push((path, route)),
+                PathMatch::Exact(path) => drop(site.exact.insert(path, route)),
                 PathMatch::Named(name) => drop(site.named.insert(name, route)),
+                PathMatch::Prefix(path) | PathMatch::Final(path) => prefixes.push((path, route)),
+                PathMatch::Regex(pattern) => {
+                    patterns.push(pattern);
+                    site.by_pattern.push(route);
+                }
             }
         }
-        site.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        site.patterns = Patterns::new(patterns);
+        site.prefixes = Prefixes::new(prefixes);
+        site.add_slashes();
         site
     }
 
-    /// The routes for which paths that begin with `prefix` may be: the one that it has itself, and
-    /// all below it. Normalised, or the beginning of a normalised path.
-    pub fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Arc<Route>> {
-        let longest = self.prefixes.iter().find(|(path, _)| prefix.starts_with(path.as_str()));
-        let below = self
-            .prefixes
-            .iter()
-            .filter(move |(path, _)| path.starts_with(prefix) && path.len() > prefix.len());
-        let exact = self.exact.iter().filter(move |(path, _)| path.starts_with(prefix));
-        longest
-            .map(|(_, route)| route)
-            .into_iter()
-            .chain(below.map(|(_, r)| r))
-            .chain(exact.map(|(_, r)| r))
-            .map(|route| self.storing(route))
-    }
-
-    /// The route that stores what is asked of this one: where files come first, that to which it
-    /// hands over the very same target.
-    pub(super) fn storing<'a>(&'a self, route: &'a Arc<Route>) -> &'a Arc<Route> {
-        match route.files.as_ref().map(|files| &files.settings.fallback) {
-            Some(Fallback::Named(name)) => self.named(name).unwrap_or(route),
-            _ => route,
+    /// nginx: where a prefix that ends with a slash is forwarded, the path without it is sent there.
+    fn add_slashes(&mut self) {
+        for Below { prefix, route, .. } in &self.prefixes.0 {
+            let Some(bare) = prefix.strip_suffix('/').filter(|bare| !bare.is_empty()) else {
+                continue;
+            };
+            let taken = self.exact.contains_key(bare) || self.prefixes.has(bare);
+            if !taken && route.settings.action.proxy().is_some() {
+                self.exact.insert(bare.to_owned(), Arc::new(route.with_slash(prefix)));
+            }
         }
     }
 
-    /// The route of this name, which begins with `@`.
+    /// The routes for which paths that begin with `prefix` may be: the one that it has itself, all
+    /// below it, and those of which it cannot be told. Normalised, or the beginning of a normalised
+    /// path.
+    pub fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Arc<Route>> {
+        let longest = self.prefixes.longest(prefix);
+        let below = self.prefixes.0.iter().filter(move |below| {
+            below.prefix.starts_with(prefix) && below.prefix.len() > prefix.len()
+        });
+        let exact = self.exact.iter().filter(move |(path, _)| path.starts_with(prefix));
+        let below = below.map(|below| &below.route).chain(exact.map(|(_, route)| route));
+        longest.into_iter().chain(below).chain(&self.by_pattern).chain(self.named.values())
+    }
+
+    /// The route for a normalised path: the exact one; else the first whose expression it has,
+    /// unless the longest prefix says that none is tried; else the one with the longest prefix.
+    pub fn find(&self, path: &str) -> Option<&Arc<Route>> {
+        self.find_with(path).map(|(route, _)| route)
+    }
+
+    /// The same, with the expression that found it.
+    pub(super) fn find_with(&self, path: &str) -> Option<(&Arc<Route>, Option<&Pattern>)> {
+        if let Some(route) = self.exact.get(path) {
+            return Some((route, None));
+        }
+        let prefix = self.prefixes.longest(path);
+        let is_final = |route: &Arc<Route>| matches!(route.settings.path, PathMatch::Final(_));
+        if !self.patterns.is_empty()
+            && !prefix.is_some_and(is_final)
+            && let Some(number) = self.patterns.first(path)
+        {
+            return Some((&self.by_pattern[number], Some(self.patterns.get(number))));
+        }
+        prefix.map(|route| (route, None))
+    }
+
+    /// The route with this name.
     pub(super) fn named(&self, name: &str) -> Option<&Arc<Route>> {
         self.named.get(name)
     }
 
-    /// The route for a normalised path: the exact one, else the one with the longest prefix.
-    pub fn find(&self, path: &str) -> Option<&Arc<Route>> {
-        if let Some(route) = self.exact.get(path) {
-            return Some(route);
-        }
-        let prefix = self.prefixes.iter().find(|(prefix, _)| path.starts_with(prefix.as_str()));
-        prefix.map(|(_, route)| route)
+    /// All routes that are reached by name only.
+    pub(super) fn all_named(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.named.values()
+    }
+
+    /// What the site's name captures of a host.
+    pub(super) fn captured_of(&self, host: &str) -> Option<Captured> {
+        self.names.find(host, host)?.pattern?.captures(host)
     }
 }
 
@@ -235,6 +330,15 @@ pub fn normalized(path: &str) -> Option<Cow<'_, str>> {
         return Some(Cow::Borrowed(path));
     }
     let decoded = percent_decoded(path.as_bytes())?;
+    without_detours(&decoded).map(Cow::Owned)
+}
+
+/// A decoded path with its dot segments resolved and runs of slashes merged. `None` for one that
+/// leaves the root or does not begin there.
+pub(super) fn without_detours(decoded: &[u8]) -> Option<String> {
+    if !decoded.starts_with(b"/") || decoded.contains(&0) {
+        return None;
+    }
     let mut segments: Vec<&[u8]> = Vec::new();
     let mut is_folder = false;
     for segment in decoded.split(|byte| *byte == b'/').skip(1) {
@@ -254,7 +358,7 @@ pub fn normalized(path: &str) -> Option<Cow<'_, str>> {
         normal.push(b'/');
     }
     // Bytes that are no UTF-8 can match no route of the configuration but the prefixes before them.
-    Some(Cow::Owned(String::from_utf8_lossy(&normal).into_owned()))
+    Some(String::from_utf8_lossy(&normal).into_owned())
 }
 
 /// One pass: nearly every path is normal already.

@@ -40,6 +40,10 @@ pub(super) struct Missed {
 /// The route's cache, if this request may be answered from it.
 pub(super) fn cacheable<'a>(call: &Call<'a>, body: &Body) -> Result<&'a Arc<Cache>, Uncached> {
     let uncached = |forwarded, reason, status| Err(Uncached { forwarded, reason, status });
+    if call.way.is_some_and(|way| way.is_for_error) && call.is_at_name() {
+        // Its key would be that of the very answer that was an error.
+        return uncached(Forwarded::Bypass, Reason::CacheOff, None);
+    }
     let cache = match call.cache() {
         Ok(cache) => cache,
         Err(why) => return uncached(Forwarded::Bypass, why, None),

@@ -9,8 +9,8 @@ use crate::body::Body;
 use crate::semantics::trailers;
 
 /// Lets a request that is passed on say what its client says: that it takes trailers, and which it
-/// has itself behind a body that is still to come. Over HTTP/1 none is sent that is not announced.
-pub(super) fn announce_up(call: &Call<'_>, body: &Body, fields: &mut HeaderMap) {
+/// has itself, where its `body` may have some. Over HTTP/1 none is sent that is not announced.
+pub(super) fn announce_up(call: &Call<'_>, fields: &mut HeaderMap, body: &Body) {
     let request = &call.request.headers;
     if trailers::are_taken(request) {
         fields.insert(TE, HeaderValue::from_static("trailers"));

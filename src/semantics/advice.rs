@@ -194,7 +194,8 @@ mod tests {
         for reason in Reason::ALL {
             let groups = [served(*reason), fetched(*reason), not_stored(*reason)];
             let known = groups.into_iter().flatten().count();
-            let own = matches!(reason, Reason::Refused | Reason::File | Reason::Purge);
+            let own =
+                matches!(reason, Reason::Refused | Reason::File | Reason::Respond | Reason::Purge);
             assert_eq!(known, usize::from(!own), "{reason}");
         }
     }

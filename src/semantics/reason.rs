@@ -126,6 +126,8 @@ reasons! {
     Refused = "refused",
     /// Answered here: from a file.
     File = "file",
+    /// Answered here: the route says what.
+    Respond = "respond",
     /// Answered here: there were too many requests (`limit_req`, `limit_conn`).
     Limited = "limited",
     /// Answered here: who asks may not (`access`, `auth_request`).

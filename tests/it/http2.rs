@@ -55,8 +55,12 @@ async fn a_large_body_goes_both_ways_through_small_windows() {
     let large: Vec<u8> = (0..900_000_u32).map(|at| (at % 251) as u8).collect();
     origin.on("/down", ok("").bytes(large.clone()).header("cache-control", "max-age=60"));
     origin.on("/up", ok("taken"));
-    let lines = "path = \"/\"\nmax_body = \"9m\"\nrequest_buffering = false";
-    let proxy = Proxy::with(&CACHED.replace("path = \"/\"", lines), &origin).await;
+    let proxy = Proxy::with(
+        &CACHED
+            .replace("path = \"/\"", "path = \"/\"\nmax_body = \"9m\"\nrequest_buffering = false"),
+        &origin,
+    )
+    .await;
     let mut builder = Builder::new();
     builder.initial_window_size(20_000).initial_connection_window_size(65_535);
     let client = Http2::with(&builder, proxy.address).await;
@@ -317,7 +321,9 @@ async fn a_drain_says_goodbye_and_lets_what_is_under_way_finish() {
     let stopped = tokio::spawn(proxy.stop());
     assert_eq!(idle.reason().await, None, "goodbye without an error");
     assert!(!stopped.is_finished());
-    eventually("nobody is let in", async || TcpStream::connect(address).await.is_err()).await;
+    // Each worker hears of it by itself.
+    let closed = async || TcpStream::connect(address).await.is_err();
+    eventually("nobody is let in", closed).await;
     gate.open();
     assert_eq!(read(exchange.response.await.unwrap()).await.unwrap().text(), "late");
     stopped.await.unwrap();
@@ -366,6 +372,19 @@ async fn an_idle_connection_ends_after_its_time_and_a_slow_head_too() {
     let mut answer = String::new();
     silent.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[tokio::test]
+async fn idle_connections_make_room_for_who_asks() {
+    let origin = Origin::start().await;
+    origin.on("/a", ok("a"));
+    let config = format!("{CACHED}\n[server]\nconnections = 2\nworkers = 1\n");
+    let proxy = Proxy::with(&config, &origin).await;
+    let idle = [Http2::connect(proxy.address).await, Http2::connect(proxy.address).await];
+    for client in &idle {
+        assert_eq!(client.get("/a").await.status, 200);
+    }
+    assert_eq!(timeout(PATIENCE, proxy.get("/a")).await.expect("there is room").status, 200);
 }
 
 #[tokio::test]
@@ -490,4 +509,16 @@ async fn trailers_reach_clients_that_take_them() {
     assert!(answer.complete);
     assert_eq!(answer.header("trailer"), "-");
     assert_eq!(origin.requests("/a")[2].header("te"), "-");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_none_resets_the_stream() {
+    let origin = Origin::start().await;
+    let config = "[[site]]\nlisten = \"127.0.0.1:0\"\n[[site.route]]\npath = \"/\"\n\
+                  respond = { status = 200, body = \"x\" }\n[[site.route]]\npath = \"/no\"\n\
+                  respond = { status = 444 }\n";
+    let proxy = Proxy::with(config, &origin).await;
+    let client = Http2::connect(proxy.address).await;
+    assert!(client.send("GET", "/no", &[]).await.unwrap_err().is_reset());
+    assert_eq!(client.get("/").await.text(), "x");
 }

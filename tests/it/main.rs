@@ -6,6 +6,11 @@
 mod harness;
 
 mod routing;
+mod routes;
+mod rewriting;
+mod error_pages;
+mod maps;
+mod headers;
 mod clients;
 mod limits;
 mod auth;

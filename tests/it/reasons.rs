@@ -1,7 +1,6 @@
 //! Every reason is one that something gives.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use larder::semantics::reason::Reason;
@@ -41,16 +40,40 @@ path = "/known/"
 proxy = "http://ORIGIN"
 auth_basic = { realm = "r", users = { alice = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=" } }
 [[site.route]]
-path = "/file/"
-static = "FOLDER"
-[[site.route]]
 path = "/once/"
 proxy = "http://ORIGIN"
 limit_req = { zone = "once" }
+[[site.route]]
+path = "/files/"
+static = { alias = "tests/configs/good" }
+[[site.route]]
+path = "/own/"
+respond = 200
 [limit.once]
 key = "once"
 rate = "1/m"
 "#;
+
+/// What `given_here` is for.
+const GIVEN_HERE: [&str; 17] = [
+    "absent",
+    "cache-off",
+    "collapsed",
+    "denied",
+    "file",
+    "fresh",
+    "limited",
+    "lock-timeout",
+    "purge",
+    "range-ahead",
+    "refused",
+    "request-body",
+    "too-large",
+    "unauthorised",
+    "unknown-zone",
+    "upgrade",
+    "upstream-failed",
+];
 
 #[tokio::test]
 async fn every_reason_is_given_by_a_scenario_or_by_a_request_here() {
@@ -73,60 +96,22 @@ async fn given_here() -> BTreeSet<String> {
         .on("/uncached/a", kept.clone())
         .on("/down", Reply::hang_up())
         .on("/large", ok(&"x".repeat(2048)).header("cache-control", "max-age=100"));
-    let folder = tempfile::tempdir().unwrap();
-    let routes = ROUTES.replace("FOLDER", folder.path().to_str().unwrap());
-    let proxy = Proxy::with(&routes, &origin).await;
+    let proxy = Proxy::with(ROUTES, &origin).await;
     let to = proxy.address;
     proxy.get("/a").await;
     proxy.get("/a").await;
     proxy.get("/uncached/a").await;
     proxy.send("GET", "/uncached/a", &[("Upgrade", "x"), ("Connection", "upgrade")]).await;
     proxy.get("/named/a?zone=nowhere").await;
-    proxy.get("/down").await;
-    proxy.get("/large").await;
-    proxy.get("/closed/").await;
-    proxy.get("/known/").await;
-    proxy.get("/file/").await;
-    proxy.get("/once/").await;
-    proxy.get("/once/").await;
+    for path in ["/down", "/large", "/own/", "/closed/", "/known/", "/once/", "/once/"] {
+        proxy.get(path).await;
+    }
+    proxy.get("/files/minimal.toml").await;
     proxy.send("PURGE", "/a", &[]).await;
     proxy.send("TRACE", "/a", &[]).await;
     let fat = b"GET /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\nevil";
     exchange_raw(to, fat).await;
 
-    together(&origin, to, kept).await;
-
-    let expected = [
-        "absent",
-        "cache-off",
-        "collapsed",
-        "denied",
-        "file",
-        "fresh",
-        "limited",
-        "lock-timeout",
-        "purge",
-        "range-ahead",
-        "refused",
-        "request-body",
-        "too-large",
-        "unauthorised",
-        "unknown-zone",
-        "upgrade",
-        "upstream-failed",
-    ];
-    let mut found = BTreeSet::new();
-    eventually("the statistics name them", async || {
-        found = counted(&proxy).await;
-        expected.iter().all(|reason| found.contains(*reason)) || found.len() > expected.len()
-    })
-    .await;
-    assert_eq!(found, expected.map(str::to_owned).into());
-    found
-}
-
-/// Those that take several requests at a time.
-async fn together(origin: &Origin, to: SocketAddr, kept: Reply) {
     // Two for the same: the second gets what the first one fetches.
     let gate = Gate::closed();
     origin.on("/shared", ok("xy").header("cache-control", "max-age=100").body_behind(&gate));
@@ -159,6 +144,15 @@ async fn together(origin: &Origin, to: SocketAddr, kept: Reply) {
     assert_eq!(request(to, "GET", "/slow", &[]).await.detail(), "lock-timeout");
     gate.open();
     first.await.unwrap();
+
+    let mut found = BTreeSet::new();
+    eventually("the statistics name them", async || {
+        found = counted(&proxy).await;
+        GIVEN_HERE.iter().all(|reason| found.contains(*reason)) || found.len() > GIVEN_HERE.len()
+    })
+    .await;
+    assert_eq!(found, GIVEN_HERE.map(str::to_owned).into());
+    found
 }
 
 async fn counted(proxy: &Proxy) -> BTreeSet<String> {

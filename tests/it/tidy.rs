@@ -199,9 +199,9 @@ fn every_directive_of_nginx_is_in_the_manual_with_a_test_that_exists() {
     let tests = names.iter().filter_map(|name| name.split_once("::"));
     let missing = tests
         .filter(|(file, test)| {
-            let found =
-                sources("tests").into_iter().find(|it| it.name == format!("tests/it/{file}.rs"));
-            found.is_none_or(|it| !it.text.contains(&format!("fn {test}(")))
+            let mut found =
+                sources("tests").into_iter().filter(|it| it.name.ends_with(&format!("/{file}.rs")));
+            !found.any(|it| it.text.contains(&format!("fn {test}(")))
         })
         .map(|(file, test)| format!("{file}::{test}"));
     let scenarios = names.iter().filter(|name| name.ends_with(".txt"));

@@ -205,12 +205,6 @@ impl FromText for SameSite {
     }
 }
 
-impl FromText for HeaderValue {
-    fn from_text(text: &str) -> Result<Self, Problem> {
-        Self::from_str(text).map_err(|_| Problem::new("cannot be the value of a field"))
-    }
-}
-
 impl FromText for CheckPath {
     fn from_text(text: &str) -> Result<Self, Problem> {
         let is_target = text.starts_with('/') && text.parse::<http::Uri>().is_ok();

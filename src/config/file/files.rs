@@ -127,7 +127,7 @@ impl FromText for TryFile {
         if let Some(name) = text.strip_prefix('@') {
             return match name {
                 "" => Err(Problem::new("a name is missing").help("write `@app`")),
-                _ => Ok(Self::Named(text.to_owned())),
+                _ => Ok(Self::Named(name.to_owned())),
             };
         }
         let template = Template::compile(text)?;

@@ -10,6 +10,8 @@ mod site;
 mod protocols;
 mod cache;
 mod files;
+mod map;
+mod answer;
 mod gate;
 mod tls;
 
@@ -22,11 +24,16 @@ use super::report::Report;
 use super::tree::{Node, Value};
 use super::words::LogLevel;
 
+pub(crate) use answer::{
+    CookieFlag, CookieRules, ErrorPageTable, PageStatus, Redirect, RedirectRule, Respond,
+    RespondTable, Rewrite, RewriteThen,
+};
 pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use cache::{Cache, Query};
 pub(crate) use files::{Compress, Static, TryFile};
 pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
 pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
+pub(crate) use map::Map;
 pub(crate) use protocols::{Http2, Http2Table};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
 pub(crate) use tls::{SiteTls, TlsVersion, UpstreamTls};
@@ -41,6 +48,7 @@ table! {
         log: Log,
         zone: Named<Zone>,
         upstream: Named<Upstream>,
+        map: Named<Map>,
         limit: Named<Limit>,
         defaults: Settings,
         site: List<Site>,

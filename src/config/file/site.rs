@@ -2,21 +2,26 @@
 
 use http::HeaderName;
 
-use super::{AuthBasic, AuthRequest, Cache, Compress, LimitConn, LimitReq, RealIp, Satisfy};
-use super::{SiteTls, Static, UpstreamTls};
-use crate::config::address::{Listen, Names, ProxyTarget};
+use super::answer::{AddedFields, CookieFlag, CookieRules, ErrorPages, RedirectRules};
+use super::{AuthBasic, AuthRequest, Cache, Compress, LimitConn, LimitReq, RealIp, Redirect};
+use super::{Respond, Rewrite, Satisfy, SiteTls, Static, UpstreamTls};
+use crate::config::address::{Listen, Names};
+use crate::config::answers::CookieName;
+use crate::config::proxy_url::ProxyUrl;
 use crate::config::read::{List, OrOff, Pairs, Size, Timeout, table};
 use crate::config::template::Template;
-use crate::config::words::StatusHeader;
+use crate::config::words::{MethodName, StatusHeader};
 use crate::config::{AccessRule, PathMatch};
 
 table! {
     /// `[[site]]`
-    Site(route) {
+    Site() {
         listen: List<Listen>,
         name: List<Names>,
         default: bool,
         strict: bool,
+        redirect: Redirect,
+        rewrite: List<Rewrite>,
         tls: List<SiteTls>,
         isolated: bool,
         http2: bool,
@@ -38,7 +43,7 @@ macro_rules! route_and_settings {
 
         table! {
             /// `[[site.route]]`
-            Route(path; proxy, r#static) {
+            Route(path) {
                 $($alone: $alone_type,)+
                 $($key: $type,)+
             }
@@ -56,8 +61,13 @@ macro_rules! route_and_settings {
 route_and_settings! {
     alone {
         path: PathMatch,
-        proxy: ProxyTarget,
+        methods: List<MethodName>,
+        rewrite: List<Rewrite>,
+        proxy: ProxyUrl,
+        strip_prefix: bool,
         r#static: Static,
+        respond: Respond,
+        redirect: Redirect,
     }
     inherited {
         set_header: Pairs<HeaderName, Template>,
@@ -67,6 +77,13 @@ route_and_settings! {
         status_header: StatusHeader,
         upgrade: bool,
         compress: Compress,
+        add_header: AddedFields,
+        error_page: ErrorPages,
+        intercept_errors: bool,
+        proxy_redirect: RedirectRules,
+        cookie_domain: CookieRules,
+        cookie_path: CookieRules,
+        cookie_flags: Pairs<CookieName, List<CookieFlag>>,
         request_buffering: bool,
         request_buffer: Size,
         buffering: bool,

@@ -9,6 +9,7 @@ use super::{Report, Scope, flag, number, route, size, timeout};
 use crate::config::address::{Listen, ProxyTarget};
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, AuthTo, Settings};
+use crate::config::proxy_url::ProxyUrl;
 use crate::config::read::{At, List, Named, OrOff, Size};
 use crate::config::template::Variable;
 use crate::config::words::is_framing;
@@ -192,7 +193,7 @@ fn auth_request(
             let path = PathMatch::Prefix("/".to_owned());
             let own = file::Route {
                 path: Some(At { value: path, span: to.span }),
-                proxy: Some(At { value: target, span: to.span }),
+                proxy: Some(At { value: ProxyUrl::Plain(target), span: to.span }),
                 ..file::Route::default()
             };
             let own = At { value: own, span: to.span };
@@ -303,7 +304,10 @@ pub(super) fn check_asked_routes(
 fn longest<'a>(routes: &'a [Route], path: &str) -> Option<&'a Route> {
     let length = |route: &&Route| match &route.path {
         PathMatch::Exact(exact) if exact == path => Some(usize::MAX),
-        PathMatch::Prefix(prefix) if path.starts_with(prefix.as_str()) => Some(prefix.len()),
+        PathMatch::Prefix(prefix) | PathMatch::Final(prefix) if path.starts_with(prefix) => {
+            Some(prefix.len())
+        }
+        PathMatch::Regex(pattern) if pattern.is_match(path) => Some(path.len() + 1),
         _ => None,
     };
     routes.iter().filter(|route| length(route).is_some()).max_by_key(length)

@@ -34,9 +34,10 @@ pub(super) fn warn_of_route(table: &file::Cache, route: &Route, report: &mut Rep
     warn_of_methods(table, cache, report);
     warn_of_bypass(table, cache, report);
     warn_of_partition(table, cache, report);
+    warn_of_destination(table, route, cache, report);
     let knows_authorization = !cache.partition.is_empty()
         || has(&cache.no_cache, says_authorization)
-        || cache.key.variables().any(says_authorization);
+        || cache.key.all_variables().any(says_authorization);
     let semantics = table.semantics.as_ref();
     if let Some(at) = semantics.filter(|at| at.value == Semantics::Nginx && !knows_authorization) {
         let problem = Problem::new("answers to authorised requests will be stored for all");
@@ -57,7 +58,7 @@ pub(super) fn hostless(table: &file::Cache, route: &Route) -> Option<Hostless> {
         key: cache.key.clone(),
         span,
         proxy_host: proxy_host.clone(),
-        told_host: set.flat_map(Template::variables).any(is_host),
+        told_host: set.flat_map(Template::all_variables).any(is_host),
     })
 }
 
@@ -141,7 +142,7 @@ fn warn_of_ignored(table: &file::Cache, route: &Route, cache: &Cache, report: &m
         .any(|templates| has(templates, Variable::is_secret))
         || cache.key.variables().any(Variable::is_secret);
     let is_field = |variable: &Variable| matches!(variable, Variable::Http(_));
-    let has_field = cache.key.variables().any(is_field) || has(&cache.partition, is_field);
+    let has_field = cache.key.all_variables().any(is_field) || has(&cache.partition, is_field);
     for At { value, span } in items(table.ignore_headers.as_ref()) {
         let (reason, help) = match value {
             IgnoredField::SetCookie if !route.hide_header.contains(&header::SET_COOKIE) => (
@@ -169,7 +170,7 @@ fn warn_of_key(table: &file::Cache, route: &Route, cache: &Cache, report: &mut R
     // One who names single parameters has thought of the others.
     let has_query =
         any(|v| v.has_query() && *v != Variable::IsArgs || matches!(v, Variable::Arg(_)));
-    let (reason, help) = if !has_path && matches!(route.path, PathMatch::Prefix(_)) {
+    let (reason, help) = if !has_path && !matches!(route.path, PathMatch::Exact(_)) {
         ("all paths of this route share entries", "the key has none: add `$request_uri`")
     } else if !has_query {
         (
@@ -196,6 +197,29 @@ fn warn_of_methods(table: &file::Cache, cache: &Cache, report: &mut Report) {
     }
 }
 
+/// Who answers may depend on more than answers are found by.
+fn warn_of_destination(table: &file::Cache, route: &Route, cache: &Cache, report: &mut Report) {
+    let by_request = route.action.proxy().and_then(|proxy| proxy.by_request.as_ref());
+    let Some((by_request, zone)) = by_request.zip(table.zone.as_ref()) else { return };
+    let who = cache.partition.iter().chain([&cache.key]);
+    let known: Vec<_> = who.flat_map(Template::all_variables).collect();
+    // The name of the upstream stands for all that gives it.
+    let upstream = by_request.upstream.as_ref().filter(|_| !known.contains(&&Variable::ProxyHost));
+    let is_open = |variable: &&Variable| {
+        use Variable::{Arg, Args, Capture, IsArgs, Map, Named, Request, RequestUri, Uri};
+        let of_url = matches!(
+            variable,
+            Arg(_) | Args | Capture(_) | IsArgs | Map(_) | Named(_) | Request | RequestUri | Uri
+        );
+        !of_url && !known.contains(variable)
+    };
+    let templates = upstream.into_iter().chain(&by_request.target);
+    if let Some(open) = templates.flat_map(Template::all_variables).find(is_open) {
+        let problem = Problem::new(format!("`{open}` says who answers, and is not in the key"));
+        report.warn(zone.span, problem.help("one client's answer goes to others: add it to `key`"));
+    }
+}
+
 /// What is fetched past the cache is stored all the same.
 fn warn_of_bypass(table: &file::Cache, cache: &Cache, report: &mut Report) {
     if !cache.partition.is_empty() {
@@ -206,7 +230,7 @@ fn warn_of_bypass(table: &file::Cache, cache: &Cache, report: &mut Report) {
         |variable: &Variable| cache.rules.authorization_forbids && says_authorization(variable);
     let covered = |variable: &Variable| {
         let covers = |other: &Variable| other == variable || is_cookies(other, variable);
-        has(&cache.no_cache, covers) || cache.key.variables().any(covers)
+        has(&cache.no_cache, covers) || cache.key.all_variables().any(covers)
     };
     for At { value, span } in items(table.bypass.as_ref()) {
         let leaks = |variable: &&Variable| {
@@ -249,7 +273,7 @@ fn items<T>(list: Option<&At<List<T>>>) -> &[At<T>] {
 }
 
 fn has(templates: &[Template], wanted: impl Fn(&Variable) -> bool) -> bool {
-    templates.iter().flat_map(Template::variables).any(wanted)
+    templates.iter().flat_map(Template::all_variables).any(wanted)
 }
 
 /// Whether two routes may cache in one zone.

@@ -3,14 +3,16 @@
 use http::HeaderName;
 use http::header::HOST;
 
-use super::{Report, Scope, bodies, cache, files, gate, leaks, protocols, size, timeout, tls};
+use super::{
+    Report, Scope, answer, bodies, cache, files, gate, leaks, protocols, rewrite, size, timeout,
+};
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, Settings};
 use crate::config::read::{At, Pairs, Table};
-use crate::config::template::{Part, Template, Variable};
+use crate::config::template::{Template, Variable};
 use crate::config::words::is_framing;
-use crate::config::{Action, ProxyPass, Route, Timeouts};
+use crate::config::{ProxyPass, Route, Timeouts};
 use crate::tls::settings;
 
 /// The settings of a level: those of its own, then those around it. `timeout`, `cache` and
@@ -34,12 +36,12 @@ pub(super) fn route(
     let own = item.value.settings();
     scope.check_zone(&own, report);
     let settings = inherit(&own, outer);
-    // Files are not stored a second time.
-    let cached = settings.cache.as_ref().filter(|_| item.value.r#static.is_none());
-    let cache = cache::cache(cached, report);
+    // What is not asked of an upstream is not stored.
+    let caches = item.value.proxy.is_some();
+    let cache = cache::cache(settings.cache.as_ref(), report).filter(|_| caches);
     if let Some(table) = own.cache.as_ref().filter(|table| {
         let zone = settings.cache.as_ref().and_then(|cache| cache.value.zone.as_ref());
-        zone.is_none() && table.value.zone.is_none()
+        caches && zone.is_none() && table.value.zone.is_none()
     }) {
         let problem = Problem::new("this route does not cache: no `zone` is set");
         report.warn(table.span, problem.help("add `zone = \"NAME\"` of a `[zone.NAME]`"));
@@ -49,12 +51,17 @@ pub(super) fn route(
     let set_header = set_header(settings.set_header.as_ref(), report);
     files::check_stored(settings.compress.as_ref(), cache.as_ref(), report);
     let gate = gate::gate(&settings, scope, report);
-    let action = action(item, (&own, &settings), scope, report);
+    let action = answer::action(item, &settings, scope, report);
+    let path = item.value.path.as_ref()?.value.clone();
+    let action = action?;
     let route = Route {
-        path: item.value.path.as_ref()?.value.clone(),
+        methods: answer::methods(item.value.methods.as_ref()),
+        rewrite: rewrite::rewrites(item.value.rewrite.as_ref(), report),
+        finish: answer::finish(&settings, (&path, &action), report),
+        path,
         file: report.file(item.span).to_owned(),
         line: report.line(item.span),
-        action: action?,
+        action,
         set_header,
         timeout: timeouts(settings.timeout.as_ref()),
         request_body_bytes_max: match size(settings.max_body.as_ref(), "1m") {
@@ -71,41 +78,11 @@ pub(super) fn route(
         gate,
         purge,
     };
-    if let Some(table) = cached {
+    if let Some(table) = settings.cache.as_ref().filter(|_| caches) {
         leaks::warn_of_route(&table.value, &route, report);
         scope.hostless.extend(leaks::hostless(&table.value, &route));
     }
     Some(route)
-}
-
-/// What answers: one of the keys that say so. `None` if it could not be read.
-fn action(
-    item: &At<file::Route>,
-    (own, settings): (&Settings, &Settings),
-    scope: &mut Scope,
-    report: &mut Report,
-) -> Option<Action> {
-    let route = &item.value;
-    let proxy = route.proxy.as_ref().map(|proxy| {
-        let (own, all) = (own.upstream_tls.as_ref(), settings.upstream_tls.as_ref());
-        let tls = tls::upstream(proxy, own, all, report);
-        proxy_pass(proxy, tls, scope, report)
-    });
-    let files = route.r#static.as_ref().map(|written| files::files(written, report));
-    if let (Some(_), Some(written)) = (&proxy, &route.r#static) {
-        let problem = Problem::new("a route has either `proxy` or `static`");
-        report.error(written.span, problem);
-    }
-    if let Some(written) = route.r#static.as_ref().filter(|_| caches(settings)) {
-        let problem = Problem::new("files are not cached: `zone` has no effect here");
-        report.warn(written.span, problem.help("set `cache.zone = \"off\"` for this route"));
-    }
-    files.map_or_else(|| proxy.map(Action::Proxy), |files| files.map(Action::Static))
-}
-
-fn caches(settings: &Settings) -> bool {
-    let zone = settings.cache.as_ref().and_then(|cache| cache.value.zone.as_ref());
-    zone.is_some_and(|zone| zone.value.0.literal() != Some("off"))
 }
 
 fn merged<T: Table + Clone>(own: Option<&At<T>>, outer: Option<&At<T>>) -> Option<At<T>> {
@@ -148,14 +125,13 @@ fn set_header(
         }
     }
     if fields.iter().all(|(name, _)| *name != HOST) {
-        let proxy_host = Template { parts: vec![Part::Variable(Variable::ProxyHost)] };
-        fields.insert(0, (HOST, proxy_host));
+        fields.insert(0, (HOST, Template::of(Variable::ProxyHost)));
     }
     fields
 }
 
 /// Finds the upstream, or makes one of the address.
-fn proxy_pass(
+pub(super) fn proxy_pass(
     proxy: &At<ProxyTarget>,
     tls: Option<settings::Upstream>,
     scope: &mut Scope,
@@ -176,7 +152,7 @@ fn proxy_pass(
         let base = scope.of_address(host, report);
         let upstream = scope.spoken(&base, tls);
         let host = "localhost".to_owned();
-        return ProxyPass { upstream, https: *https, host, uri: uri.clone() };
+        return pass(upstream, *https, host, uri.clone());
     }
     let base = if declared {
         host.clone()
@@ -185,7 +161,11 @@ fn proxy_pass(
         scope.of_address(&format!("{host}:{}", port.unwrap_or(default_port)), report)
     };
     let upstream = scope.spoken(&base, tls);
-    ProxyPass { upstream, https: *https, host: shown, uri: uri.clone() }
+    pass(upstream, *https, shown, uri.clone())
+}
+
+fn pass(upstream: String, https: bool, host: String, uri: Option<String>) -> ProxyPass {
+    ProxyPass { upstream, https, host, uri, strip_prefix: false, by_request: None }
 }
 
 /// A word that is almost the name of an upstream is probably meant to be it.

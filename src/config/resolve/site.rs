@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::{Report, Scope, flag, gate, leaks, route, tls};
+use super::{Report, Scope, flag, gate, leaks, rewrite, route, tls};
 use crate::config::fault::Problem;
 use crate::config::file::{self, Settings, TryFile};
 use crate::config::read::{At, List};
@@ -29,7 +29,7 @@ pub(super) fn sites(
     for (number, item) in items.iter().enumerate() {
         claims.add(&item.value, item.span, report);
         let first = scope.hostless.len();
-        let site = site(&item.value, defaults, scope, report);
+        let Some(site) = site(item, defaults, scope, report) else { continue };
         for key in &mut scope.hostless[first..] {
             (key.site, key.several_hosts) = (number, !matches!(*site.names, [HostName::Exact(_)]));
         }
@@ -43,7 +43,13 @@ pub(super) fn sites(
     sites
 }
 
-fn site(site: &file::Site, defaults: &Settings, scope: &mut Scope, report: &mut Report) -> Site {
+fn site(
+    item: &At<file::Site>,
+    defaults: &Settings,
+    scope: &mut Scope,
+    report: &mut Report,
+) -> Option<Site> {
+    let site = &item.value;
     let own = site.defaults.as_ref().map(|at| at.value.clone()).unwrap_or_default();
     scope.check_zone(&own, report);
     let outer = route::inherit(&own, defaults);
@@ -55,24 +61,48 @@ fn site(site: &file::Site, defaults: &Settings, scope: &mut Scope, report: &mut 
     }
     check_names(&routes, written, report);
     gate::check_asked_routes(written, &routes, report);
-    if let Some(list) =
-        site.route.as_ref().filter(|list| list.value.items.is_empty() && !list.value.broken)
-    {
-        report.error(list.span, Problem::new("a site needs at least one route"));
+    if let Some(redirect) = &site.redirect {
+        let other = item.value.route.as_ref().filter(|list| !list.value.items.is_empty());
+        if let Some(list) = other {
+            let problem = Problem::new("a site that redirects has no routes");
+            let span = list.value.items.first().map_or(list.span, |route| route.span);
+            report
+                .error(span, problem.help("leave either out; `redirect` may be one of the routes"));
+        }
+        let all = whole(item.span, |route| route.redirect = Some(redirect.clone()));
+        routes.extend(route::route(&all, &outer, scope, report));
+    } else if written.is_empty() && !site.route.as_ref().is_some_and(|list| list.value.broken) {
+        let span = site.route.as_ref().map_or(item.span, |list| list.span);
+        report.error(span, Problem::new("a site needs at least one route"));
     }
+    let nowhere = whole(item.span, |route| {
+        let status = Some(At { value: 404, span: item.span });
+        let table = file::RespondTable { status, ..Default::default() };
+        route.respond = Some(At { value: file::Respond(table), span: item.span });
+    });
     let names = site.name.iter().flat_map(|names| names.value.values());
     let tls = tls::termination(site, report);
-    Site {
+    Some(Site {
         listen: addresses(site).into_iter().map(|(address, _)| address).collect(),
         proxy_protocol: gate::named_by_proxies(site),
         names: names.flat_map(|names| names.0.clone()).collect(),
         default: flag(site.default.as_ref(), false),
         strict: flag(site.strict.as_ref(), false),
+        rewrite: rewrite::rewrites(site.rewrite.as_ref(), report),
+        base: route::route(&nowhere, &outer, scope, report)?,
         isolated: isolated(site, tls.as_ref(), report),
         tls,
         http2: flag(site.http2.as_ref(), true),
         routes,
-    }
+    })
+}
+
+/// A route for all paths that is not written as one, with what `set` says.
+fn whole(span: Span, set: impl FnOnce(&mut file::Route)) -> At<file::Route> {
+    let path = PathMatch::Prefix("/".to_owned());
+    let mut value = file::Route { path: Some(At { value: path, span }), ..file::Route::default() };
+    set(&mut value);
+    At { value, span }
 }
 
 /// A certificate that one site asks for must not be got around by asking another site first.
@@ -99,7 +129,15 @@ fn check_path(routes: &[Route], item: &At<file::Route>, report: &mut Report) {
     let (Some(path), Some((last, others))) = (&item.value.path, routes.split_last()) else {
         return;
     };
-    let same = others.iter().find(|other| other.path == path.value && last.path == path.value);
+    // nginx: `/p` and `^~ /p` are one location.
+    let prefix = |path: &PathMatch| match path {
+        PathMatch::Prefix(path) | PathMatch::Final(path) => Some(path.clone()),
+        _ => None,
+    };
+    let is_same = |other: &PathMatch| {
+        *other == path.value || (prefix(other).is_some() && prefix(other) == prefix(&path.value))
+    };
+    let same = others.iter().find(|other| is_same(&other.path) && last.path == path.value);
     if let Some(other) = same {
         let problem = Problem::new(format!("path `{}` has a route already", path.value));
         report.error(path.span, problem.help(format!("see line {}", other.line)));
@@ -116,8 +154,8 @@ fn check_names(routes: &[Route], written: &[At<file::Route>], report: &mut Repor
     for item in lists.flat_map(|list| &list.value.items) {
         let TryFile::Named(name) = &item.value else { continue };
         if !known(name) {
-            let problem = Problem::new(format!("this site has no route `{name}`"));
-            report.error(item.span, problem.help(format!("give one `path = \"{name}\"`")));
+            let problem = Problem::new(format!("this site has no route `@{name}`"));
+            report.error(item.span, problem.help(format!("give one `path = \"@{name}\"`")));
         }
     }
 }
@@ -186,10 +224,11 @@ impl Claims {
         };
         for at in &names.value.items {
             for name in &at.value.0 {
-                let (HostName::Exact(host) | HostName::Suffix(host)) = name;
+                let host = name.to_string();
                 if let Some(other) = self.hosts.insert((address, Some(host.clone())), line) {
+                    let shown = host.strip_prefix('*').unwrap_or(&host);
                     let problem =
-                        Problem::new(format!("{address} has a site for `{host}` already"));
+                        Problem::new(format!("{address} has a site for `{shown}` already"));
                     report.error(at.span, problem.help(format!("see the site of line {other}")));
                 }
             }

@@ -9,7 +9,6 @@ mod pace;
 mod streams;
 mod wire;
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -29,10 +28,11 @@ use self::pace::{Pace, UnderWay, Verdict};
 use self::streams::{Answer, Stall, Streams};
 use self::wire::{Rest, Wired};
 use super::Handler;
+use super::connection::hang_up;
 use super::drain::{Drain, Listen, Stage};
 use super::watch::Watch;
 use crate::body::Body;
-use crate::client;
+use crate::client::{self, HangUp};
 use crate::clock::Clock;
 use crate::config::{Http2, Limits};
 use crate::interim::{Gap, Queue};
@@ -44,7 +44,7 @@ pub(super) struct Session<H> {
     pub(super) http2: Http2,
     pub(super) handler: Arc<H>,
     pub(super) drain: Drain,
-    /// By which it is known while somebody looks for room.
+    /// By which it is known to whoever looks for room.
     pub(super) watch: Arc<Watch>,
 }
 
@@ -132,7 +132,7 @@ impl<H: Handler> Requests<H> {
         request: Request<Incoming>,
         gap: Gap,
         held: Held,
-    ) -> Result<Response<Answer>, Infallible> {
+    ) -> Result<Response<Answer>, HangUp> {
         let response = if request.headers().len() > self.limits.headers_max {
             too_many_fields()
         } else {
@@ -140,6 +140,7 @@ impl<H: Handler> Requests<H> {
             head::as_of_http1(&mut parts);
             self.handler.handle(Request::from_parts(parts, body), &self.client, &gap).await
         };
+        hang_up(&response)?;
         let Held { under_way, stall, streams } = held;
         let mut response = response.map(|body| Answer::new(body, stall, &streams, under_way));
         head::remove_connection(response.headers_mut());
@@ -173,7 +174,7 @@ struct Run<'a, I, S: HttpService<Incoming>> {
 impl<I, S> Run<'_, TokioIo<I>, S>
 where
     I: AsyncRead + AsyncWrite + Unpin,
-    S: HttpService<Incoming, ResBody = Answer, Error = Infallible>,
+    S: HttpService<Incoming, ResBody = Answer, Error = HangUp>,
     S::Future: Send + 'static,
 {
     fn poll(&mut self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<End> {

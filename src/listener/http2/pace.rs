@@ -22,7 +22,7 @@ pub(super) struct Pace {
     pub(super) clock: Clock,
     limits: Arc<Limits>,
     begun: Instant,
-    /// Tells whoever looks for room whether the connection is idle.
+    /// Says to whoever looks for room whether the connection is idle.
     pub(super) watch: Arc<Watch>,
     /// Guards what has begun; held for a few lines.
     state: Mutex<State>,
@@ -71,7 +71,7 @@ impl Pace {
     pub(super) fn request(self: &Arc<Self>) -> UnderWay {
         let mut state = self.state();
         state.under_way += 1;
-        self.watch.several(true);
+        self.watch.carries(true);
         state.requests += 1;
         state.is_urgent |= state.requests == self.limits.keepalive_requests;
         UnderWay(Arc::clone(self))
@@ -162,7 +162,7 @@ impl Drop for UnderWay {
         let mut state = self.0.state();
         state.under_way -= 1;
         if state.under_way == 0 {
-            self.0.watch.several(false);
+            self.0.watch.carries(false);
             state.since = self.0.clock.instant();
             state.is_urgent |= self.0.limits.keepalive_timeout.is_zero();
         }
@@ -188,8 +188,9 @@ mod tests {
             keepalive_requests: 3,
             ..limits()
         };
-        let watch = Arc::new(Watch::new(Clock::Real, Arc::new(limits.clone())));
-        let pace = Arc::new(Pace::new(Clock::Real, Arc::new(limits), watch));
+        let limits = Arc::new(limits);
+        let watch = Arc::new(Watch::new(Clock::Real, Arc::clone(&limits)));
+        let pace = Arc::new(Pace::new(Clock::Real, limits, watch));
         let due = |pace: &Pace| {
             let (due, verdict) = pace.due()?;
             // Rounded up: the clock is a real one.

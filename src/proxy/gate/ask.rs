@@ -46,7 +46,8 @@ impl Ask {
             route,
             request: &request,
             path: &path,
-            original: Some(call.original.unwrap_or_else(|| call.request_uri())),
+            original: Some(call.original_uri()),
+            way: None,
             wants_all: true,
             ..*call
         };
@@ -72,7 +73,7 @@ impl Ask {
         for name in OF_THE_BODY.iter().chain(&CONDITIONAL) {
             fields.remove(name);
         }
-        let original = call.request_uri();
+        let original = call.original_uri();
         if let Ok(value) = HeaderValue::from_str(original) {
             fields.insert(X_ORIGINAL_URI, value);
         }

@@ -1,0 +1,200 @@
+//! What is done to an answer last: fields that the route adds, and error pages.
+//! (nginx: add_header, error_page, proxy_intercept_errors)
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::call::Call;
+use super::deliver::Answer;
+use super::error::Error;
+use super::inside::Next;
+use super::own;
+use super::route;
+use crate::config::answers::{AddedField, ErrorPage, PageAt, PageStatus};
+use crate::config::template::{Facts, Variable};
+use crate::semantics::date::Timestamp;
+
+/// What answers instead of an error.
+pub(super) struct Page {
+    /// Where it is.
+    pub(super) next: Next,
+    /// The error.
+    pub(super) status: StatusCode,
+    /// The status that goes out; `None` is that of the page.
+    pub(super) as_status: Option<StatusCode>,
+    /// What the client is told of the error besides.
+    pub(super) told: HeaderMap,
+}
+
+/// The page that answers instead, if one does: for errors of our own, for answers of the upstream
+/// where the route intercepts them, and never for what is a page itself.
+pub(super) fn page_for(call: &Call<'_>, result: &Result<Answer, Error>) -> Option<Page> {
+    let finish = &call.route.settings.finish;
+    if !call.route.finishes || call.way.is_some_and(|way| way.is_for_error) {
+        return None;
+    }
+    let status = failed(call, result)?;
+    let page = listed(&finish.error_page, status)?;
+    let next = match &page.to {
+        PageAt::Url(_) => return None,
+        PageAt::Named(name) => Next::Named(name.clone()),
+        PageAt::Uri(uri) => {
+            let mut target = Vec::new();
+            uri.write(call, &mut target);
+            let target = String::from_utf8_lossy(&target).into_owned();
+            let (path, args) = match target.split_once('?') {
+                Some((path, args)) => (path, Some(args.to_owned())),
+                None => (target.as_str(), None),
+            };
+            Next::Uri(route::normalized(path)?.into_owned(), args)
+        }
+    };
+    let as_status = match page.status {
+        PageStatus::Kept => Some(status),
+        PageStatus::OfPage => None,
+        PageStatus::Set(status) => Some(status),
+    };
+    Some(Page { next, status, as_status, told: told(call, result) })
+}
+
+/// What the client is told of an error, whatever answers in its place.
+fn told(call: &Call<'_>, result: &Result<Answer, Error>) -> HeaderMap {
+    let mut told = HeaderMap::new();
+    if let Err(error) = result {
+        error.tell(&mut told);
+        // As for any refusal: `Answer::unexpected`.
+        if call.request.headers.contains_key(header::EXPECT) {
+            told.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+    told
+}
+
+/// The status of an answer that an error page may replace.
+fn failed(call: &Call<'_>, result: &Result<Answer, Error>) -> Option<StatusCode> {
+    match result {
+        Err(error) => Some(error.status()),
+        Ok(answer) => {
+            let status = answer.response.status();
+            let of_upstream = answer.zone.is_some() || answer.upstream.is_some();
+            let intercepts = call.route.settings.finish.intercept_errors && of_upstream;
+            (intercepts && status.as_u16() >= 300).then_some(status)
+        }
+    }
+}
+
+fn listed(pages: &[ErrorPage], status: StatusCode) -> Option<&ErrorPage> {
+    let is_listed = |page: &&ErrorPage| {
+        page.statuses.iter().any(|statuses| statuses.contains(&status.as_u16()))
+    };
+    pages.iter().find(is_listed)
+}
+
+/// Makes an answer ready to go out; errors become one.
+pub(super) fn finish(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
+    if !call.route.finishes {
+        return own_error(call, result);
+    }
+    let result = match elsewhere(call, &result) {
+        Some(location) => sent_away(call, location, &result),
+        None => result,
+    };
+    let mut answer = own_error(call, result);
+    add(call, &call.route.settings.finish.add_header, &mut answer);
+    answer
+}
+
+/// An answer of our own on a route that tells how it came about tells it as well.
+fn own_error(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
+    result.unwrap_or_else(|error| {
+        let now = Timestamp::from(call.worker.proxy.clock.wall());
+        error.answer(now).told(&call.route.settings).unexpected(call.request)
+    })
+}
+
+/// The status and `Location` of an error page that is elsewhere.
+fn elsewhere(call: &Call<'_>, result: &Result<Answer, Error>) -> Option<(StatusCode, String)> {
+    let finish = &call.route.settings.finish;
+    if call.way.is_some_and(|way| way.is_for_error) {
+        return None;
+    }
+    let page = listed(&finish.error_page, failed(call, result)?)?;
+    let PageAt::Url(url) = &page.to else { return None };
+    let status = match page.status {
+        PageStatus::Set(status) if [301, 302, 303, 307, 308].contains(&status.as_u16()) => status,
+        _ => StatusCode::FOUND,
+    };
+    Some((status, own::location(call, url)))
+}
+
+fn sent_away(
+    call: &Call<'_>,
+    (status, location): (StatusCode, String),
+    result: &Result<Answer, Error>,
+) -> Result<Answer, Error> {
+    let mut answer = own::redirected(call, status, location)?;
+    answer.response.headers_mut().extend(told(call, result));
+    Ok(answer)
+}
+
+fn add(call: &Call<'_>, fields: &[AddedField], answer: &mut Answer) {
+    let status = answer.response.status();
+    let is_usual = USUAL.contains(&status.as_u16());
+    // A template may ask for fields, those that were added just now among them.
+    let mut text = Vec::new();
+    for field in fields.iter().filter(|field| field.always || is_usual) {
+        let value = match &field.literal {
+            Some(value) => Some(value.clone()),
+            None => {
+                text.clear();
+                field.value.write(&OfAnswer { call, answer }, &mut text);
+                HeaderValue::from_bytes(&text).ok()
+            }
+        };
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            answer.response.headers_mut().append(field.name.clone(), value);
+        }
+    }
+}
+
+/// The facts of a request and of its answer.
+struct OfAnswer<'a> {
+    call: &'a Call<'a>,
+    answer: &'a Answer,
+}
+
+impl Facts for OfAnswer<'_> {
+    fn write(&self, variable: &Variable, out: &mut Vec<u8>) {
+        let (answer, fields) = (self.answer, self.answer.response.headers());
+        let upstream = answer.upstream.as_ref();
+        let mut text = |text: &str| out.extend_from_slice(text.as_bytes());
+        match variable {
+            Variable::UpstreamCacheStatus => text(answer.cache.map_or("", |cache| cache.word())),
+            Variable::Status => text(answer.response.status().as_str()),
+            Variable::UpstreamAddr => text(upstream.map_or("", |upstream| &upstream.peer)),
+            Variable::UpstreamResponseTime => {
+                if let Some(upstream) = upstream {
+                    let (s, ms) = (upstream.time.as_secs(), upstream.time.subsec_millis());
+                    text(&format!("{s}.{ms:03}"));
+                }
+            }
+            Variable::UpstreamHttp(name) if answer.zone.is_some() || upstream.is_some() => {
+                write_field(fields, name, out);
+            }
+            Variable::SentHttp(name) => write_field(fields, name, out),
+            Variable::Map(map) => map.write(self, out),
+            other => self.call.write(other, out),
+        }
+    }
+}
+
+fn write_field(fields: &HeaderMap, name: &HeaderName, out: &mut Vec<u8>) {
+    for (number, value) in fields.get_all(name).iter().enumerate() {
+        if number > 0 {
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(value.as_bytes());
+    }
+}
+
+/// The statuses that fields are added to without `always` (nginx: add_header).
+const USUAL: [u16; 10] = [200, 201, 204, 206, 301, 302, 303, 304, 307, 308];
