@@ -9,6 +9,7 @@ use proptest::prelude::{ProptestConfig, prop, proptest};
 use super::file::File;
 use super::load::{load, parse};
 use super::read::FromNode;
+use super::variables::VARIABLES;
 use super::{Config, HostName, PathMatch};
 
 #[test]
@@ -16,6 +17,14 @@ fn good_files_load_without_a_warning() {
     for path in files("good") {
         let loaded = load(&path).unwrap_or_else(|faults| panic!("{}\n{faults}", path.display()));
         assert_eq!(loaded.warnings, [], "{}", path.display());
+    }
+}
+
+#[test]
+fn every_variable_is_in_the_manual() {
+    let manual = include_str!("../../docs/manual/configuration.md");
+    for (name, _) in VARIABLES {
+        assert!(manual.contains(&format!("`${name}`")), "{name}");
     }
 }
 
