@@ -104,6 +104,7 @@ fn stored(now: Timestamp) -> Stored {
         no_cache: false,
         must_revalidate: false,
         immutable: false,
+        coded_here: false,
         generation: 0,
         tags: Box::default(),
         part: None,

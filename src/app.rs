@@ -13,6 +13,11 @@ mod cap;
 mod worker;
 mod server;
 mod reload;
+mod inherited;
+mod channel;
+mod upgrade;
+mod takeover;
+mod service;
 mod explain;
 mod inspect;
 mod source;
@@ -25,6 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use socket2::Socket;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::server::Listener as AdminListener;
@@ -32,16 +38,20 @@ use crate::cache::Zone;
 use crate::clock::Clock;
 use crate::config::load::Loaded;
 use crate::config::{AdminAddress, Config};
-use crate::listener::Connections;
+use crate::listener::{Connections, Drain};
 use crate::tls::Problem;
 use build::Generation;
 use cap::Cap;
 use doors::Doors;
 use server::Server;
+use source::OperatorView;
 use worker::WorkerThread;
 
+pub use inherited::Inherited;
 pub use reload::{ReloadError, Reloaded, Sources};
 pub use signals::wait as wait_for_signals;
+pub use takeover::Takeover;
+pub use upgrade::Program;
 
 /// What a server is made of.
 pub struct Setup {
@@ -51,6 +61,12 @@ pub struct Setup {
     pub clock: Clock,
     /// Where a reload takes things from.
     pub sources: Sources,
+    /// Sockets that are bound already.
+    pub inherited: Inherited,
+    /// The process that this one takes over from.
+    pub takeover: Option<Takeover>,
+    /// How to start a process that takes over from this one.
+    pub program: Option<Program>,
 }
 
 /// A server that runs.
@@ -75,18 +91,25 @@ pub struct StartError(String);
 /// # Errors
 /// As there.
 pub fn start(config: Config, clock: Clock) -> Result<Running, StartError> {
-    start_with(Setup { config, clock, sources: Sources::default() })
+    let (sources, inherited) = (Sources::default(), Inherited::default());
+    start_with(Setup { config, clock, sources, inherited, takeover: None, program: None })
 }
 
 /// Starts a server. When it returns, its listeners accept connections.
 ///
 /// # Errors
 /// An address that cannot be had, a log that cannot be written, a thread that cannot be made.
-pub fn start_with(setup: Setup) -> Result<Running, StartError> {
+pub fn start_with(mut setup: Setup) -> Result<Running, StartError> {
     let config = setup.config.clone();
+    let mut inherited = std::mem::take(&mut setup.inherited);
+    let takeover = setup.takeover.take();
     // Addresses first: a server that cannot listen must not open the folders of one that does.
-    let bound = Doors::default().bind(&build::addresses(&config), config.workers)?;
+    let addresses = build::addresses(&config);
+    let bound = Doors::default().bind(&addresses, config.workers, &mut inherited)?;
+    let bind_admin = |address| bind_admin(address, &mut inherited, takeover.is_some());
     let admin = config.admin.as_ref().map(bind_admin).transpose()?;
+    inherited.leave_rest();
+    takeover.as_ref().map_or(Ok(()), Takeover::folders)?;
     let first = Generation::new(config, &setup.clock, None)?;
     let cap = Cap::new(first.config.limits.connections);
     let (stop, stopped) = watch::channel(false);
@@ -101,14 +124,19 @@ pub fn start_with(setup: Setup) -> Result<Running, StartError> {
     }
     let server = Arc::new(Server::new(setup, first, workers, cap));
     let generation = server.generation();
+    let zones = &generation.proxy().zones;
+    takeover.as_ref().map_or(Ok(()), |takeover| takeover.catch_up(zones))?;
     server.doors().turn_to(&generation, bound, &server.workers);
     server.flush_logs(&generation);
     let admin_address = admin.as_ref().and_then(|admin| admin.address().ok());
     if let Some(admin) = admin {
-        let (view, stopped) = (Arc::clone(&server), stopped);
+        *server.admin() = admin.door().ok();
+        let view = Arc::new(OperatorView(Arc::clone(&server)));
+        let stopped = [stopped, server.admin_stopped()];
         threads.push(spawn("larder-admin".to_owned(), move || run_admin(admin, view, stopped))?);
     }
     let listeners = server.doors().addresses();
+    takeover.map_or(Ok(()), |takeover| takeover.ready(&server))?;
     Ok(Running { listeners, admin: admin_address, server, stop, threads })
 }
 
@@ -126,6 +154,11 @@ impl Running {
         self.server.doors().addresses()
     }
 
+    /// How many configurations there are that requests still hold, the one in use included.
+    pub fn generations(&self) -> usize {
+        self.server.generations()
+    }
+
     /// Reads the configuration anew and goes over to it. Requests under way end as they began.
     ///
     /// # Errors
@@ -140,6 +173,15 @@ impl Running {
     /// As `reload`.
     pub async fn reload_to(&self, loaded: Loaded) -> Result<Reloaded, ReloadError> {
         self.server.reload_to(loaded).await
+    }
+
+    /// Has another process take over the sockets and the zones' folders; its id. This one has only
+    /// to `part` and to `end` then.
+    ///
+    /// # Errors
+    /// Why it did not. This one serves as before.
+    pub async fn upgrade(&self) -> Result<u32, String> {
+        self.server.upgrade().await
     }
 
     /// Waits until everything that was stored so far is on disk.
@@ -169,7 +211,15 @@ impl Running {
     /// stored, then for the disks; at most for the configured time, or for ever. Whether all
     /// answers were finished.
     pub async fn drain(&self, patient: bool) -> bool {
-        let drains = self.server.leave();
+        self.wait_for(self.server.leave(), patient).await
+    }
+
+    /// As `drain`, patiently, after another process took over: nobody waits for it to end.
+    pub async fn part(&self) -> bool {
+        self.wait_for(self.server.part(), true).await
+    }
+
+    async fn wait_for(&self, drains: Vec<Drain>, patient: bool) -> bool {
         let answered = AtomicBool::new(false);
         let ended = async {
             for drain in drains {
@@ -214,8 +264,21 @@ impl Running {
     }
 }
 
-fn bind_admin(address: &AdminAddress) -> Result<AdminListener, StartError> {
-    AdminListener::bind(address).map_err(|error| {
+/// `takes_over` from a process that made the socket, and will not remove its file.
+fn bind_admin(
+    address: &AdminAddress,
+    inherited: &mut Inherited,
+    takes_over: bool,
+) -> Result<AdminListener, StartError> {
+    let socket: Option<Socket> = match address {
+        AdminAddress::Tcp(address) => inherited.take(*address).pop().map(Socket::from),
+        AdminAddress::Unix(path) => inherited.take_unix(path).map(Socket::from),
+    };
+    let listener = match socket {
+        Some(socket) => AdminListener::of(socket, takes_over),
+        None => AdminListener::bind(address),
+    };
+    listener.map_err(|error| {
         let address = match address {
             AdminAddress::Tcp(address) => address.to_string(),
             AdminAddress::Unix(path) => path.display().to_string(),
@@ -224,7 +287,12 @@ fn bind_admin(address: &AdminAddress) -> Result<AdminListener, StartError> {
     })
 }
 
-fn run_admin(admin: AdminListener, view: Arc<Server>, mut stopped: watch::Receiver<bool>) {
+/// Until either says so: all ends, or the operator's listener alone.
+fn run_admin(
+    admin: AdminListener,
+    view: Arc<OperatorView>,
+    [mut stopped, mut left]: [watch::Receiver<bool>; 2],
+) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "the admin listener cannot run"),
@@ -236,6 +304,7 @@ fn run_admin(admin: AdminListener, view: Arc<Server>, mut stopped: watch::Receiv
                 tracing::error!(%error, "the admin listener ended");
             }
             _ = stopped.wait_for(|stopped| *stopped) => {}
+            _ = left.wait_for(|left| *left) => {}
         }
     });
     runtime.shutdown_background();

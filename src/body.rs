@@ -7,6 +7,8 @@ pub mod ledger;
 pub mod held;
 mod parts;
 
+pub use parts::Whole;
+
 use std::fmt;
 use std::ops::Range;
 use std::pin::Pin;
@@ -16,7 +18,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use self::ledger::Ledger;
@@ -117,7 +118,11 @@ impl Body {
 
     /// What a client or a peer sends, at most `limit` bytes, never waiting longer than
     /// `read_timeout` for the next ones.
-    pub fn incoming(incoming: Incoming, read_timeout: Duration, limit: Option<u64>) -> Self {
+    pub fn incoming<B>(incoming: B, read_timeout: Duration, limit: Option<u64>) -> Self
+    where
+        B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         if incoming.is_end_stream() {
             return Self::empty();
         }
@@ -255,8 +260,8 @@ impl fmt::Debug for Body {
 }
 
 /// A body from the network, with the two limits it must have.
-struct Limited {
-    inner: Incoming,
+struct Limited<B> {
+    inner: B,
     read_timeout: Duration,
     /// Runs only while we wait: bytes that are there cost no timer.
     wait: Option<Pin<Box<Sleep>>>,
@@ -264,7 +269,11 @@ struct Limited {
     limit: u64,
 }
 
-impl HttpBody for Limited {
+impl<B> HttpBody for Limited<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     type Data = Bytes;
     type Error = Error;
 

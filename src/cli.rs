@@ -1,6 +1,7 @@
 //! Arguments -> command; does nothing itself.
 
 mod examples;
+pub mod control;
 pub mod purge;
 pub mod snapshot;
 pub mod stored;
@@ -18,6 +19,7 @@ use http::Uri;
 use http::uri::Authority;
 
 use crate::config::{AdminAddress, units};
+use control::{Control, What};
 use examples::{
     CHECK_EXAMPLES, DEMO_EXAMPLES, EXAMPLES, EXPLAIN_EXAMPLES, INSPECT_EXAMPLES, PURGE_EXAMPLES,
     SERVE_EXAMPLES, STATS_EXAMPLES,
@@ -44,6 +46,8 @@ pub enum Command {
     Inspect(Inspect),
     /// Look at the files of a zone.
     Zone(zone::Zone),
+    /// Have a running server read its configuration anew, end, or open its log anew.
+    Control(control::Control),
     /// List servers, or take one out or back by hand.
     Upstream(upstream::Upstream),
 }
@@ -177,6 +181,9 @@ pub fn parse_from(
     config: Option<OsString>,
 ) -> Result<Command, clap::Error> {
     let written = Written::try_parse_from(arguments)?;
+    if let Some(what) = written.signal {
+        return Ok(Command::Control(Control { what, admin: written.admin }));
+    }
     let config = config.filter(|path| !path.is_empty()).map(PathBuf::from);
     Ok(match written.command {
         None if written.test => Command::Check(check(written.nginx, config)?),
@@ -190,6 +197,7 @@ pub fn parse_from(
         Some(WrittenCommand::Snapshot(what)) => Command::Snapshot(what.with_default(config)),
         Some(WrittenCommand::Inspect(inspect)) => Command::Inspect(inspect),
         Some(WrittenCommand::Zone(zone)) => Command::Zone(zone.with_default(config)),
+        Some(WrittenCommand::Control(control)) => Command::Control(control.checked()),
         Some(WrittenCommand::Upstream(upstream)) => Command::Upstream(upstream),
     })
 }
@@ -217,6 +225,13 @@ struct Written {
     test: bool,
     #[command(flatten)]
     nginx: WrittenCheck,
+    /// Tell a running server, as the commands of these names do
+    #[arg(short = 's', value_name = "SIGNAL", conflicts_with_all = ["test", "config", "quiet"])]
+    signal: Option<What>,
+    /// For `-s`: the server's operator listener
+    #[arg(long, value_name = "ADDR", default_value = ADMIN_DEFAULT, value_parser = admin)]
+    #[arg(requires = "signal")]
+    admin: AdminAddress,
     /// Print version, as nginx does
     #[arg(short = 'v', action = ArgAction::Version)]
     version_too: Option<bool>,
@@ -251,6 +266,8 @@ enum WrittenCommand {
     /// Look at the files of a zone, with or without a running server
     #[command(subcommand)]
     Zone(zone::Zone),
+    #[command(flatten)]
+    Control(control::Written),
     /// List the servers of a running server's upstreams, or take one out or back by hand
     #[command(subcommand)]
     Upstream(upstream::Upstream),
@@ -417,6 +434,29 @@ mod tests {
         for arguments in ["-v", "-V", "--version"] {
             assert_eq!(parse(arguments).unwrap_err().kind(), ErrorKind::DisplayVersion);
         }
+    }
+
+    #[test]
+    fn a_running_server_is_told_by_a_command_or_as_nginx_is() {
+        let default = "127.0.0.1:9145".parse().unwrap();
+        for (name, what) in [
+            ("reload", What::Reload),
+            ("stop", What::Stop),
+            ("quit", What::Quit),
+            ("reopen", What::Reopen),
+        ] {
+            let admin = AdminAddress::Tcp(default);
+            let expected = Command::Control(Control { what, admin });
+            assert_eq!(parse(name).unwrap(), expected);
+            assert_eq!(parse(&format!("-s {name}")).unwrap(), expected);
+        }
+        let unix = AdminAddress::Unix("/run/a.sock".into());
+        let expected = Command::Control(Control { what: What::Stop, admin: unix });
+        assert_eq!(parse("stop --admin unix:/run/a.sock").unwrap(), expected);
+        assert_eq!(parse("-s stop --admin unix:/run/a.sock").unwrap(), expected);
+        assert!(parse("-s restart").is_err());
+        assert!(parse("-s reload -t").is_err());
+        assert!(parse("--admin 127.0.0.1:1").is_err());
     }
 
     #[test]

@@ -105,8 +105,9 @@ impl Queue {
 impl Gap {
     /// Of a request of this version, on the connection with this queue.
     pub fn new(queue: Arc<Queue>, version: Version) -> Self {
-        // Older clients take an interim response for the response (RFC 9110 section 15.2).
-        Self { queue, is_understood: version >= Version::HTTP_11 }
+        // Older clients take an interim response for the response (RFC 9110 section 15.2); over
+        // HTTP/2 there is no time between two responses.
+        Self { queue, is_understood: version == Version::HTTP_11 }
     }
 
     /// Where interim responses to this request go; `None` if its client does not understand them.
@@ -254,8 +255,8 @@ mod tests {
     }
 
     #[test]
-    fn old_clients_have_no_sink() {
-        for version in [Version::HTTP_09, Version::HTTP_10] {
+    fn clients_of_other_versions_have_no_sink() {
+        for version in [Version::HTTP_09, Version::HTTP_10, Version::HTTP_2] {
             assert!(Gap::new(Arc::default(), version).sink().is_none(), "{version:?}");
         }
     }

@@ -127,6 +127,7 @@ fn stored(fields: HeaderMap, came: ContentRange) -> Stored {
         no_cache: false,
         must_revalidate: false,
         immutable: false,
+        coded_here: false,
         generation: 0,
         tags: Box::default(),
         part: Some(Box::new(came.part())),

@@ -147,6 +147,7 @@ fn stored(from: &mut Unstructured<'_>) -> Result<Stored> {
         no_cache: from.arbitrary()?,
         must_revalidate: from.arbitrary()?,
         immutable: from.arbitrary()?,
+        coded_here: from.arbitrary()?,
         generation: from.arbitrary()?,
         tags: from.arbitrary::<Vec<u64>>()?.into(),
         part: part.map(|(first, total)| Box::new(Part { first, total })),

@@ -41,7 +41,7 @@ pub enum Error {
 ///
 /// There is no answer. An answer that says no is none.
 pub async fn get(address: &AdminAddress, path: &str) -> Result<Answer, Error> {
-    call(address, Method::GET, path, Vec::new()).await
+    call(address, (Method::GET, path), Vec::new(), TIMEOUT).await
 }
 
 /// Sends the JSON text `document` to `path` and waits for the answer, at most 10 seconds.
@@ -50,14 +50,27 @@ pub async fn get(address: &AdminAddress, path: &str) -> Result<Answer, Error> {
 ///
 /// There is no answer. An answer that says no is none.
 pub async fn post(address: &AdminAddress, path: &str, document: Vec<u8>) -> Result<Answer, Error> {
-    call(address, Method::POST, path, document).await
+    call(address, (Method::POST, path), document, TIMEOUT).await
+}
+
+/// As `post` without a document, for what may take so long.
+///
+/// # Errors
+///
+/// As `post`.
+pub async fn post_for(
+    address: &AdminAddress,
+    path: &str,
+    limit: Duration,
+) -> Result<Answer, Error> {
+    call(address, (Method::POST, path), Vec::new(), limit).await
 }
 
 async fn call(
     address: &AdminAddress,
-    method: Method,
-    path: &str,
+    (method, path): (Method, &str),
     document: Vec<u8>,
+    limit: Duration,
 ) -> Result<Answer, Error> {
     let failed = |problem: String| Error::Failed(address.clone(), problem);
     let exchange = async {
@@ -71,18 +84,18 @@ async fn call(
             AdminAddress::Tcp(to) => {
                 let stream = TcpStream::connect(to).await.map_err(refused)?;
                 let request = build(method, path, &to.to_string(), document).map_err(failed)?;
-                exchange(stream, request).await.map_err(failed)
+                exchange(stream, request, limit).await.map_err(failed)
             }
             AdminAddress::Unix(to) => {
                 let stream = UnixStream::connect(to).await.map_err(refused)?;
                 let request = build(method, path, "localhost", document).map_err(failed)?;
-                exchange(stream, request).await.map_err(failed)
+                exchange(stream, request, limit).await.map_err(failed)
             }
         }
     };
-    match tokio::time::timeout(TIMEOUT, exchange).await {
+    match tokio::time::timeout(limit, exchange).await {
         Ok(answer) => answer,
-        Err(_) => Err(failed(format!("no answer for {} s", TIMEOUT.as_secs()))),
+        Err(_) => Err(failed(format!("no answer for {} s", limit.as_secs()))),
     }
 }
 
@@ -100,7 +113,7 @@ fn build(
     request.body(Body::full(document)).map_err(|error| error.to_string())
 }
 
-async fn exchange<I>(stream: I, request: Request<Body>) -> Result<Answer, String>
+async fn exchange<I>(stream: I, request: Request<Body>, limit: Duration) -> Result<Answer, String>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -109,7 +122,7 @@ where
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
         let status = response.status();
-        let body = Body::incoming(response.into_body(), TIMEOUT, Some(ANSWER_BYTES_MAX));
+        let body = Body::incoming(response.into_body(), limit, Some(ANSWER_BYTES_MAX));
         let body = routes::read_to_end(body).await.map_err(|error| error.to_string())?;
         Ok(Answer { status, body })
     };

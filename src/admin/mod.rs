@@ -6,10 +6,12 @@ pub mod server;
 pub mod routes;
 pub mod purge;
 pub mod stats;
+pub mod peers;
 pub mod bodies;
 pub mod explain;
 pub mod hottest;
 pub mod inspect;
+pub mod control;
 pub mod upstreams;
 pub mod client;
 
@@ -37,6 +39,16 @@ pub trait Source: Send + Sync + 'static {
     ///
     /// Why not, for example `draining`; sent to whoever asks.
     fn ready(&self) -> Result<(), String>;
+
+    /// Reads the configuration anew and goes over to it.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, as it is shown to people; nothing has changed then.
+    fn reload(&self) -> impl Future<Output = Result<control::Reloaded, String>> + Send;
+
+    /// Has the process do something to itself, behind the answer.
+    fn control(&self, what: control::Control);
 
     /// Purges in all tiers, or says what would go.
     ///

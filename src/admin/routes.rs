@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::admin::control::Control;
 use crate::admin::explain::Question;
 use crate::admin::hottest::{self, Hottest};
 use crate::admin::purge::{Purge, Purged};
@@ -41,11 +42,13 @@ pub async fn answer<S: Source>(
         "/v1/upstreams" if get => reply(StatusCode::OK, &source.upstreams()),
         "/v1/upstreams" if request.method() == Method::POST => upstreams(source, request).await,
         "/v1/purge" if request.method() == Method::POST => purge(source, request).await,
+        "/v1/reload" if request.method() == Method::POST => reload(source, request).await,
         "/v1/explain" if request.method() == Method::POST => explain(source, request).await,
         "/v1/inspect" if request.method() == Method::POST => inspect(source, request).await,
         "/healthz" | "/readyz" | "/v1/stats" => other_method("GET, HEAD"),
         "/v1/upstreams" => other_method("GET, HEAD, POST"),
-        "/v1/purge" | "/v1/explain" | "/v1/inspect" => other_method("POST"),
+        "/v1/purge" | "/v1/reload" | "/v1/explain" | "/v1/inspect" => other_method("POST"),
+        path if Control::at(path).is_some() => control(source, request).await,
         path => match hottest::zone_of(path) {
             Some(zone) if get => hottest(source, &zone, request.uri().query()).await,
             Some(_) => other_method("GET, HEAD"),
@@ -118,6 +121,30 @@ async fn document(request: Request<Incoming>) -> Result<Vec<u8>, Response<Body>>
         }
         _ => problem(StatusCode::BAD_REQUEST, &error.to_string()),
     })
+}
+
+async fn reload<S: Source>(source: &S, request: Request<Incoming>) -> Response<Body> {
+    if let Err(refusal) = document(request).await {
+        return refusal;
+    }
+    match source.reload().await {
+        Ok(reloaded) => reply(StatusCode::OK, &reloaded),
+        Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, &error),
+    }
+}
+
+async fn control<S: Source>(source: &S, request: Request<Incoming>) -> Response<Body> {
+    let Some(what) = Control::at(request.uri().path()) else {
+        return problem(StatusCode::NOT_FOUND, "no such resource");
+    };
+    if request.method() != Method::POST {
+        return other_method("POST");
+    }
+    if let Err(refusal) = document(request).await {
+        return refusal;
+    }
+    source.control(what);
+    reply(StatusCode::ACCEPTED, &json!({}))
 }
 
 async fn explain<S: Source>(source: &S, request: Request<Incoming>) -> Response<Body> {

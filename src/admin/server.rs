@@ -5,10 +5,12 @@ use std::fs;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,6 +29,25 @@ use crate::config::AdminAddress;
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
+}
+
+/// A listener's socket beside it.
+#[derive(Debug)]
+pub struct Door {
+    socket: OwnedFd,
+    left: Option<Arc<AtomicBool>>,
+}
+
+impl Door {
+    /// The socket.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Another process listens there: a socket file is its own now.
+    pub fn leave(&self) {
+        self.left.iter().for_each(|left| left.store(true, Ordering::SeqCst));
+    }
 }
 
 #[derive(Debug)]
@@ -50,6 +71,35 @@ impl Listener {
         let kind = bound
             .map_err(|error| io::Error::new(error.kind(), format!("admin `{name}`: {error}")))?;
         Ok(Self { kind })
+    }
+
+    /// One that is bound already and listens. The file of a unix socket stays, unless it `is_ours`.
+    ///
+    /// # Errors
+    ///
+    /// The socket cannot be used.
+    pub fn of(socket: Socket, is_ours: bool) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        if let Some(path) = socket.local_addr()?.as_pathname() {
+            let file = SocketFile::new(path)?;
+            file.left.store(!is_ours, Ordering::SeqCst);
+            return Ok(Self { kind: Kind::Unix(socket.into(), file) });
+        }
+        Ok(Self { kind: Kind::Tcp(socket.into()) })
+    }
+
+    /// The same socket once more, for a process that takes over.
+    ///
+    /// # Errors
+    ///
+    /// Out of files.
+    pub fn door(&self) -> io::Result<Door> {
+        Ok(match &self.kind {
+            Kind::Tcp(listener) => Door { socket: listener.try_clone()?.into(), left: None },
+            Kind::Unix(listener, file) => {
+                Door { socket: listener.try_clone()?.into(), left: Some(Arc::clone(&file.left)) }
+            }
+        })
     }
 
     /// Where it is: with the port that was chosen, where port 0 was asked for.
@@ -182,17 +232,21 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    /// It is somebody else's.
+    left: Arc<AtomicBool>,
 }
 
 impl SocketFile {
     fn new(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+        Ok(Self { path: path.to_owned(), identity: identity(path)?, left: Arc::default() })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+        if !self.left.load(Ordering::SeqCst)
+            && identity(&self.path).is_ok_and(|identity| identity == self.identity)
+        {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -215,6 +269,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use std::sync::Mutex;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
@@ -222,6 +277,7 @@ mod tests {
     use http::request::Parts;
 
     use crate::admin::client::{self, Error};
+    use crate::admin::control::{Control, Reloaded};
     use crate::admin::explain::Explanation;
     use crate::admin::inspect::Inspection;
     use crate::admin::upstreams::{Change, Upstreams};
@@ -231,6 +287,7 @@ mod tests {
 
     struct Fake {
         ready: Result<(), String>,
+        asked: Arc<Mutex<Vec<Control>>>,
     }
 
     impl Source for Fake {
@@ -249,6 +306,14 @@ mod tests {
 
         fn ready(&self) -> Result<(), String> {
             self.ready.clone()
+        }
+
+        async fn reload(&self) -> Result<Reloaded, String> {
+            Ok(Reloaded { generation: 2, warnings: Vec::new() })
+        }
+
+        fn control(&self, what: Control) {
+            self.asked.lock().unwrap().push(what);
         }
 
         async fn purge(&self, wanted: &Wanted) -> Result<Purged, PurgeError> {
@@ -289,7 +354,7 @@ mod tests {
     fn start(address: &AdminAddress, ready: Result<(), String>) -> AdminAddress {
         let listener = Listener::bind(address).unwrap();
         let address = listener.address().unwrap();
-        tokio::spawn(listener.serve(Arc::new(Fake { ready })));
+        tokio::spawn(listener.serve(Arc::new(Fake { ready, asked: Arc::default() })));
         address
     }
 
@@ -334,8 +399,33 @@ mod tests {
                 let answer = client::get(&address, "/v1/stats").await.unwrap();
                 assert_eq!(answer.status, 200);
                 let stats: stats::Stats = serde_json::from_slice(&answer.body).unwrap();
-                assert_eq!(stats, Fake { ready: Ok(()) }.stats());
+                assert_eq!(stats, Fake { ready: Ok(()), asked: Arc::default() }.stats());
             }
+        });
+    }
+
+    #[test]
+    fn the_process_is_told_by_post_and_not_by_web_pages() {
+        test(async || {
+            let asked = Arc::<Mutex<Vec<Control>>>::default();
+            let listener = Listener::bind(&loopback()).unwrap();
+            let address = listener.address().unwrap();
+            let fake = Fake { ready: Ok(()), asked: Arc::clone(&asked) };
+            tokio::spawn(listener.serve(Arc::new(fake)));
+            for control in [Control::Reopen, Control::Stop, Control::Quit] {
+                let path = control.path();
+                assert_eq!(client::get(&address, &path).await.unwrap().status, 405);
+                let page = format!(
+                    "POST {path} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://a.example\r\n\r\n"
+                );
+                assert_eq!(raw(&address, &page).await.0, 403);
+                let answer = client::post(&address, &path, Vec::new()).await.unwrap();
+                assert_eq!(answer.status, 202);
+            }
+            assert_eq!(*asked.lock().unwrap(), [Control::Reopen, Control::Stop, Control::Quit]);
+            let answer = client::post(&address, "/v1/reload", Vec::new()).await.unwrap();
+            assert_eq!(answer.body, b"{\"generation\":2,\"warnings\":[]}\n");
+            assert_eq!(client::get(&address, "/v1/reload").await.unwrap().status, 405);
         });
     }
 

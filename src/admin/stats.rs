@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::bodies::RequestBodies;
+use crate::admin::control::Config;
+use crate::admin::peers::Upstream;
 use crate::observe::metrics::{Snapshot, StatusCounts, ZoneCounts};
 use crate::semantics::reason::Reason;
 use crate::semantics::status::CacheStatus;
@@ -18,6 +20,8 @@ use crate::semantics::status::CacheStatus;
 pub struct Stats {
     /// The version of the server.
     pub version: String,
+    /// The id of its process.
+    pub pid: u32,
     /// Seconds since it started.
     pub uptime_s: u64,
     /// Number of the configuration in use; 1 is the one it started with.
@@ -45,28 +49,13 @@ pub struct Stats {
     pub upstreams: BTreeMap<String, Upstream>,
 }
 
-/// The configuration in use, and what became of the last reload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Config {
-    /// Its number; 1 is the one that the server started with.
-    pub generation: u64,
-    /// When it was taken over, in seconds since 1970.
-    pub loaded: u64,
-    /// Why the last reload was not carried out; absent when it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<String>,
-}
-
-/// Client connections.
+/// Client connections since the start, open now, and closed before they could ask for anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(missing_docs, reason = "said above, in order")]
 pub struct Connections {
-    /// Since the start.
     pub accepted: u64,
-    /// Open now.
     pub active: u64,
-    /// Closed before they could ask for anything.
     pub refused: u64,
 }
 
@@ -101,13 +90,12 @@ pub struct Classes {
     pub server_error: u64,
 }
 
-/// What the access log lost.
+/// What the access log lost: lines that were not written, writes that failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(missing_docs, reason = "said above, in order")]
 pub struct AccessLog {
-    /// Lines that were not written.
     pub lines_dropped: u64,
-    /// Writes that failed.
     pub write_errors: u64,
 }
 
@@ -280,61 +268,6 @@ pub enum Scan {
     Unknown,
 }
 
-/// One upstream.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Upstream {
-    /// In the order of the configuration.
-    pub peers: Vec<Peer>,
-}
-
-/// One peer of an upstream.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Peer {
-    /// `host:port` or `unix:/path`
-    pub address: String,
-    /// Whether requests are sent to it.
-    pub state: PeerState,
-    /// Its share among its peers.
-    pub weight: u32,
-    /// Used only when no other can be.
-    pub backup: bool,
-    /// Requests under way.
-    pub active: u64,
-    /// Requests sent to it.
-    pub requests: u64,
-    /// Its answers by status class.
-    pub responses: Classes,
-    /// Requests that it failed to answer.
-    pub fails: u64,
-    /// How many times it was taken out for `fail_timeout`.
-    pub unavail: u64,
-    /// What its name stands for now; absent where it has none.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub addresses: Vec<String>,
-    /// Lookups of its name that failed.
-    pub lookup_failures: u64,
-}
-
-/// Whether requests are sent to a peer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PeerState {
-    /// Requests are sent to it.
-    Up,
-    /// The operator wants it to get no new requests.
-    Draining,
-    /// The operator took it out.
-    Down,
-    /// It failed too often, and is left alone for `fail_timeout`.
-    Unavail,
-    /// A state that this version does not know.
-    #[default]
-    #[serde(other)]
-    Unknown,
-}
-
 impl Stats {
     /// The process-wide counts of `snapshot`; the rest, zones included, is for the caller to fill
     /// in.
@@ -421,6 +354,7 @@ const FROM_CACHE: [CacheStatus; 4] =
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::peers::{Peer, PeerState};
 
     #[test]
     fn a_zone_has_the_names_of_nginx_plus() {
@@ -461,7 +395,9 @@ mod tests {
     fn what_is_written_is_read_again() {
         let mut stats = Stats { version: "1".to_owned(), requests: 7, ..Stats::default() };
         let peer = Peer { address: "a:1".to_owned(), state: PeerState::Unavail, ..Peer::default() };
-        stats.upstreams.insert("api".to_owned(), Upstream { peers: vec![peer] });
+        stats
+            .upstreams
+            .insert("api".to_owned(), Upstream { peers: vec![peer], ..Upstream::default() });
         let held = Disk { entries: 7, max_bytes: Some(9), ..Disk::default() };
         let folder = Folder { path: "/a".to_owned(), weight: 2, cold: true, disk: held };
         let disk = Some(Disk { folders: vec![folder], ..Disk::default() });

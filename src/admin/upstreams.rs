@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::admin::stats::Upstream;
+use crate::admin::peers::Upstream;
 use crate::upstream;
 
 /// The answer: all upstreams, or the one that was changed.

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::StartError;
@@ -11,6 +12,7 @@ use super::tls::Tls;
 use crate::cache::Zone;
 use crate::clock::Clock;
 use crate::config::{self, AuthTarget, Config, Limits, ProxyProtocolIn};
+use crate::files::Files;
 use crate::observe::access::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::proxy::gate::Gate;
@@ -200,25 +202,41 @@ fn groups(config: &Config, clock: &Clock, before: Option<&Generation>) -> Vec<Ar
     config.upstreams.iter().map(group).collect()
 }
 
-/// The zone that goes on as it is.
+/// The zone that goes on as it is. Not one whose folders were given free.
 fn kept(settings: &config::Zone, before: &Generation) -> Option<Arc<Zone>> {
     let number = before.config.zones.iter().position(|it| it == settings)?;
-    Some(Arc::clone(&before.proxy().zones[number]))
+    let zone = &before.proxy().zones[number];
+    (!zone.has_left()).then(|| Arc::clone(zone))
 }
 
 fn zones(config: &Config, clock: &Clock, before: Option<&Generation>) -> Vec<Arc<Zone>> {
-    if let Some(before) = before {
-        let zones = before.proxy().zones.iter().zip(&before.config.zones);
-        for (zone, settings) in zones.filter(|(_, settings)| !config.zones.contains(settings)) {
-            tracing::info!(zone = settings.name, "closing the zone, its settings changed");
-            zone.store.close(true);
-        }
-    }
+    let before_zones = before.map(|before| before.config.zones.iter().zip(&before.proxy().zones));
+    let goes = |(settings, zone): &(&config::Zone, &Arc<Zone>)| {
+        !config.zones.contains(settings) || zone.has_left()
+    };
+    let parted = before_zones.into_iter().flatten().filter(goes);
+    let parted: Vec<_> = parted
+        .map(|(settings, zone)| {
+            tracing::info!(zone = settings.name, "the zone is closed");
+            (settings, zone.leave())
+        })
+        .collect();
     let zone = |settings: &config::Zone| {
         let kept = before.and_then(|before| kept(settings, before));
         kept.unwrap_or_else(|| Zone::open(settings, clock.clone()))
     };
-    config.zones.iter().map(zone).collect()
+    let zones: Vec<_> = config.zones.iter().map(zone).collect();
+    for (settings, leaving) in parted {
+        let heirs = config.zones.iter().zip(&zones).filter(|(zone, _)| inherits(zone, settings));
+        leaving.to(heirs.map(|(_, zone)| Arc::clone(zone)).collect());
+    }
+    zones
+}
+
+/// Whether what one zone stored may be found in another one.
+fn inherits(zone: &config::Zone, from: &config::Zone) -> bool {
+    let has = |path: &PathBuf| from.folders.iter().any(|folder| folder.path == *path);
+    zone.name == from.name || zone.folders.iter().any(|folder| has(&folder.path))
 }
 
 /// Makes the routes once for nothing, with stand-ins for the zones that are to be opened: once a
@@ -229,7 +247,7 @@ fn rehearse(
     clock: &Clock,
     before: &Generation,
 ) -> Result<(), StartError> {
-    if config.zones == before.config.zones {
+    if config.zones.iter().all(|zone| kept(zone, before).is_some()) {
         return Ok(());
     }
     let stand_in = |settings: &config::Zone| {
@@ -285,6 +303,15 @@ impl<'a> RouteParts<'a> {
     }
 
     fn route(&self, settings: &config::Route) -> Result<Arc<Route>, StartError> {
+        let files = settings.action.files().map(|files| {
+            Files::new(files, &settings.path).map_err(|error| {
+                let root = files.root.display();
+                StartError(format!(
+                    "cannot serve files of `{root}`: this needs openat2 (Linux 5.6): {error}"
+                ))
+            })
+        });
+        let files = files.transpose()?;
         let proxy = settings.action.proxy();
         let candidates = proxy.and_then(|proxy| Some(&proxy.by_request.as_ref()?.candidates));
         let forwards = candidates.into_iter().flatten();
@@ -296,6 +323,7 @@ impl<'a> RouteParts<'a> {
             hides_authorization: settings.gate.hides_authorization(),
             forward: known.map(|proxy| self.forward(&proxy.upstream)).transpose()?,
             forwards: forwards.collect::<Result<_, StartError>>()?,
+            files,
             caching: caching.unwrap_or_default(),
             ..Route::new(settings.clone())
         }))

@@ -75,4 +75,8 @@ impl listener::Handler for Entry {
     fn limits(&self) -> Arc<Limits> {
         Arc::clone(&self.serving.load().limits)
     }
+
+    fn takes_http2(&self) -> bool {
+        self.serving.load().hosts.takes_http2()
+    }
 }

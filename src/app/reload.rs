@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::build::{self, Generation};
+use super::inherited::Inherited;
 use super::server::{Last, Server};
+use super::service;
 use crate::cache::Zone;
 use crate::config::Config;
 use crate::config::load::Loaded;
@@ -21,10 +23,13 @@ use crate::config::load::Loaded;
 #[derive(Default)]
 pub struct Sources {
     /// Reads the configuration. Mistakes are given as they are shown to people, without colours.
-    pub load: Option<Box<dyn Fn() -> Result<Loaded, String> + Send + Sync>>,
+    pub load: Option<Load>,
     /// Sets the level or filter of the event log.
-    pub set_level: Option<Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>>,
+    pub set_level: Option<SetLevel>,
 }
+
+type Load = Box<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
+type SetLevel = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// A reload that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,19 +79,21 @@ impl Server {
         self: &Arc<Self>,
         reload: impl FnOnce() -> Result<Reloaded, ReloadError> + Send + 'static,
     ) -> Result<Reloaded, ReloadError> {
-        let turn = tokio::time::timeout(TURN_WAIT, Arc::clone(&self.turn).lock_owned()).await;
+        let turn = tokio::time::timeout(TURN_WAIT, Arc::clone(&self.reloading).lock_owned()).await;
         let turn = turn.map_err(|_| ReloadError("another reload is under way".to_owned()))?;
         let server = Arc::clone(self);
         let job = tokio::task::spawn_blocking(move || {
+            service::reloading();
             let result = reload();
             server.note(&result);
+            service::ready();
             drop(turn);
             result
         });
         job.await.unwrap_or_else(|_| Err(ReloadError("the reload failed".to_owned())))
     }
 
-    fn turn_to(self: &Arc<Self>, loaded: Loaded) -> Result<Reloaded, ReloadError> {
+    pub(super) fn turn_to(self: &Arc<Self>, loaded: Loaded) -> Result<Reloaded, ReloadError> {
         if self.is_draining() {
             return Err(ReloadError("the server is being stopped".to_owned()));
         }
@@ -102,7 +109,7 @@ impl Server {
         self.cap.set(next.config.limits.connections);
         let generation = next.number;
         let next = Arc::new(next);
-        self.current.store(Arc::clone(&next));
+        self.turn(Arc::clone(&next));
         self.part_with(&before, &next);
         Ok(Reloaded { generation, warnings })
     }
@@ -112,7 +119,8 @@ impl Server {
         let refused = |error: super::StartError| ReloadError(error.to_string());
         let mut doors = self.doors();
         let addresses = build::addresses(&config);
-        let bound = doors.bind(&addresses, self.workers.len()).map_err(refused)?;
+        let mut none = Inherited::default();
+        let bound = doors.bind(&addresses, self.workers.len(), &mut none).map_err(refused)?;
         let next = Generation::new(config, &self.clock, Some(before)).map_err(refused)?;
         doors.turn_to(&next, bound, &self.workers);
         Ok(next)

@@ -1,20 +1,24 @@
 //! What lives as long as the process, and the generation that is in use.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
 
 use super::Setup;
 use super::build::Generation;
 use super::cap::Cap;
 use super::doors::Doors;
 use super::reload::Sources;
+use super::upgrade::Program;
 use super::worker::{Job, Jobs};
+use crate::admin::control::Control;
+use crate::admin::server::Door;
 use crate::clock::Clock;
 use crate::listener::Drain;
-use crate::proxy::Worker;
+use crate::proxy::{Proxy, Worker};
 
 /// The parts that outlive generations.
 pub(super) struct Server {
@@ -26,12 +30,24 @@ pub(super) struct Server {
     pub(super) doors: Mutex<Doors>,
     pub(super) cap: Arc<Cap>,
     pub(super) sources: Sources,
+    /// How to start a process that takes over.
+    pub(super) program: Option<Program>,
+    /// Guards the operator's listener, for such a process.
+    admin: Mutex<Option<Door>>,
+    /// Ends it, alone.
+    admin_stop: watch::Sender<bool>,
     /// One reload at a time.
-    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    pub(super) reloading: Arc<tokio::sync::Mutex<()>>,
     /// Guards what the last reload came to.
     pub(super) last: Mutex<Last>,
+    /// Guards all generations that a request may still meet.
+    alive: Mutex<Vec<Weak<Proxy>>>,
     pub(super) started: Instant,
     draining: AtomicBool,
+    /// What the operator asks of the process itself.
+    ask: mpsc::Sender<Control>,
+    /// Guards the other end, until somebody waits for it.
+    asked: Mutex<Option<mpsc::Receiver<Control>>>,
 }
 
 /// What the last reload came to.
@@ -44,25 +60,56 @@ pub(super) struct Last {
 
 impl Server {
     pub(super) fn new(setup: Setup, first: Generation, workers: Vec<Jobs>, cap: Arc<Cap>) -> Self {
-        let Setup { clock, sources, .. } = setup;
+        let Setup { clock, sources, program, .. } = setup;
+        let (ask, asked) = mpsc::channel(ASKED_MAX);
         let last = Last { loaded: clock.wall(), error: None };
         Self {
             started: clock.instant(),
-            current: ArcSwap::from_pointee(first),
             workers,
             doors: Mutex::default(),
             cap,
             sources,
-            turn: Arc::default(),
+            program,
+            admin: Mutex::default(),
+            admin_stop: watch::channel(false).0,
+            reloading: Arc::default(),
             last: Mutex::new(last),
+            alive: Mutex::new(vec![Arc::downgrade(first.proxy())]),
+            current: ArcSwap::from_pointee(first),
             draining: AtomicBool::new(false),
+            ask,
+            asked: Mutex::new(Some(asked)),
             clock,
         }
+    }
+
+    /// Notes what the operator asks of the process. More than a few at a time are dropped.
+    pub(super) fn ask(&self, what: Control) {
+        let _ = self.ask.try_send(what);
+    }
+
+    /// What the operator asks; once.
+    pub(super) fn asked(&self) -> Option<mpsc::Receiver<Control>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The generation that requests meet from now on.
     pub(super) fn generation(&self) -> Arc<Generation> {
         self.current.load_full()
+    }
+
+    /// Has requests that begin from now on meet this one.
+    pub(super) fn turn(&self, generation: Arc<Generation>) {
+        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        alive.retain(|proxy| proxy.strong_count() > 0);
+        alive.push(Arc::downgrade(generation.proxy()));
+        self.current.store(generation);
+    }
+
+    /// How many generations there are that requests hold, the one in use included.
+    pub(super) fn generations(&self) -> usize {
+        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        alive.iter().filter(|proxy| proxy.strong_count() > 0).count()
     }
 
     /// A worker of it, for what the operator asks.
@@ -77,6 +124,28 @@ impl Server {
             let Some(writer) = worker.access.as_ref().map(Arc::downgrade) else { continue };
             let _ = jobs.send(Job::Flush { writer, every: settings.flush });
         }
+    }
+
+    /// The operator's listener.
+    pub(super) fn admin(&self) -> MutexGuard<'_, Option<Door>> {
+        self.admin.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says `true` when another process answers the operator.
+    pub(super) fn admin_stopped(&self) -> watch::Receiver<bool> {
+        self.admin_stop.subscribe()
+    }
+
+    /// Leaves all to a process that serves already; the drains to wait for. What is purged there is
+    /// not heard of here, so nothing is answered from memory any more. Wants a tokio runtime.
+    pub(super) fn part(&self) -> Vec<Drain> {
+        self.draining.store(true, Ordering::SeqCst);
+        self.generation().proxy().zones.iter().for_each(|zone| zone.doubt());
+        if let Some(admin) = self.admin().take() {
+            admin.leave();
+        }
+        self.admin_stop.send_replace(true);
+        self.doors().part()
     }
 
     /// Lets nobody in any more; the drains to wait for.
@@ -97,3 +166,5 @@ impl Server {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+const ASKED_MAX: usize = 16;

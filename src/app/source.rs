@@ -6,10 +6,13 @@ use std::time::UNIX_EPOCH;
 
 use http::request::Parts;
 
+use super::reload::ReloadError;
 use super::server::Server;
 use super::{explain, inspect};
+use crate::admin::control::{Config, Control, Reloaded};
 use crate::admin::explain::Explanation;
 use crate::admin::inspect::Inspection;
+use crate::admin::peers;
 use crate::admin::stats::{self, Stats};
 use crate::admin::upstreams::{Change, Upstreams};
 use crate::admin::{PurgeError, Source};
@@ -19,16 +22,21 @@ use crate::store::disk::scan::Scan;
 use crate::store::tiered::{FolderUsage, Usage};
 use crate::upstream::{Group, PeerState, PeerStats};
 
-impl Source for Server {
+/// The server as its operator sees it.
+pub(super) struct OperatorView(pub(super) Arc<Server>);
+
+impl Source for OperatorView {
     fn stats(&self) -> Stats {
-        let generation = self.generation();
+        let Self(server) = self;
+        let generation = server.generation();
         let proxy = generation.proxy();
         let snapshot = generation.metrics.snapshot();
         let mut stats = Stats::counted(&snapshot);
         env!("CARGO_PKG_VERSION").clone_into(&mut stats.version);
-        stats.uptime_s = self.clock.instant().duration_since(self.started).as_secs();
+        stats.pid = std::process::id();
+        stats.uptime_s = server.clock.instant().duration_since(server.started).as_secs();
         stats.generation = generation.number;
-        stats.config = self.config();
+        stats.config = config(server);
         if let Some(access) = &generation.access {
             let losses = access.losses();
             stats.access_log.lines_dropped = losses.lines_dropped;
@@ -46,13 +54,13 @@ impl Source for Server {
     }
 
     fn upstreams(&self) -> Upstreams {
-        let worker = self.worker();
+        let worker = self.0.worker();
         let groups = worker.proxy.groups.iter();
         Upstreams { upstreams: groups.map(|group| (group.name.clone(), upstream(group))).collect() }
     }
 
     fn set_upstream(&self, change: &Change) -> Option<Upstreams> {
-        let worker = self.worker();
+        let worker = self.0.worker();
         let group = worker.proxy.groups.iter().find(|group| group.name == change.upstream)?;
         let Change { upstream: name, peer, state } = change;
         let peers = group.stats();
@@ -69,11 +77,20 @@ impl Source for Server {
     }
 
     fn ready(&self) -> Result<(), String> {
-        if self.is_draining() { Err("draining".to_owned()) } else { Ok(()) }
+        if self.0.is_draining() { Err("draining".to_owned()) } else { Ok(()) }
+    }
+
+    async fn reload(&self) -> Result<Reloaded, String> {
+        let reloaded = self.0.reload().await.map_err(|ReloadError(error)| error)?;
+        Ok(Reloaded { generation: reloaded.generation, warnings: reloaded.warnings })
+    }
+
+    fn control(&self, what: Control) {
+        self.0.ask(what);
     }
 
     async fn purge(&self, wanted: &Wanted) -> Result<Purged, PurgeError> {
-        let purged = self.worker().purge(wanted).await.map_err(PurgeError::Refused)?;
+        let purged = self.0.worker().purge(wanted).await.map_err(PurgeError::Refused)?;
         if !wanted.dry_run {
             let what = wanted.what.to_string();
             tracing::info!(scope = purged.scope, what, soft = purged.soft, "purge");
@@ -82,7 +99,7 @@ impl Source for Server {
     }
 
     async fn hottest(&self, zone: &str, count: usize) -> Option<Vec<KeyHash>> {
-        let generation = self.generation();
+        let generation = self.0.generation();
         let zone = generation.proxy().zones.iter().find(|it| it.name == zone)?;
         let store = Arc::clone(&zone.store);
         // The whole index is looked at: not between the answers to others.
@@ -91,23 +108,22 @@ impl Source for Server {
     }
 
     async fn explain(&self, request: &Parts) -> Result<Explanation, String> {
-        self.worker().explain(request.clone()).await.map(explain::document)
+        self.0.worker().explain(request.clone()).await.map(explain::document)
     }
 
     async fn inspect(&self, request: &Parts) -> Result<Inspection, String> {
-        self.worker().inspect(request.clone()).await.map(|all| inspect::document(&all))
+        self.0.worker().inspect(request.clone()).await.map(|all| inspect::document(&all))
     }
 }
 
-impl Server {
-    fn config(&self) -> stats::Config {
-        let last = self.last();
-        let loaded = last.loaded.duration_since(UNIX_EPOCH).unwrap_or_default();
-        stats::Config {
-            generation: self.current.load().number,
-            loaded: loaded.as_secs(),
-            last_error: last.error.clone(),
-        }
+fn config(server: &Server) -> Config {
+    let last = server.last();
+    let loaded = last.loaded.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Config {
+        generation: server.current.load().number,
+        alive: server.generations(),
+        loaded: loaded.as_secs(),
+        last_error: last.error.clone(),
     }
 }
 
@@ -168,26 +184,50 @@ fn folder(folder: FolderUsage) -> stats::Folder {
     }
 }
 
-fn upstream(group: &Group) -> stats::Upstream {
-    stats::Upstream { peers: group.stats().into_iter().map(peer).collect() }
+fn upstream(group: &Group) -> peers::Upstream {
+    peers::Upstream {
+        peers: group.stats().into_iter().map(peer).collect(),
+        queue: group.queued().map(|queue| peers::Queue {
+            size: queue.size,
+            max_size: queue.max_size,
+            overflows: queue.overflows,
+            timeouts: queue.timeouts,
+        }),
+        hold: group.held().map(|hold| peers::Hold {
+            size: hold.now,
+            max_size: hold.max,
+            held: hold.total,
+            given_up: hold.given_up,
+        }),
+    }
 }
 
-fn peer(peer: PeerStats) -> stats::Peer {
-    stats::Peer {
+fn peer(peer: PeerStats) -> peers::Peer {
+    peers::Peer {
         address: peer.address.to_string(),
         state: match peer.state {
-            PeerState::Up => stats::PeerState::Up,
-            PeerState::Draining => stats::PeerState::Draining,
-            PeerState::Down => stats::PeerState::Down,
-            PeerState::Unavailable => stats::PeerState::Unavail,
+            PeerState::Up => peers::PeerState::Up,
+            PeerState::Draining => peers::PeerState::Draining,
+            PeerState::Down => peers::PeerState::Down,
+            PeerState::Unavailable => peers::PeerState::Unavail,
+            PeerState::Unhealthy => peers::PeerState::Unhealthy,
+            PeerState::Checking => peers::PeerState::Checking,
         },
         weight: peer.weight,
         backup: peer.backup,
         active: peer.active,
+        max_conns: peer.max_conns,
         requests: peer.requests,
         responses: stats::Classes::from(peer.responses),
         fails: peer.fails,
         unavail: peer.unavailable,
+        health_checks: peer.checks.map(|checks| peers::HealthChecks {
+            checks: checks.checks,
+            fails: checks.fails,
+            unhealthy: checks.unhealthy,
+            last_passed: checks.last_passed.unwrap_or(false),
+            reason: checks.reason.map(|reason| reason.to_string()),
+        }),
         addresses: peer.addresses.iter().map(SocketAddr::to_string).collect(),
         lookup_failures: peer.lookup_failures,
     }

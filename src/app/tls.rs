@@ -36,9 +36,10 @@ impl Tls {
         let sites = config.sites.iter().map(|site| {
             let Some(settings) = &site.tls else { return Ok(None) };
             let known = before.into_iter().flat_map(|before| before.sites.iter().flatten());
-            match known.into_iter().find(|site| site.is_for(settings, HTTP2)) {
+            let http2 = site.http2 && config.limits.http2.is_some();
+            match known.into_iter().find(|site| site.is_for(settings, http2)) {
                 Some(site) => site.read_again().map(|()| Some(Arc::clone(site))),
-                None => Site::read(settings, HTTP2).map(|site| Some(Arc::new(site))),
+                None => Site::read(settings, http2).map(|site| Some(Arc::new(site))),
             }
         });
         let sites = sites.collect::<Result<_, _>>().map_err(StartError::from_display)?;
@@ -105,6 +106,3 @@ impl Tls {
         })
     }
 }
-
-/// Whether clients are offered HTTP/2.
-const HTTP2: bool = false;

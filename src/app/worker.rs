@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::entry::Entry;
 use crate::listener::{self, Connections, Drain};
@@ -17,6 +17,8 @@ pub(super) type Jobs = mpsc::UnboundedSender<Job>;
 pub(super) enum Job {
     /// Lets clients in here until the drain begins.
     Listen { socket: TcpListener, entry: Arc<Entry>, drain: Drain },
+    /// Says that the worker is not stuck.
+    Answer(oneshot::Sender<()>),
     /// Writes the lines of the access log so often, for as long as there is this log.
     Flush { writer: Weak<Writer>, every: Duration },
 }
@@ -56,6 +58,8 @@ fn do_it(job: Job, connections: &Arc<Connections>) {
             let accept = listener::accept(socket, Arc::clone(connections), entry, drain);
             tokio::spawn(complain(accept));
         }
+        // Nobody waits any more if it took too long.
+        Job::Answer(answer) => drop(answer.send(())),
         Job::Flush { writer, every } => {
             tokio::spawn(flush(writer, every));
         }

@@ -1,4 +1,4 @@
-//! Bodies made of others: several as one, and a range of one.
+//! Bodies made of others: several as one, a range of one, one that must be whole.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
 
 use super::{Body, Error};
 
@@ -114,5 +115,34 @@ impl HttpBody for Cut {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left)
+    }
+}
+
+/// A request body that came over HTTP/2. hyper takes it for whole when its client resets the stream
+/// without an error, which only a server may do (RFC 9113 section 8.1).
+pub struct Whole(pub Incoming);
+
+impl HttpBody for Whole {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match ready!(Pin::new(&mut self.0).poll_frame(cx)) {
+            None if !self.0.is_end_stream() => {
+                Poll::Ready(Some(Err("the stream was reset amid a body".into())))
+            }
+            frame => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
     }
 }

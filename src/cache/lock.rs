@@ -65,7 +65,7 @@ pub struct Permit {
 
 /// The right to wait for somebody else's fetch.
 pub struct Waiter {
-    begun: Instant,
+    flight: Arc<Flight>,
     outcome: watch::Receiver<Option<Outcome>>,
 }
 
@@ -75,7 +75,10 @@ pub(super) struct Flight {
     primary: KeyHash,
     /// The key under which it will be stored, if that is another one.
     stored_under: OnceLock<KeyHash>,
-    begun: Instant,
+    /// When it began, or was held no longer. Guards nothing else.
+    begun: Mutex<Instant>,
+    /// It waits for an origin to come back, and so do those who wait for it.
+    held: AtomicBool,
     outcome: watch::Sender<Option<Outcome>>,
     /// Set by a purge: what comes of this fetch must not be stored.
     purged: Mutex<bool>,
@@ -98,8 +101,8 @@ impl Flights {
     ) -> Turn {
         let mut flying = self.flying();
         if let Some(flight) = flying.by_place.get(&at).filter(|f| !f.is_over_age(now, age_max)) {
-            let (begun, outcome) = (flight.begun, flight.outcome.subscribe());
-            return Turn::Wait(Waiter { begun, outcome });
+            let (flight, outcome) = (Arc::clone(flight), flight.outcome.subscribe());
+            return Turn::Wait(Waiter { flight, outcome });
         }
         let flight = Flight::new(primary, now);
         if let Some(older) = flying.by_place.insert(at, Arc::clone(&flight)) {
@@ -185,13 +188,22 @@ impl Flight {
     fn new(primary: KeyHash, begun: Instant) -> Arc<Self> {
         let (outcome, purged) = (watch::Sender::new(None), Mutex::new(false));
         let (stored_under, parted) = (OnceLock::new(), AtomicBool::new(false));
-        let doubtful = AtomicBool::new(false);
-        Arc::new(Self { primary, stored_under, begun, outcome, purged, parted, doubtful })
+        let (doubtful, held) = (AtomicBool::new(false), AtomicBool::new(false));
+        let begun = Mutex::new(begun);
+        Arc::new(Self { primary, stored_under, begun, held, outcome, purged, parted, doubtful })
     }
 
     fn is_over_age(&self, now: Instant, age_max: Duration) -> bool {
         let waits = self.outcome.borrow().is_none();
-        waits && now.saturating_duration_since(self.begun) >= age_max
+        waits && !self.is_held() && self.age(now) >= age_max
+    }
+
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(*lock(&self.begun))
+    }
+
+    fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
     }
 }
 
@@ -235,6 +247,18 @@ impl Permit {
         Arc::clone(&self.flight)
     }
 
+    /// It waits for the origin to come back, or no longer. Meanwhile those who wait for it go on
+    /// waiting: a fetch of their own would wait as well. Then its time begins anew.
+    pub fn hold(&self, waits: bool, now: Instant) {
+        *lock(&self.flight.begun) = now;
+        self.flight.held.store(waits, Ordering::Relaxed);
+    }
+
+    /// Whether anybody waits for it.
+    pub fn is_awaited(&self) -> bool {
+        self.flight.outcome.receiver_count() > 0
+    }
+
     /// Tells everybody who waits, and everybody who comes before this is dropped.
     pub fn settle(&self, outcome: Outcome) {
         self.flight.outcome.send_replace(Some(outcome));
@@ -276,20 +300,28 @@ impl Drop for Permit {
 impl Waiter {
     /// How long it is until the fetch has taken `age_max`; zero when it has.
     pub fn over_age_in(&self, now: Instant, age_max: Duration) -> Duration {
-        age_max.saturating_sub(now.saturating_duration_since(self.begun))
+        age_max.saturating_sub(self.flight.age(now))
     }
 
-    /// How the fetch turned out; `None` when that took longer than `limit`.
-    pub async fn outcome(mut self, limit: Duration) -> Option<Outcome> {
-        let settled = self.outcome.wait_for(Option::is_some);
-        match timeout(limit, settled).await {
-            Ok(Ok(outcome)) => outcome.clone(),
-            // The flight is gone without a word: as good as abandoned.
-            Ok(Err(_)) => Some(Outcome::Abandoned),
-            Err(_) => None,
+    /// How the fetch turned out; `None` when that took longer than `limit`, which counts only while
+    /// the fetch is not held.
+    pub async fn outcome(mut self, mut limit: Duration) -> Option<Outcome> {
+        loop {
+            let was_held = self.flight.is_held();
+            let settled = self.outcome.wait_for(Option::is_some);
+            match timeout(limit, settled).await {
+                Ok(Ok(outcome)) => return outcome.clone(),
+                // The flight is gone without a word: as good as abandoned.
+                Ok(Err(_)) => return Some(Outcome::Abandoned),
+                Err(_) if !was_held && !self.flight.is_held() => return None,
+                Err(_) => limit = limit.max(HELD_STEP),
+            }
         }
     }
 }
+
+/// Who waits for a fetch that was held gives it at least this long after that.
+const HELD_STEP: Duration = Duration::from_secs(1);
 
 /// A poisoned lock guards plain values that are whole at any moment.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -366,6 +398,22 @@ mod tests {
         let _permit = fetch(join(&flights));
         let waiter = wait(join(&flights));
         assert!(waiter.outcome(Duration::from_millis(1)).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_held_fetch_goes_on_waiting_and_nobody_overtakes_it() {
+        let flights = Arc::new(Flights::default());
+        let permit = fetch(join(&flights));
+        assert!(!permit.is_awaited());
+        permit.hold(true, now());
+        let waiter = wait(flights.join(KEY, KEY, now(), Duration::ZERO));
+        assert!(permit.is_awaited());
+        let mut outcome = std::pin::pin!(waiter.outcome(Duration::from_millis(1)));
+        let waited = tokio::time::timeout(Duration::from_millis(20), &mut outcome).await;
+        assert!(waited.is_err(), "it still waits");
+        permit.hold(false, now());
+        permit.settle(Outcome::Alone);
+        assert!(matches!(outcome.await, Some(Outcome::Alone)));
     }
 
     #[test]

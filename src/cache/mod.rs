@@ -14,6 +14,7 @@ pub mod purge;
 pub mod log;
 pub mod journal;
 pub mod list;
+mod heir;
 mod urls;
 pub mod adopt;
 pub mod inspect;
@@ -28,7 +29,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use moka::sync::Cache;
+use tokio::sync::RwLock;
 
+use heir::Heir;
 use journal::Journal;
 use lock::{Flights, Permit, Turn};
 use log::{Log, Scope};
@@ -44,6 +47,8 @@ use crate::semantics::reason::Reason;
 use crate::semantics::stale::Failure;
 use crate::store::disk::tend::Folder;
 use crate::store::tiered::Tiered;
+
+pub use heir::{Leaving, Tell};
 
 /// A named cache with its limits and tiers (nginx: proxy_cache_path). Shared by all workers.
 pub struct Zone {
@@ -64,6 +69,8 @@ pub struct Zone {
     /// When URLs were purged: their files go, and the log knows nothing of it.
     urls: Option<Arc<Urls>>,
     purges: Counts,
+    /// Who has its folders now, if it gave them free; held by purges to their end.
+    heir: Arc<RwLock<Option<Heir>>>,
     /// One response's place is worked out at a time, per part of the keys.
     placing: Vec<tokio::sync::Mutex<()>>,
     /// Keys whose last answer could not be shared, and until when nobody waits for them.
@@ -111,6 +118,7 @@ impl Zone {
             journal,
             urls,
             purges: Counts::default(),
+            heir: Arc::default(),
             placing: (0..PLACING_STRIPES).map(|_| tokio::sync::Mutex::new(())).collect(),
             hit_for_miss: Cache::new(HIT_FOR_MISS_MAX),
             held_down: Cache::new(HELD_DOWN_MAX),
@@ -247,6 +255,8 @@ fn mend_folders(
 /// Long enough to spare a busy uncacheable URL its queue, short enough not to notice when it
 /// becomes storable.
 const HIT_FOR_MISS_FOR: Duration = Duration::from_secs(2);
+/// What waits for a disk that is well takes less.
+const LAST_WRITES: Duration = Duration::from_secs(2);
 const HIT_FOR_MISS_MAX: u64 = 65_536;
 const HELD_DOWN_MAX: u64 = 65_536;
 const REFUSALS_MAX: u64 = 16_384;

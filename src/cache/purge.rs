@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::Uri;
 
 use super::Zone;
+use super::heir::Heir;
 use super::list::Listed;
 use super::lock::Permit;
 use super::log::Scope;
@@ -106,9 +107,11 @@ impl Zone {
     /// there were, and whether that outlasts a restart, which it does unless the disk fails.
     pub async fn purge(&self, key: &Key, spared: Option<&Permit>) -> (u64, bool) {
         count(&self.purges.url, 1);
+        let heir = self.heir.read().await;
         // What is being stored at this moment is waited for, which is up to the disk.
         let (flights, primary) = (Arc::clone(&self.flights), key.hash);
-        let (urls, spared) = (self.urls.clone(), spared.map(Permit::flight));
+        let urls = self.urls.clone().filter(|_| heir.is_none());
+        let spared = spared.map(Permit::flight);
         let forget = move || {
             if let Some(urls) = urls {
                 urls.note(primary);
@@ -132,11 +135,11 @@ impl Zone {
             purged += u64::from(removed.there && variants.hashes.is_empty());
             lasts &= removed.lasts;
         }
-        if lasts {
+        if lasts && heir.is_none() {
             return (purged, self.count_if_not_durable());
         }
         // What the disk does not let go of must not count, now or after a restart.
-        (purged, self.record(&scopes_of(key, variants.as_deref()), false).await)
+        (purged, self.record(&scopes_of(key, variants.as_deref()), false, heir.as_ref()).await)
     }
 
     /// Makes everything stored under a key stale, and what is under way for it as well. How many
@@ -161,10 +164,11 @@ impl Zone {
     /// returns; whether it outlasts a restart, which it does unless the disk fails.
     pub async fn invalidate(&self, scopes: &[Scope], soft: bool) -> bool {
         self.count(scopes);
-        self.record(scopes, soft).await
+        let heir = self.heir.read().await;
+        self.record(scopes, soft, heir.as_ref()).await
     }
 
-    async fn record(&self, scopes: &[Scope], soft: bool) -> bool {
+    async fn record(&self, scopes: &[Scope], soft: bool, heir: Option<&Heir>) -> bool {
         let added = self.log.add(scopes, soft);
         self.flights.part();
         if added.compacted {
@@ -176,6 +180,9 @@ impl Zone {
         }
         if !soft || added.compacted {
             self.store.sweep();
+        }
+        if let Some(heir) = heir {
+            return heir.purge(scopes, soft).await;
         }
         let Some(journal) = &self.journal else {
             return self.count_if_not_durable();

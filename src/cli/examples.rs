@@ -70,6 +70,14 @@ Examples:
 
 Exit status: 0 done, 1 failed or something damaged was left out, 2 wrong usage";
 
+pub(super) const RELOAD_EXAMPLES: &str = "\
+Examples:
+  larder reload
+  larder reload --admin unix:/run/larder/admin.sock
+  larder -s reload
+
+Exit status: 0 in use, 1 wrong and not used, 2 wrong usage, 3 no server is running";
+
 pub(super) const INSPECT_EXAMPLES: &str = "\
 Examples:
   larder inspect http://127.0.0.1:8080/api/products

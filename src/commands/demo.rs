@@ -9,7 +9,7 @@ use crate::demo as origin;
 
 /// Starts both and says what to try.
 pub fn run(demo: &Demo) -> Result<(), Failure> {
-    start_log("warn")?;
+    drop(start_log("warn")?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (address, _serving) = origin::start().await?;

@@ -10,6 +10,7 @@ pub mod stats;
 pub mod snapshot;
 mod stored;
 pub mod zone;
+pub mod control;
 pub mod upstream;
 mod progress;
 mod amounts;
@@ -37,6 +38,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Snapshot(snapshot) => snapshot::run(&snapshot),
         Command::Inspect(inspect) => inspect::run(&inspect),
         Command::Zone(zone) => zone::run(&zone),
+        Command::Control(control) => control::run(&control),
         Command::Upstream(upstream) => upstream::run(&upstream),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };

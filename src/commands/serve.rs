@@ -2,23 +2,33 @@
 
 use std::path::PathBuf;
 
+use anstream::adapter::strip_str;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 use super::{Failure, block_on, check};
-use crate::app::{self, Running};
+use crate::app::{self, Inherited, Program, Running, Setup, Sources, Takeover};
 use crate::cli::{CacheDir, Serve, ServeTo, default_cache_dir};
 use crate::clock::Clock;
 use crate::config::simple::{set_valid, simple};
-use crate::config::{AdminAddress, Config, Limits};
+use crate::config::{AdminAddress, Config, Limits, load};
 
 /// Serves as a file says, or in front of one origin without a file.
 pub fn run(serve: Serve) -> Result<(), Failure> {
     match serve {
         Serve::File(path) => {
+            // Both before there are threads, and before the file of the program is replaced.
+            let (systemd, program) = (Inherited::from_systemd(), Program::this().ok());
             let config = check::load(&path)?;
-            start_log(&config.log.level)?;
-            let running = start(config)?;
+            let log = start_log(&config.log.level)?;
+            let (takeover, inherited) = match Takeover::begin().map_err(Failure::new)? {
+                Some((takeover, inherited)) => (Some(takeover), inherited),
+                None => (None, systemd),
+            };
+            let sources = sources(path, log);
+            let clock = Clock::Real;
+            let running =
+                start_with(Setup { config, clock, sources, inherited, takeover, program })?;
             for address in &running.listeners {
                 tracing::info!(%address, "listening");
             }
@@ -45,7 +55,8 @@ fn serve_to(to: ServeTo) -> Result<(), Failure> {
     if let Some(lifetime) = to.valid {
         set_valid(&mut config, lifetime);
     }
-    start_log(&config.log.level)?;
+    // Without a file there is nothing to read anew.
+    drop(start_log(&config.log.level)?);
     let running = start(config)?;
     print(&greeting(&running, &origin, cache_dir))?;
     until_stopped(running)
@@ -55,6 +66,23 @@ fn serve_to(to: ServeTo) -> Result<(), Failure> {
 pub(super) fn start(mut config: Config) -> Result<Running, Failure> {
     fit_open_files(&mut config.limits);
     app::start(config, Clock::Real).map_err(Failure::new)
+}
+
+fn start_with(mut setup: Setup) -> Result<Running, Failure> {
+    fit_open_files(&mut setup.config.limits);
+    app::start_with(setup).map_err(Failure::new)
+}
+
+/// What a reload reads: the file at `path`, as it is by then.
+fn sources(path: PathBuf, log: EventLog) -> Sources {
+    let load = move || {
+        let mut loaded =
+            load::load(&path).map_err(|faults| strip_str(&faults.to_string()).to_string())?;
+        fit_open_files(&mut loaded.config.limits);
+        Ok(loaded)
+    };
+    let set_level = move |level: &str| log(filter(level)?);
+    Sources { load: Some(Box::new(load)), set_level: Some(Box::new(set_level)) }
 }
 
 /// Takes all the open files that the system gives, and no more clients than leave as many for the
@@ -86,19 +114,28 @@ pub(super) fn until_stopped(running: Running) -> Result<(), Failure> {
 }
 
 /// Begins the event log, on standard error. `LARDER_LOG` counts before the configuration.
-pub(super) fn start_log(level: &str) -> Result<(), Failure> {
-    let wanted = std::env::var("LARDER_LOG").unwrap_or_else(|_| level.to_owned());
-    let filter = EnvFilter::try_new(&wanted)
-        .map_err(|error| Failure::new(format!("no log level or filter: `{wanted}`: {error}")))?;
+pub(super) fn start_log(level: &str) -> Result<EventLog, Failure> {
+    let filter = filter(level).map_err(Failure::new)?;
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr())
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(colours)
         .with_target(false)
-        .init();
-    Ok(())
+        .with_env_filter(filter)
+        .with_filter_reloading();
+    let handle = log.reload_handle();
+    log.init();
+    Ok(Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())))
+}
+
+/// Sets the filter of the event log.
+type EventLog = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    let wanted = std::env::var("LARDER_LOG").unwrap_or_else(|_| level.to_owned());
+    EnvFilter::try_new(&wanted)
+        .map_err(|error| format!("no log level or filter: `{wanted}`: {error}"))
 }
 
 /// Prints to standard output.

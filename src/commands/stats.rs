@@ -7,9 +7,8 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, Table, TableStyle};
 
 use crate::admin::client;
-use crate::admin::stats::{
-    Disk, Fetched, Memory, Peer, PeerState, Scan, Served, Stats, Tls, Upstream, Zone,
-};
+use crate::admin::peers::{Hold, Peer, PeerState, Queue, Upstream};
+use crate::admin::stats::{Disk, Fetched, Memory, Scan, Served, Stats, Tls, Zone};
 use crate::cli;
 use crate::commands::amounts::{bytes, duration};
 use crate::commands::{self, Failure};
@@ -34,6 +33,9 @@ fn describe(stats: &Stats) -> String {
         duration(stats.uptime_s),
         stats.generation,
     );
+    if let Some(error) = &stats.config.last_error {
+        let _ = writeln!(text, "{RED}the last reload was refused:{RED:#} {error}");
+    }
     let (connections, responses) = (stats.connections, stats.responses);
     let _ = writeln!(
         text,
@@ -183,14 +185,34 @@ fn describe_upstream(text: &mut String, name: &str, upstream: &Upstream) {
     for peer in upstream.peers.iter().filter(|peer| !peer.addresses.is_empty()) {
         let _ = writeln!(text, "  {} is {}", peer.address, peer.addresses.join(" "));
     }
+    describe_waiting(text, upstream);
+}
+
+/// Why peers are unhealthy, and who waits for one; nothing where all is well.
+fn describe_waiting(text: &mut String, upstream: &Upstream) {
+    for peer in upstream.peers.iter().filter(|peer| peer.state == PeerState::Unhealthy) {
+        let checks = peer.health_checks.as_ref();
+        if let Some(reason) = checks.and_then(|checks| checks.reason.as_ref()) {
+            let _ = writeln!(text, "  {RED}{}: {reason}{RED:#}", peer.address);
+        }
+    }
+    if let Some(Queue { size, max_size, overflows, timeouts }) = upstream.queue {
+        let _ = writeln!(
+            text,
+            "  queue  {size} of {max_size}  {overflows} found it full  {timeouts} waited too long"
+        );
+    }
+    if let Some(Hold { size, max_size, held, given_up }) = upstream.hold {
+        let _ = writeln!(text, "  hold   {size} of {max_size}  {held} in all  {given_up} given up");
+    }
 }
 
 /// How a line about a peer looks.
 pub(super) fn style(peer: &Peer) -> Style {
     match peer.state {
         PeerState::Up | PeerState::Unknown => Style::new(),
-        PeerState::Draining | PeerState::Down => YELLOW,
-        PeerState::Unavail => RED,
+        PeerState::Draining | PeerState::Down | PeerState::Checking => YELLOW,
+        PeerState::Unavail | PeerState::Unhealthy => RED,
     }
 }
 
@@ -202,6 +224,8 @@ pub(super) fn state(peer: &Peer) -> &'static str {
         (PeerState::Draining, _) => "draining",
         (PeerState::Down, _) => "down",
         (PeerState::Unavail, _) => "unavail",
+        (PeerState::Unhealthy, _) => "unhealthy",
+        (PeerState::Checking, _) => "checking",
         (PeerState::Unknown, _) => "?",
     }
 }
@@ -286,7 +310,7 @@ mod tests {
             responses: Classes { client_error: 6, ..Classes::default() },
             access_log: AccessLog { lines_dropped: 9, write_errors: 1 },
             zones: [("main".to_owned(), zone)].into(),
-            upstreams: [("api".to_owned(), Upstream { peers })].into(),
+            upstreams: [("api".to_owned(), Upstream { peers, ..Upstream::default() })].into(),
             ..Stats::default()
         }
     }

@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::stats::{lines, state, style, table};
 use crate::admin::client;
-use crate::admin::stats::{Peer, Upstream as Group};
+use crate::admin::peers::{Peer, Upstream as Group};
 use crate::admin::upstreams::{Change, State, Upstreams};
 use crate::cli::upstream::{self, Upstream};
 use crate::commands::{self, Failure};
@@ -52,7 +52,7 @@ fn describe(document: &Upstreams) -> String {
     let mut table = table(&header, 4);
     let mut styles = vec![anstyle::Style::new()];
     for (name, group) in &document.upstreams {
-        let Group { peers } = group;
+        let Group { peers, .. } = group;
         for peer in peers {
             table.add_row(row(name, peer));
             styles.push(style(peer));
@@ -86,7 +86,7 @@ fn row(name: &str, peer: &Peer) -> [String; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::stats::PeerState;
+    use crate::admin::peers::PeerState;
     use crate::cli::upstream::{Ask, Ls};
     use crate::config::AdminAddress;
 
@@ -104,7 +104,7 @@ mod tests {
         };
         let lost = Peer { lookup_failures: 2, ..peer("gone:80", PeerState::Draining) };
         let peers = vec![named, lost, peer("unix:/run/a.sock", PeerState::Down)];
-        let upstreams = [("api".to_owned(), Group { peers })].into();
+        let upstreams = [("api".to_owned(), Group { peers, ..Group::default() })].into();
         let text = describe(&Upstreams { upstreams });
         let text = anstream::adapter::strip_str(&text).to_string();
         assert_eq!(text, TABLE, "got:\n{text}");

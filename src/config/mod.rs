@@ -14,6 +14,7 @@ mod zones;
 mod upstreams;
 mod sites;
 mod routes;
+mod files;
 pub mod answers;
 pub mod pattern;
 pub mod hostnames;
@@ -21,6 +22,7 @@ pub mod maps;
 mod declared;
 mod proxy_url;
 mod gate;
+mod protocols;
 mod file;
 mod resolve;
 mod words;
@@ -35,13 +37,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use files::{Autoindex, Compress, Expires, Fallback, Static, Symlinks};
 pub use gate::{
     AccessRule, AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq,
     ProxyProtocolIn, Rate, RealIp, RealIpSource, Refusal, Users, is_in,
 };
+pub use protocols::{Http2, HttpVersion};
 pub use routes::{Action, Bodies, ByRequest, Cache, PathMatch, ProxyPass, Route, Timeouts};
 pub use sites::{HostName, Site};
-pub use upstreams::{NextUpstream, Peer, ProxyProtocol, Resolver, Upstream};
+pub use upstreams::{
+    Balance, BodyMatch, HealthCheck, Hold, NextUpstream, Pattern, Peer, ProxyProtocol, Queue,
+    Resolver, Sticky, Upstream,
+};
 pub use zones::{Folder, Fsync, Zone};
 
 /// A whole configuration.
@@ -99,6 +106,8 @@ pub struct Limits {
     pub headers_max: usize,
     /// Bytes of a request target.
     pub uri_bytes_max: usize,
+    /// What a client may do over HTTP/2; `None` where none may speak it (nginx: http2).
+    pub http2: Option<Http2>,
 }
 
 /// Where and how much is logged.

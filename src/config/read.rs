@@ -73,7 +73,7 @@ pub(crate) struct Timeout(pub Duration);
 pub(crate) struct Size(pub u64);
 
 /// Declares a table as it is written: a struct whose fields are the keys, all of them optional but
-/// those in parentheses.
+/// those in parentheses; of those behind a semicolon one must be there.
 macro_rules! table {
     ($(#[$doc:meta])* $name:ident ($($required:ident),*) {
         $($(#[$field_doc:meta])* $field:ident: $type:ty,)+
@@ -119,7 +119,7 @@ macro_rules! table {
 }
 pub(crate) use table;
 
-/// The key that a field stands for: one that is a word of Rust is written `r#match`.
+/// The key that a field stands for: one that is a word of Rust as well is written `r#static`.
 pub(crate) const fn key(field: &'static str) -> &'static str {
     match field.as_bytes() {
         [b'r', b'#', ..] => field.split_at(2).1,

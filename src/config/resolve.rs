@@ -5,12 +5,15 @@
 mod zone;
 mod upstream;
 mod tls;
+mod balance;
 mod site;
 mod route;
+mod protocols;
 mod bodies;
 mod cache;
 mod gate;
 mod query;
+mod files;
 mod leaks;
 mod answer;
 mod rewrite;
@@ -183,6 +186,7 @@ fn limits(server: &Server, report: &mut Report) -> Limits {
         header_bytes_max: bytes(server.max_header_size.as_ref(), "32k", bytes_max.clone(), report),
         headers_max: number(server.max_headers.as_ref(), 100, 1..=32768, report) as usize,
         uri_bytes_max: bytes(server.max_uri.as_ref(), "8k", bytes_max, report),
+        http2: protocols::http2(server.http2.as_ref(), report),
     }
 }
 

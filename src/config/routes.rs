@@ -7,6 +7,7 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 
 use super::answers::{Finish, Redirect, Respond, Rewrite};
+use super::files::{Compress, Static};
 use super::gate::Gate;
 use super::pattern::Pattern;
 use super::template::Template;
@@ -40,9 +41,13 @@ pub struct Route {
     pub bodies: Bodies,
     /// The response field that carries the cache status word, if one does.
     pub status_header: Option<HeaderName>,
+    /// Whether a request may switch protocols, and its connection become a tunnel.
+    pub upgrade: bool,
     /// Response fields that clients do not get (nginx: proxy_hide_header), less those that they
     /// get all the same (nginx: proxy_pass_header).
     pub hide_header: Vec<HeaderName>,
+    /// How it compresses; `None` is not at all.
+    pub compress: Option<Compress>,
     /// How it caches; `None` is not at all.
     pub cache: Option<Cache>,
     /// What a request must pass.
@@ -95,6 +100,8 @@ impl fmt::Display for PathMatch {
 pub enum Action {
     /// An upstream.
     Proxy(Box<ProxyPass>),
+    /// Files.
+    Static(Static),
     /// An answer of our own (nginx: return).
     Respond(Respond),
     /// Another URL (nginx: return).
@@ -106,7 +113,15 @@ impl Action {
     pub fn proxy(&self) -> Option<&ProxyPass> {
         match self {
             Self::Proxy(proxy) => Some(proxy),
-            Self::Respond(_) | Self::Redirect(_) => None,
+            Self::Static(_) | Self::Respond(_) | Self::Redirect(_) => None,
+        }
+    }
+
+    /// Which files it answers from, if it does.
+    pub fn files(&self) -> Option<&Static> {
+        match self {
+            Self::Static(files) => Some(files),
+            Self::Proxy(_) | Self::Respond(_) | Self::Redirect(_) => None,
         }
     }
 }

@@ -27,6 +27,9 @@ pub struct Site {
     /// Answers only requests over connections that were made for one of its names, and these no
     /// others. A site that verifies clients always is.
     pub isolated: bool,
+    /// Whether clients may speak HTTP/2 to it (nginx: http2). Without TLS an address speaks it if one
+    /// of its sites does.
+    pub http2: bool,
     /// What is done to a path before a route is looked for.
     pub rewrite: Vec<Rewrite>,
     /// Answers where there is no route for the path: with 404.

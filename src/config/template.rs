@@ -133,7 +133,7 @@ pub enum Variable {
 
 /// What a TLS handshake brought, by the names of nginx behind `$ssl_`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it, `crate::client` what they hold")]
+#[expect(missing_docs, reason = "the names say it")]
 pub enum Ssl {
     Protocol,
     Cipher,

@@ -64,6 +64,15 @@ fn what_is_probably_not_meant_is_a_warning() {
         "\n[[site.route]]\npath = \"/a\"\nproxy = \"http://h.example\"\ncache.lock = true",
         &["this route does not cache: no `zone` is set"],
     );
+    check_warning(
+        "\n[[site.route]]\npath = \"/a\"\nstatic = \"/www\"\ncache.zone = \"api\"",
+        &["files are not cached: `zone` has no effect here"],
+    );
+    check_warning(
+        "\n[[site.route]]\npath = \"/a\"\nproxy = \"http://h.example\"\ncompress = true\n\
+         cache = { zone = \"api\", slice = \"1m\" }",
+        &["slices are not compressed: `compress` has no effect here"],
+    );
     check_warning("\n[limit.l]\nkey = \"$host\"", &["no route uses limit `l`"]);
     let auth = "auth_request.to = \"/auth\"\n[[site.route]]\npath = \"/auth\"\nproxy = \"http://h.example\"\ncache.zone = \"api\"";
     let shared = "what `/auth` answers one client may let in others: it is cached, and shared";
@@ -283,8 +292,11 @@ fn the_reference_mentions_every_key() {
         let inner = inner.filter(|inner| inner.contains('.'));
         inner.is_some_and(|inner| mentioned.contains(&format!("defaults.{inner}")))
     };
-    // `cache` in both defaults is the same table as in routes.
-    for key in keys.iter().filter(|key| !key.contains("defaults.cache.")) {
+    // `cache` and `compress` in both defaults are the same tables as in routes.
+    let is_table = |key: &str| {
+        ["cache.", "compress."].iter().any(|table| key.contains(&format!("defaults.{table}")))
+    };
+    for key in keys.iter().filter(|key| !is_table(key)) {
         let is_there = mentioned.contains(key) || is_known(key);
         assert!(is_there, "config.example.toml does not mention `{key}`");
     }

@@ -14,10 +14,6 @@ use super::tree::{Node, Value};
 use super::{AccessFormat, Fsync, PathMatch, ProxyProtocol};
 use crate::semantics::rules::Semantics;
 
-/// How an upstream chooses among its peers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Balance;
-
 /// One word of `use_stale` or `next_upstream`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -78,19 +74,6 @@ pub(crate) struct ZoneName(pub Template);
 /// The table of `valid`, or one duration for the statuses nginx means then.
 #[derive(Clone, Debug)]
 pub(crate) struct ValidTable(pub Vec<(At<Statuses>, At<Duration>)>);
-
-impl FromText for Balance {
-    fn from_text(text: &str) -> Result<Self, Problem> {
-        match text {
-            "round_robin" => Ok(Self),
-            "least_conn" | "ip_hash" | "hash" | "random" => {
-                Err(Problem::new(format!("`{text}` is not supported yet")).help("`round_robin` is"))
-            }
-            _ => Err(Problem::new(format!("unknown way to balance `{text}`"))
-                .choices(text, &["round_robin"])),
-        }
-    }
-}
 
 impl FromText for Failure {
     fn from_text(text: &str) -> Result<Self, Problem> {

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use super::Handler;
 use super::connection::serve;
 use super::connections::Connections;
-use super::drain::{Drain, Listen};
+use super::drain::{Drain, Listen, Stage};
 use super::proxied;
 use crate::client::Connection;
 use crate::clock::Clock;
@@ -33,24 +33,64 @@ pub async fn accept<H: Handler>(
     let listener = TcpListener::from_std(listener)?;
     let _alive = drain.enter();
     let mut ending = drain.listen();
+    let door = Door { connections, handler, drain };
     let mut trouble = Trouble::default();
-    loop {
-        let Some(stream) = next(&listener, &mut ending, &mut trouble).await else { return Ok(()) };
-        let permit = tokio::select! {
-            biased;
-            _ = ending.begun() => return Ok(()),
-            permit = connections.room() => permit,
+    let stage = loop {
+        let let_in = match next(&listener, &mut ending, &mut trouble).await {
+            Ok(stream) => door.let_in(stream, &mut ending).await,
+            Err(stage) => Err(stage),
         };
-        // Nobody closes the semaphore but whoever wants no more connections.
-        let Some(permit) = permit else { return Ok(()) };
-        let Some(client) = prepare(&stream) else { continue };
-        let alive = drain.enter();
-        let connection =
-            welcome(stream, client, connections.clone(), handler.clone(), drain.clone());
+        if let Err(stage) = let_in {
+            break stage;
+        }
+    };
+    if stage == Stage::Parting {
+        // The runtime may not have heard of the last ones yet, but the kernel knows them.
+        let listener = listener.into_std()?;
+        while let Ok((stream, _)) = listener.accept() {
+            stream.set_nonblocking(true)?;
+            if door.let_in(TcpStream::from_std(stream)?, &mut ending).await.is_err() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What clients need who are let in.
+struct Door<H> {
+    connections: Arc<Connections>,
+    handler: Arc<H>,
+    drain: Drain,
+}
+
+impl<H: Handler> Door<H> {
+    /// Serves a client once there is room for it.
+    ///
+    /// # Errors
+    /// The end has begun. While we part, this client was let in all the same.
+    async fn let_in(&self, stream: TcpStream, ending: &mut Listen) -> Result<(), Stage> {
+        let mut parting = Ok(());
+        let permit = loop {
+            tokio::select! {
+                biased;
+                stage = ending.begun() => match stage {
+                    Stage::Parting => parting = Err(stage),
+                    stage => return Err(stage),
+                },
+                // Nobody closes the semaphore but whoever wants no more connections.
+                permit = self.connections.room() => break permit.ok_or(Stage::Draining)?,
+            }
+        };
+        let Some(client) = prepare(&stream) else { return parting };
+        let alive = self.drain.enter();
+        let (connections, handler) = (self.connections.clone(), self.handler.clone());
+        let connection = welcome(stream, client, connections, handler, self.drain.clone());
         tokio::spawn(async move {
             connection.await;
             drop((permit, alive));
         });
+        parting
     }
 }
 
@@ -69,7 +109,7 @@ async fn welcome<H: Handler>(
         let header = proxied::read(&mut stream, remote.ip(), &settings);
         let said = tokio::select! {
             biased;
-            _ = ending.begun() => return,
+            () = ending.draining() => return,
             said = timeout(handler.limits().header_timeout, header) => said,
         };
         match said.unwrap_or(Err("its PROXY header took too long")) {
@@ -89,20 +129,23 @@ async fn welcome<H: Handler>(
     serve(stream, client, connections, handler, drain).await;
 }
 
-/// The next client; `None` when the end begins.
+/// The next client.
+///
+/// # Errors
+/// None, since the end begins.
 async fn next(
     listener: &TcpListener,
     ending: &mut Listen,
     trouble: &mut Trouble,
-) -> Option<TcpStream> {
+) -> Result<TcpStream, Stage> {
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = ending.begun() => return None,
+            stage = ending.begun() => return Err(stage),
             accepted = listener.accept() => accepted,
         };
         let error = match accepted {
-            Ok((stream, _)) => return Some(stream),
+            Ok((stream, _)) => return Ok(stream),
             Err(error) => error,
         };
         if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
@@ -113,7 +156,7 @@ async fn next(
         // would only burn the processor that could finish other requests.
         trouble.log(&error);
         tokio::select! {
-            _ = ending.begun() => return None,
+            stage = ending.begun() => return Err(stage),
             () = tokio::time::sleep(PAUSE) => {}
         }
     }

@@ -1,9 +1,10 @@
-//! One connection: requests by hyper, time limits by the watch, its end by the drain.
+//! One connection of HTTP/1: requests by hyper, time limits by the watch, its end by the drain.
+//! One that turns out to be of another protocol is handed on.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -18,12 +19,14 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tracing::{debug, error};
 
-use super::Handler;
 use super::connections::Connections;
 use super::drain::{Drain, Listen, Stage};
+use super::opening::{Opening, opening};
 use super::secure::{Entered, enter};
+use super::stream::Stream;
 use super::watch::{Busy, Cut, Verdict, Watch};
 use super::wire::Wired;
+use super::{Handler, http2};
 use crate::body::ledger::Ledger;
 use crate::body::{Body, Error};
 use crate::client::{self, HangUp};
@@ -31,9 +34,10 @@ use crate::clock::Clock;
 use crate::config::Limits;
 use crate::interim::{Gap, Queue};
 use crate::tls::Protocol;
+use crate::tunnel::{self, Tunnel};
 
-/// Serves one client, after its handshake where there is one, until it goes, its time is up, or the drain ends it. Nothing that happens here
-/// reaches beyond this connection, panics included.
+/// Serves one client, after its handshake where there is one, until it goes, its time is up, or the
+/// drain ends it. Nothing that happens here reaches beyond this connection, panics included.
 pub(super) async fn serve<H: Handler>(
     stream: TcpStream,
     client: client::Connection,
@@ -44,75 +48,148 @@ pub(super) async fn serve<H: Handler>(
     let limits = handler.limits();
     let _connected = handler.connected();
     let entered = enter(stream, client, handler.entrance(), &limits, &drain).await;
-    // HTTP/2 would begin here.
-    let Some(Entered { stream, client, misplaced, protocol: Protocol::Http1 }) = entered else {
-        return;
-    };
+    let Some(Entered { mut stream, client, misplaced, protocol }) = entered else { return };
     let client = Arc::new(client);
-    // What the kernel sends by itself is not encrypted.
-    let sendfile = limits.sendfile && stream.plain().is_some();
     let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let _entered = connections.enter(&watch, waker);
-    let interim = Arc::new(Queue::default());
-    let ledger = Arc::new(Ledger::default());
-    let io = TokioIo::new(Wired::new(stream, watch.clone(), interim.clone(), ledger.clone()));
-    let remote = client.remote;
-    let service = service_fn(|request: Request<Incoming>| {
+    let _known = connections.enter(&watch, waker);
+    let mut timer = pin!(sleep(watch.step()));
+    let mut ending = drain.listen();
+    // Without TLS the first bytes tell.
+    let may_be_http2 = stream.plain().is_some() && !misplaced && handler.takes_http2();
+    let opened = match limits.http2 {
+        Some(_) if protocol == Protocol::Http2 => Opening::Http2(Bytes::new()),
+        Some(_) if may_be_http2 => opening(&mut stream, &watch, timer.as_mut(), &mut ending).await,
+        _ => Opening::Http1(Bytes::new()),
+    };
+    match (opened, limits.http2) {
+        (Opening::Http2(read), Some(http2)) => {
+            let session = http2::Session { client, limits, http2, handler, drain, watch };
+            http2::serve(stream, read, session).await;
+        }
+        (Opening::Http1(read) | Opening::Http2(read), _) => {
+            let one = One { client, limits, handler, drain, watch, misplaced };
+            one.serve((stream, read), timer, ending).await;
+        }
+        (Opening::Cut(cut), _) => cut_off(cut, &mut stream),
+        (Opening::Closed, _) => {}
+    }
+}
+
+/// One connection of HTTP/1.
+struct One<H> {
+    client: Arc<client::Connection>,
+    limits: Arc<Limits>,
+    handler: Arc<H>,
+    drain: Drain,
+    watch: Arc<Watch>,
+    /// It should have been one of TLS.
+    misplaced: bool,
+}
+
+impl<H: Handler> One<H> {
+    async fn serve(
+        self,
+        (stream, read): (Stream, Bytes),
+        mut timer: Pin<&mut Sleep>,
+        mut ending: Listen,
+    ) {
+        let Self { client, limits, watch, .. } = &self;
+        // What the kernel sends by itself is not encrypted.
+        let sendfile = limits.sendfile && stream.plain().is_some();
+        let interim = Arc::new(Queue::default());
+        let ledger = Arc::new(Ledger::default());
+        let wired = Wired::new(stream, read, watch.clone(), interim.clone(), ledger.clone());
+        let tunnel: Mutex<Option<tunnel::Run>> = Mutex::default();
+        let service = service_fn(|request: Request<Incoming>| {
+            let gap = Gap::new(interim.clone(), request.version());
+            self.answer(request, gap, sendfile.then_some(&ledger), &tunnel)
+        });
+        let connection = builder(limits).serve_connection(TokioIo::new(wired), service);
+        let mut connection = connection.with_upgrades();
+        let end = {
+            let mut run = Run { connection: &mut connection, watch, ending: &mut ending };
+            poll_fn(|cx| run.poll(timer.as_mut(), cx)).await
+        };
+        let cut = match end {
+            End::Closed(Ok(())) => {
+                let tunnel = tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
+                return run_tunnel(tunnel, &mut ending).await;
+            }
+            End::Cut(cut) => Some(cut),
+            other => {
+                other.tell(client);
+                None
+            }
+        };
+        // A client of HTTP/1.0 has no other sign that something is missing.
+        let cut = if watch.must_reset() { Some(Cut::Send) } else { cut };
+        // Without a `cut` something broke: over TLS the client is not told then that this is the
+        // end.
+        if let (Some(cut), Some(parts)) = (cut, connection.into_parts()) {
+            cut_off(cut, &mut parts.io.into_inner().stream);
+        }
+    }
+
+    /// The response to a request, which is under way from now on. A tunnel that comes after it is
+    /// put down in `tunnel`.
+    fn answer<'a>(
+        &'a self,
+        request: Request<Incoming>,
+        gap: Gap,
+        ledger: Option<&'a Arc<Ledger>>,
+        tunnel: &'a Mutex<Option<tunnel::Run>>,
+    ) -> impl Future<Output = Result<Response<Answer>, HangUp>> + 'a {
+        let watch = &self.watch;
         let ambiguous = watch.is_ambiguous();
         let busy = watch.request(!request.body().is_end_stream());
         let is_last = watch.is_last();
         let knows_chunks = request.version() >= Version::HTTP_11;
-        let (handler, client, watch) = (&handler, &client, &watch);
-        let ledger = sendfile.then_some(&ledger);
-        let gap = Gap::new(interim.clone(), request.version());
         async move {
-            let mut response = if misplaced {
+            let mut response = if self.misplaced {
                 refused("400 Bad Request: The plain HTTP request was sent to HTTPS port\n")
             } else if ambiguous {
                 refused("400 Bad Request\n")
             } else {
-                handler.handle(request, client, &gap).await
+                self.handler.handle(request, &self.client, &gap).await
             };
+            if self.drain.stage() == Stage::Parting && response.status() != SWITCHING {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             // hyper must not have the response before that.
             gap.finish().await;
             hang_up(&response)?;
-            if is_last {
+            if response.status() == SWITCHING {
+                watch.tunnel();
+                *tunnel.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Tunnel::take(response.extensions_mut());
+            } else if is_last {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             let body = response.body();
             if !knows_chunks && !body.is_end_stream() && body.size_hint().exact().is_none() {
                 watch.ends_response();
             }
-            Ok::<_, HangUp>(response.map(|body| Answer::new(body, busy, ledger)))
+            Ok(response.map(|body| Answer::new(body, busy, ledger)))
         }
-    });
-    let mut connection = builder(&limits).serve_connection(io, service).with_upgrades();
-    let end = {
-        let mut timer = std::pin::pin!(sleep(watch.step()));
-        let mut ending = drain.listen();
-        let mut run = Run { connection: &mut connection, watch: &watch, ending: &mut ending };
-        poll_fn(|cx| run.poll(timer.as_mut(), cx)).await
-    };
-    let cut = match end {
-        End::Closed(Ok(())) => return,
-        End::Cut(cut) => Some(cut),
-        End::Closed(Err(error)) => {
-            debug!(client = %remote, %error, "connection ended");
-            None
+    }
+}
+
+/// Runs what the connection has become, if it has become something, until the drain ends it.
+async fn run_tunnel(tunnel: Option<tunnel::Run>, ending: &mut Listen) {
+    let Some(mut tunnel) = tunnel else { return };
+    poll_fn(|cx| {
+        if tunnel.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
         }
-        End::Panicked => {
-            error!(client = %remote, "a panic while answering; the connection is closed");
-            None
+        while let Poll::Ready(stage) = ending.poll(cx) {
+            if stage == Stage::Ended {
+                return Poll::Ready(());
+            }
         }
-        End::Drained => {
-            debug!(client = %remote, "connection cut off");
-            None
-        }
-    };
-    // A client of HTTP/1.0 has no other sign that something is missing.
-    let cut = if watch.must_reset() { Some(Cut::Send) } else { cut };
-    cut_off(cut, connection.into_parts().map(|parts| parts.io.into_inner()));
+        Poll::Pending
+    })
+    .await;
 }
 
 /// The answer to a head that can be read in two ways, or that came in the clear where it must not.
@@ -125,7 +202,7 @@ fn refused(text: &'static str) -> Response<Body> {
 }
 
 /// Ends the connection where that is the answer.
-fn hang_up(response: &Response<Body>) -> Result<(), HangUp> {
+pub(super) fn hang_up(response: &Response<Body>) -> Result<(), HangUp> {
     response.extensions().get::<HangUp>().map_or(Ok(()), |hang_up| Err(*hang_up))
 }
 
@@ -144,13 +221,14 @@ fn builder(limits: &Limits) -> Builder {
     builder
 }
 
+/// Its `Connection` says something else.
+const SWITCHING: StatusCode = StatusCode::SWITCHING_PROTOCOLS;
+
 /// Bytes that hyper reads ahead or holds back for writing; not less than its least (8 KiB), enough
 /// for a read of a fast request body.
 const BUFFER: usize = 64 * 1024;
 
-/// Without a `cut` something broke: over TLS the client is not told then that this is the end.
-fn cut_off(cut: Option<Cut>, io: Option<Wired>) {
-    let (Some(cut), Some(Wired { mut stream, .. })) = (cut, io) else { return };
+fn cut_off(cut: Cut, stream: &mut Stream) {
     match cut {
         Cut::Idle => stream.part(b""),
         Cut::Head => stream.part(REQUEST_TIMEOUT),
@@ -170,6 +248,21 @@ enum End {
     Cut(Cut),
     /// The drain came to its end first.
     Drained,
+}
+
+impl End {
+    /// What went wrong.
+    fn tell(self, client: &client::Connection) {
+        let remote = client.remote;
+        match self {
+            Self::Closed(Ok(())) | Self::Cut(_) => {}
+            Self::Closed(Err(error)) => debug!(client = %remote, %error, "connection ended"),
+            Self::Panicked => {
+                error!(client = %remote, "a panic while answering; the connection is closed");
+            }
+            Self::Drained => debug!(client = %remote, "connection cut off"),
+        }
+    }
 }
 
 struct Run<'a, S: HttpService<Incoming>> {
@@ -193,6 +286,8 @@ where
             }
             match self.ending.poll(cx) {
                 Poll::Ready(Stage::Ended) => return Poll::Ready(End::Drained),
+                // The next response says that it is the last.
+                Poll::Ready(Stage::Parting) => {}
                 Poll::Ready(_) => Pin::new(&mut *self.connection).graceful_shutdown(),
                 Poll::Pending => break,
             }

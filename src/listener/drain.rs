@@ -1,7 +1,9 @@
 //! How listeners and connections come to an end.
 //!
 //! ```text
-//!   Serving --begin--> Draining: nobody is let in, idle connections close,
+//!   Serving --part---> Parting: who waits at the door is let in, then nobody;
+//!      |                  |      the next response on a connection is its last
+//!      '----begin---------+----> Draining: nobody is let in, idle connections close,
 //!      |                  |      busy ones finish their response
 //!      '----end-----------+----> Ended: what is left is cut off
 //! ```
@@ -31,6 +33,7 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Serving,
+    Parting,
     Draining,
     Ended,
 }
@@ -39,6 +42,13 @@ impl Drain {
     /// One that has not begun.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Lets nobody in any more but who waits already, and tells every client with its next response
+    /// that it was the last. A client that has just sent a request gets an answer, which it would
+    /// not if its connection were closed. Follow it with `begin` for those that send none.
+    pub fn part(&self) {
+        self.advance(Stage::Parting);
     }
 
     /// Lets nobody in any more. Idle connections close at once, busy ones after their response.
@@ -76,7 +86,8 @@ impl Drain {
     pub(super) fn stage(&self) -> Stage {
         match self.0.stage.load(SeqCst) {
             0 => Stage::Serving,
-            1 => Stage::Draining,
+            1 => Stage::Parting,
+            2 => Stage::Draining,
             _ => Stage::Ended,
         }
     }
@@ -133,9 +144,14 @@ impl Listen {
         }
     }
 
-    /// Waits for the end to begin.
+    /// Waits for the next stage.
     pub(super) async fn begun(&mut self) -> Stage {
         std::future::poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// Waits until those who are idle are closed: parting is not that yet.
+    pub(super) async fn draining(&mut self) {
+        while self.begun().await == Stage::Parting {}
     }
 
     fn again(&mut self) {

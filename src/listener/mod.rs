@@ -10,7 +10,9 @@ mod proxied;
 mod connection;
 mod secure;
 mod stream;
+mod opening;
 mod wire;
+mod http2;
 #[doc(hidden)]
 pub mod head; // for the fuzz package
 mod watch;
@@ -67,4 +69,9 @@ pub trait Handler: Send + Sync + 'static {
 
     /// A client has connected; what this gives is dropped when the connection ends.
     fn connected(&self) -> impl Send + 'static;
+
+    /// Whether clients may speak HTTP/2 without having agreed on it (RFC 9113 section 3.3).
+    fn takes_http2(&self) -> bool {
+        true
+    }
 }

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::body;
-use crate::config::Limits;
+use crate::config::{Http2, Limits};
 
 const SHORT: Duration = Duration::from_millis(120);
 const LONG: Duration = Duration::from_secs(20);
@@ -38,6 +38,7 @@ pub(super) fn limits() -> Limits {
         header_bytes_max: 16 * 1024,
         headers_max: 50,
         uri_bytes_max: 8192,
+        http2: None,
     }
 }
 
@@ -462,6 +463,40 @@ async fn a_drain_closes_idle_connections_and_finishes_busy_ones() {
 }
 
 #[tokio::test]
+async fn who_parts_answers_one_more_request_and_those_who_wait_at_the_door() {
+    let server = Server::new(limits());
+    let (mut new, mut idle) = (server.client().await, server.client().await);
+    idle.send("GET /a HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    idle.until("/a").await;
+    // The kernel has completed these, and nobody has looked yet: one thread runs all of this.
+    let waiting = (0..20).map(|_| std::net::TcpStream::connect(server.address).unwrap());
+    let waiting: Vec<_> = waiting.collect();
+    server.drain.part();
+    let refused = async { while TcpStream::connect(server.address).await.is_ok() {} };
+    timeout(Duration::from_secs(5), refused).await.expect("nobody listens any more");
+    for client in [&mut idle, &mut new] {
+        client.send("GET /b HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        let answer = client.rest().await;
+        assert!(answer.contains("connection: close") && answer.ends_with("/b"), "{answer}");
+    }
+    let mut silent = None;
+    for (number, client) in waiting.into_iter().enumerate() {
+        client.set_nonblocking(true).unwrap();
+        let mut client = Client(TcpStream::from_std(client).unwrap());
+        if number == 0 {
+            silent = Some(client);
+            continue;
+        }
+        client.send("GET /c HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        assert!(client.rest().await.ends_with("/c"));
+    }
+    assert!(server.drain.alive() > 0, "one has not asked yet");
+    server.drain.begin();
+    assert_eq!(silent.unwrap().rest().await, "");
+    timeout(Duration::from_secs(5), server.drain.wait()).await.expect("all gone");
+}
+
+#[tokio::test]
 async fn the_end_of_a_drain_cuts_off_what_is_left() {
     let server = Server::new(limits());
     let mut busy = server.client().await;
@@ -482,6 +517,30 @@ async fn a_panic_closes_its_own_connection_only() {
     assert_eq!(server.talk("GET /panic HTTP/1.1\r\nhost: h\r\n\r\n").await, "");
     server.handler.go.notify_one();
     assert!(other.until("slow").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_panic_over_http2_resets_its_own_request_only() {
+    let http2 = Http2 {
+        streams: 10,
+        window_bytes: 65_536,
+        connection_window_bytes: 65_536,
+        control_frames: 1000,
+        ping: Duration::ZERO,
+    };
+    let server = Server::new(Limits { http2: Some(http2), ..limits() });
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut get = |path: &str| {
+        let request = Request::get(format!("http://h{path}")).body(()).unwrap();
+        sender.send_request(request, true).unwrap().0
+    };
+    let (slow, panics) = (get("/slow"), get("/panic"));
+    assert!(panics.await.unwrap_err().is_reset());
+    server.handler.go.notify_one();
+    assert_eq!(slow.await.unwrap().status(), StatusCode::OK);
+    assert_eq!(get("/x").await.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]

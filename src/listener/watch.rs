@@ -10,6 +10,7 @@
 //!   New, Head: header_timeout   Idle: keepalive_timeout   Busy: none of its own
 //!   and in every state, while the client takes no bytes: send_timeout
 //!   Closing: the client may read what we said before the connection goes
+//!   Tunnel: no HTTP any more; who runs it has limits of its own
 //! ```
 //!
 //! Every step notes its time; one timer a connection compares when it fires. hyper's own timer
@@ -61,6 +62,7 @@ enum State {
     Head,
     Busy,
     Closing,
+    Tunnel,
 }
 
 /// What to do when the timer fires.
@@ -110,7 +112,7 @@ impl Watch {
 
     /// Whether what comes next are bytes of a head, which are looked at.
     pub(super) fn reads_head(&self) -> bool {
-        !matches!(self.state(), State::Busy | State::Closing)
+        !matches!(self.state(), State::Busy | State::Closing | State::Tunnel)
     }
 
     /// These bytes of a head came in.
@@ -167,6 +169,11 @@ impl Watch {
         Busy(self.clone())
     }
 
+    /// What follows the response is no HTTP.
+    pub(super) fn tunnel(&self) {
+        self.state.store(State::Tunnel as u8, Relaxed);
+    }
+
     /// Whether the request that is under way is the last one of the connection. Its age is that
     /// which it had when it last began to wait, so that no clock is read for this.
     pub(super) fn is_last(&self) -> bool {
@@ -216,6 +223,22 @@ impl Watch {
         self.urgent.store(true, Relaxed);
     }
 
+    /// Whether requests are under way over a connection that carries several at a time.
+    pub(super) fn carries(&self, some: bool) {
+        if some {
+            self.state.store(State::Busy as u8, Relaxed);
+        } else {
+            self.enter(State::Idle);
+        }
+    }
+
+    /// Whether such a connection is idle and has to make room; says so once.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.unwanted.load(Relaxed)
+            && self.unwanted.swap(false, Relaxed)
+            && self.state() != State::Busy
+    }
+
     /// What is due now.
     pub(super) fn verdict(&self) -> Verdict {
         if self.unwanted.load(Relaxed) && self.unwanted.swap(false, Relaxed) {
@@ -257,14 +280,14 @@ impl Watch {
             State::Idle => (self.limits.keepalive_timeout, Cut::Idle),
             State::Head => (self.limits.header_timeout, Cut::Head),
             State::Closing => (LINGER, Cut::Idle),
-            State::Busy => return None,
+            State::Busy | State::Tunnel => return None,
         };
         Some((after(&self.since_us, limit), cut))
     }
 
     fn state(&self) -> State {
-        const STATES: [State; 5] =
-            [State::New, State::Idle, State::Head, State::Busy, State::Closing];
+        const STATES: [State; 6] =
+            [State::New, State::Idle, State::Head, State::Busy, State::Closing, State::Tunnel];
         STATES[usize::from(self.state.load(Relaxed)) % STATES.len()]
     }
 

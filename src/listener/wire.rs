@@ -23,6 +23,8 @@ use crate::interim::Queue;
 /// A client's socket as hyper sees it.
 pub(super) struct Wired {
     pub(super) stream: Stream,
+    /// What was read before, and the watch has seen.
+    opening: Bytes,
     watch: Arc<Watch>,
     shut: bool,
     interim: Arc<Queue>,
@@ -34,11 +36,12 @@ pub(super) struct Wired {
 impl Wired {
     pub(super) fn new(
         stream: Stream,
+        opening: Bytes,
         watch: Arc<Watch>,
         interim: Arc<Queue>,
         ledger: Arc<Ledger>,
     ) -> Self {
-        Self { stream, watch, shut: false, interim, ledger, begun: Bytes::new() }
+        Self { stream, opening, watch, shut: false, interim, ledger, begun: Bytes::new() }
     }
 
     fn finish_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -197,6 +200,12 @@ impl AsyncRead for Wired {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.opening.is_empty() {
+            let bytes = self.opening.len().min(buf.remaining());
+            buf.put_slice(&self.opening[..bytes]);
+            self.opening.advance(bytes);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let new = &buf.filled()[before..];

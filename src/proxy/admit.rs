@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 
 use super::call::Call;
 use super::error::{Error, is_refused};
-use crate::body::Body;
+use crate::body::{Body, Whole};
 use crate::config::Limits;
 use crate::semantics::fields::Present;
 
@@ -68,7 +68,11 @@ pub(super) fn body(call: &Call<'_>, body: Incoming) -> Result<Body, Error> {
     if promised.is_some_and(|length| length > limit) {
         return Err(Error::TooLarge);
     }
-    Ok(Body::incoming(body, call.worker.proxy.limits.body_timeout, Some(limit)))
+    let timeout = call.worker.proxy.limits.body_timeout;
+    Ok(match call.request.version {
+        Version::HTTP_2 => Body::incoming(Whole(body), timeout, Some(limit)),
+        _ => Body::incoming(body, timeout, Some(limit)),
+    })
 }
 
 /// A message that could be read in two ways is refused, whichever way we would read it.

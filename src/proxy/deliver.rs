@@ -9,10 +9,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use super::call::Call;
 use super::gate::Held;
 use super::route::{Cache, X_ACCEL_LIMIT_RATE};
+use super::tunnel::Joining;
 use super::{ahead, location, partial};
 use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::config;
+use crate::files::opened::OpenFile;
 use crate::observe::exchange::UpstreamFacts;
 use crate::semantics::fields::Names;
 use crate::semantics::precondition::{self, Met};
@@ -32,6 +34,8 @@ pub(super) struct Answer {
     pub(super) rate: Option<u64>,
     /// Counted as under way until the body ends.
     pub(super) held: Option<Box<Held>>,
+    /// What the connection becomes after a `101`.
+    pub(super) tunnel: Option<Box<Joining>>,
 }
 
 /// A stored response that is about to be served.
@@ -50,6 +54,8 @@ pub(super) enum Source {
     Rest(store::Body),
     /// On its way.
     Fill(Arc<Fill>),
+    /// A file that is no stored response.
+    File(Arc<OpenFile>),
 }
 
 impl Answer {
@@ -59,12 +65,36 @@ impl Answer {
         reason: Reason,
         cache: Option<CacheStatus>,
     ) -> Self {
-        Self { response, cache, reason, zone: None, upstream: None, rate: None, held: None }
+        Self {
+            response,
+            cache,
+            reason,
+            zone: None,
+            upstream: None,
+            rate: None,
+            held: None,
+            tunnel: None,
+        }
     }
 
     /// The same, with the field that tells the status word where the route wants one.
     pub(super) fn told(mut self, route: &config::Route) -> Self {
         tell(self.response.headers_mut(), route, self.cache);
+        self
+    }
+
+    /// The same, with what comes after it.
+    pub(super) fn becoming(mut self, tunnel: Joining) -> Self {
+        self.tunnel = Some(Box::new(tunnel));
+        self
+    }
+
+    /// The same, with a cookie of our own for the client that asked. It is added last: what is
+    /// stored or shared must not have it.
+    pub(super) fn setting(mut self, cookie: Option<HeaderValue>) -> Self {
+        if let Some(cookie) = cookie {
+            self.response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
         self
     }
 
@@ -103,12 +133,33 @@ pub(super) fn stored(call: &Call<'_>, cache: &Cache, served: Served) -> Answer {
     match met {
         Met::NotModified => without_body(&mut response, StatusCode::NOT_MODIFIED),
         Met::Failed => without_body(&mut response, StatusCode::PRECONDITION_FAILED),
-        Met::Yes => partial::as_wanted(call, cache, &mut response, (&stored, &source)),
+        Met::Yes => partial::as_wanted(call, Some(cache), &mut response, (&stored, &source)),
     }
     let rate = said_rate(call, response.headers(), names);
     hide(call, &mut response, names);
     let zone = Some(cache.zone_number);
     Answer { rate, ..finish(call, response, handling, Some(status), zone) }
+}
+
+/// A response that we are the origin of, as far as the client wants it. It is served, not stored.
+pub(super) fn of_our_own(call: &Call<'_>, stored: &Stored, source: &Source) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = stored.status;
+    *response.headers_mut() = with_room(&stored.fields);
+    let request = &call.request.headers;
+    let met = if call.wants_all { Met::Yes } else { precondition::met_here(request, stored) };
+    match met {
+        Met::NotModified => without_body(&mut response, StatusCode::NOT_MODIFIED),
+        Met::Failed => without_body(&mut response, StatusCode::PRECONDITION_FAILED),
+        Met::Yes => partial::as_wanted(call, None, &mut response, (stored, source)),
+    }
+    if response.status().is_client_error() {
+        // They are about the body that does not come.
+        for name in [header::EXPIRES, header::CACHE_CONTROL] {
+            response.headers_mut().remove(name);
+        }
+    }
+    response
 }
 
 /// Answers with a response that is passed on.
@@ -210,6 +261,7 @@ impl Source {
             Self::Rest(store::Body::Memory(bytes)) => Some(bytes.len() as u64),
             Self::Rest(store::Body::Disk(body)) => Some(body.len()),
             Self::Fill(fill) => fill.length,
+            Self::File(file) => Some(file.len()),
         }
     }
 
@@ -221,6 +273,7 @@ impl Source {
             }
             Self::Rest(store::Body::Disk(body)) => body.stream(part),
             Self::Fill(fill) => Body::stream(fill.follow(part)),
+            Self::File(file) => file.stream(part),
         }
     }
 }

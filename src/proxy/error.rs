@@ -50,6 +50,8 @@ pub(super) enum Error {
     Storage(StatusCode),
     /// The request takes nothing but what is stored, and nothing of use is.
     OnlyIfCached,
+    /// The system failed us, or a configuration leads round in circles.
+    Internal,
     /// The upstream failed like this.
     Upstream(Failure),
     /// The same, for a request that the cache was asked about first: its word, and why it went on.
@@ -72,6 +74,7 @@ impl Error {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Storage(status) => *status,
             // RFC 9111 section 5.2.1.7.
             Self::OnlyIfCached

@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 
 use super::call::{Call, OwnedCall};
+use super::compress::Compressing;
 use super::deliver::Source;
 use super::outgoing;
 use super::route::Cache;
@@ -23,7 +24,7 @@ use crate::semantics::reason::Reason;
 use crate::semantics::rules::Rules;
 use crate::semantics::storable::{Asked, Storable, storable, storable_part};
 use crate::semantics::stored::Stored;
-use crate::upstream;
+use crate::upstream::{self, Held};
 
 /// How much is asked for.
 #[derive(Clone)]
@@ -70,6 +71,17 @@ impl Extent {
         matches!(self, Self::Slice(_))
     }
 
+    /// How the answer may be compressed: slices are parts of the body as it is, and a client's own
+    /// range is cut out of that.
+    pub(super) fn compressing(&self, cache: &Cache) -> Compressing {
+        match self {
+            _ if cache.settings.slice.is_some() => Compressing::Never,
+            Self::Slice(_) => Compressing::Never,
+            Self::AsAsked => Compressing::ForOthers,
+            Self::Whole | Self::RestOf(_) => Compressing::Yes,
+        }
+    }
+
     /// Whether requests for other parts could make use of what is asked for like this.
     pub(super) fn is_shared(&self) -> bool {
         !matches!(self, Self::AsAsked)
@@ -98,6 +110,7 @@ impl Extent {
         &self,
         call: &OwnedCall,
         mut request: Request<()>,
+        held: Option<&dyn Held>,
     ) -> Result<upstream::Reply, upstream::Failure> {
         let fields = request.headers_mut();
         match self {
@@ -110,9 +123,9 @@ impl Extent {
                 }
             }
             Self::Slice(slice) => drop(fields.insert(header::RANGE, slice.asked())),
-            Self::RestOf(found) => return complete(found, call, request).await,
+            Self::RestOf(found) => return complete(found, call, request, held).await,
         }
-        send(call, request).await
+        send(call, request, held).await
     }
 
     /// Whether the answer may be stored.
@@ -191,17 +204,18 @@ async fn complete(
     found: &Found,
     call: &OwnedCall,
     request: Request<()>,
+    held: Option<&dyn Held>,
 ) -> Result<upstream::Reply, upstream::Failure> {
     let length = found.body.len();
     let Some((range, validator)) = parts::rest(&found.stored, length) else {
-        return send(call, request).await;
+        return send(call, request, held).await;
     };
     let mut rest = request.clone();
     rest.headers_mut().insert(header::RANGE, range);
     if let Some(validator) = validator {
         rest.headers_mut().insert(header::IF_RANGE, HeaderValue::clone(validator));
     }
-    let mut reply = send(call, rest).await?;
+    let mut reply = send(call, rest, held).await?;
     let (status, came) = (reply.response.status(), reply.response.body().size_hint().exact());
     if parts::completes(&found.stored, length, status, reply.response.headers(), came) {
         let (head, body) = reply.response.into_parts();
@@ -214,7 +228,7 @@ async fn complete(
     }
     if matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE) {
         drop(reply);
-        return send(call, request).await;
+        return send(call, request, held).await;
     }
     Ok(reply)
 }
@@ -222,6 +236,7 @@ async fn complete(
 async fn send(
     call: &OwnedCall,
     request: Request<()>,
+    held: Option<&dyn Held>,
 ) -> Result<upstream::Reply, upstream::Failure> {
-    outgoing::send(&call.view(), request.map(|()| Body::empty())).await
+    outgoing::send(&call.view(), request.map(|()| Body::empty()), held).await
 }

@@ -9,10 +9,12 @@ use http_body::Body as HttpBody;
 use tokio::sync::oneshot;
 
 use super::call::OwnedCall;
-use super::error::{self, Error};
+use super::compress;
+use super::error::Error;
 use super::extent::{self, Extent};
 use super::invalidate::invalidate;
 use super::route::Cache;
+use super::sent::{Aside, Exchanged};
 use super::tee::{names, not_to_be_stored, note_refusal};
 use super::{incoming, outgoing};
 use crate::body::Body;
@@ -21,13 +23,11 @@ use crate::cache::follow::Follower;
 use crate::cache::lock::{Outcome, Permit};
 use crate::cache::lookup::{Found, Key};
 use crate::cache::writer::Writer;
-use crate::observe::exchange::UpstreamFacts;
-use crate::semantics::date::Timestamp;
 use crate::semantics::freshness::Times;
 use crate::semantics::key::KeyHash;
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse;
-use crate::semantics::stale::{self, Failure};
+use crate::semantics::stale::Failure;
 use crate::semantics::status::CacheStatus;
 use crate::semantics::storable::{Asked, Storable, withheld};
 use crate::semantics::stored::Stored;
@@ -46,7 +46,7 @@ pub(super) struct Fetch {
     /// The word for the answer that this fetch is for.
     status: CacheStatus,
     /// How much is asked for.
-    extent: Extent,
+    pub(super) extent: Extent,
     pub(super) request: Request<()>,
     /// Whether it goes on when nobody follows.
     survival: Survival,
@@ -62,13 +62,6 @@ pub(super) struct Survival {
     finish_max: u64,
     /// Bytes that came since anybody followed.
     alone: u64,
-}
-
-/// What came of sending the request.
-struct Exchanged {
-    response: Response<Body>,
-    times: Times,
-    upstream: Option<UpstreamFacts>,
 }
 
 /// What is known before a fetch begins.
@@ -88,7 +81,7 @@ pub(super) struct Wish {
 /// What came of a fetch.
 pub(super) struct Report {
     pub(super) fetched: Fetched,
-    pub(super) upstream: Option<UpstreamFacts>,
+    pub(super) aside: Aside,
 }
 
 /// What came of a fetch, for the request that began it.
@@ -152,7 +145,8 @@ impl Fetch {
         tokio::spawn(self.fetch(report));
         reported.await.unwrap_or_else(|_| {
             // Only a panic drops the sender unused; the worker goes on.
-            Report { fetched: Fetched::Failed(Error::Upstream(Failure::Error)), upstream: None }
+            let fetched = Fetched::Failed(Error::Upstream(Failure::Error));
+            Report { fetched, aside: Aside::default() }
         })
     }
 
@@ -169,37 +163,39 @@ impl Fetch {
         let method = self.request.method().clone();
         let unconditional = self.stale.is_some().then(|| self.request.clone());
         let validating = self.make_conditional();
-        let mut exchanged = self.exchange().await;
+        let mut exchanged = self.exchange(&report).await;
         if validating
-            && let Ok(Exchanged { response, times, upstream }) = &exchanged
+            && let Ok(Exchanged { response, times, aside }) = &exchanged
             && response.status() == StatusCode::NOT_MODIFIED
         {
             if self.is_about_ours(response.headers()) {
                 let fetched = self.not_modified(response.headers(), *times).await;
-                return tell(report, fetched, upstream.clone());
+                return tell(report, fetched, aside.clone());
             }
             // It says nothing of what is stored (RFC 9111 section 4.3.4): ask for all of it.
             self.request = unconditional.unwrap_or_default();
-            exchanged = self.exchange().await;
+            exchanged = self.exchange(&report).await;
         }
-        let Exchanged { response, times, upstream } = match exchanged {
+        let Exchanged { mut response, times, aside } = match exchanged {
             Ok(exchanged) => exchanged,
-            Err((fetched, upstream)) => return tell(report, fetched, upstream),
+            Err((fetched, aside)) => return tell(report, fetched, aside),
         };
         if self.stale.is_some() && response.status() == StatusCode::NOT_MODIFIED {
             let fetched = self.failed(Error::Upstream(Failure::InvalidHeader));
-            return tell(report, fetched, upstream);
+            return tell(report, fetched, aside);
         }
         if self.stale_stands_in_for(response.status()) {
             let failure = Failure::Status(response.status().as_u16());
             let fetched = self.failed(Error::Upstream(failure));
-            return tell(report, fetched, upstream);
+            return tell(report, fetched, aside);
         }
         if method == Method::HEAD
             && let Some(fetched) = self.head(response.status(), response.headers(), times).await
         {
-            return tell(report, fetched, upstream);
+            return tell(report, fetched, aside);
         }
+        let may = (&method, self.extent.compressing(&self.cache));
+        let coded_here = compress::on_its_way(&self.call.view(), may, &mut response);
         // A method that the operator caches may be unsafe all the same.
         invalidate(&self.call, response.status(), response.headers(), Some(&self.permit)).await;
         match self.storable(&response, times) {
@@ -207,41 +203,16 @@ impl Fetch {
                 if extent::is_less(&self.call, &self.cache, &self.key, &stored).await =>
             {
                 let fetched = self.pass(response, Reason::Partial).await;
-                tell(report, fetched, upstream);
+                tell(report, fetched, aside);
             }
             Storable::No(reason) => {
                 let fetched = self.pass(response, reason).await;
-                tell(report, fetched, upstream);
+                tell(report, fetched, aside);
             }
             Storable::Yes(stored) => {
-                let stored = Stored { generation: self.generation, ..*stored };
+                let stored = Stored { generation: self.generation, coded_here, ..*stored };
                 let shareable = self.may_share(&stored, times);
-                self.store(stored, shareable, response, report, upstream).await;
-            }
-        }
-    }
-
-    /// Sends the request, once.
-    async fn exchange(&mut self) -> Result<Exchanged, (Fetched, Option<UpstreamFacts>)> {
-        let worker = Arc::clone(self.call.view().worker);
-        let clock = &worker.proxy.clock;
-        let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));
-        let request = std::mem::take(&mut self.request);
-        let method = request.method().clone();
-        let sent = self.extent.send(&self.call, request).await;
-        let (received, dated) = (Timestamp::from(clock.now()), Timestamp::from(clock.wall()));
-        let times = Times { requested, received, dated };
-        let facts = |peer: Option<&Arc<str>>| incoming::facts(peer, clock.instant(), begun);
-        match sent {
-            Ok(reply) => {
-                let (mut response, upstream) = (reply.response, facts(Some(&reply.peer)));
-                incoming::clean(&mut response, &method);
-                Ok(Exchanged { response, times, upstream })
-            }
-            Err(failure) => {
-                let upstream = facts(failure.peer.as_ref());
-                tracing::warn!(error = %failure, "upstream failed");
-                Err((self.failed(error::of_upstream(&failure.error)), upstream))
+                self.store(stored, shareable, response, report, aside).await;
             }
         }
     }
@@ -264,15 +235,6 @@ impl Fetch {
             let hold_down = self.cache.settings.hold_down;
             self.cache.zone.hold_down(found.at, failure, hold_down);
         }
-    }
-
-    fn stale_stands_in_for(&self, status: StatusCode) -> bool {
-        let (rules, status) = (&self.cache.settings.rules, status.as_u16());
-        let now = self.call.view().now;
-        stale::is_failure(status, rules)
-            && self.stale.as_ref().is_some_and(|found| {
-                stale::may_stand_in(&found.stored, rules, Failure::Status(status), now)
-            })
     }
 
     pub(super) fn asked(&self) -> Asked<'_> {
@@ -326,7 +288,7 @@ impl Fetch {
         shareable: bool,
         response: Response<Body>,
         report: oneshot::Sender<Report>,
-        upstream: Option<UpstreamFacts>,
+        aside: Aside,
     ) {
         let zone = Arc::clone(&self.cache.zone);
         let rules = &self.cache.settings.rules;
@@ -357,7 +319,7 @@ impl Fetch {
         }
         let first = fill.follow(0..u64::MAX);
         let following = Fetched::Stream { fill: Arc::clone(&fill), first, status, withheld };
-        tell(report, following, upstream);
+        tell(report, following, aside);
         let goes_on = |writer: &Writer, bytes| self.survival.lets(writer, bytes);
         match incoming::pump(&mut body, &mut writer, goes_on).await {
             Ok(bytes) => {
@@ -394,7 +356,7 @@ impl Survival {
     }
 }
 
-fn tell(report: oneshot::Sender<Report>, fetched: Fetched, upstream: Option<UpstreamFacts>) {
+fn tell(report: oneshot::Sender<Report>, fetched: Fetched, aside: Aside) {
     // The client may have gone; what was fetched is stored all the same.
-    let _ = report.send(Report { fetched, upstream });
+    let _ = report.send(Report { fetched, aside });
 }

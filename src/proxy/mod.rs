@@ -37,14 +37,19 @@ mod plan;
 mod step;
 mod join;
 mod fetch;
+mod sent;
 mod validated;
 mod incoming;
 mod tee;
 mod pass;
+mod trailers;
+mod tunnel;
 mod whole;
 mod ahead;
 mod invalidate;
 mod deliver;
+mod compress;
+mod files;
 pub mod location;
 mod finish;
 mod partial;
@@ -54,10 +59,12 @@ mod stitch;
 mod error;
 mod record;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::body::Body;
@@ -76,7 +83,7 @@ use crate::upstream;
 use call::Call;
 use deliver::Answer;
 use error::Error;
-use gate::Limited;
+use gate::{Held, Limited};
 use route::Hosts;
 
 /// What all workers share to answer requests.
@@ -125,6 +132,19 @@ struct Sent<'a> {
     seen: Option<&'a mut RequestFacts>,
     /// Its body, until somebody takes it.
     body: Option<Incoming>,
+    /// Who asks, as far as routes that it came to have found out.
+    remote: SocketAddr,
+    /// What their limits said.
+    limited: Limited,
+    /// Where it counts as under way.
+    held: Option<Box<Held>>,
+}
+
+impl Sent<'_> {
+    /// The call, with what is known by now of who asks.
+    fn known<'a>(&self, call: Call<'a>) -> Call<'a> {
+        Call { remote: self.remote, limited: self.limited, ..call }
+    }
 }
 
 impl Worker {
@@ -217,21 +237,35 @@ impl Worker {
             wants_all: !present.conditional,
             way: None,
         };
-        let mut sent = Sent { gap: client.gap, seen, body: Some(body) };
-        if !(site.is_plain && call.route.is_plain) {
-            return Ok(Box::pin(inside::answer(call, &mut sent)).await);
-        }
-        let result = match route {
-            Some(_) => Self::let_in(call, &mut sent).await,
-            None => Err(Error::NotFound),
+        let (remote, limited) = (call.remote, call.limited);
+        let body = Some(body);
+        let mut sent = Sent { gap: client.gap, seen, body, remote, limited, held: None };
+        let mut answer = if site.is_plain && call.route.is_plain {
+            let result = match route {
+                Some(_) => Self::let_in(call, &mut sent).await,
+                None => Err(Error::NotFound),
+            };
+            Self::concluded(sent.known(call), result, &mut sent).await
+        } else {
+            Box::pin(inside::answer(call, &mut sent)).await
         };
+        answer.held = sent.held;
+        Ok(answer)
+    }
+
+    /// What goes out of what a route answered, or did not.
+    async fn concluded(
+        call: Call<'_>,
+        result: Result<Answer, Error>,
+        sent: &mut Sent<'_>,
+    ) -> Answer {
         if let Err(Error::Inside(next)) = result {
-            return Ok(Box::pin(inside::go_on(call, *next, &mut sent)).await);
+            return Box::pin(inside::go_on(call, *next, sent)).await;
         }
-        Ok(match finish::page_for(&call, &result) {
-            Some(page) => Box::pin(inside::page(call, page, &mut sent)).await,
+        match finish::page_for(&call, &result) {
+            Some(page) => Box::pin(inside::page(call, page, sent)).await,
             None => finish::finish(&call, result),
-        })
+        }
     }
 
     /// Answers a request whose route is known, if the route lets it in.
@@ -255,6 +289,14 @@ impl Worker {
         if !call.route.takes(&call.request.method) {
             return Err(Error::NotTaken(call.route.allow.clone()));
         }
+        let is_empty = body.as_ref().is_none_or(Incoming::is_end_stream);
+        if call.route.settings.upgrade && is_empty && tunnel::is_asked_for(call.request) {
+            let call = Arc::new(call.to_owned(gap.sink()));
+            return Box::pin(pass::pass(call, Body::empty(), tunnel::UNCACHED)).await;
+        }
+        if call.route.files.is_some() {
+            return Box::pin(files::answer(call, body)).await;
+        }
         let body =
             body.take().map_or_else(|| Ok(Body::empty()), |body| admit::body(&call, body))?;
         Self::content(call, Some(gap), body).await
@@ -265,6 +307,7 @@ impl Worker {
     async fn content(call: Call<'_>, gap: Option<&Gap>, body: Body) -> Result<Answer, Error> {
         match &call.route.settings.action {
             Action::Proxy(_) => {}
+            Action::Static(_) => return Box::pin(files::answer(call, &mut None)).await,
             Action::Respond(respond) => return own::respond(&call, respond),
             Action::Redirect(redirect) => return own::redirect(&call, redirect),
         }

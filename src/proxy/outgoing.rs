@@ -14,7 +14,7 @@ use crate::config::template::Template;
 use crate::interim::Sink;
 use crate::semantics::fields;
 use crate::semantics::rules::Rules;
-use crate::upstream::{self, Announced};
+use crate::upstream::{self, Announced, Asked, Held};
 
 /// Builds the request for the route's upstream, without a body.
 ///
@@ -75,13 +75,15 @@ pub(super) fn announce_surrogate(request: &mut Request<()>, rules: &Rules) {
     }
 }
 
-/// Sends a request to the route's upstream: the one place where one is asked.
+/// Sends a request to the route's upstream: the one place where one is asked. `held` is told when
+/// it has to wait for a peer to come back; without it, it fails then.
 ///
 /// # Errors
 /// Nobody gave a response.
 pub(super) async fn send(
     call: &Call<'_>,
     mut request: Request<Body>,
+    held: Option<&dyn Held>,
 ) -> Result<upstream::Reply, upstream::Failure> {
     let named = || call.route.forwards.get(upstream_named(call.way)?);
     let Some(forward) = call.route.forward.as_ref().or_else(named) else {
@@ -92,7 +94,27 @@ pub(super) async fn send(
         request.extensions_mut().insert(Announced { source, destination });
     }
     let pool = &call.worker.pools[forward.group_number];
-    upstream::send(&forward.group, pool, request, &call.route.settings.timeout).await
+    let group = &forward.group;
+    let (key, cookie) = (given(call, group.key.as_ref()), given(call, group.cookie.as_ref()));
+    let asked = Asked { client: call.remote.ip(), key: &key, cookie: &cookie, held };
+    upstream::send(group, pool, request, &call.route.settings.timeout, &asked).await
+}
+
+/// A client that waits as long as its request does: when it leaves, the request is dropped.
+pub(super) struct Client;
+
+impl Held for Client {
+    fn held(&self, _waits: bool) {}
+
+    fn is_wanted(&self) -> bool {
+        true
+    }
+}
+
+fn given(call: &Call<'_>, template: Option<&Template>) -> Vec<u8> {
+    let mut text = Vec::new();
+    template.into_iter().for_each(|template| template.write(call, &mut text));
+    text
 }
 
 fn set_headers(call: &Call<'_>, headers: &mut HeaderMap) -> Result<(), Error> {

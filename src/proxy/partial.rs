@@ -19,9 +19,10 @@ use crate::semantics::stored::Stored;
 use crate::semantics::{partial, precondition, range};
 
 /// Gives the response its body, as far as the client wants it; the head says which part it is.
+/// Nothing forbids that of what has no cache.
 pub(super) fn as_wanted(
     call: &Call<'_>,
-    cache: &Cache,
+    cache: Option<&Cache>,
     response: &mut Response<Body>,
     (stored, source): (&Stored, &Source),
 ) {
@@ -131,7 +132,7 @@ pub(super) fn is_enough(call: &Call<'_>, found: &Found) -> bool {
     found.stored.part.is_none() || wanted_of_part(call, &found.stored, found.body.len()).is_some()
 }
 
-fn wanted(call: &Call<'_>, cache: &Cache, stored: &Stored, source: &Source) -> Wanted {
+fn wanted(call: &Call<'_>, cache: Option<&Cache>, stored: &Stored, source: &Source) -> Wanted {
     let (Some(_), Some(length)) = (asked(call), source.length()) else { return Wanted::Whole };
     if stored.part.is_some() {
         // A part that was just fetched and is not what was asked for is passed on as it came, and
@@ -139,7 +140,8 @@ fn wanted(call: &Call<'_>, cache: &Cache, stored: &Stored, source: &Source) -> W
         let part = wanted_of_part(call, stored, length).filter(|part| *part != (0..length));
         return part.map_or(Wanted::Whole, Wanted::Part);
     }
-    if stored.status != StatusCode::OK || !may_cut(cache, &stored.fields) {
+    let may_cut = cache.is_none_or(|cache| may_cut(cache, &stored.fields));
+    if stored.status != StatusCode::OK || !may_cut {
         return Wanted::Whole;
     }
     match wanted_of_whole(call, &stored.fields, length) {
@@ -179,7 +181,7 @@ fn may_cut(cache: &Cache, fields: &HeaderMap) -> bool {
 /// What is on its way is held for its slowest follower: one that jumps back would have to wait for
 /// itself.
 fn can_give(source: &Source, parts: &[Range<u64>]) -> bool {
-    matches!(source, Source::Rest(_)) || parts.is_sorted_by_key(|part| part.start)
+    !matches!(source, Source::Fill(_)) || parts.is_sorted_by_key(|part| part.start)
 }
 
 fn whole(call: &Call<'_>, response: &mut Response<Body>, source: &Source) {

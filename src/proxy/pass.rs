@@ -5,18 +5,20 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, Response, StatusCode};
 
 use super::call::{Call, OwnedCall};
+use super::compress::{self, Compressing};
 use super::deliver::{self, Answer};
 use super::error::{self, Error};
 use super::invalidate::invalidate;
 use super::route::Cache;
 use super::serve::Uncached;
-use super::{incoming, outgoing, tee, whole};
+use super::{incoming, outgoing, partial, tee, trailers, tunnel, whole};
 use crate::body::Body;
 use crate::cache::lock::Permit;
 use crate::cache::lookup::Key;
 use crate::semantics::date::Timestamp;
 use crate::semantics::freshness::Times;
 use crate::semantics::invalidation::post_answers_get;
+use crate::semantics::reason::Reason;
 use crate::semantics::status::Handling;
 use crate::semantics::storable::{Storable, storable};
 use crate::semantics::stored::Stored;
@@ -24,22 +26,38 @@ use crate::semantics::stored::Stored;
 /// Sends a request on and its response back, as they are.
 pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Result<Answer, Error> {
     let view = call.view();
-    let request = outgoing::request(&view)?;
+    let mut request = outgoing::request(&view)?;
     let body = whole::whole(&view, body).await?;
+    trailers::announce_up(&view, request.headers_mut(), &body);
+    if why.reason == Reason::Upgrade {
+        tunnel::ask(&view, request.headers_mut());
+    }
     let mut request = request.map(|()| body);
     outgoing::hear_interim(&mut request, call.interim.as_ref());
     let clock = &view.worker.proxy.clock;
     let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));
     let for_get = ForGet::of(&call);
-    let reply = match outgoing::send(&view, request).await {
+    let reply = match outgoing::send(&view, request, Some(&outgoing::Client)).await {
         Ok(reply) => reply,
         Err(failure) => {
             tracing::warn!(error = %failure, "upstream failed");
             return Err(error::of_upstream(&failure.error));
         }
     };
+    let set_cookie = reply.set_cookie;
     let mut response = reply.response;
+    if let Some(switched) = reply.switched {
+        let joining = tunnel::join(&view, &mut response, switched);
+        let handling = Handling::forwarded(why.forwarded, why.reason);
+        let answer = deliver::passed(&view, response, handling, why.status);
+        let facts = incoming::facts(Some(&reply.peer), clock.instant(), begun);
+        return Ok(answer.after(facts).becoming(joining));
+    }
+    let announced = trailers::announced(&view, response.headers());
     incoming::clean(&mut response, &view.request.method);
+    let ranged = partial::asked(&view).is_some();
+    let may = if ranged { Compressing::ForOthers } else { Compressing::Yes };
+    let coded_here = compress::on_its_way(&view, (&view.request.method, may), &mut response);
     let code = Some(response.status().as_u16());
     let mut handling =
         Handling { forwarded_status: code, ..Handling::forwarded(why.forwarded, why.reason) };
@@ -51,9 +69,10 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     let own = for_get.as_ref().map(|for_get| &for_get.permit);
     invalidate(&call, response.status(), response.headers(), own).await;
     if let Some(for_get) = for_get {
-        (response, handling.stored) = for_get.store(response, times).await;
+        (response, handling.stored) = for_get.store(response, times, coded_here).await;
     }
-    Ok(deliver::passed(&view, response, handling, why.status).after(facts))
+    response.headers_mut().extend(announced);
+    Ok(deliver::passed(&view, response, handling, why.status).after(facts).setting(set_cookie))
 }
 
 /// A `POST` whose answer may be what a later `GET` would get (RFC 9110 section 9.3.3).
@@ -90,12 +109,17 @@ impl ForGet {
     }
 
     /// Stores the response if it says how long it is fresh; gives it back, and whether that is so.
-    async fn store(mut self, response: Response<Body>, times: Times) -> (Response<Body>, bool) {
+    async fn store(
+        mut self,
+        response: Response<Body>,
+        times: Times,
+        coded_here: bool,
+    ) -> (Response<Body>, bool) {
         let (view, rules) = (self.call.view(), &self.cache.settings.rules);
         let (status, fields) = (response.status(), response.headers());
         let stored = match storable(view.asked(&self.key), status, fields, rules, times) {
             Storable::Yes(stored) if stored.lifetime_from.is_explicit() => {
-                Stored { generation: self.generation, ..*stored }
+                Stored { generation: self.generation, coded_here, ..*stored }
             }
             Storable::Yes(_) | Storable::No(_) => return (response, false),
         };

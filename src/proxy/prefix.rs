@@ -41,7 +41,7 @@ impl<'a> Prefix<'a> {
     pub(super) fn routes(&self, site: &'a Site) -> Vec<&'a Arc<Route>> {
         match self.query {
             None => site.below(self.path).collect(),
-            Some(_) => site.find(self.path).into_iter().collect(),
+            Some(_) => site.find(self.path).into_iter().chain(site.all_named()).collect(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The exchange is recorded when its body ends, after the request path is long over.
+//! The exchange is recorded when its body or its tunnel ends, after the request path is long over.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +12,7 @@ use super::gate::Held;
 use crate::body::{Body, OnEnd};
 use crate::client::Connection;
 use crate::observe::exchange::{Exchange, RequestFacts};
+use crate::tunnel::Tunnel;
 
 /// What the access log will say of a request.
 pub(super) fn seen(
@@ -46,8 +47,11 @@ pub(super) fn at_end(
         zone: answer.zone,
         upstream: answer.upstream,
     };
-    let (worker, held) = (Arc::clone(worker), answer.held);
-    answer.response.map(|body| body.on_end(Box::new(AtEnd { worker, exchange, _held: held })))
+    let end = Box::new(AtEnd { worker: Arc::clone(worker), exchange, _held: answer.held });
+    let mut response = answer.response;
+    let Some(joining) = answer.tunnel else { return response.map(|body| body.on_end(end)) };
+    response.extensions_mut().insert(Tunnel::new(joining.run(end)));
+    response
 }
 
 struct AtEnd {

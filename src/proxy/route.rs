@@ -17,6 +17,7 @@ use crate::config::hostnames::HostNames;
 use crate::config::pattern::{Captured, Pattern, Patterns};
 use crate::config::template::{Part, Template, Variable};
 use crate::config::{self, Action, HostName, PathMatch};
+use crate::files::Files;
 use crate::semantics::fields::Names;
 use crate::tls::settings::VerifyClient;
 use crate::upstream::Group;
@@ -29,6 +30,8 @@ pub struct Hosts<T = Arc<Site>> {
     fallback: Option<T>,
     /// One of them is isolated.
     pub isolates: bool,
+    /// One of them takes HTTP/2.
+    http2: bool,
 }
 
 /// A site and its routes.
@@ -61,6 +64,8 @@ pub struct Route {
     pub forward: Option<Forward>,
     /// What it forwards to by name, where requests say it.
     pub forwards: HashMap<String, Forward>,
+    /// The files that it answers from, if it does.
+    pub files: Option<Arc<Files>>,
     /// `Allow` where it does not take all methods.
     pub allow: Option<HeaderValue>,
     /// Response fields that are changed for clients.
@@ -132,6 +137,7 @@ impl Route {
             allow: HeaderValue::try_from(methods).ok().filter(|_| !settings.methods.is_empty()),
             forward: None,
             forwards: HashMap::new(),
+            files: None,
             caching: Caching::default(),
             is_plain: is_plain(&settings),
             finishes: settings.finish.is_needed(),
@@ -173,7 +179,7 @@ fn is_plain(settings: &config::Route) -> bool {
 
 impl<T> Default for Hosts<T> {
     fn default() -> Self {
-        Self { names: HostNames::default(), fallback: None, isolates: false }
+        Self { names: HostNames::default(), fallback: None, isolates: false, http2: false }
     }
 }
 
@@ -185,6 +191,7 @@ impl<T: Clone> Hosts<T> {
         let mut names: Vec<(HostName, T)> = Vec::new();
         for (settings, site) in sites {
             hosts.isolates |= settings.isolated;
+            hosts.http2 |= settings.http2;
             names.extend(settings.names.iter().map(|name| (name.clone(), site.clone())));
             // nginx: the one that says so is the default; else the first of the address.
             if fallback.as_ref().is_none_or(|(default, ..)| settings.default && !default) {
@@ -194,6 +201,11 @@ impl<T: Clone> Hosts<T> {
         hosts.names = HostNames::new(names.into_iter());
         hosts.fallback = fallback.and_then(|(_, strict, site)| (!strict).then_some(site));
         hosts
+    }
+
+    /// Whether a client may speak HTTP/2 here without having agreed on it.
+    pub fn takes_http2(&self) -> bool {
+        self.http2
     }
 
     /// The site for a host; `None` where it must be refused.

@@ -197,7 +197,7 @@ impl Step<'_> {
             Fetched::Failed(Error::Upstream(failure)) => self.failed(failure, status, handling)?,
             Fetched::Failed(error) => return Err(error),
         };
-        Ok(answer.after(report.upstream))
+        Ok(answer.after(report.aside.upstream).setting(report.aside.set_cookie))
     }
 
     /// The origin failed: what is stored stands in where that is allowed.

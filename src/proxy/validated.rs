@@ -1,18 +1,20 @@
 //! What a validation says: the stored response is still good, or it is not. (RFC 9111 section 4.3)
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 
 use super::deliver::Source;
 use super::error::Error;
 use super::fetch::{Fetch, Fetched};
 use crate::cache::lock::Outcome;
 use crate::cache::lookup::Found;
+use crate::semantics::compressing;
 use crate::semantics::freshness::Times;
 use crate::semantics::no_vary_search::says_the_same;
 use crate::semantics::reason::Reason;
-use crate::semantics::stale::Failure;
+use crate::semantics::stale::{self, Failure};
 use crate::semantics::storable::Storable;
 use crate::semantics::stored::Stored;
 use crate::semantics::validation::{self, Head};
@@ -29,8 +31,39 @@ impl Fetch {
     /// Whether a 304 is about what is stored.
     pub(super) fn is_about_ours(&self, not_modified: &HeaderMap) -> bool {
         let rules = &self.cache.settings.rules;
+        let not_modified = &*self.as_ours(not_modified);
         let ours = |found: &Found| validation::is_about(&found.stored, rules, not_modified);
         self.stale.as_ref().is_some_and(ours)
+    }
+
+    /// Whether what is stored is a better answer than one with this status.
+    pub(super) fn stale_stands_in_for(&self, status: StatusCode) -> bool {
+        let (rules, status) = (&self.cache.settings.rules, status.as_u16());
+        let now = self.call.view().now;
+        stale::is_failure(status, rules)
+            && self.stale.as_ref().is_some_and(|found| {
+                stale::may_stand_in(&found.stored, rules, Failure::Status(status), now)
+            })
+    }
+
+    /// What an origin says of its body, made to fit what is stored of it.
+    fn as_ours<'a>(&self, fields: &'a HeaderMap) -> Cow<'a, HeaderMap> {
+        let Some(found) = &self.stale else { return Cow::Borrowed(fields) };
+        let (stored, compresses) =
+            (&found.stored, self.call.view().route.settings.compress.is_some());
+        let varies = compresses && compressing::varies_by_coding(&stored.fields);
+        if !stored.coded_here && !varies {
+            return Cow::Borrowed(fields);
+        }
+        let mut fitting = fields.clone();
+        if stored.coded_here {
+            compressing::fit_coded(&mut fitting);
+        }
+        // Where it says nothing, what is stored stays.
+        if fitting.contains_key(header::VARY) {
+            compressing::add_vary(&mut fitting);
+        }
+        Cow::Owned(fitting)
     }
 
     /// The origin says that what is stored is still good.
@@ -43,10 +76,11 @@ impl Fetch {
             return Fetched::Freshened(found.clone());
         }
         let rules = &self.cache.settings.rules;
+        let not_modified = &*self.as_ours(not_modified);
         match validation::freshen(&found.stored, not_modified, self.asked(), rules, times) {
             Storable::Yes(stored) if says_the_same(&found.stored.fields, &stored.fields) => {
-                let (zone, stored) =
-                    (&self.cache.zone, Stored { generation: self.generation, ..*stored });
+                let (zone, coded_here) = (&self.cache.zone, found.stored.coded_here);
+                let stored = Stored { generation: self.generation, coded_here, ..*stored };
                 let may_store = zone.may_store(&self.key.text, &stored);
                 let freshen = || zone.store.freshen(found.at, &found.entry, stored.clone());
                 let entry = self.permit.unless_purged(|| may_store.then(freshen)).flatten();
@@ -81,7 +115,7 @@ impl Fetch {
     ) -> Option<Fetched> {
         let found = self.stale.as_ref().filter(|_| self.cache.settings.rules.update_from_head)?;
         let length = Source::Rest(found.body.clone()).length()?;
-        match validation::head(&found.stored, length, status, fields) {
+        match validation::head(&found.stored, length, status, &self.as_ours(fields)) {
             Head::Same => Some(self.not_modified(fields, times).await),
             Head::Nothing => None,
             Head::Other => {

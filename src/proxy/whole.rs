@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, TRAILER};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 
@@ -19,14 +19,15 @@ use crate::body::held::Held;
 use crate::body::{self, Body};
 use crate::sync::spawn_blocking;
 
-/// The same body, all of it here, where the route wants that. Trailers are dropped then, as a
-/// length stands in their place. What is a stream by its nature is left as it is.
+/// The same body, all of it here, where the route wants that. Trailers that nobody announced are
+/// dropped then, as a length stands in their place. What is a stream by its nature is left as it is.
 ///
 /// # Errors
 /// It is too large, does not come, or cannot be put down: no upstream need be asked.
 pub(super) async fn whole(call: &Call<'_>, body: Body) -> Result<Body, Error> {
     let bodies = &call.route.settings.bodies;
-    if body.is_here() || !bodies.request || is_grpc(&call.request.headers) {
+    let headers = &call.request.headers;
+    if body.is_here() || !bodies.request || is_grpc(headers) || headers.contains_key(TRAILER) {
         return Ok(body);
     }
     read(call, body, bodies.request_bytes_max).await

@@ -105,6 +105,7 @@ fn fetched(reason: Reason) -> Option<Words> {
         Reason::BypassRule => {
             ("a `bypass` rule matches the request", "change the rule, or what the request sends")
         }
+        Reason::Upgrade => ("the request asks to switch protocols", ""),
         Reason::RequestBody => ("the request has a body, which the key does not cover", ""),
         Reason::LockTimeout => {
             ("another request's fetch took longer than `lock_timeout`", "raise `lock_timeout`")
@@ -193,7 +194,8 @@ mod tests {
         for reason in Reason::ALL {
             let groups = [served(*reason), fetched(*reason), not_stored(*reason)];
             let known = groups.into_iter().flatten().count();
-            let own = matches!(reason, Reason::Refused | Reason::Respond | Reason::Purge);
+            let own =
+                matches!(reason, Reason::Refused | Reason::File | Reason::Respond | Reason::Purge);
             assert_eq!(known, usize::from(!own), "{reason}");
         }
     }

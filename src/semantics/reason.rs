@@ -57,6 +57,8 @@ reasons! {
     /// Another request was fetching it already, and this one got what that one fetched.
     Collapsed = "collapsed",
 
+    /// Passed on: the request asks to switch protocols.
+    Upgrade = "upgrade",
     /// The route has no cache, or none for this request.
     CacheOff = "cache-off",
     /// The request names a zone that there is not.
@@ -122,6 +124,8 @@ reasons! {
     OnlyIfCached = "only-if-cached",
     /// Answered here: the request was refused.
     Refused = "refused",
+    /// Answered here: from a file.
+    File = "file",
     /// Answered here: the route says what.
     Respond = "respond",
     /// Answered here: there were too many requests (`limit_req`, `limit_conn`).

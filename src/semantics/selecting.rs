@@ -166,7 +166,7 @@ impl Member {
 }
 
 /// `q=0.5`, in thousandths (RFC 9110 section 12.4.2).
-fn weight(parameter: &[u8]) -> Option<u16> {
+pub(super) fn weight(parameter: &[u8]) -> Option<u16> {
     let [b'q' | b'Q', rest @ ..] = parameter else { return None };
     let number = rest.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
     let (whole, decimals) = match number {

@@ -99,6 +99,7 @@ fn of_any_status(
         immutable: cache_control.immutable,
         generation: 0,
         tags: tags::of(fields, asked.host),
+        coded_here: false,
         part: None,
     };
     let waited = times.received.since(times.requested);

@@ -39,6 +39,9 @@ pub struct Stored {
     pub generation: u64,
     /// What it can be purged by, hashed, sorted, without repetition.
     pub tags: Box<[u64]>,
+    /// The body was compressed on its way in: what the origin says of its entity tag and its bytes
+    /// is about the body as it was before.
+    pub coded_here: bool,
     /// Which part of a representation the body is, for a 206 (RFC 9111 section 3.3). Rare, so that
     /// the others are spared its room.
     pub part: Option<Box<Part>>,
@@ -78,6 +81,27 @@ pub enum LifetimeFrom {
 }
 
 impl Stored {
+    /// A response of ours that is not stored, as conditions and ranges look at it.
+    pub fn as_it_is(status: StatusCode, fields: HeaderMap, now: Timestamp) -> Self {
+        Self {
+            status,
+            fields,
+            received: now,
+            initial_age: Duration::ZERO,
+            lifetime: Duration::ZERO,
+            lifetime_from: LifetimeFrom::Nothing,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            no_cache: false,
+            must_revalidate: false,
+            immutable: false,
+            generation: 0,
+            tags: Box::default(),
+            coded_here: false,
+            part: None,
+        }
+    }
+
     /// The entity tag to validate with, byte for byte as the origin wrote it.
     pub fn etag(&self) -> Option<&HeaderValue> {
         self.fields.get(header::ETAG)
@@ -141,6 +165,7 @@ pub(crate) mod tests {
             immutable: false,
             generation: 0,
             tags: Box::default(),
+            coded_here: false,
             part: None,
         }
     }

@@ -34,10 +34,10 @@ pub fn make_conditional(stored: &Stored, rules: &Rules, request: &mut HeaderMap)
 
 /// Whether a 304 is about the stored response: a strong validator in it that is another than the
 /// stored one is of another representation, which must not be used to update ours (RFC 9111 section
-/// 4.3.4).
+/// 4.3.4). Of a body that was compressed here the tag is weak, as must be those that are compared.
 pub fn is_about(stored: &Stored, rules: &Rules, not_modified: &HeaderMap) -> bool {
-    let strong = |etag: &&HeaderValue| !etag.as_bytes().starts_with(b"W/");
-    match (not_modified.get(header::ETAG).filter(strong), stored.etag()) {
+    let counts = |etag: &&HeaderValue| stored.coded_here || !etag.as_bytes().starts_with(b"W/");
+    match (not_modified.get(header::ETAG).filter(counts), stored.etag()) {
         (Some(theirs), Some(ours)) if rules.update_fields => theirs == ours,
         _ => true,
     }

@@ -411,8 +411,9 @@ impl Tiered {
         usage
     }
 
-    /// Ends the zone's threads and gives its folders free; blocking. What has not reached the disk
-    /// is forgotten (see `flush`). `keep_index` writes down what lies in the folders, so that the
+    /// Ends the zone's threads and gives its folders free; blocking. From then on it rests in memory
+    /// alone, and touches no folder: another may open them. What has not reached the disk is
+    /// forgotten (see `flush`). `keep_index` writes down what lies in the folders, so that the
     /// next start need not look. Does nothing the second time.
     pub fn close(&self, keep_index: bool) {
         self.stop.set();

@@ -71,6 +71,12 @@ pub mod watch {
             Receiver(self.0.subscribe())
         }
 
+        /// How many wait.
+        pub fn receiver_count(&self) -> usize {
+            point();
+            self.0.receiver_count()
+        }
+
         /// What it is now.
         pub fn borrow(&self) -> Ref<'_, T> {
             point();

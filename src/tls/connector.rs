@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 use super::certificates::Reloadable;
 use super::pem::{self, Identity, Problem, Which};
 use super::settings::Upstream;
-use super::{ClientStream, provider};
+use super::{ClientStream, H2, HTTP1, provider};
 
 /// Makes encrypted connections to the peers of one upstream. Shared by all workers; sessions are
 /// resumed among these peers only.
@@ -32,6 +32,8 @@ pub struct Connector {
 
 struct Current {
     client: Arc<ClientConfig>,
+    /// The same, where HTTP/2 is wanted.
+    client_http2: Arc<ClientConfig>,
     name: ServerName<'static>,
     identity: Option<Identity>,
 }
@@ -46,18 +48,22 @@ impl Connector {
         Self { settings: settings.clone(), current: ArcSwapOption::empty() }
     }
 
-    /// Shakes hands with a peer. Set a limit of time.
+    /// Shakes hands with a peer, which is offered HTTP/2 if that is wanted. Set a limit of time.
     ///
     /// # Errors
     /// Nothing was sent: the request may go elsewhere.
     pub async fn connect<Socket: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: Socket,
+        http2: bool,
     ) -> Result<ClientStream<Socket>, Untrusted> {
         let Some(current) = self.current.load_full() else {
             return Err(Untrusted(io::Error::other("its certificates were not read")));
         };
-        let connector = TlsConnector::from(current.client.clone());
+        let connector = TlsConnector::from(match http2 {
+            false => current.client.clone(),
+            true => current.client_http2.clone(),
+        });
         connector.connect(current.name.clone(), stream).await.map_err(Untrusted)
     }
 }
@@ -113,14 +119,18 @@ impl Current {
             }
             None => builder.with_no_client_auth(),
         };
-        client.alpn_protocols = vec![b"http/1.1".to_vec()];
         client.enable_sni = settings.sni;
         client.resumption = if settings.session_reuse {
             Resumption::in_memory_sessions(SESSIONS_MAX)
         } else {
             Resumption::disabled()
         };
-        Ok(Self { client: Arc::new(client), name, identity })
+        // Sessions are for both.
+        let mut client_http2 = client.clone();
+        client_http2.alpn_protocols = vec![H2.to_vec(), HTTP1.to_vec()];
+        client.alpn_protocols = vec![HTTP1.to_vec()];
+        let (client, client_http2) = (Arc::new(client), Arc::new(client_http2));
+        Ok(Self { client, client_http2, name, identity })
     }
 }
 

@@ -53,7 +53,7 @@ impl Protocol {
 
 /// What clients are offered, the best first (nginx: http2).
 fn alpn(http2: bool) -> Vec<Vec<u8>> {
-    let offered: [&[u8]; 3] = [H2, b"http/1.1", b"http/1.0"];
+    let offered: [&[u8]; 3] = [H2, HTTP1, b"http/1.0"];
     offered.iter().skip(usize::from(!http2)).map(|protocol| protocol.to_vec()).collect()
 }
 
@@ -62,3 +62,4 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 const H2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";

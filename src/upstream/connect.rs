@@ -1,4 +1,4 @@
-//! A new connection to a peer, with HTTP/1.1 on it.
+//! A new connection to a peer, with HTTP/1.1 or HTTP/2 on it.
 
 use std::future::Future;
 use std::io;
@@ -16,15 +16,25 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::error::{Error, Kind, Phase};
-use super::group::Group;
+use super::group::Peer;
+use super::http2;
 use super::socket::Socket;
 use super::target::{Named, Target};
 use super::wire::{Wire, Wired};
 use crate::body::Body;
 use crate::clock::Clock;
+use crate::config::HttpVersion;
 use crate::tls::Connector;
 
-/// A connection to a peer. Dropping it closes it.
+/// A connection to a peer that has just been made.
+pub(super) enum New {
+    /// For one request at a time.
+    Http1(Connection),
+    /// For many.
+    Http2(Arc<http2::Connection>),
+}
+
+/// A connection of HTTP/1.1 to a peer. Dropping it closes it.
 pub(super) struct Connection {
     /// Which peer of the group.
     pub(super) peer: usize,
@@ -38,6 +48,17 @@ pub(super) struct Connection {
     pub(super) requests: u64,
     /// Ends the task that runs it; `None` once the connection belongs to an upgrade.
     task: Option<AbortHandle>,
+}
+
+/// How a connection begins.
+pub(super) struct Opening<'a> {
+    /// What is spoken on it, if the peer agrees.
+    pub(super) version: HttpVersion,
+    /// Sent before anything else.
+    pub(super) ahead: &'a [u8],
+    /// How it is encrypted, if it is.
+    pub(super) tls: Option<&'a Connector>,
+    pub(super) clock: &'a Clock,
 }
 
 impl Connection {
@@ -56,28 +77,27 @@ impl Drop for Connection {
     }
 }
 
-/// A new connection to peer number `at` of `group`, with `ahead` sent over it before anything else.
-/// Waiting for the first lookup of a name, all its addresses and the TLS handshake together take no
-/// longer than `limit`.
+/// A new connection to peer number `at`. Waiting for the first lookup of a name, all its
+/// addresses and the TLS handshake together take no longer than `limit`.
 ///
 /// # Errors
 ///
 /// Nothing was sent: the request may go elsewhere.
 pub(super) async fn connect(
     at: usize,
-    group: &Group,
-    ahead: &[u8],
+    peer: &Peer,
+    opening: Opening<'_>,
     limit: Duration,
-) -> Result<Connection, Error> {
-    let (peer, clock) = (&group.peers[at], &group.clock);
+) -> Result<New, Error> {
+    let clock = opening.clock;
     let (resolving, shaking) = (AtomicBool::new(false), AtomicBool::new(false));
     let opened = async {
         let (mut stream, to) = open(&peer.target, clock, limit, &resolving).await?;
-        if !ahead.is_empty() {
-            stream.write_all(ahead).await.map_err(Error::connect)?;
+        if !opening.ahead.is_empty() {
+            stream.write_all(opening.ahead).await.map_err(Error::connect)?;
         }
         shaking.store(true, Ordering::Relaxed);
-        Ok((secured(stream, group.tls.as_deref()).await?, to))
+        Ok((secured(stream, opening.tls, opening.version).await?, to))
     };
     let (stream, to) = match timeout(limit, opened).await {
         Ok(opened) => opened?,
@@ -91,9 +111,15 @@ pub(super) async fn connect(
         }
     };
     let wire = Arc::new(Wire::new(clock.clone(), peer.counts.clone()));
-    let io = TokioIo::new(Wired::new(stream, wire.clone()));
-    let (sender, connection) =
-        http1::handshake(io).await.map_err(|error| Error::exchange(Phase::Connect, error))?;
+    let version = opening.version.agreed(stream.agreed());
+    let io = Wired::new(stream, wire.clone());
+    if version == HttpVersion::Http2 {
+        let scheme = if opening.tls.is_some() { "https" } else { "http" };
+        return http2::handshake(at, io, wire, to, scheme).await.map(New::Http2);
+    }
+    let (sender, connection) = http1::handshake(TokioIo::new(io))
+        .await
+        .map_err(|error| Error::exchange(Phase::Connect, error))?;
     let address = peer.address.clone();
     let task = tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
@@ -102,13 +128,17 @@ pub(super) async fn connect(
     });
     let made = clock.instant();
     let task = Some(task.abort_handle());
-    Ok(Connection { peer: at, sender, wire, made, to, requests: 0, task })
+    Ok(New::Http1(Connection { peer: at, sender, wire, made, to, requests: 0, task }))
 }
 
-async fn secured(stream: Socket, tls: Option<&Connector>) -> Result<Socket, Error> {
+async fn secured(
+    stream: Socket,
+    tls: Option<&Connector>,
+    version: HttpVersion,
+) -> Result<Socket, Error> {
     let Some(tls) = tls else { return Ok(stream) };
     // In a box, for the sake of connections that need none.
-    let secured = Box::pin(tls.connect(stream)).await;
+    let secured = Box::pin(tls.connect(stream, version == HttpVersion::Http2)).await;
     let secured = secured.map_err(|error| Error::from(Phase::Tls, Kind::Untrusted, error))?;
     Ok(Socket::Tls(Box::new(secured)))
 }

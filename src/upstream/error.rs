@@ -39,6 +39,8 @@ pub enum Phase {
 pub enum Kind {
     /// No peer may be asked now: 502.
     NoLivePeer,
+    /// Every peer has as many requests as it may, and there is no room or no time to wait: 502.
+    Busy,
     /// The peer's name has no address: 502.
     Unresolved,
     /// There is no connection to be had: 502.
@@ -82,6 +84,11 @@ impl Failure {
     pub fn nobody() -> Self {
         Self { error: Error::new(Phase::Resolve, Kind::NoLivePeer), peer: None, tries: 0 }
     }
+
+    /// Everybody has enough to do.
+    pub(super) fn busy() -> Self {
+        Self { error: Error::new(Phase::Resolve, Kind::Busy), peer: None, tries: 0 }
+    }
 }
 
 impl Error {
@@ -114,26 +121,37 @@ impl Error {
         Self::from(if source.is_parse() { Phase::Head } else { phase }, kind, source)
     }
 
+    /// The client's body failed while it was sent.
+    pub(super) fn of_request_body(source: body::Error) -> Self {
+        Self::from(Phase::Send, Kind::RequestBody(fault(&source)), source)
+    }
+
     /// Whether it speaks against the peer. A client's fault does not, nor does a name without an
     /// address: nobody was asked, and the next lookup may find one.
     pub(super) fn is_peers_fault(&self) -> bool {
-        !matches!(self.kind, Kind::RequestBody(_) | Kind::NoLivePeer | Kind::Unresolved)
+        let nobodys = matches!(self.kind, Kind::NoLivePeer | Kind::Busy | Kind::Unresolved);
+        !nobodys && !matches!(self.kind, Kind::RequestBody(_))
     }
 }
 
 fn request_body(error: &hyper::Error) -> Option<RequestBody> {
     let body = error.source()?.downcast_ref::<body::Error>().filter(|_| error.is_user())?;
-    Some(match body {
+    Some(fault(body))
+}
+
+fn fault(body: &body::Error) -> RequestBody {
+    match body {
         body::Error::TooLarge(limit) => RequestBody::TooLarge(*limit),
         body::Error::Timeout(after) => RequestBody::Timeout(*after),
         body::Error::Transfer(_) => RequestBody::Transfer,
-    })
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             Kind::NoLivePeer => return f.write_str("no live peer"),
+            Kind::Busy => return f.write_str("every peer has its max_conns"),
             Kind::Unresolved => "name has no address",
             Kind::Refused => "no connection",
             Kind::Untrusted => "no encrypted connection",

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::config::{NextUpstream, Peer, Resolver, Timeouts, Upstream};
+use super::hold::Held;
+use super::pick::Asked;
+use crate::config::{Balance, HealthCheck, NextUpstream, Peer, Resolver, Timeouts, Upstream};
 use crate::semantics::rules::StatusSet;
 
 pub(super) fn peer(address: &str) -> Peer {
@@ -19,6 +21,8 @@ pub(super) fn peer(address: &str) -> Peer {
         fail_timeout: Duration::from_secs(10),
         backup: false,
         down: false,
+        max_conns: None,
+        slow_start: Duration::ZERO,
     }
 }
 
@@ -39,9 +43,48 @@ pub(super) fn upstream(peers: Vec<Peer>) -> Upstream {
             statuses: StatusSet::default(),
         },
         tries: 0,
+        http_version: Default::default(),
+        tries_timeout: None,
+        balance: Balance::RoundRobin,
+        sticky: None,
+        queue: None,
+        health_check: None,
+        hold: None,
         // Nobody: the names of these tests are nobody's.
         resolver: Resolver::Servers([SocketAddr::from(([127, 0, 0, 1], 1))].into()),
         proxy_protocol: None,
+    }
+}
+
+pub(super) fn health_check() -> HealthCheck {
+    HealthCheck {
+        path: "/".to_owned(),
+        interval: Duration::from_millis(2),
+        jitter: Duration::ZERO,
+        fails: 1,
+        passes: 1,
+        status: vec![200..=399],
+        body: None,
+        timeout: Duration::from_secs(1),
+        port: None,
+        mandatory: false,
+        host: None,
+        headers: Vec::new(),
+    }
+}
+
+/// Of a client that waits as long as it has to.
+pub(super) fn asked() -> Asked<'static> {
+    Asked { client: [127, 0, 0, 1].into(), key: b"", cookie: b"", held: Some(&Patient) }
+}
+
+struct Patient;
+
+impl Held for Patient {
+    fn held(&self, _waits: bool) {}
+
+    fn is_wanted(&self) -> bool {
+        true
     }
 }
 

@@ -21,11 +21,13 @@ pub(super) struct Health {
     failed_at: Option<SystemTime>,
     /// The last failure, or the begin of the last request after it that tells whether it passed.
     checked_at: Option<SystemTime>,
+    /// When it came back after it was out.
+    back_at: Option<SystemTime>,
 }
 
 impl Health {
     pub(super) fn new(max_fails: u32, fail_timeout: Duration) -> Self {
-        Self { max_fails, fail_timeout, fails: 0, failed_at: None, checked_at: None }
+        Self { max_fails, fail_timeout, fails: 0, failed_at: None, checked_at: None, back_at: None }
     }
 
     /// Whether a request may go there now.
@@ -56,10 +58,28 @@ impl Health {
     }
 
     /// A request went well. Earlier failures are forgotten only if they are `fail_timeout` ago.
-    pub(super) fn succeeded(&mut self) {
+    pub(super) fn succeeded(&mut self, now: SystemTime) {
         if self.failed_at != self.checked_at {
+            if self.is_out() {
+                self.back_at = Some(now);
+            }
             self.forget();
         }
+    }
+
+    /// Somebody else found it well, who knows better than its failures.
+    pub(super) fn back(&mut self, now: SystemTime) {
+        self.back_at = Some(now);
+        self.forget();
+    }
+
+    /// How much of its weight counts, in thousandths: it grows over `slow_start` after a return.
+    pub(super) fn part(&self, now: SystemTime, slow_start: Duration) -> i64 {
+        let Some(back_at) = self.back_at.filter(|_| !slow_start.is_zero()) else { return 1000 };
+        // A clock that stepped back gives it all its weight early rather than late.
+        let passed = now.duration_since(back_at).unwrap_or(slow_start).min(slow_start);
+        let part = passed.as_millis() * 1000 / slow_start.as_millis().max(1);
+        i64::try_from(part).unwrap_or(1000).clamp(1, 1000)
     }
 
     /// Forgets all failures.
@@ -108,11 +128,25 @@ mod tests {
             let now = at(second.parse().unwrap());
             match what {
                 "F" => drop(health.failed(now)),
-                "S" => health.succeeded(),
+                "S" => health.succeeded(now),
                 _ => health.picked(now),
             }
         }
         assert_eq!(health.usable(at(at_s)), usable, "{why}");
+    }
+
+    #[test]
+    fn weight_grows_after_a_return_and_only_then() {
+        let at = |second: u64| UNIX_EPOCH + Duration::from_secs(1_000_000 + second);
+        let mut health = Health::new(1, Duration::from_secs(10));
+        let slow = Duration::from_secs(20);
+        assert_eq!(health.part(at(0), slow), 1000, "nothing happened yet");
+        health.failed(at(0));
+        health.picked(at(11));
+        health.succeeded(at(12));
+        let parts = [12, 13, 22, 32, 99].map(|second| health.part(at(second), slow));
+        assert_eq!(parts, [1, 50, 500, 1000, 1000]);
+        assert_eq!(health.part(at(13), Duration::ZERO), 1000, "where it is off");
     }
 
     #[test]

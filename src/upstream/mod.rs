@@ -5,11 +5,23 @@
 //! of the request are sent as they are.
 
 mod send;
+mod attempt;
+mod outgoing;
 mod group;
+mod stats;
+mod pick;
 mod balance;
+mod hash;
+mod sticky;
+mod queue;
+mod hold;
+mod back;
 mod health;
+mod check;
+mod checked;
 mod pool;
 mod connect;
+mod http2;
 mod target;
 mod resolve;
 mod dns;
@@ -27,7 +39,11 @@ mod tests;
 
 pub use announce::Announced;
 pub use error::{Error, Failure, Kind, Phase, RequestBody};
-pub use group::{Group, PeerState, PeerStats, State};
+pub use group::Group;
+pub use hold::{Held, HoldStats};
+pub use pick::Asked;
 pub use pool::Pool;
-pub use reply::Reply;
+pub use queue::QueueStats;
+pub use reply::{Reply, Switched};
 pub use send::send;
+pub use stats::{Active, CheckStats, PeerState, PeerStats, State};

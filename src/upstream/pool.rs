@@ -1,13 +1,15 @@
-//! Idle connections to the peers of one group, kept by one worker. (nginx: keepalive)
+//! Idle connections to the peers of one group, kept by one worker, and those of HTTP/2, which carry
+//! several requests at a time. (nginx: keepalive)
 //!
 //! Connections that hyper has seen closed are noticed when they are looked at; those that were
 //! idle too long are closed by one task a pool, which lives only while there is something to close.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::connect::Connection;
+use super::http2::{self, Place};
 use crate::clock::Clock;
 use crate::config;
 
@@ -25,6 +27,10 @@ pub struct Pool {
 #[derive(Default)]
 struct State {
     idle: VecDeque<Idle>,
+    /// Those of HTTP/2, busy or not.
+    shared: Vec<Arc<http2::Connection>>,
+    /// Whose turn it is to make one to each peer.
+    turns: HashMap<usize, Arc<tokio::sync::Mutex<()>>>,
     /// The task that closes what was idle too long is running.
     watched: bool,
 }
@@ -50,7 +56,9 @@ impl Pool {
 
     /// Connections that wait for a request.
     pub fn idle(&self) -> usize {
-        self.state().idle.iter().filter(|idle| !idle.connection.sender.is_closed()).count()
+        let state = self.state();
+        let idle = state.idle.iter().filter(|idle| !idle.connection.sender.is_closed()).count();
+        idle + state.shared.iter().filter(|shared| shared.idle().is_some()).count()
     }
 
     /// A connection to peer number `peer` that may carry a request; the one used last, because the
@@ -65,6 +73,38 @@ impl Pool {
         };
         let at = state.idle.iter().rposition(usable)?;
         state.idle.remove(at).map(|idle| idle.connection)
+    }
+
+    /// A place on a connection of HTTP/2 to peer number `peer`, if there is one.
+    pub(super) fn place(&self, peer: usize) -> Option<Place> {
+        let mut state = self.state();
+        state.shared.retain(|shared| self.is_kept(shared));
+        state.shared.iter().filter(|shared| shared.peer == peer).find_map(|shared| shared.place())
+    }
+
+    /// Shares a new connection of HTTP/2 with all requests that come; a place on it.
+    pub(super) fn share(self: &Arc<Self>, connection: &Arc<http2::Connection>) -> Place {
+        let place = connection.first_place();
+        if self.idle_max > 0 {
+            let mut state = self.state();
+            state.shared.push(Arc::clone(connection));
+            self.watch(&mut state);
+        }
+        place
+    }
+
+    /// Who holds the lock of this makes connections to that peer; the others wait and share them.
+    pub(super) fn turn(&self, peer: usize) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.state().turns.entry(peer).or_default())
+    }
+
+    /// Whether a connection of HTTP/2 may carry more requests; one that may not ends with those that
+    /// it carries.
+    fn is_kept(&self, shared: &http2::Connection) -> bool {
+        let is_idle_too_long = || shared.idle().is_some_and(|idle| idle >= self.idle_timeout);
+        shared.is_usable()
+            && !shared.is_worn(self.requests_max, self.lifetime)
+            && !is_idle_too_long()
     }
 
     /// Keeps a connection whose exchange is over, if it may carry another; else closes it.
@@ -83,6 +123,10 @@ impl Pool {
             state.idle.pop_front();
         }
         state.idle.push_back(Idle { connection, since: now });
+        self.watch(&mut state);
+    }
+
+    fn watch(self: &Arc<Self>, state: &mut State) {
         if !state.watched {
             state.watched = true;
             tokio::spawn(close_idle(Arc::downgrade(self), self.idle_timeout));
@@ -98,11 +142,14 @@ impl Pool {
                 || now.duration_since(idle.since) >= self.idle_timeout
         };
         state.idle.retain(|idle| !expired(idle));
-        let Some(oldest) = state.idle.front() else {
+        state.shared.retain(|shared| self.is_kept(shared));
+        let oldest = state.idle.front().map(|idle| now.duration_since(idle.since));
+        let shared = state.shared.iter().map(|shared| shared.idle().unwrap_or_default());
+        let Some(longest) = oldest.into_iter().chain(shared).max() else {
             state.watched = false;
             return None;
         };
-        Some(self.idle_timeout.saturating_sub(now.duration_since(oldest.since)))
+        Some(self.idle_timeout.saturating_sub(longest))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -32,7 +32,7 @@ pub(super) fn allowed(outcome: Outcome<'_>, facts: Facts<'_>, next: &NextUpstrea
             Kind::Unresolved | Kind::Refused | Kind::Untrusted | Kind::Closed => next.error,
             Kind::Timeout => next.timeout,
             Kind::InvalidResponse => next.invalid_header,
-            Kind::NoLivePeer | Kind::RequestBody(_) => false,
+            Kind::NoLivePeer | Kind::Busy | Kind::RequestBody(_) => false,
         },
     };
     let harmless = !facts.written || next.non_idempotent || is_idempotent(facts.method);
@@ -48,6 +48,35 @@ pub(super) fn allowed_fresh(error: &Error, facts: Facts<'_>, head_begun: bool) -
         && !head_begun
         && facts.replayable
         && (!facts.written || is_idempotent(facts.method))
+}
+
+/// How far a failure is that of a peer which is not there at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stops {
+    /// Nobody could be reached, and nothing was done.
+    NotReached,
+    /// The connection broke off under the request, which may be sent again all the same.
+    BrokenOff,
+    /// It says something else, or the request cannot be sent again.
+    Otherwise,
+}
+
+/// Whether a request that failed like this could wait for a peer to come back.
+pub(super) fn stops(error: &Error, facts: Facts<'_>) -> Stops {
+    let harmless = !facts.written || is_idempotent(facts.method);
+    match (error.phase, error.kind) {
+        _ if !facts.replayable || !harmless => Stops::Otherwise,
+        (_, Kind::NoLivePeer) => Stops::NotReached,
+        (
+            Phase::Resolve | Phase::Connect,
+            Kind::Unresolved | Kind::Refused | Kind::Timeout | Kind::Closed,
+        ) => Stops::NotReached,
+        // One that is there and not trusted will not be trusted later either.
+        (Phase::Tls, Kind::Timeout) => Stops::NotReached,
+        (Phase::Send | Phase::Head, Kind::Closed) if facts.written => Stops::BrokenOff,
+        (Phase::Send | Phase::Head, Kind::Closed) => Stops::NotReached,
+        _ => Stops::Otherwise,
+    }
 }
 
 /// Methods that nginx repeats: all but POST, LOCK and PATCH, of those it knows. A method that
@@ -119,6 +148,37 @@ mod tests {
         assert!(!allowed(Outcome::Status(500), get, &next("")));
         assert!(!allowed(Outcome::Status(503), post, &next("")));
         assert!(allowed(Outcome::Status(503), post, &next("non")));
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn who_is_held_has_done_nothing_or_nothing_that_counts() {
+        use Kind::{Closed, InvalidResponse, NoLivePeer, Refused, Timeout};
+        use Phase::{Connect, Head, Resolve, Send};
+        //   method  written  phase    kind              expected
+        stop("GET",  false,   Resolve, NoLivePeer,       Stops::NotReached);
+        stop("POST", false,   Connect, Refused,          Stops::NotReached);
+        stop("POST", false,   Connect, Timeout,          Stops::NotReached);
+        stop("POST", false,   Resolve, Kind::Unresolved, Stops::NotReached);
+        stop("POST", false,   Send,    Closed,           Stops::NotReached);
+        stop("POST", false,   Phase::Tls, Timeout,       Stops::NotReached);
+        stop("POST", false,   Phase::Tls, Kind::Untrusted, Stops::Otherwise);
+        stop("GET",  true,    Connect, Refused,          Stops::NotReached);
+        stop("GET",  true,    Head,    Closed,           Stops::BrokenOff);
+        stop("POST", true,    Head,    Closed,           Stops::Otherwise);
+        stop("POST", true,    Connect, Refused,          Stops::Otherwise);
+        stop("GET",  true,    Head,    Timeout,          Stops::Otherwise);
+        stop("GET",  true,    Head,    InvalidResponse,  Stops::Otherwise);
+        stop("GET",  false,   Resolve, Kind::Busy,       Stops::Otherwise);
+    }
+
+    #[track_caller]
+    fn stop(method: &str, written: bool, phase: Phase, kind: Kind, expected: Stops) {
+        let method = method.parse().unwrap();
+        let facts = Facts { method: &method, replayable: true, written };
+        assert_eq!(stops(&Error::new(phase, kind), facts), expected);
+        let gone = Facts { replayable: false, ..facts };
+        assert_eq!(stops(&Error::new(phase, kind), gone), Stops::Otherwise);
     }
 
     #[test]

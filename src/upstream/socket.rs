@@ -17,6 +17,16 @@ pub(super) enum Socket {
     Tls(Box<ClientStream<Socket>>),
 }
 
+impl Socket {
+    /// What TLS agreed on (ALPN), which may be nothing; `None` without TLS.
+    pub(super) fn agreed(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tls(stream) => Some(stream.get_ref().1.alpn_protocol().unwrap_or_default()),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+}
+
 /// Does the same with either.
 macro_rules! either {
     ($socket:expr, $stream:ident => $call:expr) => {

@@ -8,7 +8,7 @@ use http::{Method, Request};
 use http_body::{Body as HttpBody, Frame};
 use tokio::sync::mpsc;
 
-use super::fixtures::{HOLD, Origin, peer, timeouts, upstream};
+use super::fixtures::{HOLD, Origin, asked, peer, timeouts, upstream};
 use super::*;
 use crate::body::{self, Body};
 use crate::clock::Clock;
@@ -33,7 +33,8 @@ impl Setup {
 
     async fn send(&self, method: Method, body: Body) -> Result<Reply, Failure> {
         let request = Request::builder().method(method).uri("/").header("host", "h");
-        send(&self.group, &self.pool, request.body(body).unwrap(), &self.timeouts).await
+        let request = request.body(body).unwrap();
+        send(&self.group, &self.pool, request, &self.timeouts, &asked()).await
     }
 
     /// The body of the answer to a GET, or what went wrong.
@@ -342,7 +343,7 @@ async fn a_slow_client_does_not_use_up_the_peers_time() {
             feed.send(Ok("12")).unwrap();
         }
     });
-    let reply = send(&setup.group, &setup.pool, request, &setup.timeouts).await.unwrap();
+    let reply = send(&setup.group, &setup.pool, request, &setup.timeouts, &asked()).await.unwrap();
     assert_eq!(reply.response.status(), 200);
 }
 
@@ -365,8 +366,8 @@ async fn an_upgrade_takes_the_connection_over() {
     let request = Request::get("/").header("host", "h");
     let request = request.header("upgrade", "x").header("connection", "upgrade");
     let request = request.body(Body::empty()).unwrap();
-    let reply = send(&setup.group, &setup.pool, request, &setup.timeouts).await.unwrap();
-    let upgraded = hyper::upgrade::on(reply.response).await.unwrap();
+    let reply = send(&setup.group, &setup.pool, request, &setup.timeouts, &asked()).await.unwrap();
+    let upgraded = reply.switched.unwrap().connection.await.unwrap();
     let mut stream = hyper_util::rt::TokioIo::new(upgraded);
     let mut bytes = [0; 2];
     tokio::io::AsyncReadExt::read_exact(&mut stream, &mut bytes).await.unwrap();

@@ -16,15 +16,16 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::error::Phase;
-use super::group::Counts;
+use super::reply::allowed;
 use super::socket::Socket;
+use super::stats::Counts;
 use crate::body::{self, Body};
 use crate::clock::Clock;
 use crate::config::Timeouts;
 
 /// Facts about a connection. Written by the task that runs it, read by the exchange that waits.
 pub(super) struct Wire {
-    clock: Clock,
+    pub(super) clock: Clock,
     begun: Instant,
     counts: Arc<Counts>,
     sent: AtomicU64,
@@ -96,6 +97,12 @@ impl Wire {
         } else {
             Some((moved + timeouts.read, Phase::Head))
         }
+    }
+
+    /// The peer has no room for the next bytes of the request, or has it again.
+    pub(super) fn waits_for_room(&self, waits: bool) {
+        self.blocked.store(waits, Relaxed);
+        self.moved();
     }
 
     fn moved(&self) {
@@ -224,7 +231,7 @@ impl HttpBody for Upload {
         if matches!(frame, None | Some(Err(_))) || self.body.is_end_stream() {
             self.ended();
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map(allowed)))
     }
 
     fn is_end_stream(&self) -> bool {

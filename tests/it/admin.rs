@@ -1,6 +1,7 @@
 //! What the operator's listener tells.
 
-use larder::admin::stats::{PeerState, Stats};
+use larder::admin::peers::PeerState;
+use larder::admin::stats::Stats;
 use serde_json::{Value, json};
 
 use crate::harness::{Origin, Proxy, Reply, Response, eventually, ok, request};

@@ -223,3 +223,31 @@ async fn an_origin_can_slow_its_answers_down() {
         assert!(Clock::Real.instant().duration_since(begun) >= Duration::from_millis(500));
     }
 }
+
+#[tokio::test]
+async fn a_body_on_disk_is_slowed_down_too() {
+    let origin = Origin::start().await;
+    let body = "d".repeat(100_000);
+    origin.on("/", ok(&body).header("cache-control", "max-age=1000"));
+    let folder = tempfile::tempdir().unwrap();
+    let zone = format!("memory = \"0\"\npath = {:?}", folder.path().display().to_string());
+    let text = config("", "limit_rate = 80000").replace("memory = \"64m\"", &zone);
+    let proxy = Proxy::with(&format!("[server]\nsendfile = true\n{text}"), &origin).await;
+    assert_eq!(proxy.get("/").await.cache(), "MISS");
+    proxy.flush().await;
+    let begun = Clock::Real.instant();
+    let answer = proxy.get("/").await;
+    assert!(Clock::Real.instant().duration_since(begun) >= Duration::from_millis(250));
+    assert_eq!((answer.cache().as_str(), answer.text() == body), ("HIT", true));
+}
+
+#[tokio::test]
+async fn a_reload_keeps_what_is_counted() {
+    let origin = origin().await;
+    let text = config(PER_CLIENT, r#"limit_req = { zone = "client" }"#);
+    let proxy = Proxy::with(&text, &origin).await;
+    assert_eq!(proxy.get("/").await.status, 200);
+    let more = "[limit.other]\nkey = \"$host\"\nrate = \"1/s\"";
+    proxy.reload(&format!("{more}\n{text}"), &origin).await.unwrap();
+    assert_eq!(proxy.get("/").await.status, 503);
+}

@@ -26,6 +26,7 @@ lock_timeout = "50ms"
 [[site.route]]
 path = "/uncached/"
 proxy = "http://ORIGIN"
+upgrade = true
 [[site.route]]
 path = "/named/"
 proxy = "http://ORIGIN"
@@ -45,10 +46,35 @@ limit_req = { zone = "once" }
 [[site.route]]
 path = "/own/"
 respond = 200
+[[site.route]]
+path = "/files/"
+static = { alias = "tests/configs/good" }
 [limit.once]
 key = "once"
 rate = "1/m"
 "#;
+
+/// What `given_here` is for.
+const GIVEN_HERE: [&str; 18] = [
+    "absent",
+    "cache-off",
+    "collapsed",
+    "denied",
+    "file",
+    "fresh",
+    "limited",
+    "lock-timeout",
+    "purge",
+    "range-ahead",
+    "refused",
+    "request-body",
+    "respond",
+    "too-large",
+    "unauthorised",
+    "unknown-zone",
+    "upgrade",
+    "upstream-failed",
+];
 
 #[tokio::test]
 async fn every_reason_is_given_by_a_scenario_or_by_a_request_here() {
@@ -76,14 +102,12 @@ async fn given_here() -> BTreeSet<String> {
     proxy.get("/a").await;
     proxy.get("/a").await;
     proxy.get("/uncached/a").await;
+    proxy.send("GET", "/uncached/a", &[("Upgrade", "x"), ("Connection", "upgrade")]).await;
     proxy.get("/named/a?zone=nowhere").await;
-    proxy.get("/down").await;
-    proxy.get("/large").await;
-    for target in ["/own/", "/closed/", "/known/"] {
-        proxy.get(target).await;
+    for path in ["/down", "/large", "/own/", "/closed/", "/known/", "/once/", "/once/"] {
+        proxy.get(path).await;
     }
-    proxy.get("/once/").await;
-    proxy.get("/once/").await;
+    proxy.get("/files/minimal.toml").await;
     proxy.send("PURGE", "/a", &[]).await;
     proxy.send("TRACE", "/a", &[]).await;
     let fat = b"GET /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\nevil";
@@ -122,30 +146,13 @@ async fn given_here() -> BTreeSet<String> {
     gate.open();
     first.await.unwrap();
 
-    let expected = [
-        "absent",
-        "cache-off",
-        "collapsed",
-        "denied",
-        "fresh",
-        "limited",
-        "lock-timeout",
-        "purge",
-        "range-ahead",
-        "refused",
-        "request-body",
-        "too-large",
-        "unauthorised",
-        "unknown-zone",
-        "upstream-failed",
-    ];
     let mut found = BTreeSet::new();
     eventually("the statistics name them", async || {
         found = counted(&proxy).await;
-        expected.iter().all(|reason| found.contains(*reason)) || found.len() > expected.len()
+        GIVEN_HERE.iter().all(|reason| found.contains(*reason)) || found.len() > GIVEN_HERE.len()
     })
     .await;
-    assert_eq!(found, expected.map(str::to_owned).into());
+    assert_eq!(found, GIVEN_HERE.map(str::to_owned).into());
     found
 }
 

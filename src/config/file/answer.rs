@@ -247,8 +247,7 @@ impl FromText for CookieFlag {
 
 impl FromText for HeaderValue {
     fn from_text(text: &str) -> Result<Self, Problem> {
-        Self::from_str(text)
-            .map_err(|_| Problem::new(format!("`{text}` cannot be the value of a field")))
+        Self::from_str(text).map_err(|_| Problem::new("cannot be the value of a field"))
     }
 }
 

@@ -5,8 +5,11 @@
 
 mod zone;
 mod upstream;
+mod balance;
 mod site;
+mod protocols;
 mod cache;
+mod files;
 mod map;
 mod answer;
 mod gate;
@@ -25,13 +28,16 @@ pub(crate) use answer::{
     CookieFlag, CookieRules, ErrorPageTable, PageStatus, Redirect, RedirectRule, Respond,
     RespondTable, Rewrite, RewriteThen,
 };
+pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use cache::{Cache, Query};
+pub(crate) use files::{Compress, Static, TryFile};
 pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
 pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
 pub(crate) use map::Map;
+pub(crate) use protocols::{Http2, Http2Table};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
 pub(crate) use tls::{SiteTls, TlsVersion, UpstreamTls};
-pub(crate) use upstream::{PeerTable, Upstream};
+pub(crate) use upstream::{Peer, PeerTable, Upstream};
 pub(crate) use zone::Zone;
 
 table! {
@@ -66,6 +72,7 @@ table! {
         max_header_size: Size,
         max_headers: u32,
         max_uri: Size,
+        http2: Http2,
         shutdown_timeout: Duration,
         certificate_poll: Duration,
         resolver: List<NameServer>,

@@ -3,8 +3,8 @@
 use http::HeaderName;
 
 use super::answer::{AddedFields, CookieFlag, CookieRules, ErrorPages, RedirectRules};
-use super::{AuthBasic, AuthRequest, Cache, LimitConn, LimitReq, RealIp, Redirect, Respond};
-use super::{Rewrite, Satisfy, SiteTls, UpstreamTls};
+use super::{AuthBasic, AuthRequest, Cache, Compress, LimitConn, LimitReq, RealIp, Redirect};
+use super::{Respond, Rewrite, Satisfy, SiteTls, Static, UpstreamTls};
 use crate::config::address::{Listen, Names};
 use crate::config::answers::CookieName;
 use crate::config::proxy_url::ProxyUrl;
@@ -24,6 +24,7 @@ table! {
         rewrite: List<Rewrite>,
         tls: List<SiteTls>,
         isolated: bool,
+        http2: bool,
         defaults: Settings,
         route: List<Route>,
     }
@@ -64,6 +65,7 @@ route_and_settings! {
         rewrite: List<Rewrite>,
         proxy: ProxyUrl,
         strip_prefix: bool,
+        r#static: Static,
         respond: Respond,
         redirect: Redirect,
     }
@@ -73,6 +75,8 @@ route_and_settings! {
         upstream_tls: UpstreamTls,
         max_body: Size,
         status_header: StatusHeader,
+        upgrade: bool,
+        compress: Compress,
         add_header: AddedFields,
         error_page: ErrorPages,
         intercept_errors: bool,

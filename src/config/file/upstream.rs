@@ -1,11 +1,15 @@
 //! `[upstream.NAME]` as it is written.
 
-use crate::config::ProxyProtocol;
+use std::time::Duration;
+
+use super::balance::{HealthCheck, Hold, Queue, Sticky};
 use crate::config::address::{NameServer, PeerAddress};
+use crate::config::protocols::HttpVersion;
 use crate::config::read::{At, FromNode, List, OrOff, Timeout, table};
 use crate::config::report::Report;
 use crate::config::tree::{Node, Value};
-use crate::config::words::{Balance, Failure};
+use crate::config::words::Failure;
+use crate::config::{Balance, ProxyProtocol};
 
 table! {
     /// `[upstream.NAME]`
@@ -18,6 +22,12 @@ table! {
         keepalive_requests: u32,
         next_upstream: List<Failure>,
         tries: u32,
+        http_version: HttpVersion,
+        tries_timeout: Duration,
+        sticky: Sticky,
+        queue: Queue,
+        health_check: HealthCheck,
+        hold: Hold,
         resolver: List<NameServer>,
         proxy_protocol: OrOff<ProxyProtocol>,
     }
@@ -32,6 +42,8 @@ table! {
         fail_timeout: Timeout,
         backup: bool,
         down: bool,
+        max_conns: u32,
+        slow_start: Duration,
     }
 }
 

@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, StatusCode};
 
 use super::rewrite::begins_with_scheme;
 use super::route::proxy_pass;
-use super::{Report, Scope, flag, tls};
+use super::{Report, Scope, files, flag, tls};
 use crate::config::address::ProxyTarget;
 use crate::config::answers::{
     AddedField, Compared, CookieFlags, ErrorPage, Finish, PageAt, PageStatus, Redirect,
@@ -30,6 +30,7 @@ pub(super) fn action(
     let route = &item.value;
     let spans = [
         ("proxy", route.proxy.as_ref().map(|at| at.span)),
+        ("static", route.r#static.as_ref().map(|at| at.span)),
         ("respond", route.respond.as_ref().map(|at| at.span)),
         ("redirect", route.redirect.as_ref().map(|at| at.span)),
     ];
@@ -41,7 +42,7 @@ pub(super) fn action(
     }
     if first.is_none() && !report.has_errors_below(item.span) && !report.illegible {
         let problem = Problem::new("nothing answers here");
-        report.error(item.span, problem.help("add `proxy`, `respond` or `redirect`"));
+        report.error(item.span, problem.help("add `proxy`, `static`, `respond` or `redirect`"));
     }
     if let Some(strip) = route.strip_prefix.as_ref().filter(|_| route.proxy.is_none()) {
         report.error(strip.span, Problem::new("has no effect without `proxy`"));
@@ -50,10 +51,28 @@ pub(super) fn action(
         return proxied(proxy, (route, settings), scope, report)
             .map(|proxy| Action::Proxy(Box::new(proxy)));
     }
+    if let Some(written) = &route.r#static {
+        if caches(settings) {
+            let problem = Problem::new("files are not cached: `zone` has no effect here");
+            report.warn(written.span, problem.help("set `cache.zone = \"off\"` for this route"));
+        }
+        let files = files::files(written, report)?;
+        let is_found = route.path.as_ref().is_some_and(|path| path.value.literal().is_some());
+        if files.alias && !is_found {
+            let problem = Problem::new("`alias` stands for the beginning of a path");
+            report.error(written.span, problem.help("here none is matched: use `root`"));
+        }
+        return Some(Action::Static(files));
+    }
     if let Some(at) = &route.respond {
         return respond(at, report).map(Action::Respond);
     }
     route.redirect.as_ref().and_then(|at| redirect(at, report)).map(Action::Redirect)
+}
+
+fn caches(settings: &Settings) -> bool {
+    let zone = settings.cache.as_ref().and_then(|cache| cache.value.zone.as_ref());
+    zone.is_some_and(|zone| zone.value.0.literal() != Some("off"))
 }
 
 fn proxied(

@@ -3,7 +3,9 @@
 use http::HeaderName;
 use http::header::HOST;
 
-use super::{Report, Scope, answer, bodies, cache, gate, leaks, rewrite, size, timeout};
+use super::{
+    Report, Scope, answer, bodies, cache, files, gate, leaks, protocols, rewrite, size, timeout,
+};
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, Settings};
@@ -45,7 +47,9 @@ pub(super) fn route(
         report.warn(table.span, problem.help("add `zone = \"NAME\"` of a `[zone.NAME]`"));
     }
     let purge = cache.is_some().then(|| cache::purge(settings.cache.as_ref())).flatten();
+    let upgrade = protocols::upgrade(&settings, report);
     let set_header = set_header(settings.set_header.as_ref(), report);
+    files::check_stored(settings.compress.as_ref(), cache.as_ref(), report);
     let gate = gate::gate(&settings, scope, report);
     let action = answer::action(item, &settings, scope, report);
     let path = item.value.path.as_ref()?.value.clone();
@@ -67,12 +71,14 @@ pub(super) fn route(
         },
         bodies: bodies::bodies(&settings, report),
         status_header: settings.status_header.and_then(|at| at.value.0),
+        upgrade,
+        compress: files::compress(settings.compress.as_ref(), report),
         hide_header: cache::hidden(settings.cache.as_ref()),
         cache,
         gate,
         purge,
     };
-    if let Some(table) = &settings.cache {
+    if let Some(table) = settings.cache.as_ref().filter(|_| caches) {
         leaks::warn_of_route(&table.value, &route, report);
         scope.hostless.extend(leaks::hostless(&table.value, &route));
     }
@@ -114,7 +120,9 @@ fn set_header(
             let problem = Problem::new(format!("`{}` cannot be set", name.value));
             report.error(name.span, problem.help("it says where a request ends"));
         }
-        fields.push((name.value.clone(), template.value.clone()));
+        if !protocols::is_done_by_upgrade(&name.value, pairs) {
+            fields.push((name.value.clone(), template.value.clone()));
+        }
     }
     if fields.iter().all(|(name, _)| *name != HOST) {
         fields.insert(0, (HOST, Template::of(Variable::ProxyHost)));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::{Report, Scope, flag, gate, leaks, rewrite, route, tls};
 use crate::config::fault::Problem;
-use crate::config::file::{self, Settings};
+use crate::config::file::{self, Settings, TryFile};
 use crate::config::read::{At, List};
 use crate::config::report::Span;
 use crate::config::{HostName, PathMatch, Route, Site};
@@ -59,6 +59,7 @@ fn site(
         routes.extend(route::route(item, &outer, scope, report));
         check_path(&routes, item, report);
     }
+    check_names(&routes, written, report);
     gate::check_asked_routes(written, &routes, report);
     if let Some(redirect) = &site.redirect {
         let other = item.value.route.as_ref().filter(|list| !list.value.items.is_empty());
@@ -91,6 +92,7 @@ fn site(
         base: route::route(&nowhere, &outer, scope, report)?,
         isolated: isolated(site, tls.as_ref(), report),
         tls,
+        http2: flag(site.http2.as_ref(), true),
         routes,
     })
 }
@@ -139,6 +141,22 @@ fn check_path(routes: &[Route], item: &At<file::Route>, report: &mut Report) {
     if let Some(other) = same {
         let problem = Problem::new(format!("path `{}` has a route already", path.value));
         report.error(path.span, problem.help(format!("see line {}", other.line)));
+    }
+}
+
+/// What `try_files` hands over to must be there.
+fn check_names(routes: &[Route], written: &[At<file::Route>], report: &mut Report) {
+    let known = |name: &str| {
+        routes.iter().any(|route| matches!(&route.path, PathMatch::Named(known) if known == name))
+    };
+    let lists =
+        written.iter().filter_map(|item| item.value.r#static.as_ref()?.value.0.try_files.as_ref());
+    for item in lists.flat_map(|list| &list.value.items) {
+        let TryFile::Named(name) = &item.value else { continue };
+        if !known(name) {
+            let problem = Problem::new(format!("this site has no route `@{name}`"));
+            report.error(item.span, problem.help(format!("give one `path = \"@{name}\"`")));
+        }
     }
 }
 

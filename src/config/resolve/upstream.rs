@@ -1,12 +1,12 @@
 //! `[upstream.NAME]`, and the upstreams that an address in `proxy` stands for. (nginx: upstream)
 
-use super::{Report, Scope, flag, number, timeout};
+use super::{Report, Scope, balance, duration, flag, number, timeout};
 use crate::config::address::NameServer;
 use crate::config::fault::Problem;
 use crate::config::file;
 use crate::config::read::{At, List, Named, OrOff};
 use crate::config::words::Failure;
-use crate::config::{NextUpstream, Peer, Resolver, Upstream};
+use crate::config::{Balance, NextUpstream, Peer, Resolver, Upstream};
 use crate::tls::settings;
 
 /// The upstreams that are declared.
@@ -81,6 +81,7 @@ fn upstream(
             report.error(servers.span, problem);
         }
     }
+    balance::check(table, report);
     let own = table.resolver.as_ref().map(|servers| resolver(servers, report));
     let resolver = own.unwrap_or_else(|| outer.clone());
     Upstream { resolver, ..with_peers(&name.value, peers, table, report) }
@@ -118,6 +119,16 @@ fn with_peers(
         keepalive_requests: number(table.keepalive_requests.as_ref(), 1000, some, report).into(),
         next_upstream: next_upstream(table.next_upstream.as_ref(), report),
         tries: number(table.tries.as_ref(), 0, all, report) as usize,
+        http_version: table.http_version.as_ref().map(|at| at.value).unwrap_or_default(),
+        tries_timeout: table.tries_timeout.as_ref().map(|at| at.value).filter(|t| !t.is_zero()),
+        balance: table.balance.as_ref().map_or(Balance::RoundRobin, |at| at.value.clone()),
+        sticky: table.sticky.as_ref().and_then(|at| balance::sticky(&at.value.0, name, report)),
+        queue: table.queue.as_ref().map(|at| balance::queue(&at.value, report)),
+        health_check: table
+            .health_check
+            .as_ref()
+            .map(|at| balance::health_check(&at.value, report)),
+        hold: table.hold.as_ref().map(|at| balance::hold(&at.value, report)),
         resolver: Resolver::System,
         proxy_protocol: match table.proxy_protocol.as_ref().map(|at| at.value) {
             Some(OrOff::On(version)) => Some(version),
@@ -134,6 +145,9 @@ fn peer(address: String, table: &file::PeerTable, report: &mut Report) -> Peer {
         fail_timeout: timeout(table.fail_timeout.as_ref(), "10s"),
         backup: flag(table.backup.as_ref(), false),
         down: flag(table.down.as_ref(), false),
+        max_conns: Some(number(table.max_conns.as_ref(), 0, 0..=u32::MAX, report).into())
+            .filter(|max| *max > 0),
+        slow_start: duration(table.slow_start.as_ref(), "0"),
     }
 }
 

@@ -399,7 +399,8 @@ fn a_hyper_that_copies_what_it_is_given_sends_nothing() {
         let received = block_on(async {
             let (mut client, server) = pair().await;
             let watch = Arc::new(Watch::new(Clock::default(), Arc::new(limits())));
-            let wired = Wired::new(Stream::Plain(server), watch, Arc::default(), ledger.clone());
+            let stream = Stream::Plain(server);
+            let wired = Wired::new(stream, Bytes::new(), watch, Arc::default(), ledger.clone());
             let mut builder = Builder::new();
             flatten(&mut builder);
             client.write_all(b"GET /0 HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();

@@ -22,6 +22,7 @@ impl Disk {
         file_bytes: u64,
         facts: Facts,
     ) -> io::Result<()> {
+        self.may_change()?;
         self.before_change(hash);
         let path = self.path(hash);
         let renamed = fs::rename(temp, &path).or_else(|error| {
@@ -64,6 +65,7 @@ impl Disk {
 
     /// A new file beside the final one, or in the folder for such files.
     pub(super) fn create_temp(&self, hash: KeyHash) -> io::Result<(File, PathBuf)> {
+        self.may_change()?;
         self.before_change(hash);
         let number = self.temp_next.fetch_add(1, Ordering::Relaxed);
         let path = self.path(hash);

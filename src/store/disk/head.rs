@@ -3,7 +3,8 @@
 //! ```text
 //! both kinds   u32 length, key
 //! response     u16 status, u8 lifetime_from
-//!              u8 flags (1 no_cache, 2 must_revalidate, 4 a part, 8 a part of a known whole)
+//!              u8 flags (1 no_cache, 2 must_revalidate, 4 a part, 8 a part of a known whole,
+//!              16 immutable, 32 coded_here)
 //!              u64 received in milliseconds
 //!              4 times (u64 seconds, u32 nanoseconds):
 //!              initial_age, lifetime, stale_while_revalidate, stale_if_error
@@ -136,7 +137,7 @@ fn decode_response(bytes: &mut Bytes) -> Option<Stored> {
     let status = StatusCode::from_u16(bytes.try_get_u16_le().ok()?).ok()?;
     let lifetime_from = LifetimeFrom::from_u8(bytes.try_get_u8().ok()?)?;
     let flags = bytes.try_get_u8().ok()?;
-    if flags > 31 || flags & 12 == 8 {
+    if flags > 63 || flags & 12 == 8 {
         return None;
     }
     let received = Timestamp(bytes.try_get_u64_le().ok()?);
@@ -151,6 +152,7 @@ fn decode_response(bytes: &mut Bytes) -> Option<Stored> {
         no_cache: flags & 1 != 0,
         must_revalidate: flags & 2 != 0,
         immutable: flags & 16 != 0,
+        coded_here: flags & 32 != 0,
         generation: bytes.try_get_u64_le().ok()?,
         part: decode_part(bytes, flags)?.map(Box::new),
         tags: decode_tags(bytes)?,
@@ -164,6 +166,7 @@ fn flags(stored: &Stored) -> u8 {
         | u8::from(stored.part.is_some()) << 2
         | u8::from(stored.part.as_ref().is_some_and(|part| part.total.is_some())) << 3
         | u8::from(stored.immutable) << 4
+        | u8::from(stored.coded_here) << 5
 }
 
 /// What is not said must be zero: a head is the only way to write what it means.
@@ -268,7 +271,7 @@ pub(crate) mod tests {
     pub(crate) fn any_stored() -> impl Strategy<Value = Stored> {
         let time = || (any::<u64>(), 0u32..1_000_000_000).prop_map(|(s, n)| Duration::new(s, n));
         let field = ("[a-z][a-z0-9-]{0,12}", vec(0x20u8..0x7f, 0..60));
-        let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+        let flags = any::<[bool; 4]>();
         let numbers = (200u16..600, 0u8..=8, any::<u64>(), flags);
         let part =
             (any::<u64>(), any::<Option<u64>>()).prop_map(|(first, total)| Part { first, total });
@@ -276,7 +279,7 @@ pub(crate) mod tests {
         let times = (time(), time(), time(), time());
         (vec(field, 0..12), numbers, times, marks).prop_map(
             |(pairs, (status, from, received, flags), times, marks)| {
-                let (no_cache, must_revalidate, immutable) = flags;
+                let [no_cache, must_revalidate, immutable, coded_here] = flags;
                 let (a, b, c, d) = times;
                 let (generation, tags, part) = marks;
                 let mut fields = HeaderMap::new();
@@ -298,6 +301,7 @@ pub(crate) mod tests {
                     immutable,
                     generation,
                     tags: tags.into(),
+                    coded_here,
                     part: part.map(Box::new),
                 }
             },

@@ -41,7 +41,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use self::access::Warm;
 use self::faults::Faults;
 use self::index::{Facts, Index};
 use self::order::{Job, Order, Ticket, UnderWay};
@@ -59,6 +58,7 @@ use crate::config;
 use crate::semantics::key::KeyHash;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::warm::Warm;
 
 /// The disk tier of one zone.
 pub(super) struct Disk {
@@ -89,6 +89,8 @@ pub(super) struct Disk {
     /// Files that are out of date and could not be removed.
     outdated: Mutex<HashSet<u128>>,
     outdated_count: AtomicUsize,
+    /// The folder is, or may soon be, somebody else's: nothing in it is touched any more.
+    left: AtomicBool,
     /// The index knows every file.
     complete: AtomicBool,
     /// The index of the last stop, until it is read.
@@ -147,6 +149,7 @@ impl Disk {
             held: Mutex::new(Some(held)),
             outdated: Mutex::default(),
             outdated_count: AtomicUsize::new(0),
+            left: AtomicBool::new(false),
             complete: AtomicBool::new(false),
             snapshot: Mutex::new(snapshot::take(path)),
             stamps: Stamps::default(),

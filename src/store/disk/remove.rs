@@ -51,6 +51,8 @@ impl Disk {
                 Removed { there: false, lasts: false }
             }
             Ok(there) => Removed { there, lasts: true },
+            // Whoever has the folder now is told by the zone.
+            Err(_) if self.is_left() => Removed { there: false, lasts: false },
             Err(error) => {
                 let _ = self.faults.wrote::<()>(Err(fault_at(&self.path(hash), error)));
                 self.outdate(hash);
@@ -93,6 +95,7 @@ impl Disk {
     }
 
     pub(super) fn unlink(&self, hash: KeyHash) -> io::Result<bool> {
+        self.may_change()?;
         self.before_change(hash);
         match fs::remove_file(self.path(hash)) {
             Ok(()) => Ok(true),
@@ -105,7 +108,7 @@ impl Disk {
     pub(super) fn quarantine(&self, hash: KeyHash, seen: Option<&File>) {
         let _file = self.file_lock(hash);
         let path = self.path(hash);
-        if !quarantine::is_there(&path, seen) {
+        if self.is_left() || !quarantine::is_there(&path, seen) {
             return;
         }
         self.before_change(hash);

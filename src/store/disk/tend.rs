@@ -17,9 +17,10 @@ use super::faults::{is_full, is_out_of_files};
 use super::index::Cursor;
 use super::scan::Scan;
 use super::{
-    BLOCK_BYTES, Disk, IN_USE, LOCK_NAME, PROBE_NAME, PROBED_NAME, SIZE_NAME, at, create_folder,
-    fault_at, is_missing,
+    BLOCK_BYTES, Disk, FILE_LOCKS, IN_USE, LOCK_NAME, PROBE_NAME, PROBED_NAME, SIZE_NAME, at,
+    create_folder, fault_at, is_missing,
 };
+use crate::semantics::key::KeyHash;
 
 /// What is held of a folder that is ours.
 pub(super) struct Held {
@@ -66,11 +67,27 @@ impl Disk {
     /// Gives the folder free once the zone's threads have ended, and notes for the next start how
     /// much lies in it; with `keep_index`, what.
     pub(in crate::store) fn close(&self, keep_index: bool) {
+        self.left.store(true, Ordering::SeqCst);
+        // Who was about to change something is done once his lock is free.
+        (0..FILE_LOCKS).for_each(|number| drop(self.file_lock(KeyHash(number as u128))));
         self.note_size();
         if keep_index && self.is_in_its_folder() {
             self.keep_index();
         }
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether the folder was given free.
+    pub(in crate::store) fn is_left(&self) -> bool {
+        self.left.load(Ordering::SeqCst)
+    }
+
+    /// Asked under a file's lock, before anything at its path changes.
+    ///
+    /// # Errors
+    /// The folder was given free.
+    pub(super) fn may_change(&self) -> io::Result<()> {
+        if self.is_left() { Err(at(&self.root, &"given free")) } else { Ok(()) }
     }
 
     /// Looks after what is wrong. `mend` is called when something may be missing.

@@ -216,9 +216,10 @@ impl Disks {
         self.home().map_or(Ok(()), |home| mark.write(home))
     }
 
-    /// The one that holds what rests under a hash; `None` where there is none at all.
+    /// The one that holds what rests under a hash; `None` where there is none at all, or no more.
     pub(super) fn of(&self, hash: KeyHash) -> Option<&Arc<Disk>> {
-        self.used.get(owner(hash, self.used.iter().map(|disk| &disk.share)))
+        let disk = self.used.get(owner(hash, self.used.iter().map(|disk| &disk.share)));
+        disk.filter(|disk| !disk.is_left())
     }
 
     /// All that are used.

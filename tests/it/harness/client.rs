@@ -13,6 +13,8 @@ pub struct Response {
     pub body: Vec<u8>,
     /// The body came to its proper end: all of its length, or its last chunk.
     pub complete: bool,
+    /// Fields behind the body.
+    pub trailers: Vec<(String, String)>,
     /// What came before it: 100 to 199.
     pub interim: Vec<Interim>,
 }
@@ -28,6 +30,11 @@ impl Response {
     /// All values of a field, joined; `-` where there is none.
     pub fn header(&self, name: &str) -> String {
         joined(&self.headers, name)
+    }
+
+    /// All values of a field behind the body, joined; `-` where there is none.
+    pub fn trailer(&self, name: &str) -> String {
+        joined(&self.trailers, name)
     }
 
     /// `X-Cache-Status`.
@@ -142,7 +149,7 @@ pub fn parse(received: &[u8], is_head: bool) -> Response {
     if no_body {
         response.body = rest.to_vec();
     } else if response.header("transfer-encoding") == "chunked" {
-        (response.body, response.complete) = unchunked(rest);
+        (response.body, response.trailers, response.complete) = unchunked(rest);
     } else if let Ok(promised) = response.header("content-length").parse::<usize>() {
         response.complete = rest.len() >= promised;
         response.body = rest[..promised.min(rest.len())].to_vec();
@@ -152,14 +159,17 @@ pub fn parse(received: &[u8], is_head: bool) -> Response {
     response
 }
 
-fn unchunked(mut rest: &[u8]) -> (Vec<u8>, bool) {
+fn unchunked(mut rest: &[u8]) -> (Vec<u8>, Vec<(String, String)>, bool) {
     let mut body = Vec::new();
     while let Some(line) = rest.windows(2).position(|pair| pair == b"\r\n") {
         let size = String::from_utf8_lossy(&rest[..line]).into_owned();
         let Ok(size) = usize::from_str_radix(size.trim(), 16) else { break };
         rest = &rest[line + 2..];
         if size == 0 {
-            return (body, true);
+            let text = String::from_utf8_lossy(rest);
+            let fields = text.split("\r\n").filter_map(|line| line.split_once(": "));
+            let fields = fields.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
+            return (body, fields.collect(), rest.ends_with(b"\r\n"));
         }
         if rest.len() < size + 2 {
             body.extend_from_slice(rest);
@@ -168,5 +178,5 @@ fn unchunked(mut rest: &[u8]) -> (Vec<u8>, bool) {
         body.extend_from_slice(&rest[..size]);
         rest = &rest[size + 2..];
     }
-    (body, false)
+    (body, Vec::new(), false)
 }

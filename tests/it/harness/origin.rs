@@ -202,7 +202,7 @@ impl Gate {
         self.0.add_permits(Semaphore::MAX_PERMITS / 2);
     }
 
-    async fn pass(&self) {
+    pub async fn pass(&self) {
         let _permit = self.0.acquire().await.expect("never closed");
     }
 }

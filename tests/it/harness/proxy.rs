@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use larder::app::{self, ReloadError, Reloaded, Running};
+use larder::app::{self, Inherited, Program, ReloadError, Reloaded, Running, Setup, Sources};
 use larder::clock::Clock;
 use larder::config::load::{self, Loaded};
 
@@ -58,6 +58,25 @@ impl Proxy {
     pub async fn with_clock(config: &str, origin: &Origin, clock: Clock) -> Self {
         let loaded = loaded(config, origin);
         let running = app::start(loaded.config, clock.clone()).expect("it starts");
+        Self::of(running, clock)
+    }
+
+    /// One that this program takes over from when it is asked to.
+    pub async fn with_program(config: &str, origin: &Origin, program: Program) -> Self {
+        let (sources, inherited) = (Sources::default(), Inherited::default());
+        let (config, clock) = (loaded(config, origin).config, Clock::Real);
+        let setup = Setup {
+            config,
+            clock: clock.clone(),
+            sources,
+            inherited,
+            takeover: None,
+            program: Some(program),
+        };
+        Self::of(app::start_with(setup).expect("it starts"), clock)
+    }
+
+    fn of(running: Running, clock: Clock) -> Self {
         Self {
             address: running.listeners[0],
             listeners: running.listeners.clone(),

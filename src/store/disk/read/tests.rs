@@ -14,12 +14,12 @@ use http_body::Body as _;
 use rustix::fs::{Advice, CWD, FileType, Mode, fadvise, mknodat};
 use tempfile::TempDir;
 
-use super::super::access::Warm;
 use super::*;
 use crate::clock::Clock;
 use crate::config::{Folder, Fsync, Zone};
 use crate::store::tests::stored_with;
 use crate::store::tiered::Tiered;
+use crate::warm::Warm;
 
 pub(in crate::store::disk) const KEY: &[u8] = b"http://example.com/";
 const OTHER_KEY: &[u8] = b"http://example.com/other";

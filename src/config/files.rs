@@ -1,0 +1,110 @@
+//! `static` and `compress` of a route, checked. (nginx: root, alias, index, try_files, expires,
+//! gzip_static; gzip)
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use super::template::Template;
+use crate::semantics::coding::Coding;
+use crate::semantics::compressing::Worth;
+
+/// How a route answers from files.
+#[derive(Clone, Debug)]
+pub struct Static {
+    /// The folder below which everything lies that is served.
+    pub root: PathBuf,
+    /// The folder stands for the part of the path that the route matched (nginx: alias), instead of
+    /// being put before all of it (nginx: root).
+    pub alias: bool,
+    /// What is served of a folder, the first that is there.
+    pub index: Vec<String>,
+    /// What is looked for; empty for the path itself.
+    pub try_files: Vec<Template>,
+    /// What answers when nothing of `try_files` is there.
+    pub fallback: Fallback,
+    /// Codings in which a file may lie beside itself, in order of preference.
+    pub precompressed: Vec<Coding>,
+    /// How long browsers may keep what they get.
+    pub expires: Expires,
+    /// Whether names that begin with a dot are served.
+    pub dot_files: bool,
+    /// Which symbolic links are followed.
+    pub symlinks: Symlinks,
+    /// The media type of what has no known one.
+    pub default_type: HeaderValue,
+    /// Media types by the end of the name, in lower case, which count before the known ones.
+    pub types: Vec<(String, HeaderValue)>,
+    /// Added to `text/*` types that name none.
+    pub charset: Option<String>,
+    /// What a folder without index shows.
+    pub autoindex: Autoindex,
+}
+
+/// What answers when nothing is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// This status.
+    Status(http::StatusCode),
+    /// The route for this path, inside the site.
+    Path(Template),
+    /// The route of this name: `@app`.
+    Named(String),
+}
+
+/// Which symbolic links are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Symlinks {
+    /// None.
+    Off,
+    /// Those that stay below the root.
+    Inside,
+    /// All (nginx: disable_symlinks off).
+    On,
+}
+
+/// What a folder without index shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Autoindex {
+    /// Nothing: 403.
+    Off,
+    /// A page of links.
+    Html,
+    /// A list of names, times and sizes.
+    Json,
+}
+
+/// How long browsers may keep a file (nginx: expires).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expires {
+    /// Nothing is said.
+    Off,
+    /// It was over long ago.
+    Epoch,
+    /// Ten years.
+    Max,
+    /// It must be asked for each time.
+    Never,
+    /// From now on.
+    After(Duration),
+    /// From when it was changed.
+    AfterChange(Duration),
+    /// Until this time of the day, in seconds, UTC.
+    DayTime(u64),
+}
+
+/// How a route compresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compress {
+    /// In order of preference.
+    pub codings: Vec<Coding>,
+    /// Which responses.
+    pub worth: Worth,
+    /// 1 to 9
+    pub gzip_level: u32,
+    /// 0 to 11
+    pub brotli_level: u32,
+    /// 1 to 19
+    pub zstd_level: u32,
+}

@@ -1,0 +1,282 @@
+//! One peer's chance: over a connection that is there, or over a new one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use tokio::time::{Instant as Deadline, timeout};
+
+use super::announce::{self, Announced};
+use super::connect::{Connection, New, Opening, connect};
+use super::error::{Error, Kind, Phase};
+use super::group::Group;
+use super::head;
+use super::http2::Place;
+use super::outgoing::Outgoing;
+use super::pool::Pool;
+use super::reply::{self, Held, Reply};
+use super::retry::{self, Facts};
+use super::stats::Active;
+use super::wire::{Mark, Wire};
+use crate::body::Body;
+use crate::config::{HttpVersion, Timeouts};
+
+/// One peer's chance.
+pub(super) struct Attempt<'a> {
+    pub(super) group: &'a Arc<Group>,
+    pub(super) pool: &'a Arc<Pool>,
+    pub(super) timeouts: &'a Timeouts,
+    pub(super) at: usize,
+}
+
+impl Attempt<'_> {
+    pub(super) async fn run(
+        &self,
+        active: Active,
+        outgoing: &mut Outgoing,
+    ) -> Result<Reply, Error> {
+        let clock = &self.group.clock;
+        let peer = &self.group.peers[self.at];
+        peer.counts.requests.fetch_add(1, Ordering::Relaxed);
+        let begun = clock.instant();
+        let mut connected = None;
+        let mut kept = self.kept(outgoing);
+        let mut again = 0;
+        let (response, held) = loop {
+            let (held, made) = match kept.take() {
+                Some(kept) => (kept, None),
+                None => self.connect(outgoing.version(self.group), &self.ahead(outgoing)).await?,
+            };
+            connected = made.map(|made| made.duration_since(begun)).or(connected);
+            match self.exchange(held, outgoing).await {
+                Ok(answered) => break answered,
+                Err(lost) if again < AGAIN_MAX && lost.may_go_again(made.is_some(), outgoing) => {
+                    again += 1;
+                }
+                Err(lost) => return Err(lost.error),
+            }
+        };
+        peer.counts.response(response.status());
+        let (response, switched) = reply::response(response, held, self.pool, active);
+        Ok(Reply {
+            response,
+            switched,
+            peer: peer.address.clone(),
+            connect: connected,
+            head: clock.instant().duration_since(begun),
+            tries: 1,
+            set_cookie: None,
+        })
+    }
+
+    /// What a new connection begins with, before the request. Nothing where nothing is announced.
+    fn ahead(&self, outgoing: &Outgoing) -> Vec<u8> {
+        let Some(version) = self.group.announce else { return Vec::new() };
+        announce::header(version, outgoing.parts.extensions.get::<Announced>())
+    }
+
+    /// A kept connection that still leads to the peer.
+    fn idle(&self) -> Option<Connection> {
+        let target = &self.group.peers[self.at].target;
+        loop {
+            let connection = self.pool.take(self.at)?;
+            if target.still_has(connection.to) {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// A place on a connection of HTTP/2 that still leads to the peer.
+    fn place(&self) -> Option<Place> {
+        let target = &self.group.peers[self.at].target;
+        loop {
+            let place = self.pool.place(self.at)?;
+            if target.still_has(place.connection.to) {
+                return Some(place);
+            }
+            place.retire();
+        }
+    }
+
+    /// A connection that is there already.
+    fn kept(&self, outgoing: &Outgoing) -> Option<Held> {
+        let place = match outgoing.version(self.group) {
+            HttpVersion::Http1 => None,
+            HttpVersion::Http2 => self.place().map(Held::Place),
+        };
+        place.or_else(|| self.idle().map(Held::Connection))
+    }
+
+    /// A new connection, and when it was made; one of HTTP/2 that another request has just made
+    /// counts as well, and is not ours.
+    async fn connect(
+        &self,
+        version: HttpVersion,
+        ahead: &[u8],
+    ) -> Result<(Held, Option<Instant>), Error> {
+        let (clock, limit) = (&self.group.clock, self.timeouts.connect);
+        let begun = clock.instant();
+        let turn = match version {
+            HttpVersion::Http1 => None,
+            HttpVersion::Http2 => {
+                let turn = timeout(limit, self.pool.turn(self.at).lock_owned()).await;
+                Some(turn.map_err(|_| Error::new(Phase::Connect, Kind::Timeout))?)
+            }
+        };
+        if let Some(place) = turn.as_ref().and_then(|_| self.place()) {
+            return Ok((Held::Place(place), None));
+        }
+        let left = limit.saturating_sub(clock.instant().duration_since(begun));
+        let tls = self.group.tls.as_deref();
+        let opening = Opening { version, ahead, tls, clock };
+        let peer = &self.group.peers[self.at];
+        let held = match connect(self.at, peer, opening, left).await? {
+            New::Http1(connection) => Held::Connection(connection),
+            New::Http2(connection) => Held::Place(self.pool.share(&connection)),
+        };
+        Ok((held, Some(clock.instant())))
+    }
+
+    async fn exchange(&self, held: Held, outgoing: &mut Outgoing) -> Result<Answered, Lost> {
+        match held {
+            Held::Connection(connection) => self.over_http1(connection, outgoing).await,
+            Held::Place(place) => self.over_http2(place, outgoing).await,
+        }
+    }
+
+    async fn over_http1(
+        &self,
+        mut connection: Connection,
+        outgoing: &mut Outgoing,
+    ) -> Result<Answered, Lost> {
+        connection.requests += 1;
+        let wire = connection.wire.clone();
+        let upgrading = outgoing.is_upgrade();
+        let request = outgoing.take(&wire);
+        let mark = wire.begin();
+        let sent = async {
+            connection.sender.try_send_request(request).await.map_err(|mut error| {
+                error.take_message().into_iter().for_each(|unsent| outgoing.give_back(unsent));
+                let phase = if wire.is_sent() { Phase::Head } else { Phase::Send };
+                Error::exchange(phase, error.into_error())
+            })
+        };
+        let error = match self.wait(sent, &wire).await {
+            Ok(response) => match head::fault(&response, upgrading) {
+                None => {
+                    outgoing.written = true;
+                    let read = self.timeouts.read;
+                    let response = response.map(|body| Body::incoming(body, read, None));
+                    return Ok((response, Held::Connection(connection)));
+                }
+                Some(fault) => Error::from(Phase::Head, Kind::InvalidResponse, fault),
+            },
+            Err(error) => error,
+        };
+        Err(Lost::new(error, &wire, mark, outgoing))
+    }
+
+    async fn over_http2(
+        &self,
+        mut place: Place,
+        outgoing: &mut Outgoing,
+    ) -> Result<Answered, Lost> {
+        let peer = &self.group.peers[self.at];
+        let wire = Arc::new(Wire::new(self.group.clock.clone(), peer.counts.clone()));
+        let request = outgoing.take(&wire);
+        let sent = match place.send(request, &wire, &peer.address) {
+            Ok(sent) => sent,
+            Err(unsent) => {
+                let (error, request) = *unsent;
+                outgoing.give_back(request);
+                return Err(Lost { error, is_refused: true, written: false, head_begun: false });
+            }
+        };
+        let mut is_refused = false;
+        let response = async {
+            sent.response().await.map_err(|(error, refused)| {
+                is_refused = refused;
+                error
+            })
+        };
+        let error = match self.wait(response, &wire).await {
+            Ok(response) => match head::fault(&response, false) {
+                None => {
+                    outgoing.written = true;
+                    let read = self.timeouts.read;
+                    let response = response.map(|body| Body::incoming(body, read, None));
+                    return Ok((response, Held::Place(place)));
+                }
+                Some(fault) => Error::from(Phase::Head, Kind::InvalidResponse, fault),
+            },
+            Err(error) => error,
+        };
+        match error.kind {
+            Kind::Timeout => place.retire_if_silent(),
+            _ if is_refused => place.retire(),
+            _ => {}
+        }
+        outgoing.written |= !is_refused;
+        Err(Lost { error, is_refused, written: !is_refused, head_begun: false })
+    }
+
+    /// Waits for the head with one timer, which is set anew only when it fires: bytes that move
+    /// meanwhile just note the time. The peer has `send` to take the next bytes of the request, and
+    /// `read` to send the next bytes of its head once it has the request.
+    async fn wait<T>(
+        &self,
+        sent: impl Future<Output = Result<T, Error>>,
+        wire: &Wire,
+    ) -> Result<T, Error> {
+        let clock = &self.group.clock;
+        let step = self.timeouts.send.min(self.timeouts.read);
+        let mut sent = std::pin::pin!(sent);
+        let mut timer = std::pin::pin!(tokio::time::sleep(step));
+        loop {
+            tokio::select! {
+                biased;
+                sent = &mut sent => return sent,
+                () = &mut timer => {}
+            }
+            let now = clock.instant();
+            let due = match wire.deadline(self.timeouts) {
+                Some((due, phase)) if due <= now => return Err(Error::new(phase, Kind::Timeout)),
+                Some((due, _)) => due.min(now + step),
+                None => now + step,
+            };
+            timer.as_mut().reset(Deadline::from_std(due));
+        }
+    }
+}
+
+type Answered = (http::Response<Body>, Held);
+
+/// An attempt that failed after it had a connection.
+struct Lost {
+    error: Error,
+    /// The peer did nothing with it, or never had it.
+    is_refused: bool,
+    /// Bytes of the request may have reached the peer.
+    written: bool,
+    /// Bytes of a response came back.
+    head_begun: bool,
+}
+
+impl Lost {
+    fn new(error: Error, wire: &Wire, mark: Mark, outgoing: &mut Outgoing) -> Self {
+        // After a timeout hyper may be writing at this moment, on another thread.
+        let written = wire.wrote_since(mark) || error.kind == Kind::Timeout;
+        outgoing.written |= written;
+        Self { error, is_refused: false, written, head_begun: wire.read_since(mark) }
+    }
+
+    /// Whether the same peer may be asked once more: over a connection that was there already
+    /// because it may have died meanwhile, over a new one only if the request was refused.
+    fn may_go_again(&self, is_new: bool, outgoing: &Outgoing) -> bool {
+        let facts = Facts { written: self.written, ..outgoing.facts() };
+        (!is_new || self.is_refused) && retry::allowed_fresh(&self.error, facts, self.head_begun)
+    }
+}
+
+/// A connection that was kept, one that others have just made, and one of our own.
+const AGAIN_MAX: usize = 2;
