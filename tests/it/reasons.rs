@@ -55,7 +55,7 @@ rate = "1/m"
 "#;
 
 /// What `given_here` is for.
-const GIVEN_HERE: [&str; 17] = [
+const GIVEN_HERE: [&str; 18] = [
     "absent",
     "cache-off",
     "collapsed",
@@ -68,6 +68,7 @@ const GIVEN_HERE: [&str; 17] = [
     "range-ahead",
     "refused",
     "request-body",
+    "respond",
     "too-large",
     "unauthorised",
     "unknown-zone",
