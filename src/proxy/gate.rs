@@ -123,35 +123,33 @@ pub(super) async fn pass(
 ) -> Result<Answer, Error> {
     if let Some(real_ip) = &gate.settings.real_ip {
         call.remote = address::real(call.connection, &call.request.headers, real_ip);
+        sent.remote = call.remote;
         if let Some(seen) = &mut sent.seen {
             seen.client = call.remote;
         }
     }
-    let held = limits(&mut call, gate).await?;
+    let held = limits(&mut call, gate).await;
+    sent.limited = call.limited;
+    // Where another route counted it before, it still counts.
+    sent.held = held?.map(Box::new).or(sent.held.take());
     let set = access(&call, gate).await?;
-    let answer = if set.is_empty() {
-        Worker::routed(call, sent.gap, &mut sent.body).await
+    let mut answer = if set.is_empty() {
+        Worker::routed(call, sent.gap, &mut sent.body).await?
     } else {
         // What the one who was asked says of the client stands in place of what the client says.
         let mut request = call.request.clone();
         set_fields(&mut request.headers, set);
         let call = Call { request: &request, ..call };
-        Worker::routed(call, sent.gap, &mut sent.body).await
+        Worker::routed(call, sent.gap, &mut sent.body).await?
     };
-    answer.map(|mut answer| {
-        // Another route that the request was handed over to may have counted it.
-        answer.held = held.map(Box::new).or(answer.held);
-        answer.slow_down(gate.rate(), &call.worker.proxy.clock);
-        answer
-    })
+    answer.slow_down(gate.rate(), &call.worker.proxy.clock);
+    Ok(answer)
 }
 
 /// What counts requests: all of `limit_req` first, then `limit_conn`. What was counted already, by
 /// the route that handed it over, is not counted again. (nginx: preaccess)
 async fn limits(call: &mut Call<'_>, gate: &Gate) -> Result<Option<Held>, Error> {
-    // nginx: what was sent on inside the site was counted before.
-    let is_counted = call.way.is_some_and(|way| way.is_counted);
-    if !gate.limit_req.is_empty() && !is_counted {
+    if !gate.limit_req.is_empty() && call.limited.requests.is_none() {
         let refusal = gate.settings.limit_req_refusal;
         let verdict = requests::count(call, &gate.limit_req);
         call.limited.requests = verdict.map(|verdict| verdict.outcome(refusal.dry_run));

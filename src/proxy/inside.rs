@@ -230,7 +230,6 @@ impl<'a> Journey<'a> {
 
     /// Routes again.
     fn go_on(&mut self, next: Next) -> Result<Option<Answer>, Error> {
-        Arc::make_mut(&mut self.way).is_counted = true;
         match next {
             Next::Uri(path, args) => {
                 self.move_to(path, args)?;
@@ -259,6 +258,7 @@ impl<'a> Journey<'a> {
     async fn answer(mut self, sent: &mut Sent<'_>) -> Answer {
         loop {
             let result = Worker::let_in(self.call(), sent).await;
+            self.from = sent.known(self.from);
             let Err(Error::Inside(next)) = result else {
                 return self.conclude(result, sent).await;
             };
@@ -299,6 +299,7 @@ impl<'a> Journey<'a> {
                 Err(error) => break Err(error),
             }
             let result = Worker::let_in(self.call(), sent).await;
+            self.from = sent.known(self.from);
             let Err(Error::Inside(next)) = result else { break result };
             going = self.go_on(*next);
         };

@@ -59,6 +59,7 @@ mod stitch;
 mod error;
 mod record;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -82,7 +83,7 @@ use crate::upstream;
 use call::Call;
 use deliver::Answer;
 use error::Error;
-use gate::Limited;
+use gate::{Held, Limited};
 use route::Hosts;
 
 /// What all workers share to answer requests.
@@ -131,6 +132,19 @@ struct Sent<'a> {
     seen: Option<&'a mut RequestFacts>,
     /// Its body, until somebody takes it.
     body: Option<Incoming>,
+    /// Who asks, as far as routes that it came to have found out.
+    remote: SocketAddr,
+    /// What their limits said.
+    limited: Limited,
+    /// Where it counts as under way.
+    held: Option<Box<Held>>,
+}
+
+impl Sent<'_> {
+    /// The call, with what is known by now of who asks.
+    fn known<'a>(&self, call: Call<'a>) -> Call<'a> {
+        Call { remote: self.remote, limited: self.limited, ..call }
+    }
 }
 
 impl Worker {
@@ -223,21 +237,35 @@ impl Worker {
             wants_all: !present.conditional,
             way: None,
         };
-        let mut sent = Sent { gap: client.gap, seen, body: Some(body) };
-        if !(site.is_plain && call.route.is_plain) {
-            return Ok(Box::pin(inside::answer(call, &mut sent)).await);
-        }
-        let result = match route {
-            Some(_) => Self::let_in(call, &mut sent).await,
-            None => Err(Error::NotFound),
+        let (remote, limited) = (call.remote, call.limited);
+        let body = Some(body);
+        let mut sent = Sent { gap: client.gap, seen, body, remote, limited, held: None };
+        let mut answer = if site.is_plain && call.route.is_plain {
+            let result = match route {
+                Some(_) => Self::let_in(call, &mut sent).await,
+                None => Err(Error::NotFound),
+            };
+            Self::concluded(sent.known(call), result, &mut sent).await
+        } else {
+            Box::pin(inside::answer(call, &mut sent)).await
         };
+        answer.held = sent.held;
+        Ok(answer)
+    }
+
+    /// What goes out of what a route answered, or did not.
+    async fn concluded(
+        call: Call<'_>,
+        result: Result<Answer, Error>,
+        sent: &mut Sent<'_>,
+    ) -> Answer {
         if let Err(Error::Inside(next)) = result {
-            return Ok(Box::pin(inside::go_on(call, *next, &mut sent)).await);
+            return Box::pin(inside::go_on(call, *next, sent)).await;
         }
-        Ok(match finish::page_for(&call, &result) {
-            Some(page) => Box::pin(inside::page(call, page, &mut sent)).await,
+        match finish::page_for(&call, &result) {
+            Some(page) => Box::pin(inside::page(call, page, sent)).await,
             None => finish::finish(&call, result),
-        })
+        }
     }
 
     /// Answers a request whose route is known, if the route lets it in.

@@ -20,8 +20,6 @@ pub(super) struct Way {
     /// It was rewritten by the route that answers, so that no part of it is what the route matched
     /// (nginx: rewrite ... break).
     pub(super) is_rewritten_here: bool,
-    /// A route has counted it already (limit_req).
-    pub(super) is_counted: bool,
     /// It is asked for on behalf of an answer that was an error.
     pub(super) is_for_error: bool,
     /// Where it goes, where the request says it.

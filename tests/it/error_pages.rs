@@ -169,6 +169,41 @@ error_page = { "403" = { to = "/closed/x", status = "page" } }
 }
 
 #[tokio::test]
+async fn what_was_found_out_about_the_client_goes_on_with_the_request() {
+    let origin = Origin::start().await;
+    let config = r#"
+[limit.one]
+key = "one"
+rate = "1/m"
+[map.tried]
+key = "$arg_m"
+default = "/nothing"
+[[site]]
+listen = "127.0.0.1:0"
+[site.defaults]
+limit_req = { zone = "one" }
+real_ip = { from = ["127.0.0.1"], header = "X-Real-IP" }
+error_page = { "404" = { to = "@told", status = "page" }, "503" = "@told" }
+[[site.route]]
+path = "/"
+static = { root = "tests/configs", try_files = ["/$tried$uri", "/elsewhere"] }
+[[site.route]]
+path = "/elsewhere"
+respond = 404
+[[site.route]]
+path = "@told"
+respond = { status = 200, body = "$remote_addr $limit_req_status $request_uri" }
+"#;
+    let proxy = Proxy::with(config, &origin).await;
+    // Three routes, counted once; the second request is one too many.
+    for (status, said) in [(200, "PASSED"), (503, "REJECTED")] {
+        let response = proxy.send("GET", "/x", &[("x-real-ip", "10.1.2.3")]).await;
+        let told = String::from_utf8_lossy(&response.body).into_owned();
+        assert_eq!((response.status, told), (status, format!("10.1.2.3 {said} /x")));
+    }
+}
+
+#[tokio::test]
 async fn a_path_without_a_route_has_the_pages_of_its_site() {
     let origin = Origin::start().await;
     let config = r#"

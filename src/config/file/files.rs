@@ -2,6 +2,7 @@
 
 use http::{HeaderValue, StatusCode};
 
+use crate::config::declared::Declared;
 use crate::config::fault::Problem;
 use crate::config::read::{
     At, FromNode, FromText, List, OrOff, Pairs, Size, checked, table, wrong_kind,
@@ -114,8 +115,17 @@ impl FromNode for Compress {
     }
 }
 
-impl FromText for TryFile {
-    fn from_text(text: &str) -> Result<Self, Problem> {
+impl FromNode for TryFile {
+    fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
+        let Value::Text(text) = &node.value else {
+            return wrong_kind(node, "a string", report);
+        };
+        checked(Self::of(text, &report.declared), node.span, report)
+    }
+}
+
+impl TryFile {
+    fn of(text: &str, declared: &Declared) -> Result<Self, Problem> {
         if let Some(status) = text.strip_prefix('=') {
             let status = status.parse().ok().filter(|status| (400..=599).contains(status));
             let status = status.and_then(|status| StatusCode::from_u16(status).ok());
@@ -130,7 +140,7 @@ impl FromText for TryFile {
                 _ => Ok(Self::Named(name.to_owned())),
             };
         }
-        let template = Template::compile(text)?;
+        let template = Template::compile_with(text, declared)?;
         let begins_with_path = template.variables().next() == Some(&Variable::Uri);
         if text.starts_with('/') || (text.starts_with('$') && begins_with_path) {
             return Ok(Self::Path(template));
@@ -314,7 +324,7 @@ mod tests {
 
     #[test]
     fn what_is_tried_is_a_path_a_status_or_a_name() {
-        let shown = |text: &str| match TryFile::from_text(text) {
+        let shown = |text: &str| match TryFile::of(text, &Declared::default()) {
             Ok(TryFile::Path(_)) => "path",
             Ok(TryFile::Status(_)) => "status",
             Ok(TryFile::Named(_)) => "name",

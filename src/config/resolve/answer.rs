@@ -56,7 +56,13 @@ pub(super) fn action(
             let problem = Problem::new("files are not cached: `zone` has no effect here");
             report.warn(written.span, problem.help("set `cache.zone = \"off\"` for this route"));
         }
-        return files::files(written, report).map(Action::Static);
+        let files = files::files(written, report)?;
+        let is_found = route.path.as_ref().is_some_and(|path| path.value.literal().is_some());
+        if files.alias && !is_found {
+            let problem = Problem::new("`alias` stands for the beginning of a path");
+            report.error(written.span, problem.help("here none is matched: use `root`"));
+        }
+        return Some(Action::Static(files));
     }
     if let Some(at) = &route.respond {
         return respond(at, report).map(Action::Respond);
