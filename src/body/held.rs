@@ -12,10 +12,9 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use rustix::fs::{Mode, OFlags, open, unlink};
 use rustix::io::{Errno, ReadWriteFlags};
-use tokio::task::JoinHandle;
 
 use super::Error;
-use crate::sync::spawn_blocking;
+use crate::sync::{JoinHandle, spawn_blocking};
 
 /// Bytes in a file that only we can find; it goes when the last reader does.
 #[derive(Debug)]
