@@ -193,7 +193,8 @@ class Bench:
         port, admin = free_port(), free_port()
         config = self.dir / f"{name}.toml"
         config.write_text(
-            (f"[server]\nworkers = {workers}\n{server}" if workers else "")
+            # As many requests on a connection as nginx is given here.
+            "[server]\nkeepalive_requests = 1000000000\n" + (f"workers = {workers}\n{server}" if workers else "")
             + f'[zone.bench]\nmemory = "{memory}"\n{zone}'
             + f'[[site]]\nlisten = "127.0.0.1:{port}"\n'
             + f'[[site.route]]\npath = "/"\nproxy = "http://127.0.0.1:{origin_port}"\n'
