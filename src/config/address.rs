@@ -154,7 +154,7 @@ impl FromText for ProxyTarget {
     fn from_text(text: &str) -> Result<Self, Problem> {
         if text.contains('$') {
             let at = text.find('$').unwrap_or_default();
-            return Err(Problem::new("variables in `proxy` are not supported yet").at(at..at + 1));
+            return Err(Problem::new("there are no variables here").at(at..at + 1));
         }
         let schemes = [("http://", false), ("https://", true)];
         let target = schemes
