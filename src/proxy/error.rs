@@ -34,7 +34,6 @@ pub(super) enum Error {
     /// A route of our own gives this status and nothing else.
     Plain(StatusCode),
     /// Not an answer: the request goes on here, inside the site.
-    #[allow(dead_code, reason = "what a route finds out only while it answers says it: files")]
     Inside(Box<Next>),
     /// It was rewritten and sent on too often, or to where nothing is.
     Cycle,
