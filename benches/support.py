@@ -77,13 +77,18 @@ http {{
 """
 
 
+# With what make_certificate made; without tickets, so that every handshake is a full one.
+TLS = 'tls = { certificate = "server.crt", key = "server.key", session_tickets = false }\n'
+
+
 def fail(message):
     sys.exit(f"error: {message}")
 
 
 def need(*programs):
     """Stops with what to install when one of these is missing."""
-    packages = {"nginx": "nginx", "wrk": "wrk", "taskset": "util-linux", "valgrind": "valgrind"}
+    packages = {"nginx": "nginx", "wrk": "wrk", "taskset": "util-linux", "valgrind": "valgrind", "openssl": "openssl",
+                "h2load": "nghttp2-client"}
     missing = [p for p in programs if not shutil.which(p, path=search_path())]
     if missing:
         names = " ".join(packages[p] for p in missing)
@@ -120,6 +125,17 @@ def get(port, path):
         return answer.status, answer.read()
     finally:
         connection.close()
+
+
+def make_certificate(bench, kind):
+    """server.crt and server.key in the bench's folder, of an RSA key of 2048 bits or one on P-256."""
+    new = ["rsa:2048"] if kind == "rsa" else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    done = subprocess.run(
+        [program("openssl"), "req", "-x509", "-newkey", *new, "-nodes", "-days", "30", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", bench.dir / "server.key", "-out", bench.dir / "server.crt"],
+        capture_output=True, text=True)
+    if done.returncode:
+        fail(done.stderr)
 
 
 class Bench:
@@ -183,12 +199,11 @@ class Bench:
         return Origin(int(line), kind)
 
     def larder(self, binary, origin_port, memory, workers=None, cpu=None, name="larder", cache="",
-               zone="", server="", under=()):
+               zone="", server="", site="", under=()):
         """Starts Larder in front of the origin with one zone in memory: process, port, admin port.
 
         `cache` are more lines of the route's cache table, `zone` of the zone's, `server` of the server's (with
-        `workers`); `under` is what runs it: a
-        profiler with its options.
+        `workers`), `site` of the site's; `under` is what runs it: a profiler with its options.
         """
         port, admin = free_port(), free_port()
         config = self.dir / f"{name}.toml"
@@ -196,7 +211,7 @@ class Bench:
             # As many requests on a connection as nginx is given here.
             "[server]\nkeepalive_requests = 1000000000\n" + (f"workers = {workers}\n{server}" if workers else "")
             + f'[zone.bench]\nmemory = "{memory}"\n{zone}'
-            + f'[[site]]\nlisten = "127.0.0.1:{port}"\n'
+            + f'[[site]]\nlisten = "127.0.0.1:{port}"\n{site}'
             + f'[[site.route]]\npath = "/"\nproxy = "http://127.0.0.1:{origin_port}"\n'
             + 'status_header = "X-Cache-Status"\n'
             + f'[site.route.cache]\nzone = "bench"\n{cache}'

@@ -3,7 +3,8 @@
 
 Each server has one worker and core 0, wrk has core 1. `full` is a full TLS 1.3 handshake and one request of 1 KiB on
 each connection, with session tickets off on both sides; `hit` is hits of 1 KiB over 64 kept connections, `hit16`
-of 16 KiB; `h2` is hits over HTTP/2 with 16 streams on each of 4 connections (h2load). Rounds alternate between the two,
+of 16 KiB, `hit1m` of 1 MiB over 16; `h2` is hits of 1 KiB over HTTP/2 with 16 streams on each of 4 connections (h2load),
+`h2_16` of 16 KiB. Rounds alternate between the two,
 and what counts is the median of the ratios within rounds.
 
 Needs nginx, wrk, taskset, openssl, for `h2` h2load (nghttp2-client), and two cores that have nothing else to do.
@@ -21,7 +22,7 @@ import sys
 
 import support
 
-ROWS = ["full", "hit", "hit16", "h2"]
+ROWS = ["full", "hit", "hit16", "hit1m", "h2", "h2_16"]
 
 NGINX = """{user}
 daemon off; master_process on; worker_processes 1; pid {dir}/tls.pid;
@@ -47,8 +48,7 @@ keepalive_requests = 1000000000
 memory = "64m"
 [[site]]
 listen = "127.0.0.1:{port}"
-tls = {{ certificate = "server.crt", key = "server.key", session_tickets = false }}
-[[site.route]]
+{tls}[[site.route]]
 path = "/"
 proxy = "http://127.0.0.1:{origin}"
 [site.route.cache]
@@ -67,12 +67,12 @@ def main():
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
     parser.add_argument("--json", action="store_true", help="all numbers instead of a table")
     args = parser.parse_args()
-    support.need("nginx", "wrk", "taskset", "openssl", *(["h2load"] if "h2" in args.rows else []))
+    support.need("nginx", "wrk", "taskset", "openssl", *(["h2load"] if {"h2", "h2_16"} & {*args.rows} else []))
     binary = support.larder_binary(args.larder)
     with support.Bench() as bench:
         origin = bench.origin(cpu=1)
         (bench.dir / "done.lua").write_text(support.DONE_LUA)
-        make_certificate(bench, args.key)
+        support.make_certificate(bench, args.key)
         servers = {"larder": larder(bench, binary, origin.port), "nginx": nginx(bench, origin.port)}
         for name, (_, port) in servers.items():
             warm(name, port)
@@ -86,19 +86,9 @@ def main():
     report(results, args)
 
 
-def make_certificate(bench, kind):
-    new = ["rsa:2048"] if kind == "rsa" else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    done = subprocess.run(
-        [support.program("openssl"), "req", "-x509", "-newkey", *new, "-nodes", "-days", "30", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", bench.dir / "server.key", "-out", bench.dir / "server.crt"],
-        capture_output=True, text=True)
-    if done.returncode:
-        support.fail(done.stderr)
-
-
 def larder(bench, binary, origin):
     port = support.free_port()
-    (bench.dir / "tls.toml").write_text(LARDER.format(port=port, origin=origin))
+    (bench.dir / "tls.toml").write_text(LARDER.format(port=port, origin=origin, tls=support.TLS))
     args = [support.program("taskset"), "-c", "0", binary, "serve", "-c", str(bench.dir / "tls.toml")]
     return bench.start_server(args, "larder", port).pid, port
 
@@ -117,7 +107,7 @@ def warm(name, port):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     for _ in range(2):
-        for path, length in (("/1k", 1024), (SIXTEEN, 16384)):
+        for path, length in ((PATHS["hit"], 1024), (PATHS["hit16"], 16384), (PATHS["hit1m"], 1 << 20)):
             connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=context)
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -127,18 +117,18 @@ def warm(name, port):
             connection.close()
 
 
-SIXTEEN = "/16384/a"
+PATHS = {"full": "/1k", "hit": "/1k", "hit16": "/16384/a", "hit1m": "/1048576/a", "h2": "/1k", "h2_16": "/16384/a"}
 
 
 def measure(bench, row, pid, port, seconds):
     cpu = support.cpu_seconds(pid)
-    if row == "h2":
-        result = h2load(port, seconds)
+    path = PATHS[row]
+    if row.startswith("h2"):
+        result = h2load(port, path, seconds)
     else:
-        path = SIXTEEN if row == "hit16" else "/1k"
         closing = ["-H", "Connection: close"] if row == "full" else []
         wrk = subprocess.run(
-            [support.program("taskset"), "-c", "1", support.program("wrk"), "-t1", "-c64", f"-d{seconds}s", *closing,
+            [support.program("taskset"), "-c", "1", support.program("wrk"), "-t1", f"-c{16 if row == 'hit1m' else 64}", f"-d{seconds}s", *closing,
              "-s", str(bench.dir / "done.lua"), f"https://127.0.0.1:{port}{path}"],
             capture_output=True, text=True)
         result = support.wrk_result(wrk.stdout + wrk.stderr)
@@ -148,9 +138,9 @@ def measure(bench, row, pid, port, seconds):
     return {"rate": result["requests"] / result["duration_us"] * 1e6, "cpu_us": cpu / result["requests"] * 1e6, "errors": result["errors"]}
 
 
-def h2load(port, seconds):
+def h2load(port, path, seconds):
     run = subprocess.run(
-        [support.program("taskset"), "-c", "1", support.program("h2load"), "-c4", "-m16", "-t1", f"-D{seconds}", f"https://127.0.0.1:{port}/1k"],
+        [support.program("taskset"), "-c", "1", support.program("h2load"), "-c4", "-m16", "-t1", f"-D{seconds}", f"https://127.0.0.1:{port}{path}"],
         capture_output=True, text=True)
     found = re.search(r"requests: \d+ total, \d+ started, \d+ done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", run.stdout)
     if not found or "Application protocol: h2" not in run.stdout:
