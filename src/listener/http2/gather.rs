@@ -241,37 +241,41 @@ mod tests {
 
     #[test]
     fn whatever_is_taken_at_a_time_the_bytes_are_the_same() {
-        let mut cx = Context::from_waker(Waker::noop());
         for step in [1, 100, 4095, RECORD_BYTES, RECORD_BYTES + 1, usize::MAX] {
-            let mut io = gathered(step, 0);
-            let mut sent = Vec::new();
-            for (round, length) in
-                [10, 5000, 30_000, 3, 4096, 16_384, 70_000].into_iter().enumerate()
-            {
+            let (mut io, mut sent) = (gathered(step, 0), Vec::new());
+            let lengths = [10, 5000, 30_000, 3, 4096, 16_384, 70_000];
+            for (round, length) in lengths.into_iter().enumerate() {
                 let bytes = vec![round as u8; length];
-                let mut left = &bytes[..];
-                while !left.is_empty() {
-                    let slices = [
-                        IoSlice::new(&left[..left.len() / 2]),
-                        IoSlice::new(&left[left.len() / 2..]),
-                    ];
-                    match Pin::new(&mut io).poll_write_vectored(&mut cx, &slices) {
-                        Poll::Ready(Ok(bytes)) => {
-                            assert!(bytes > 0);
-                            left = &left[bytes..];
-                        }
-                        Poll::Ready(Err(error)) => panic!("{error}"),
-                        Poll::Pending => io.io.room += 7000,
-                    }
-                    assert!(io.waiting() <= HELD_BYTES + RECORD_BYTES);
-                }
+                write_all(&mut io, &bytes);
                 sent.extend(bytes);
             }
+            let mut cx = Context::from_waker(Waker::noop());
             while Pin::new(&mut io).poll_flush(&mut cx).is_pending() {
-                io.io.room += 7000;
+                io.io.room += ROOM;
             }
-            assert_eq!(io.io.bytes.len(), sent.len(), "{step} bytes at a time");
             assert!(io.io.bytes == sent, "{step} bytes at a time");
+            assert_eq!(io.gone(), sent.len() as u64);
         }
     }
+
+    /// In two slices, to a sink that takes more whenever it took all it could.
+    fn write_all(io: &mut Gathered<Sink>, bytes: &[u8]) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut left = bytes;
+        while !left.is_empty() {
+            let (first, second) = left.split_at(left.len() / 2);
+            let slices = [IoSlice::new(first), IoSlice::new(second)];
+            let Poll::Ready(written) = Pin::new(&mut *io).poll_write_vectored(&mut cx, &slices)
+            else {
+                io.io.room += ROOM;
+                continue;
+            };
+            let written = written.unwrap();
+            assert!(written > 0 && io.waiting() <= HELD_BYTES + RECORD_BYTES);
+            left = &left[written..];
+        }
+    }
+
+    /// What the sink takes before it has to be waited for again.
+    const ROOM: usize = 7000;
 }
