@@ -193,8 +193,9 @@ mod tests {
             cx: &mut Context<'_>,
             slices: &[IoSlice<'_>],
         ) -> Poll<io::Result<usize>> {
-            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
-            self.poll_write(cx, &all)
+            let all = slices.iter().flat_map(|slice| slice.iter().copied());
+            let taken: Vec<u8> = all.take(self.step.min(self.room)).collect();
+            self.poll_write(cx, &taken)
         }
 
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
