@@ -177,8 +177,9 @@ pub(super) fn passed(
     }
     ahead::read_ahead(&mut response, &call.route.settings.bodies);
     partial::cut_if_forced(call, &mut response);
-    let rate = said_rate(call, response.headers(), Names::ANY);
-    hide(call, &mut response, Names::ANY);
+    let names = Names::of(response.headers());
+    let rate = said_rate(call, response.headers(), names);
+    hide(call, &mut response, names);
     let zone = call.cache().ok().map(|cache| cache.zone_number);
     Answer { rate, ..finish(call, response, handling, status, zone) }
 }
