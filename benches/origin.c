@@ -2,7 +2,8 @@
  *
  * Any path gets 200 with 1024 bytes, or N (up to 100 MiB) where it begins with `/N/`, and max-age=3600 over kept
  * connections. Words before that change the answer, in any order, each a segment of the path:
- *   etag      an ETag and a Last-Modified; a request with If-None-Match gets 304
+ *   etag      ETag, Last-Modified and Accept-Ranges (ranges are not made here); a request with If-None-Match or
+ *             If-Modified-Since gets 304
  *   age=S     max-age=S
  *   no-store  Cache-Control: no-store
  *   delay=MS  after so many milliseconds
@@ -100,7 +101,7 @@ static void answer(struct conn *c, const char *request)
     if (no_store) snprintf(control, sizeof control, "no-store");
     else snprintf(control, sizeof control, "max-age=%ld", age);
     if (etag) snprintf(validators, sizeof validators, "ETag: \"bench-%ld\"\r\n"
-                       "Last-Modified: Wed, 01 Jan 2025 00:00:00 GMT\r\n", bytes);
+                       "Last-Modified: Wed, 01 Jan 2025 00:00:00 GMT\r\nAccept-Ranges: bytes\r\n", bytes);
     if (etag && (strcasestr(request, "\nif-none-match:") || strcasestr(request, "\nif-modified-since:"))) {
         not_modified++;
         c->body = 0;

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-DEFAULT_LARDER = HERE.parent / "target/release/larder"
+DEFAULT_LARDER = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target")) / "release/larder"
 
 DONE_LUA = """
 done = function(s, l, r)
@@ -157,12 +157,12 @@ class Bench:
             fail(f"the origin did not start:\n{self.log('origin')}")
         return Origin(int(line), "c" if built else "python")
 
-    def compile(self, source):
+    def compile(self, source, *libraries):
         """Compiles a C program into the temporary folder: where it is, None without a compiler that can."""
         cc, program = shutil.which("cc") or shutil.which("gcc"), str(self.dir / source.stem)
         if not cc:
             return None
-        built = subprocess.run([cc, "-O2", "-o", program, str(source)], capture_output=True, text=True)
+        built = subprocess.run([cc, "-O2", "-o", program, str(source), *libraries], capture_output=True, text=True)
         if built.returncode:
             print(f"note: {source.name} does not build:\n{built.stderr}", file=sys.stderr)
             return None

@@ -13,6 +13,7 @@ import support
 
 CLIENT_CORE = "1"
 STALL_S = 20
+CLIENT_MOST_S = 90  # above any round
 
 # Keys are 1 to `keys`. wrk calls request() once before it starts, to see what it is given; keys go round in a
 # circle, so this loses none.
@@ -55,10 +56,10 @@ class Wrong(Exception):
 
 
 class Driver:
-    """Asks servers for what one row is about. `stampede` is the compiled program of that name."""
+    """Asks servers for what one row is about. `program` is the row's own client, if it has one."""
 
-    def __init__(self, bench, row, origin, seconds, stampede=None):
-        self.bench, self.row, self.origin, self.stampede = bench, row, origin, stampede
+    def __init__(self, bench, row, origin, seconds, program=None):
+        self.bench, self.row, self.origin, self.program = bench, row, origin, program
         self.seconds = max(seconds, row.least_s)
         self.started = {}  # by server: how many keys were asked for so far
         (bench.dir / "done.lua").write_text(support.DONE_LUA)
@@ -68,7 +69,7 @@ class Driver:
     def prefix(self, server, number=0):
         """The path of a key is this and the key; misses need other keys in each round."""
         words = {"revalidate": "etag/age=1/", "pass": "no-store/", "stampede": "delay=1000/"}.get(
-            self.row.kind, "etag/" if self.row.status == 304 else "")
+            self.row.kind, "etag/" if self.row.headers else "")
         return f"/{words}{self.row.size}/{self.row.name}-{server.name}-{number}-"
 
     def stats(self):
@@ -77,9 +78,7 @@ class Driver:
     def ask(self, server, path, headers=None):
         """One request on a connection of its own: status, body, and what TLS agreed on."""
         if server.scheme == "https":
-            context = ssl.create_default_context()
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30, context=context)
+            connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30, context=trusting())
         else:
             connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
         with contextlib.closing(connection):
@@ -102,7 +101,7 @@ class Driver:
         row = self.row
         if row.kind == "growth":
             return
-        if row.kind in ("hit", "zipf"):
+        if row.kind in ("hit", "zipf", "handshake"):
             self.store(server)
             path = self.prefix(server) + "1"
             self.check_requests(server, 0, lambda: self.want(server, path, row.status, row.sent_bytes, row.headers))
@@ -121,8 +120,6 @@ class Driver:
             self.check_requests(server, 1, lambda: self.want(server, self.prefix(server) + "1", 200, row.size))
             if self.stats()["not_modified"] != before + 1:
                 raise Wrong("fetches what is expired instead of validating it")
-        if row.setup.tls:
-            self.check_tls(server)
         if row.streams:
             self.check_http2(server)
         server.settle()
@@ -156,25 +153,6 @@ class Driver:
         if seen != expected:
             raise Wrong(f"sent {seen} requests to the origin instead of {expected}")
 
-    def check_tls(self, server):
-        """A second connection that offers the session of the first does not get it."""
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        session = None
-        for _ in range(2):
-            connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30, context=context)
-            with contextlib.closing(connection):
-                connection.connect()
-                if session:
-                    connection.sock.close()
-                    plain = connection._create_connection(("127.0.0.1", server.port), 30)
-                    connection.sock = context.wrap_socket(plain, server_hostname="127.0.0.1", session=session)
-                    if connection.sock.session_reused:
-                        raise Wrong("resumes TLS sessions")
-                connection.request("GET", self.prefix(server) + "1")
-                session = connection.sock.session if connection.sock.session.has_ticket else None
-                connection.getresponse().read()
-
     def check_http2(self, server):
         told = self.h2load(server, ["-n", "1", "-c", "1"])
         if "Application protocol: h2\n" not in told or " 1 succeeded" not in told or "TLSv1.3" not in told:
@@ -190,7 +168,7 @@ class Driver:
         if self.row.kind == "stampede":
             return self.measure_stampede(server, number)
         before, cpu, begun = self.stats(), server.cpu_s(), time.monotonic()
-        run = self.run_h2load if self.row.streams else self.run_wrk
+        run = self.run_h2load if self.row.streams else self.run_handshakes if self.row.kind == "handshake" else self.run_wrk
         result = run(server, number, seconds or self.seconds)
         busy = (server.cpu_s() - cpu) / (time.monotonic() - begun)
         server.settle()
@@ -207,7 +185,7 @@ class Driver:
     def check_origin(self, requests, seen):
         """Hits are hits, and what is none is not."""
         kind, under_way = self.row.kind, 2 * self.row.connections
-        if kind in ("hit", "zipf") and seen["requests"] > requests / 1000:
+        if kind in ("hit", "zipf", "handshake") and seen["requests"] > requests / 1000:
             raise Wrong(f"{seen['requests']} of {requests} requests were no hits")
         if kind in ("miss", "pass", "revalidate") and abs(seen["requests"] - requests) > requests / 50 + under_way:
             raise Wrong(f"{seen['requests']} requests reached the origin for {requests}")
@@ -226,8 +204,6 @@ class Driver:
             (self.bench.dir / script).write_text(support.DONE_LUA + lua)
         for name, value in row.headers.items():
             args += ["-H", f"{name}: {value}"]
-        if row.close:
-            args += ["-H", "Connection: close"]
         told = client("wrk", "-t1", f"-c{row.connections}", f"-d{seconds}s", "--timeout", "10s", *args,
                       "-s", self.bench.dir / script, server.url(self.prefix(server) + "1"))
         result = support.wrk_result(told)
@@ -252,9 +228,16 @@ class Driver:
         return {"requests": good, "seconds": seconds, "errors": max(0, sum(bad) - row.connections * row.streams),
                 "p50_us": percentile(times, 50), "p99_us": percentile(times, 99)}
 
+    def run_handshakes(self, server, _number, seconds):
+        told = json.loads(client(self.program, server.port, self.row.connections, seconds, self.prefix(server) + "1",
+                                 self.row.size))
+        if told["resumed"] or told["old"]:
+            raise Wrong(f"its handshakes are not all full ones of TLS 1.3: {told}")
+        return told
+
     def measure_stampede(self, server, number):
         row, cpu, before = self.row, server.cpu_s(), self.stats()["requests"]
-        told = json.loads(client(self.stampede, server.port, row.connections, self.prefix(server, number) + "1", row.size))
+        told = json.loads(client(self.program, server.port, row.connections, self.prefix(server, number) + "1", row.size))
         server.settle()
         return {"first_s": told["first_s"], "last_s": told["last_s"], "origin": self.stats()["requests"] - before,
                 "cpu_us": (server.cpu_s() - cpu) / row.connections * 1e6, "resident": server.memory(),
@@ -304,11 +287,21 @@ class Driver:
 
 def client(name, *args):
     """Runs a client on its core; what it prints."""
-    run = subprocess.run([support.program("taskset"), "-c", CLIENT_CORE, support.program(name), *map(str, args)],
-                         capture_output=True, text=True)
+    try:
+        run = subprocess.run([support.program("taskset"), "-c", CLIENT_CORE, support.program(name), *map(str, args)],
+                             capture_output=True, text=True, timeout=CLIENT_MOST_S)
+    except subprocess.TimeoutExpired:
+        raise Wrong(f"{name} did not end") from None
     if run.returncode:
         raise Wrong(f"{name} ended with {run.returncode}: {(run.stdout + run.stderr)[-500:]}")
     return run.stdout + run.stderr
+
+
+def trusting():
+    """TLS that takes any certificate: this one is its own."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def percentile(values, percent):

@@ -7,7 +7,7 @@ from report import SERVER_NAMES, TITLES
 
 COLOURS = {"larder": "#2f7ed8", "varnish": "#8a63c9", "haproxy": "#c98a1b", "trafficserver": "#5d9a5d"}
 LEAST, MOST = 0.125, 8  # of the axis, which is logarithmic: twice and half are as far from nginx
-LABELS, PANEL, GAP, BAR, SPACE, TOP = 250, 300, 40, 9, 9, 92
+LABELS, PANEL, GAP, BAR, SPACE, TOP = 250, 300, 40, 11, 9, 92
 STYLE = """
   .ground { fill: #ffffff } text { fill: #1f2328; font: 12px system-ui, sans-serif }
   .small { font-size: 10px } .grid { stroke: #d8dee4 } .one { stroke: #57606a; stroke-width: 1.5 }
@@ -53,7 +53,7 @@ def panel(left, title, bottom):
 def bar(left, y, ratio, name, row):
     x, one = left + place(ratio), left + place(1)
     told = f"{TITLES.get(row, row)}: {SERVER_NAMES[name]} {ratio:.2f} × nginx"
-    end = text(x + 3, y + BAR - 1, f"{ratio:.2f}", "small") if ratio >= 1 else text(x - 3, y + BAR - 1, f"{ratio:.2f}", "small", "end")
+    end = text(x + 3, y + BAR - 2, f"{ratio:.2f}", "small") if ratio >= 1 else text(x - 3, y + BAR - 2, f"{ratio:.2f}", "small", "end")
     return (f'<rect x="{min(x, one):.1f}" y="{y}" width="{max(abs(x - one), 1):.1f}" height="{BAR - 1}" '
             f'fill="{COLOURS[name]}"><title>{escape(told)}</title></rect>{end}')
 

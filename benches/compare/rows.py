@@ -11,7 +11,8 @@ KIB, MIB = 1 << 10, 1 << 20
 class Row:
     name: str
     title: str
-    # hit, miss, pass, revalidate, zipf: what wrk or h2load ask for. stampede: many clients, one URL. growth: memory.
+    # hit, miss, pass, revalidate, zipf: what wrk or h2load ask for. handshake: hits, each on a connection of its own.
+    # stampede: many clients, one URL. growth: memory.
     kind: str = "hit"
     size: int = KIB          # bytes of a body
     keys: int = 1            # URLs that are asked for, one after the other
@@ -20,7 +21,6 @@ class Row:
     sent: int | None = None  # bytes of its body where they are not `size`
     headers: dict = field(default_factory=dict)
     streams: int = 0         # of HTTP/2 on each connection, 0: HTTP/1.1
-    close: bool = False      # a connection for each request
     needs: tuple = ()        # what a server must be able to do beside what the setup says
     least_s: int = 1         # of a round
     setup: Setup = Setup()
@@ -62,7 +62,7 @@ ROWS = [
     Row("tls-1k", "TLS 1.3 hit, 1 KiB", setup=TLS),
     Row("tls-16k", "TLS 1.3 hit, 16 KiB", size=16 * KIB, setup=TLS),
     Row("tls-1m", "TLS 1.3 hit, 1 MiB", size=MIB, connections=16, setup=TLS),
-    Row("tls-full", "full TLS 1.3 handshake and hit", close=True, setup=TLS),
+    Row("tls-full", "full TLS 1.3 handshake and hit", "handshake", setup=TLS),
     Row("h2-1k", "HTTP/2 over TLS hit, 1 KiB", connections=4, streams=16, setup=TLS),
     Row("h2-16k", "HTTP/2 over TLS hit, 16 KiB", size=16 * KIB, connections=4, streams=16, setup=TLS),
     Row("conns-1", "hit, 1 connection", connections=1),
@@ -72,9 +72,11 @@ ROWS = [
     Row("log", "hit, access log on", setup=Setup(log=True)),
     Row("stampede", "1,000 clients, one cold URL, origin 1 s", "stampede", connections=1000,
         setup=Setup(connections=1000, lock=True)),
-    Row("key-memory", "memory of a stored key of 1 KiB", "growth", keys=100_000),
+    Row("key-memory", "memory of a stored key of 1 KiB", "growth", keys=100_000, needs=("growth",)),
     Row("key-disk", "memory of a key on disk", "growth", keys=100_000, needs=("index",), setup=DISK),
 ]
+# The client of a kind that neither wrk nor h2load can be, and what it is linked with.
+PROGRAMS = {"stampede": ("stampede.c",), "handshake": ("handshakes.c", "-l:libssl.so.3", "-l:libcrypto.so.3")}
 QUICK = ["memory-1k", "304", "tls-1k"]
 
 # Row, what of Larder's, "ratio" to nginx or the "value" itself, at most or at least.

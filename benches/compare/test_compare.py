@@ -111,6 +111,27 @@ class Picture(unittest.TestCase):
         self.assertEqual(plot.place(1000), plot.place(plot.MOST))
 
 
+class Origins(unittest.TestCase):
+    def check(self, kind, requests, seen, not_modified, is_good):
+        driver = drive.Driver.__new__(drive.Driver)
+        driver.row = next(r for r in ROWS if r.kind == kind)
+        seen = {"requests": seen, "not_modified": not_modified}
+        if is_good:
+            return driver.check_origin(requests, seen)
+        with self.assertRaises(drive.Wrong):
+            driver.check_origin(requests, seen)
+
+    def test_the_origin_saw_what_the_row_says(self):
+        self.check("hit", 100_000, 0, 0, True)
+        self.check("hit", 100_000, 500, 0, False)
+        self.check("miss", 100_000, 100_050, 0, True)
+        self.check("miss", 100_000, 50_000, 0, False)
+        self.check("pass", 100_000, 1, 0, False)
+        self.check("revalidate", 100_000, 100_000, 100_000, True)
+        self.check("revalidate", 100_000, 100_000, 90_000, False)
+        self.check("revalidate", 100_000, 50_000, 50_000, False)
+
+
 class Templates(unittest.TestCase):
     def test_lines_stay_by_their_flags(self):
         got = servers.fill_in("a @{x}\n  @on b\n@!on c\n@!off d", {"on": True, "off": False}, {"x": 7})
