@@ -99,8 +99,8 @@ class Driver:
     def prepare(self, server):
         """Stores what the row needs, and looks whether the server answers as the row says."""
         row = self.row
-        if row.kind == "growth":
-            return
+        # A server may listen before its cache is open.
+        self.wait_for_hit(server, f"/{row.size}/ready-{server.name}")
         if row.kind in ("hit", "zipf", "handshake"):
             self.store(server)
             path = self.prefix(server) + "1"

@@ -24,6 +24,7 @@ CANNOT = {
     ("varnish", "tls"): "varnishd speaks no TLS; its HTTP/2 is without",
     ("haproxy", "disk"): "its cache is in memory only",
     ("haproxy", "range"): "its cache answers a range with the whole",
+    ("haproxy", "304"): "its 304 has a Content-Length, and wrk waits for the body",
     ("haproxy", "revalidate"): "its cache validates nothing",
     ("varnish", "index"): "its file is mapped, so that bodies count as its memory",
     ("haproxy", "index"): "its cache is in memory only",
