@@ -26,9 +26,9 @@ DONE_LUA = """
 done = function(s, l, r)
   local e = s.errors
   io.write(string.format(
-    '\\nRESULT {"requests":%d,"duration_us":%d,"connect":%d,"read":%d,"write":%d,"timeout":%d,"status":%d,' ..
+    '\\nRESULT {"requests":%d,"bytes":%.0f,"duration_us":%d,"connect":%d,"read":%d,"write":%d,"timeout":%d,"status":%d,' ..
     '"p50_us":%d,"p99_us":%d}\\n',
-    s.requests, s.duration, e.connect, e.read, e.write, e.timeout, e.status,
+    s.requests, s.bytes, s.duration, e.connect, e.read, e.write, e.timeout, e.status,
     l:percentile(50), l:percentile(99)))
 end
 """

@@ -147,13 +147,13 @@ def start_nginx(bench, write, _setup, values, _larder):
 def start_varnish(bench, write, setup, values, _larder):
     folder = values["dir"]
     storage = "malloc,2g" if setup.tiers == "memory" else f"file,{folder}/storage,4g"
-    # A worker of Varnish is a thread for each request under way, so there are enough for all connections; one pool
-    # of them is what fits one core. Connections are kept as long as wrk wants them. `-j none`: its jails want users
-    # and folders of the system.
-    threads = setup.connections + 1000
+    # A worker of Varnish is a thread for each request under way, so there are enough for all connections from the
+    # start; one pool of them is what fits one core. Connections are kept as long as wrk wants them. `-j none`: its
+    # jails want users and folders of the system.
     args = pinned("varnishd", "-F", "-j", "none", "-n", folder / "work", "-a", f"127.0.0.1:{values['port']}",
                   "-f", write("varnish.vcl"), "-s", storage, "-p", "thread_pools=1",
-                  "-p", f"thread_pool_max={threads}", "-p", "timeout_idle=300", "-p", "listen_depth=4096")
+                  "-p", f"thread_pool_max={setup.connections + 1000}",
+                  "-p", f"thread_pool_min={setup.connections + 100}", "-p", "timeout_idle=300", "-p", "listen_depth=4096")
     return bench.start_server(args, "varnish", values["port"])
 
 
