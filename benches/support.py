@@ -139,6 +139,7 @@ class Bench:
                 return process
             except OSError:
                 if time.monotonic() > deadline:
+                    stop(process)
                     fail(f"{name} does not listen on port {port}:\n{self.log(name)}")
                 time.sleep(0.05)
 

@@ -27,7 +27,7 @@ request = function()
 end
 """
 
-# The key of rank r is asked for as often as 1 / r ^ 0.9; ranks are drawn ahead, the same in every round.
+# The key of rank r is asked for as often as 1 / r ^ 0.9; ranks are drawn ahead, in a round the same for every server.
 ZIPF_LUA = """
 local head, tail, keys = "GET %(prefix)s", " HTTP/1.1\\r\\nHost: %(host)s\\r\\n\\r\\n", %(keys)d
 local sums, sum = {}, 0
@@ -165,13 +165,17 @@ class Driver:
 
     # What does it take?
 
-    def measure(self, server, number, seconds=None):
+    def measure(self, server, number):
         """One round, 0 for the one that warms up: what was measured."""
         if self.row.kind == "stampede":
             return self.measure_stampede(server, number)
+        if self.row.kind == "growth":
+            return self.measure_growth(server)
         before, cpu, begun = self.stats(), server.cpu_s(), time.monotonic()
-        run = self.run_h2load if self.row.streams else self.run_handshakes if self.row.kind == "handshake" else self.run_wrk
-        result = run(server, number, seconds or self.seconds)
+        run = self.run_h2load if self.row.streams else self.run_wrk
+        if self.row.kind == "handshake":
+            run = self.run_handshakes
+        result = run(server, number, self.seconds)
         busy = (server.cpu_s() - cpu) / (time.monotonic() - begun)
         server.settle()
         cpu, after = server.cpu_s() - cpu, self.stats()
@@ -247,7 +251,7 @@ class Driver:
                 "cpu_us": (server.cpu_s() - cpu) / row.connections * 1e6, "resident": server.memory(),
                 "errors": told["clients"] - told["good"]}
 
-    def growth(self, server):
+    def measure_growth(self, server):
         """How much more memory is resident for each key that is stored."""
         # What connections and buffers take at first use is not of the keys.
         self.fill(server, 4000, self.prefix(server, "warm"))

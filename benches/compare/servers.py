@@ -55,8 +55,9 @@ class Setup:
 class Server:
     """One that runs: where it listens, and the processes whose time and memory are its own."""
 
-    def __init__(self, name, port, pids, tls):
-        self.name, self.port, self.pids = name, port, pids
+    def __init__(self, name, port, processes, tls):
+        self.name, self.port, self.processes = name, port, processes
+        self.pids = [process.pid for process in processes]
         self.scheme = "https" if tls else "http"
 
     def url(self, path):
@@ -69,7 +70,11 @@ class Server:
         return sum(map(support.pss, self.pids))
 
     def alive(self):
-        return all((support.stat_fields(pid) or "Z")[0] != "Z" for pid in self.pids)
+        return all(process.poll() is None for process in self.processes)
+
+    def stop(self):
+        for process in self.processes:
+            support.stop(process)
 
     def settle(self, most_s=10):
         """Waits until it does nothing any more behind its answers, writing above all."""
@@ -122,12 +127,12 @@ def start(bench, name, setup, origin_port, larder):
 
     process = {"larder": start_larder, "nginx": start_nginx, "varnish": start_varnish, "haproxy": start_haproxy,
                "trafficserver": start_trafficserver}[name](bench, write, setup, values, larder)
-    pids = [process.pid]
+    processes = [process]
     if name == "varnish" and setup.log:
         # Varnish logs to shared memory; this is who writes the file.
-        pids.append(bench.start(pinned("varnishncsa", "-n", folder / "work", "-w", folder / "access.log"),
-                                "varnishncsa").pid)
-    return Server(name, port, pids, setup.tls)
+        args = pinned("varnishncsa", "-n", folder / "work", "-w", folder / "access.log")
+        processes.append(bench.start(args, "varnishncsa"))
+    return Server(name, port, processes, setup.tls)
 
 
 def pinned(program, *args):
