@@ -117,7 +117,13 @@ class Bench:
         return self
 
     def __exit__(self, *_):
-        self.stack.close()
+        # A second Ctrl-C must not leave half of it running.
+        handlers = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        try:
+            self.stack.close()
+        finally:
+            for s, handler in handlers.items():
+                signal.signal(s, handler)
 
     def start(self, args, name, **options):
         """Starts a process whose output goes to NAME.log in the temporary folder."""

@@ -78,7 +78,7 @@ ROWS = [
 ]
 # The client of a kind that neither wrk nor h2load can be, and what it is linked with.
 PROGRAMS = {"stampede": ("stampede.c",), "handshake": ("handshakes.c", "-l:libssl.so.3", "-l:libcrypto.so.3")}
-QUICK = ["memory-1k", "304", "tls-1k"]
+QUICK = ["memory-1k", "miss", "tls-1k"]
 
 # Row, what of Larder's, "ratio" to nginx or the "value" itself, at most or at least.
 AIMS = [
