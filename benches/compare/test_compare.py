@@ -1,4 +1,4 @@
-"""The parts of the comparison that start nothing: python3 -m unittest discover benches/compare"""
+"""The parts of the comparison that start nothing: python3 -B -m unittest discover benches/compare"""
 
 import sys
 import unittest
