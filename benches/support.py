@@ -269,6 +269,12 @@ def cpu_seconds(pid):
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def foreign_cpu_seconds():
+    """User and system time of the whole machine that neither this process nor one it started has used."""
+    user, nice, system = map(int, Path("/proc/stat").read_text().split()[1:4])
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK") - cpu_seconds(os.getpid())
+
+
 def rss(pid):
     """Resident bytes of the one process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

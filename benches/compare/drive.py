@@ -171,12 +171,13 @@ class Driver:
             return self.measure_stampede(server, number)
         if self.row.kind == "growth":
             return self.measure_growth(server)
-        before, cpu, begun = self.stats(), server.cpu_s(), time.monotonic()
+        before, cpu, foreign, begun = self.stats(), server.cpu_s(), support.foreign_cpu_seconds(), time.monotonic()
         run = self.run_h2load if self.row.streams else self.run_wrk
         if self.row.kind == "handshake":
             run = self.run_handshakes
         result = run(server, number, self.seconds)
-        busy = (server.cpu_s() - cpu) / (time.monotonic() - begun)
+        took = time.monotonic() - begun
+        busy, foreign = (server.cpu_s() - cpu) / took, max(0, support.foreign_cpu_seconds() - foreign) / took
         server.settle()
         cpu, after = server.cpu_s() - cpu, self.stats()
         if not server.alive():
@@ -186,7 +187,8 @@ class Driver:
             raise Wrong(f"answered nothing: {result}")
         self.check_origin(requests, {key: after[key] - before[key] for key in after})
         return {"rate": requests / result["seconds"], "cpu_us": cpu / requests * 1e6, "p50_us": result["p50_us"],
-                "p99_us": result["p99_us"], "resident": server.memory(), "core": busy, "errors": result["errors"]}
+                "p99_us": result["p99_us"], "resident": server.memory(), "core": busy, "foreign": foreign,
+                "errors": result["errors"]}
 
     def check_origin(self, requests, seen):
         """Hits are hits, and what is none is not."""

@@ -7,6 +7,7 @@ from rows import AIMS, ROWS
 TITLES = {row.name: row.title for row in ROWS}
 SERVER_NAMES = {"larder": "Larder", "nginx": "nginx", "varnish": "Varnish", "haproxy": "HAProxy",
                 "trafficserver": "Traffic Server"}
+NOT_ALONE = 0.05  # of a core: what others may use without a word
 LOAD = {"rate": "requests/s", "cpu_us": "CPU/request", "errors": "errors", "p99_us": "p99",
         "last_s": "last answer", "bytes_per_key": "bytes/key"}
 
@@ -29,7 +30,7 @@ def summary(rounds):
         result[name] = {"medians": medians, "ratios": {}}
         for key in own[0]:
             found = [a[key] / b[key] for a, b in zip(own, rounds.get("nginx", [])) if a[key] is not None and b[key]]
-            if found and key not in ("errors", "core"):
+            if found and key not in ("errors", "core", "foreign"):
                 result[name]["ratios"][key] = {"median": median(found), "min": min(found), "max": max(found)}
     return result
 
@@ -116,6 +117,9 @@ def notes(rows):
     """What failed, and what is not quite the same, each said once."""
     said = {}
     for row, told in rows.items():
+        foreign = [server["medians"].get("foreign", 0) for server in told["servers"].values() if "medians" in server]
+        if foreign and max(foreign) > NOT_ALONE:
+            said.setdefault("NOT ALONE: something else was busy for more than a twentieth of a core", []).append(row)
         for name, server in told["servers"].items():
             if server.get("failed"):
                 said.setdefault(f"{SERVER_NAMES[name]} FAILED: {server['failed']}", []).append(row)

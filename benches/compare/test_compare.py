@@ -87,6 +87,11 @@ class Tables(unittest.TestCase):
                 cells = report.line(r.name, "larder", one).count("|")
                 self.assertEqual(cells, report.head(report.shape(r.name))[0].count("|"), (r.name, one))
 
+    def test_it_is_said_when_the_machine_was_not_for_it_alone(self):
+        for foreign, expected in ((0.01, False), (0.3, True)):
+            rows = {"pass": row(larder=[{**rounds((1, 1))[0], "foreign": foreign}])}
+            self.assertEqual("NOT ALONE" in report.table(rows), expected)
+
     def test_what_failed_is_said(self):
         rows = {"pass": {"title": "", "servers": {"larder": {"failed": "ended"}, "haproxy": {"cannot": "no disk"}}}}
         self.assertIn("pass: Larder FAILED: ended", report.table(rows))
