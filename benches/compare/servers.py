@@ -29,6 +29,7 @@ CANNOT = {
     ("varnish", "index"): "its file is mapped, so that bodies count as its memory",
     ("haproxy", "index"): "its cache is in memory only",
     ("haproxy", "growth"): "its memory is taken at the start, all of it",
+    ("trafficserver", "growth"): "it keeps in memory only what was asked for again",
     ("trafficserver", "index"): "its index is allocated at the start, for the whole disk",
 }
 # What a server does in a row that is not quite what the others do.
