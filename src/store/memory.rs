@@ -133,6 +133,9 @@ fn weight(entry: &Entry) -> u32 {
         Content::Response(stored, Body::Memory(body)) => {
             size_of::<Stored>() + stored.fields_bytes() + body.len()
         }
+        Content::Response(stored, Body::Large(body)) => {
+            size_of::<Stored>() + stored.fields_bytes() + body.held_bytes() + LARGE_OVERHEAD_BYTES
+        }
         Content::Response(stored, Body::Disk(_)) => size_of::<Stored>() + stored.fields_bytes(),
         Content::Variants(variants) => {
             let names: usize = variants.names.iter().map(|name| name.as_str().len() + 32).sum();
@@ -177,6 +180,8 @@ impl Hasher for PassThrough {
 /// of two `Arc`s, and what the allocator rounds up. Set so that `benches/memory.py`
 /// finds what the weights add up to.
 const OVERHEAD_BYTES: usize = 356;
+/// What the kernel keeps of a file in memory beside its pages.
+const LARGE_OVERHEAD_BYTES: usize = 2048;
 
 #[cfg(test)]
 mod tests {

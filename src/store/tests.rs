@@ -63,6 +63,7 @@ pub(super) fn response(body: impl Into<Bytes>) -> Arc<Entry> {
 pub(super) fn parts(entry: &Entry) -> (&Stored, Bytes) {
     match &entry.content {
         Content::Response(stored, Body::Memory(body)) => (stored, body.clone()),
+        Content::Response(stored, Body::Large(body)) => (stored, body.bytes().unwrap()),
         other => panic!("not in memory: {other:?}"),
     }
 }

@@ -26,7 +26,7 @@ use super::disks::Disks;
 use super::keeper::{Doom, Judge, Keeper, Stop, Tended};
 use super::memory::Memory;
 use super::patience::patiently;
-use super::{Body, Content, Entry, secret};
+use super::{Content, Entry, secret};
 use crate::clock::Clock;
 use crate::config;
 use crate::semantics::date::Timestamp;
@@ -275,7 +275,7 @@ impl Tiered {
         let Content::Response(_, body) = &entry.content else { return Arc::clone(entry) };
         let content = Content::Response(Arc::new(stored), body.clone());
         let new = Arc::new(Entry::new(&entry.key, content));
-        let in_memory = matches!(body, Body::Memory(bytes) if bytes.len() as u64 <= self.memory_object_bytes_max);
+        let in_memory = body.is_in_memory() && body.len() <= self.memory_object_bytes_max;
         let to_memory = || {
             if in_memory {
                 self.memory.insert(hash, Arc::clone(&new));

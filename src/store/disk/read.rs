@@ -189,7 +189,7 @@ impl Disk {
         if on_worker {
             ROOM.set(file);
         }
-        Ok(entry(found, || Body::Memory(body)))
+        Ok(entry(found, || Body::of(body)))
     }
 }
 

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+
 use super::faults::is_full;
 use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Layout, Slot, Sums};
 use super::head::{self, Kind};
@@ -76,18 +78,18 @@ impl Disk {
 
     fn write_entry(&self, hash: KeyHash, entry: &Entry) -> io::Result<()> {
         let (kind, head, body) = match &entry.content {
-            Content::Response(stored, Body::Memory(body)) => {
-                (Kind::Response, head::encode_response(&entry.key, stored), &body[..])
+            Content::Response(stored, body) => {
+                let Some(body) = in_memory(body)? else { return Ok(()) };
+                (Kind::Response, head::encode_response(&entry.key, stored), body)
             }
             Content::Variants(variants) => {
-                (Kind::Variants, head::encode_variants(&entry.key, variants), &[][..])
+                (Kind::Variants, head::encode_variants(&entry.key, variants), Bytes::new())
             }
-            Content::Response(_, Body::Disk(_)) => return Ok(()),
         };
-        let (sums, body_hash) = Sums::of(body);
+        let (sums, body_hash) = Sums::of(&body);
         let layout = Layout::new(head.len(), body.len() as u64);
         let slot = slot(kind, layout, body_hash, hash);
-        let write_body = |file: &mut &File| file.write_all(body);
+        let write_body = |file: &mut &File| file.write_all(&body);
         let tail = format::encode_tail(layout, &sums, body_hash);
         let ends = Ends { slot: &slot, head: &head, tail: &tail, facts: facts(entry) };
         self.write_file(layout, &ends, write_body)
@@ -132,8 +134,9 @@ impl Disk {
         let there =
             there.ok().and_then(|file| read_head(&file, hash).ok().map(|head| (file, head)));
         let body_hash = match body {
-            Body::Memory(bytes) => Sums::of(bytes).1,
             Body::Disk(body) => body.footer.body_hash,
+            Body::Memory(bytes) => Sums::of(bytes).1,
+            Body::Large(large) => Sums::of(&large.bytes()?).1,
         };
         let (file, (found, footer)) = match there {
             Some((file, (found, footer)))
@@ -154,7 +157,7 @@ impl Disk {
             return Ok(());
         }
         match body {
-            Body::Memory(_) => self.write_entry(hash, entry),
+            Body::Memory(_) | Body::Large(_) => self.write_entry(hash, entry),
             Body::Disk(body) => {
                 let (slot, head) = (&slot, &head[..]);
                 let ends = Ends { slot, head, tail: &[], facts: Facts::of(stored) };
@@ -196,6 +199,15 @@ impl Disk {
             Err(error) => return self.faults.wrote(Err(error)),
         };
         Ok(Temp { file: Arc::new(file), path, placed: false })
+    }
+}
+
+/// The bytes of a body that is in memory.
+fn in_memory(body: &Body) -> io::Result<Option<Bytes>> {
+    match body {
+        Body::Memory(bytes) => Ok(Some(bytes.clone())),
+        Body::Large(large) => large.bytes().map(Some),
+        Body::Disk(_) => Ok(None),
     }
 }
 

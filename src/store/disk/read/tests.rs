@@ -94,6 +94,7 @@ fn body_of(entry: &Entry) -> Bytes {
     let Content::Response(_, body) = &entry.content else { panic!("{entry:?}") };
     match body {
         Body::Memory(bytes) => bytes.clone(),
+        Body::Large(body) => body.bytes().unwrap(),
         Body::Disk(body) => run(async {
             let (mut all, mut sent) = (Vec::new(), body.stream(0..body.len()));
             while let Some(frame) =
