@@ -49,7 +49,7 @@ static int answer(const char *request, int is_count)
     if (bytes < 0 || bytes > BODY_MAX || end == request + 5 || *end != '/') bytes = BODY;
     count++;
     int len = snprintf(out, HEAD, "HTTP/1.1 200 OK\r\nDate: %s\r\nContent-Type: text/plain\r\n"
-                       "Cache-Control: max-age=3600\r\nContent-Length: %ld\r\n\r\n", date, bytes);
+                       "ETag: \"bench\"\r\nCache-Control: max-age=3600\r\nContent-Length: %ld\r\n\r\n", date, bytes);
     memset(out + len, 'x', bytes);
     return len + bytes;
 }

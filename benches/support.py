@@ -83,7 +83,8 @@ def fail(message):
 
 def need(*programs):
     """Stops with what to install when one of these is missing."""
-    packages = {"nginx": "nginx", "wrk": "wrk", "taskset": "util-linux", "valgrind": "valgrind"}
+    packages = {"nginx": "nginx", "wrk": "wrk", "taskset": "util-linux", "valgrind": "valgrind",
+                "strace": "strace"}
     missing = [p for p in programs if not shutil.which(p, path=search_path())]
     if missing:
         names = " ".join(packages[p] for p in missing)
@@ -319,7 +320,7 @@ class PythonOrigin(asyncio.Protocol):
                 body = b"x" * int(first) if rest and first.isdigit() else self.body
                 control = "max-age=3600"
             head = (f"HTTP/1.1 200 OK\r\nDate: {email.utils.formatdate(usegmt=True)}\r\n"
-                    f"Content-Type: text/plain\r\nCache-Control: {control}\r\nContent-Length: {len(body)}\r\n\r\n")
+                    f"Content-Type: text/plain\r\nETag: \"bench\"\r\nCache-Control: {control}\r\nContent-Length: {len(body)}\r\n\r\n")
             self.transport.write(head.encode() + body)
 
 
