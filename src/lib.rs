@@ -34,6 +34,7 @@ pub mod coding;
 pub mod files;
 pub mod warm;
 pub mod interim;
+pub mod plain_get;
 pub mod tunnel;
 pub mod clock;
 pub mod sync;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
@@ -11,6 +12,7 @@ use crate::client::Connection;
 use crate::config::{Limits, ProxyProtocolIn};
 use crate::interim::Gap;
 use crate::listener;
+use crate::plain_get::PlainGet;
 use crate::proxy::route::Hosts;
 use crate::proxy::{Client, Worker};
 use crate::tls::Entrance;
@@ -54,6 +56,16 @@ impl listener::Handler for Entry {
     ) -> Response<Body> {
         let serving = self.serving.load();
         serving.worker.handle(&serving.hosts, Client { connection, gap }, request).await
+    }
+
+    fn at_hand(
+        &self,
+        get: &PlainGet<'_>,
+        connection: &Connection,
+        out: &mut Vec<u8>,
+    ) -> Option<Bytes> {
+        let serving = self.serving.load();
+        serving.worker.at_hand(&serving.hosts, connection, get, out)
     }
 
     fn entrance(&self) -> Option<Arc<Entrance>> {

@@ -1,9 +1,10 @@
 //! Finding what is stored: by key, then by variant. (RFC 9111 sections 4 and 4.1)
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::Zone;
 use super::log::{self, Verdict};
@@ -93,11 +94,23 @@ impl Zone {
     /// Looks where no waiting is needed: in memory, and in what the page cache has of the disk.
     /// The hit path.
     pub fn lookup_at_hand(&self, key: &Key, request: &HeaderMap, now: Timestamp) -> Lookup {
+        self.lookup_selecting(key, |_| Some(Cow::Borrowed(request)), now)
+    }
+
+    /// The same for a request that gives its fields of some names when it is asked for them;
+    /// nothing is found where it cannot.
+    pub fn lookup_selecting<'a>(
+        &self,
+        key: &Key,
+        select: impl FnOnce(&[HeaderName]) -> Option<Cow<'a, HeaderMap>>,
+        now: Timestamp,
+    ) -> Lookup {
         let first = self.at_hand(key.hash, key, now);
         if let Ok(Some(list)) = &first
             && let Content::Variants(variants) = &list.content
         {
-            let at = variants.hash_for(&key.text, request, key.comparison);
+            let Some(request) = select(&variants.names) else { return Lookup::AskDisk };
+            let at = variants.hash_for(&key.text, &request, key.comparison);
             return self.found_at_hand(self.at_hand(at, key, now), at, key);
         }
         self.found_at_hand(first, key.hash, key)

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tracing::{debug, error};
 
+use super::at_hand::{self, AtHand};
 use super::connections::Connections;
 use super::drain::{Drain, Listen, Stage};
 use super::opening::{Opening, opening};
@@ -99,7 +100,14 @@ impl<H: Handler> One<H> {
         let sendfile = limits.sendfile && stream.plain().is_some();
         let interim = Arc::new(Queue::default());
         let ledger = Arc::new(Ledger::default());
-        let wired = Wired::new(stream, read, watch.clone(), interim.clone(), ledger.clone());
+        let wired = Wired::new(
+            stream,
+            read,
+            watch.clone(),
+            interim.clone(),
+            ledger.clone(),
+            self.at_hand(),
+        );
         let tunnel: Mutex<Option<tunnel::Run>> = Mutex::default();
         let service = service_fn(|request: Request<Incoming>| {
             let gap = Gap::new(interim.clone(), request.version());
@@ -129,6 +137,20 @@ impl<H: Handler> One<H> {
         if let (Some(cut), Some(parts)) = (cut, connection.into_parts()) {
             cut_off(cut, &mut parts.io.into_inner().stream);
         }
+    }
+
+    /// What answers plain GETs, as long as nothing has to be said to the client but the answer.
+    fn at_hand(&self) -> AtHand {
+        let (handler, client, drain) =
+            (Arc::clone(&self.handler), Arc::clone(&self.client), self.drain.clone());
+        let answer: Box<at_hand::Answer> = Box::new(move |get, out| {
+            if drain.stage() != Stage::Serving {
+                return None;
+            }
+            handler.at_hand(get, &client, out)
+        });
+        let goes_on = !self.misplaced && !self.limits.keepalive_timeout.is_zero();
+        AtHand::new(goes_on.then_some(answer), self.watch.clone(), self.limits.clone())
     }
 
     /// The response to a request, which is under way from now on. A tunnel that comes after it is

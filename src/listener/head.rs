@@ -20,6 +20,8 @@ pub struct HeadScan {
     has_line: bool,
     /// What came last ends a head.
     is_complete: bool,
+    /// Heads that ended since the first of them began.
+    heads: usize,
     ambiguous: bool,
 }
 
@@ -34,9 +36,16 @@ impl HeadScan {
         self.is_complete
     }
 
-    /// The next bytes begin a head.
+    /// Whether one head without a body came, and nothing behind it.
+    pub fn is_one_head(&self) -> bool {
+        self.is_complete && self.heads == 1 && !self.in_body
+    }
+
+    /// The next bytes begin a head, unless one has begun behind the last.
     pub fn at_head(&mut self) {
-        *self = Self { ambiguous: self.ambiguous, ..Self::default() };
+        if self.in_body || !self.has_line && self.line_length == 0 {
+            *self = Self { ambiguous: self.ambiguous, ..Self::default() };
+        }
     }
 
     /// Looks at bytes that arrived. What follows a head with a body is left alone until the next
@@ -86,6 +95,7 @@ impl HeadScan {
             self.has_line = true;
         } else {
             self.is_complete = std::mem::take(&mut self.has_line);
+            self.heads += usize::from(self.is_complete);
             self.ambiguous |= self.framing > 1;
             self.in_body = self.framing > 0;
             self.framing = 0;

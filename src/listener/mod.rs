@@ -12,6 +12,7 @@ mod secure;
 mod stream;
 mod opening;
 mod wire;
+mod at_hand;
 mod http2;
 #[doc(hidden)]
 pub mod head; // for the fuzz package
@@ -25,6 +26,7 @@ mod heads;
 use std::future::Future;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
@@ -32,6 +34,7 @@ use crate::body::Body;
 use crate::client::Connection;
 use crate::config::{Limits, ProxyProtocolIn};
 use crate::interim::Gap;
+use crate::plain_get::PlainGet;
 use crate::tls::Entrance;
 
 pub use accept::accept;
@@ -50,6 +53,17 @@ pub trait Handler: Send + Sync + 'static {
         client: &Arc<Connection>,
         gap: &Gap,
     ) -> impl Future<Output = Response<Body>> + Send;
+
+    /// The answer to a plain GET, if it is at hand and needs none of the steps of `handle`: its head
+    /// is appended to `out`, its body is returned, and both are sent.
+    fn at_hand(
+        &self,
+        _get: &PlainGet<'_>,
+        _client: &Connection,
+        _out: &mut Vec<u8>,
+    ) -> Option<Bytes> {
+        None
+    }
 
     /// The way in over TLS, where the listener has one.
     fn entrance(&self) -> Option<Arc<Entrance>> {

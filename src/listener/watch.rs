@@ -169,17 +169,38 @@ impl Watch {
         Busy(self.clone())
     }
 
+    /// Whether hyper has had one request, which had no body, and has answered it.
+    pub(super) fn is_one_answered(&self) -> bool {
+        let is_one = || self.scan.lock().unwrap_or_else(PoisonError::into_inner).is_one_head();
+        self.state() == State::Idle && !self.has_body.load(Relaxed) && is_one()
+    }
+
+    /// Whether the next request is the last one of the connection, or the one after that.
+    pub(super) fn is_nearly_last(&self) -> bool {
+        let requests = self.requests.load(Relaxed);
+        requests.saturating_add(1) >= self.limits.keepalive_requests || self.is_old()
+    }
+
+    /// A request came, and what answers it was at hand.
+    pub(super) fn answered(&self) {
+        self.requests.store(self.requests.load(Relaxed) + 1, Relaxed);
+        self.enter(State::Idle);
+    }
+
     /// What follows the response is no HTTP.
     pub(super) fn tunnel(&self) {
         self.state.store(State::Tunnel as u8, Relaxed);
     }
 
-    /// Whether the request that is under way is the last one of the connection. Its age is that
-    /// which it had when it last began to wait, so that no clock is read for this.
+    /// Whether the request that is under way is the last one of the connection.
     pub(super) fn is_last(&self) -> bool {
-        let age = Duration::from_micros(self.since_us.load(Relaxed));
-        self.requests.load(Relaxed) >= self.limits.keepalive_requests
-            || age >= self.limits.keepalive_time
+        self.requests.load(Relaxed) >= self.limits.keepalive_requests || self.is_old()
+    }
+
+    /// The connection's age is that which it had when it last began to wait, so that no clock is
+    /// read for this.
+    fn is_old(&self) -> bool {
+        Duration::from_micros(self.since_us.load(Relaxed)) >= self.limits.keepalive_time
     }
 
     /// The client takes the end of the connection for the end of the response.

@@ -1,5 +1,6 @@
-//! The socket under hyper: tells the watch what goes over it, puts interim responses between what
-//! hyper writes, and sends pieces of files where hyper writes what stands for them.
+//! The socket under hyper: tells the watch what goes over it, answers plain GETs, puts interim
+//! responses between what hyper writes, and sends pieces of files where hyper writes what stands for
+//! them.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -15,6 +16,7 @@ use rustix::net::{SendFlags, send};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::at_hand::{AtHand, Reply};
 use super::stream::Stream;
 use super::watch::Watch;
 use crate::body::ledger::{Failure, Ledger, Mismatch, Piece};
@@ -31,6 +33,11 @@ pub(super) struct Wired {
     ledger: Arc<Ledger>,
     /// What is left of an interim response that is being written; nothing else goes out before.
     begun: Bytes,
+    at_hand: AtHand,
+    /// An answer that was at hand and is being written; no request is read before it is out.
+    reply: Option<Reply>,
+    /// The last answer went out, and hyper had no part in it.
+    done: bool,
 }
 
 impl Wired {
@@ -40,8 +47,73 @@ impl Wired {
         watch: Arc<Watch>,
         interim: Arc<Queue>,
         ledger: Arc<Ledger>,
+        at_hand: AtHand,
     ) -> Self {
-        Self { stream, opening, watch, shut: false, interim, ledger, begun: Bytes::new() }
+        let (shut, begun, reply, done) = (false, Bytes::new(), None, false);
+        Self { stream, opening, watch, shut, interim, ledger, begun, at_hand, reply, done }
+    }
+
+    /// Writes what is left of an answer that was at hand.
+    fn finish_reply(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(reply) = &mut self.reply else { return Poll::Ready(Ok(())) };
+        loop {
+            let stream = Pin::new(&mut self.stream);
+            let written = match reply.left() {
+                ([], []) => break,
+                (head, []) => stream.poll_write(cx, head),
+                (head, body) => {
+                    stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(body)])
+                }
+            };
+            self.watch.wrote(&written);
+            match ready!(written)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                bytes => reply.advance(bytes),
+            }
+        }
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        ready!(self.waited(flushed))?;
+        self.done |= self.reply.take().is_some_and(|reply| reply.is_last);
+        Poll::Ready(Ok(()))
+    }
+
+    /// The next bytes for hyper: none of an answer that was at hand, nor of its request.
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        loop {
+            ready!(self.finish_reply(cx))?;
+            if self.done {
+                // What hyper takes for the client's end.
+                return Poll::Ready(Ok(()));
+            }
+            if !self.opening.is_empty() {
+                let bytes = self.opening.len().min(buf.remaining());
+                self.reply = self.at_hand.answer(&self.opening);
+                if self.reply.is_some() {
+                    self.opening.clear();
+                    continue;
+                }
+                buf.put_slice(&self.opening[..bytes]);
+                self.opening.advance(bytes);
+                return Poll::Ready(Ok(()));
+            }
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            let new = &buf.filled()[before..];
+            self.reply = self.at_hand.answer(new);
+            if self.reply.is_some() {
+                buf.set_filled(before);
+                continue;
+            }
+            if self.watch.reads_head() {
+                self.watch.read_head(new);
+            } else {
+                if !new.is_empty() {
+                    self.at_hand.lost_sight();
+                }
+                self.watch.read(new.len());
+            }
+            return Poll::Ready(Ok(()));
+        }
     }
 
     fn finish_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -200,21 +272,7 @@ impl AsyncRead for Wired {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.opening.is_empty() {
-            let bytes = self.opening.len().min(buf.remaining());
-            buf.put_slice(&self.opening[..bytes]);
-            self.opening.advance(bytes);
-            return Poll::Ready(Ok(()));
-        }
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        let new = &buf.filled()[before..];
-        if self.watch.reads_head() {
-            self.watch.read_head(new);
-        } else {
-            self.watch.read(new.len());
-        }
-        Poll::Ready(Ok(()))
+        self.read(cx, buf)
     }
 }
 
@@ -255,13 +313,16 @@ impl AsyncWrite for Wired {
             ready!(self.finish_interim(cx))?;
         }
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.waited(flushed)
+        ready!(self.waited(flushed))?;
+        self.at_hand.flushed();
+        Poll::Ready(Ok(()))
     }
 
     /// Closes our side, then reads and forgets what a client sends that was not done yet, until it
     /// notices. (nginx: lingering_close)
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.shut {
+            ready!(self.finish_reply(cx))?;
             let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
             ready!(self.waited(shut))?;
             self.shut = true;

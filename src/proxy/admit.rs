@@ -112,7 +112,7 @@ fn host(request: &Parts) -> Result<Cow<'_, str>, Error> {
 }
 
 /// The host without its port, in lower case, without the dot that ends a full domain name.
-fn bare_host(authority: &str) -> Option<Cow<'_, str>> {
+pub(super) fn bare_host(authority: &str) -> Option<Cow<'_, str>> {
     let plain = authority.bytes().take_while(|byte| IS_PLAIN[usize::from(*byte)]).count();
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {

@@ -143,10 +143,7 @@ impl<'a> Call<'a> {
 
     /// nginx: $proxy_host.
     pub(super) fn proxy_host(&self) -> &'a str {
-        if let Some(name) = upstream_named(self.way) {
-            return name;
-        }
-        self.route.settings.action.proxy().map_or("", |proxy| &proxy.host)
+        upstream_named(self.way).unwrap_or_else(|| self.route.proxy_host())
     }
 
     fn proxy_port(&self) -> &'a str {

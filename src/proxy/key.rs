@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
+use super::at_hand;
 use super::call::Call;
 use super::facts::protocol;
 use super::route::Cache;
@@ -26,9 +27,11 @@ pub struct Keying {
     /// Parts of the key are hashes of secrets.
     hashes: bool,
     /// How requests are told apart where responses vary.
-    comparison: Comparison,
+    pub(super) comparison: Comparison,
     /// Responses may say which parts of the query they do not depend on.
-    learns: bool,
+    pub(super) learns: bool,
+    /// What a plain GET says is enough for its key.
+    pub(super) is_of_plain_get: bool,
     /// Whether some of `partition` say who the client is. Then only these make a request
     /// somebody's: all who send the same language are not one client.
     has_identities: bool,
@@ -45,8 +48,10 @@ impl Keying {
             matches!(variable, Uri | Map(_) | Capture(_) | Named(_))
         });
         let maps = variables().any(|variable| matches!(variable, Variable::Map(_)));
+        let plain = settings.query.is_all() && !hashes && !decodes;
         Self {
-            plain: settings.query.is_all() && !hashes && !decodes,
+            plain,
+            is_of_plain_get: plain && at_hand::knows_key(&settings.key),
             hashes,
             comparison: Comparison::of(&settings.rules),
             // What a map makes of the query, no rule of an origin can say.
@@ -285,4 +290,4 @@ fn says_who(template: &Template) -> bool {
 const ASKED_MARK: &[u8] = b"\0auth_request";
 
 /// Most keys fit without growing.
-const KEY_CAPACITY: usize = 192;
+pub(super) const KEY_CAPACITY: usize = 192;

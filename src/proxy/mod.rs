@@ -23,6 +23,7 @@ pub mod gate;
 pub mod explain;
 pub mod inspect;
 mod admit;
+mod at_hand;
 mod inside;
 mod isolate;
 mod call;

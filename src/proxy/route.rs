@@ -161,6 +161,11 @@ impl Route {
         Self::new(config::Route { action, cache, purge, rewrite, ..self.settings.clone() })
     }
 
+    /// Where it forwards to, as the configuration has it (nginx: $proxy_host).
+    pub(super) fn proxy_host(&self) -> &str {
+        self.settings.action.proxy().map_or("", |proxy| &proxy.host)
+    }
+
     /// Whether it takes a method.
     pub(super) fn takes(&self, method: &Method) -> bool {
         self.allow.is_none() || self.settings.methods.contains(method)
@@ -362,7 +367,7 @@ pub(super) fn without_detours(decoded: &[u8]) -> Option<String> {
 }
 
 /// One pass: nearly every path is normal already.
-fn is_normal(path: &[u8]) -> bool {
+pub(super) fn is_normal(path: &[u8]) -> bool {
     let mut before = 0;
     path.iter().all(|byte| {
         let detour = before == b'/' && matches!(byte, b'/' | b'.');

@@ -45,6 +45,11 @@ impl Caching {
         self.caches.get(*self.by_request.as_ref()?.numbers.get(name)?)
     }
 
+    /// The one in which all answers rest, if it is always the same.
+    pub(super) fn always_one(&self) -> Option<&Arc<Cache>> {
+        self.caches.first().filter(|_| self.by_request.is_none())
+    }
+
     /// All zones that answers of the route may rest in; empty where it does not cache.
     pub fn all(&self) -> &[Arc<Cache>] {
         &self.caches

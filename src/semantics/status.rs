@@ -143,25 +143,31 @@ impl Handling {
 
 /// What nearly every answer says, without the detour over formatting.
 fn fresh(ttl_s: u64) -> Option<HeaderValue> {
+    let mut room = [0; DIGITS_MAX];
+    let digits = decimal(ttl_s, &mut room);
     let mut text = [0; FRESH.len() + DIGITS_MAX];
-    let (mut start, mut rest) = (text.len(), ttl_s);
-    loop {
-        start -= 1;
-        text[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    let digits = start;
-    start -= FRESH.len();
-    text[start..digits].copy_from_slice(FRESH);
-    HeaderValue::from_bytes(&text[start..]).ok()
+    text[..FRESH.len()].copy_from_slice(FRESH);
+    text[FRESH.len()..][..digits.len()].copy_from_slice(digits);
+    HeaderValue::from_bytes(&text[..FRESH.len() + digits.len()]).ok()
 }
 
-const FRESH: &[u8] = b"larder; hit; ttl=";
+/// The digits of a number.
+pub fn decimal(number: u64, room: &mut [u8; DIGITS_MAX]) -> &[u8] {
+    let (mut start, mut rest) = (room.len(), number);
+    loop {
+        start -= 1;
+        room[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            return &room[start..];
+        }
+    }
+}
+
+/// `Cache-Status` of a fresh hit; the seconds that it stays fresh come behind it.
+pub const FRESH: &[u8] = b"larder; hit; ttl=";
 /// Of the largest `u64`.
-const DIGITS_MAX: usize = 20;
+pub const DIGITS_MAX: usize = 20;
 
 impl fmt::Display for Handling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,6 +6,7 @@
 mod harness;
 
 mod routing;
+mod at_hand;
 mod routes;
 mod rewriting;
 mod error_pages;

@@ -400,7 +400,9 @@ fn a_hyper_that_copies_what_it_is_given_sends_nothing() {
             let (mut client, server) = pair().await;
             let watch = Arc::new(Watch::new(Clock::default(), Arc::new(limits())));
             let stream = Stream::Plain(server);
-            let wired = Wired::new(stream, Bytes::new(), watch, Arc::default(), ledger.clone());
+            let at_hand = AtHand::new(None, watch.clone(), Arc::new(limits()));
+            let (interim, ledger) = (Arc::default(), ledger.clone());
+            let wired = Wired::new(stream, Bytes::new(), watch, interim, ledger, at_hand);
             let mut builder = Builder::new();
             flatten(&mut builder);
             client.write_all(b"GET /0 HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();

@@ -1,0 +1,101 @@
+//! Plain GETs are answered below hyper, while it has no part in the connection.
+//!
+//! ```text
+//!            no plain GET, or no answer is at hand
+//!   Between ---------------------------------------> Hyper
+//!      ^                                               |
+//!      '--- it was given one head, and all that -------'
+//!           it had to say to that is on the wire
+//! ```
+//!
+//! Bytes that hyper has read ahead would be answered after later ones. So a connection on which it
+//! may have any, since a head came with something behind it, a body or the next head, stays with it
+//! to the end.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+
+use super::watch::Watch;
+use crate::config::Limits;
+use crate::plain_get::{PlainGet, Room};
+
+/// What a connection needs to answer plain GETs itself.
+pub(super) struct AtHand {
+    answer: Option<Box<Answer>>,
+    watch: Arc<Watch>,
+    limits: Arc<Limits>,
+    /// hyper has no byte of a request, and nothing of a response.
+    between: bool,
+}
+
+/// As `Handler::at_hand`.
+pub(super) type Answer = dyn Fn(&PlainGet<'_>, &mut Vec<u8>) -> Option<Bytes> + Send + Sync;
+
+impl AtHand {
+    /// Answers with `answer`, if there is one, as long as the connection may go on.
+    pub(super) fn new(answer: Option<Box<Answer>>, watch: Arc<Watch>, limits: Arc<Limits>) -> Self {
+        Self { answer, watch, limits, between: true }
+    }
+
+    /// The answer to what has just come in, if all of it is a request that is answered here. What
+    /// is not goes to hyper, and so does what follows until it has answered.
+    pub(super) fn answer(&mut self, bytes: &[u8]) -> Option<Reply> {
+        let reply = if self.between { self.reply(bytes) } else { None };
+        self.between = reply.is_some();
+        reply
+    }
+
+    fn reply(&self, bytes: &[u8]) -> Option<Reply> {
+        let answer = self.answer.as_ref()?;
+        if self.watch.is_nearly_last() {
+            return None;
+        }
+        let mut room = Room::default();
+        let get = PlainGet::read(bytes, &mut room, &self.limits)?;
+        let mut head = Vec::with_capacity(GATHERED_BYTES);
+        let mut body = answer(&get, &mut head)?;
+        if body.len() <= head.capacity() - head.len() {
+            head.extend_from_slice(&body);
+            body = Bytes::new();
+        }
+        self.watch.answered();
+        Some(Reply { head, at: 0, body, is_last: get.closes })
+    }
+
+    /// hyper gets bytes that nobody looked at.
+    pub(super) fn lost_sight(&mut self) {
+        self.answer = None;
+    }
+
+    /// hyper has nothing more to write.
+    pub(super) fn flushed(&mut self) {
+        self.between = self.between || self.answer.is_some() && self.watch.is_one_answered();
+    }
+}
+
+/// What is left of an answer that is being written.
+pub(super) struct Reply {
+    head: Vec<u8>,
+    at: usize,
+    body: Bytes,
+    /// Nothing comes after it.
+    pub(super) is_last: bool,
+}
+
+impl Reply {
+    /// What is left of the head, and of the body behind it.
+    pub(super) fn left(&self) -> (&[u8], &[u8]) {
+        (&self.head[self.at..], &self.body)
+    }
+
+    /// So many bytes of it went out.
+    pub(super) fn advance(&mut self, bytes: usize) {
+        let of_head = bytes.min(self.head.len() - self.at);
+        self.at += of_head;
+        self.body.advance(bytes - of_head);
+    }
+}
+
+/// Up to here a copy costs less than a second piece does.
+const GATHERED_BYTES: usize = 4096;

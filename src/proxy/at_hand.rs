@@ -1,0 +1,244 @@
+//! The answer to a plain GET that is fresh and at hand, as the bytes that go out. The shortest way
+//! through the proxy: what it does is what the steps do for such a request, and where a step would
+//! do more it gives up, so that they do it.
+//!
+//! ```text
+//!   host -> site -> route -> key -> lookup -> fresh? -> head and body
+//!     '------'-------'--------'--------'---------'---> None: the usual way
+//! ```
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, Method, StatusCode, Uri, Version, header};
+
+use super::Worker;
+use super::admit::bare_host;
+use super::deliver::CACHE_STATUS;
+use super::key::KEY_CAPACITY;
+use super::route::{Cache, Hosts, Route, Site, X_ACCEL_LIMIT_RATE, is_normal};
+use crate::cache::lookup::{Found, Key, Lookup};
+use crate::client::Connection;
+use crate::config::template::{Facts, Part, Template, Variable};
+use crate::observe::exchange::{Exchange, RequestFacts};
+use crate::plain_get::PlainGet;
+use crate::semantics::date::Timestamp;
+use crate::semantics::demand::Demand;
+use crate::semantics::reason::Reason;
+use crate::semantics::reuse::{self, Reuse};
+use crate::semantics::status::{self, CacheStatus};
+use crate::store;
+
+impl Worker {
+    /// Answers a plain GET that came to a listener with these hosts, if a stored response is at
+    /// hand for it: its head is appended to `out`, its body is returned. The exchange is recorded;
+    /// whoever gets an answer sends it.
+    pub fn at_hand(
+        &self,
+        hosts: &Hosts,
+        connection: &Connection,
+        get: &PlainGet<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<Bytes> {
+        if hosts.isolates {
+            return None;
+        }
+        let host = bare_host(get.host)?;
+        let site = hosts.find(&host)?;
+        let path = get.path();
+        if !site.is_plain || !is_normal(path.as_bytes()) {
+            return None;
+        }
+        let route = site.find(path)?;
+        let cache = route.at_hand()?;
+        let now = Timestamp::from(self.proxy.clock.now());
+        let found = Asked { get, host: &host, site, route, connection }.find(cache, now)?;
+        let store::Body::Memory(body) = &found.body else { return None };
+        write_head((route, cache), get, &found, now, out)?;
+        self.record_hit(connection, get, cache, &found)?;
+        Some(body.clone())
+    }
+
+    fn record_hit(
+        &self,
+        connection: &Connection,
+        get: &PlainGet<'_>,
+        cache: &Cache,
+        found: &Found,
+    ) -> Option<()> {
+        let request = match &self.access {
+            Some(_) => Some(Box::new(RequestFacts {
+                started: self.proxy.clock.instant(),
+                client: connection.remote,
+                method: Method::GET,
+                target: Uri::try_from(get.target).ok()?,
+                version: Version::HTTP_11,
+                authorization: get.field(&header::AUTHORIZATION),
+                referer: get.field(&header::REFERER),
+                user_agent: get.field(&header::USER_AGENT),
+            })),
+            None => None,
+        };
+        let exchange = Exchange {
+            request,
+            status: found.stored.status.as_u16(),
+            cache: Some(CacheStatus::Hit),
+            reason: Reason::Fresh,
+            zone: Some(cache.zone_number),
+            upstream: None,
+        };
+        self.shard.count(&exchange, found.body.len());
+        if let Some(access) = &self.access {
+            access.record(&exchange, found.body.len());
+        }
+        Some(())
+    }
+}
+
+impl Route {
+    /// Its cache, if nothing but what a plain GET says counts for its answers.
+    fn at_hand(&self) -> Option<&Arc<Cache>> {
+        if !self.is_plain || self.finishes || self.gate.is_some() || self.files.is_some() {
+            return None;
+        }
+        let cache = self.caching.always_one()?;
+        let settings = &cache.settings;
+        (self.takes(&Method::GET)
+            && settings.methods.contains(&Method::GET)
+            && settings.bypass.is_empty()
+            && settings.slice.is_none()
+            && cache.keying.is_of_plain_get
+            && (!cache.keying.learns || cache.zone.queries.is_empty()))
+        .then_some(cache)
+    }
+}
+
+/// Whether the key that a template gives a plain GET can be told without the usual steps.
+pub(super) fn knows_key(key: &Template) -> bool {
+    use Variable::{Args, Host, IsArgs, ProxyHost, RequestMethod, RequestUri, Scheme, ServerName};
+    key.parts.iter().all(|part| match part {
+        Part::Literal(_) => true,
+        Part::Variable(variable) => matches!(
+            variable,
+            Args | Host | IsArgs | ProxyHost | RequestMethod | RequestUri | Scheme | ServerName
+        ),
+    })
+}
+
+/// A plain GET with what its way found out.
+struct Asked<'a> {
+    get: &'a PlainGet<'a>,
+    host: &'a str,
+    site: &'a Site,
+    route: &'a Route,
+    connection: &'a Connection,
+}
+
+impl Facts for Asked<'_> {
+    fn write(&self, variable: &Variable, out: &mut Vec<u8>) {
+        let text = match variable {
+            Variable::Scheme => self.connection.scheme(),
+            Variable::Host => self.host,
+            Variable::RequestUri => self.get.target,
+            Variable::Args => self.get.query().unwrap_or(""),
+            Variable::IsArgs => self.get.query().map_or("", |_| "?"),
+            Variable::RequestMethod => "GET",
+            Variable::ServerName => &self.site.name,
+            Variable::ProxyHost => self.route.proxy_host(),
+            // `knows_key` knows no others.
+            _ => "",
+        };
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+impl Asked<'_> {
+    /// The stored response that answers it, if it is at hand and fresh.
+    fn find(&self, cache: &Cache, now: Timestamp) -> Option<Found> {
+        let key = Key { comparison: cache.keying.comparison, ..Key::new(self.key(cache)) };
+        let select = |names: &[HeaderName]| self.get.fields(names).map(Cow::Owned);
+        let Lookup::Found(found) = cache.zone.lookup_selecting(&key, select, now) else {
+            return None;
+        };
+        let stored = &found.stored;
+        let is_fresh =
+            || reuse::decide(stored, &cache.settings.rules, &Demand::NONE, now) == Reuse::Fresh;
+        (stored.part.is_none() && has_length(stored.status) && is_fresh()).then_some(found)
+    }
+
+    fn key(&self, cache: &Cache) -> Vec<u8> {
+        let mut text = Vec::with_capacity(KEY_CAPACITY);
+        cache.settings.key.write(self, &mut text);
+        text
+    }
+}
+
+/// Whether what hyper says of the body of such a response is its length.
+fn has_length(status: StatusCode) -> bool {
+    !status.is_informational()
+        && !matches!(
+            status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT
+        )
+}
+
+/// Writes the head as the usual steps and hyper would. Nothing where a step would do more.
+fn write_head(
+    (route, cache): (&Route, &Cache),
+    get: &PlainGet<'_>,
+    found: &Found,
+    now: Timestamp,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let (stored, names) = (&found.stored, found.names());
+    let limits_rate =
+        names.may_have(route.hidden.limit_rate) && stored.fields.contains_key(X_ACCEL_LIMIT_RATE);
+    if limits_rate || route.changed.may_be_in(names) {
+        return None;
+    }
+    let hides = route.hidden.fields.iter().any(|(bits, _)| names.may_have(*bits));
+    let is_hidden =
+        |name: &HeaderName| hides && route.hidden.fields.iter().any(|(_, hidden)| hidden == name);
+    let told = route.settings.status_header.as_ref();
+    if told.is_some_and(|told| stored.fields.contains_key(told)) {
+        return None;
+    }
+    let mut room = [0; status::DIGITS_MAX];
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(stored.status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(stored.status.canonical_reason()?.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    for (name, value) in &stored.fields {
+        if !is_hidden(name) {
+            write_field(name, value.as_bytes(), out);
+        }
+    }
+    if cache.settings.rules.count_age && !is_hidden(&header::AGE) {
+        let age_s = stored.age(now).as_secs();
+        write_field(&header::AGE, status::decimal(age_s, &mut room), out);
+    }
+    let ttl_s = stored.fresh_for(now).as_secs();
+    write_field(&CACHE_STATUS, status::FRESH, out);
+    out.truncate(out.len() - 2);
+    out.extend_from_slice(status::decimal(ttl_s, &mut room));
+    out.extend_from_slice(b"\r\n");
+    if let Some(name) = told {
+        write_field(name, CacheStatus::Hit.word().as_bytes(), out);
+    }
+    if get.closes {
+        out.extend_from_slice(b"connection: close\r\n");
+    }
+    let length = status::decimal(found.body.len(), &mut room);
+    write_field(&header::CONTENT_LENGTH, length, out);
+    out.extend_from_slice(b"\r\n");
+    Some(())
+}
+
+fn write_field(name: &HeaderName, value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
