@@ -45,7 +45,7 @@ end
 
 PACKAGES = {"nginx": "nginx", "varnishd": "varnish", "haproxy": "haproxy", "traffic_server": "trafficserver",
             "wrk": "wrk", "h2load": "nghttp2-client", "openssl": "openssl", "cc": "gcc libc6-dev",
-            "taskset": "util-linux", "valgrind": "valgrind"}
+            "taskset": "util-linux", "valgrind": "valgrind", "strace": "strace"}
 
 
 class Failed(SystemExit):
@@ -314,7 +314,7 @@ class PythonOrigin(asyncio.Protocol):
                 body = b"x" * int(first) if rest and first.isdigit() else self.body
                 control = "max-age=3600"
             head = (f"HTTP/1.1 200 OK\r\nDate: {email.utils.formatdate(usegmt=True)}\r\n"
-                    f"Content-Type: text/plain\r\nCache-Control: {control}\r\nContent-Length: {len(body)}\r\n\r\n")
+                    f"Content-Type: text/plain\r\nETag: \"bench\"\r\nCache-Control: {control}\r\nContent-Length: {len(body)}\r\n\r\n")
             self.transport.write(head.encode() + body)
 
 
