@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""How many instructions does Larder take for a hit in memory?
+"""How many instructions does Larder take for a hit, in memory or on disk?
 
-A release build serves one hot URL of 1024 bytes over one kept connection under valgrind's callgrind, once a few
+A release build serves one hot URL over one kept connection under valgrind's callgrind, once a few
 times and once more often; the difference, by request, is what a hit costs. Instructions are the same on a busy
 machine and on an idle one, so a change of one percent shows. They are those of the program: the kernel's share,
 which is the larger one, is not in them, and neither is what a missed cache line costs.
+
+With --tier disk the zone has no memory, so each hit is read from its file.
 
 Once as wrk asks, with a Host and nothing else, and once as a browser does, with a dozen fields. --functions says
 where the instructions go (those that the compiler inlined count for their caller), --lines from which source lines.
@@ -43,6 +45,8 @@ def main():
     parser.add_argument("--larder", default=support.DEFAULT_LARDER, metavar="PATH", help="default: %(default)s")
     parser.add_argument("--hits", type=int, default=10_000, metavar="N", help="to count; default: %(default)s")
     parser.add_argument("--request", choices=[*REQUESTS, "both"], default="both", help="default: %(default)s")
+    parser.add_argument("--tier", choices=["memory", "disk"], default="memory", help="default: %(default)s")
+    parser.add_argument("--size", type=int, default=1024, metavar="BYTES", help="of the body; default: %(default)s")
     parser.add_argument("--functions", type=int, default=0, metavar="N", help="also the N costliest functions")
     parser.add_argument("--lines", type=int, default=0, metavar="N", help="also the N costliest lines")
     parser.add_argument("--json", action="store_true", help="the numbers only")
@@ -56,7 +60,7 @@ def main():
     with support.Bench() as bench:
         origin = bench.origin()
         for name in REQUESTS if args.request == "both" else [args.request]:
-            few, many = (run(bench, binary, origin, name, n) for n in (FEW, FEW + args.hits))
+            few, many = (run(bench, binary, origin, args, name, n) for n in (FEW, FEW + args.hits))
             report[name] = round((total(many) - total(few)) / args.hits)
             if not args.json:
                 print(f"{name:8} {report[name]:>7,} instructions a hit", flush=True)
@@ -66,26 +70,30 @@ def main():
         print(json.dumps(report))
 
 
-def run(bench, binary, origin, name, requests):
+def run(bench, binary, origin, args, name, requests):
     """Has a new Larder answer this often; the file that callgrind wrote of it."""
     out = bench.dir / f"{name}-{requests}.callgrind"
     valgrind = [support.program("valgrind"), "--tool=callgrind", "--dump-line=yes", f"--callgrind-out-file={out}"]
-    larder, port, _ = bench.larder(binary, origin.port, "64m", workers=1, name=f"{name}-{requests}", under=valgrind)
-    ask(port, REQUESTS[name].encode(), requests)
+    memory, zone = "64m", ""
+    if args.tier == "disk":
+        memory, zone = "0", f'path = "{bench.dir}/{name}-{requests}-cache"\n'
+    larder, port, _ = bench.larder(binary, origin.port, memory, workers=1, name=f"{name}-{requests}", zone=zone,
+                                   under=valgrind)
+    ask(port, REQUESTS[name].replace("/hot", f"/{args.size}/hot").encode(), requests, args.size)
     support.stop(larder, wait_s=60)
     if not out.exists():
         support.fail(f"callgrind wrote nothing:\n{bench.log(f'{name}-{requests}')}")
     return out
 
 
-def ask(port, request, times):
+def ask(port, request, times, length):
     """Sends a request so often over one connection, one after the other; all but the first must be hits."""
     with socket.create_connection(("127.0.0.1", port), 60) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for n in range(times):
             connection.sendall(request)
             answer = b""
-            while len(answer) < 1024 or len(answer.partition(b"\r\n\r\n")[2]) < 1024:
+            while len(answer) < length or len(answer.partition(b"\r\n\r\n")[2]) < length:
                 part = connection.recv(65536)
                 if not part:
                     support.fail(f"Larder closed the connection after {n} answers")
