@@ -133,7 +133,14 @@ impl Disk {
             return None;
         }
         let read = |entry| Some(Ok(Read { entry, facts: opened.facts, opened: None }));
-        let Some(place) = opened.body else { return read(Arc::clone(&opened.entry)) };
+        let Some(place) = opened.body else {
+            // A head must not promise what a disk that fails does not give: then a job looks first.
+            let begins = |body: &StoredBody| self.warm.has(&opened.file, body.offset());
+            return match &opened.entry.content {
+                Content::Response(_, Body::Disk(body)) if !begins(body) => Some(Err(Cold)),
+                _ => read(Arc::clone(&opened.entry)),
+            };
+        };
         let access = Access::Warm(&self.warm);
         let may_read = self.warm.may_read() && place.bytes as u64 <= WARM_FILE_BYTES_MAX;
         let room = may_read.then(|| Room::read(&opened.file, (place.offset, place.bytes), access));

@@ -255,6 +255,13 @@ fn an_open_file_is_found_without_its_path_and_verified_each_time() {
         assert!(body_without_jobs(&entry) == pattern(length), "{length}");
         assert!(store.get_warm(KeyHash::of(KEY), OTHER_KEY, now).unwrap().is_none());
         fs::rename(&aside, &path).unwrap();
+        if length > 0 {
+            until(|| {
+                forget(&path);
+                get().is_err()
+            });
+            assert!(run(store.get(KeyHash::of(KEY), KEY)).is_some(), "read by a job, {length}");
+        }
         if length == 0 || length > CHUNK_BYTES {
             continue;
         }
