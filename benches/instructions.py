@@ -48,13 +48,15 @@ BROWSER = {
 
 @dataclasses.dataclass
 class Case:
-    """A kind of request. `{n}` is its number; in a field `{etag}` is that of what is stored for /etag/hot."""
+    """A kind of request. `{n}` is its number; in a field `{etag}` is that of what is stored."""
     what: str
     status: int = 200
     cache: str = "HIT"
     method: str = "GET"
     path: str = "/etag/hot"
     fields: dict = dataclasses.field(default_factory=dict)
+    # Nothing is held in memory, so that each hit is read from its file.
+    disk: bool = False
 
     def request(self, n, etag):
         lines = [f"{self.method} {self.path.format(n=n)} HTTP/1.1", f"Host: {HOST}"]
@@ -68,6 +70,8 @@ CASES = {
     "304": Case("a hit that the client has", 304, fields={"If-None-Match": "{etag}"}),
     "range": Case("a range of a hit", 206, fields={"Range": "bytes=100-299"}),
     "head": Case("a hit without its body", method="HEAD"),
+    "disk": Case("a hit on disk", disk=True),
+    "disk16": Case("a hit of 16 KiB on disk", path="/etag/16384/hot", disk=True),
     "store": Case("a miss, fetched and stored", cache="MISS", path="/cold/{n}"),
     "pass": Case("fetched by a route without a cache", cache="", path="/pass"),
 }
@@ -206,8 +210,11 @@ def written(bench, path, name):
 
 
 def run(bench, binary, origin, name, requests, under):
-    larder, port, _ = bench.larder(binary, origin.port, "64m", workers=1, name=f"{name}-{requests}", under=under,
-                                   cache=PASS_ROUTE.format(origin=origin.port))
+    memory, zone = "64m", ""
+    if CASES[name].disk:
+        memory, zone = "0", f'path = "{bench.dir}/{name}-{requests}-cache"\n'
+    larder, port, _ = bench.larder(binary, origin.port, memory, workers=1, name=f"{name}-{requests}", zone=zone,
+                                   under=under, cache=PASS_ROUTE.format(origin=origin.port))
     ask(port, CASES[name], requests)
     support.stop(larder, wait_s=60)
 
@@ -215,7 +222,8 @@ def run(bench, binary, origin, name, requests, under):
 def ask(port, case, times):
     """Sends requests of a kind over one connection, one after the other; all must be answered as it says."""
     with connect(port) as connection:
-        _, head = exchange(connection, Case("what is stored", cache="MISS").request(0, ""), "GET")
+        stored = Case("what is stored", path=case.path if case.disk else Case.path)
+        _, head = exchange(connection, stored.request(0, ""), "GET")
         etag = head["etag"]
         for n in range(times):
             status, head = exchange(connection, case.request(n, etag), case.method)

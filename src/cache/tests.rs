@@ -34,6 +34,7 @@ fn zone() -> Arc<Zone> {
         inactive: Duration::from_secs(600),
         use_temp_path: false,
         fsync: config::Fsync::Never,
+        open_files: 64,
     };
     Zone::open(&config, Clock::default())
 }

@@ -13,6 +13,7 @@ use moka::sync::Cache;
 
 use super::{Body, Content, Entry};
 use crate::clock::Clock;
+use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
 use crate::semantics::variants::Variants;
@@ -123,7 +124,11 @@ impl Memory {
 
 /// The clock's whole seconds; good until 2106.
 pub(super) fn now_s(clock: &Clock) -> u32 {
-    let now = crate::semantics::date::Timestamp::from(clock.now());
+    seconds(Timestamp::from(clock.now()))
+}
+
+/// The whole seconds of a time.
+pub(super) fn seconds(now: Timestamp) -> u32 {
     u32::try_from(now.secs()).unwrap_or(u32::MAX)
 }
 

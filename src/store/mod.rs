@@ -45,6 +45,16 @@ impl Entry {
         Self { key: key.into(), content, checked, used_s, names }
     }
 
+    /// The same response with this body.
+    fn with_body(&self, body: Body) -> Self {
+        let content = match &self.content {
+            Content::Response(stored, _) => Content::Response(Arc::clone(stored), body),
+            Content::Variants(list) => Content::Variants(Arc::clone(list)),
+        };
+        let (checked, used_s) = (AtomicU64::new(0), AtomicU32::new(0));
+        Self { key: self.key.clone(), content, checked, used_s, names: self.names }
+    }
+
     /// Bytes of its body that are in memory.
     fn body_bytes(&self) -> usize {
         match &self.content {

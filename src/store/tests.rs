@@ -39,6 +39,7 @@ pub(super) fn zone(path: &Path) -> Zone {
         inactive: Duration::from_secs(600),
         use_temp_path: false,
         fsync: Fsync::Never,
+        open_files: 64,
     }
 }
 
