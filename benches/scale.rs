@@ -213,7 +213,7 @@ fn sites_text(sites: u64, star: &str) -> String {
     let site = |n: u64| {
         let (high, low) = (n / 250, n % 250);
         format!(
-            "{SITE}names = [\"{star}host{n}.example.test\"]\n[[site.route]]\npath = \"/\"\n\
+            "{SITE}name = [\"{star}host{n}.example.test\"]\n[[site.route]]\npath = \"/\"\n\
              proxy = \"http://10.0.{high}.{low}:8000\"\n"
         )
     };
