@@ -7,14 +7,15 @@ and on an idle one, so a change of one percent shows. They are those of the prog
 larger one, is not in them, and neither is what a missed cache line costs. System calls say where the kernel's share
 comes from.
 
-Each row of CASES is one kind of request; the bodies have 1024 bytes, and all that is stored is in memory.
+Each row of CASES is one kind of request; where it says nothing else, bodies have 1024 bytes and rest in memory. Those
+of `h2` fall together by chance, so its counts differ by some percent.
 
 The figures are compared with those of instructions.json, which --write stores: what moved by more than 2 % is told,
 and what got dearer by more than --tolerance makes the exit status 1. Figures of another compiler or C library are
 shown beside these, but judge nothing. Compare builds of the release profile as it is in Cargo.toml only.
 
 --functions says where the instructions go (those that the compiler inlined count for their caller), --lines from
-which source lines. Needs valgrind and strace.
+which source lines. Needs valgrind and strace, for TLS openssl, for HTTP/2 h2load (nghttp2-client).
 """
 
 import argparse
@@ -24,6 +25,8 @@ import json
 import platform
 import re
 import socket
+import ssl
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -57,6 +60,8 @@ class Case:
     fields: dict = dataclasses.field(default_factory=dict)
     # Nothing is held in memory, so that each hit is read from its file.
     disk: bool = False
+    # HTTP/1 in the clear ("h1") or over TLS 1.3 ("tls"), HTTP/2 over TLS ("h2").
+    protocol: str = "h1"
 
     def request(self, n, etag):
         lines = [f"{self.method} {self.path.format(n=n)} HTTP/1.1", f"Host: {HOST}"]
@@ -72,12 +77,15 @@ CASES = {
     "head": Case("a hit without its body", method="HEAD"),
     "disk": Case("a hit on disk", disk=True),
     "disk16": Case("a hit of 16 KiB on disk", path="/etag/16384/hot", disk=True),
+    "tls": Case("a hit over TLS 1.3", protocol="tls"),
+    "h2": Case("a hit over HTTP/2, of 16 streams at a time", protocol="h2"),
     "store": Case("a miss, fetched and stored", cache="MISS", path="/cold/{n}"),
     "pass": Case("fetched by a route without a cache", cache="", path="/pass"),
 }
 PASS_ROUTE = '[[site.route]]\npath = "= /pass"\nproxy = "http://127.0.0.1:{origin}"\n'
 COMMITTED = Path(__file__).with_name("instructions.json")
 FEW = 1_000
+STREAMS = 16
 # What is told, in percent.
 MOVED = 2
 
@@ -101,12 +109,16 @@ def main():
         parser.error(f"no such case: {', '.join(unknown)}" if unknown else "--requests is at least 1")
     if args.write and (args.no_calls or len(cases) < len(CASES)):
         parser.error("--write stores all figures")
-    support.need("valgrind", *([] if args.no_calls else ["strace"]))
+    spoken = {CASES[name].protocol for name in cases}
+    support.need("valgrind", *([] if args.no_calls else ["strace"]), *(["openssl"] if spoken - {"h1"} else []),
+                 *(["h2load"] if "h2" in spoken else []))
     binary = support.larder_binary(args.larder)
 
     report = {"compiler": compiler(binary), "c_library": " ".join(platform.libc_ver()), "cases": {}}
     with support.Bench() as bench:
         origin = bench.origin()
+        if spoken - {"h1"}:
+            support.make_certificate(bench.dir, "ecdsa")
         for name in cases:
             report["cases"][name] = measure(bench, binary, origin, name, args)
     if args.json:
@@ -210,18 +222,22 @@ def written(bench, path, name):
 
 
 def run(bench, binary, origin, name, requests, under):
-    memory, zone = "64m", ""
-    if CASES[name].disk:
+    case, memory, zone = CASES[name], "64m", ""
+    if case.disk:
         memory, zone = "0", f'path = "{bench.dir}/{name}-{requests}-cache"\n'
     larder, port, _ = bench.larder(binary, origin.port, memory, workers=1, name=f"{name}-{requests}", zone=zone,
-                                   under=under, cache=PASS_ROUTE.format(origin=origin.port))
-    ask(port, CASES[name], requests)
+                                   site="" if case.protocol == "h1" else support.TLS, under=under,
+                                   cache=PASS_ROUTE.format(origin=origin.port))
+    if case.protocol == "h2":
+        ask_h2(port, case, origin, requests)
+    else:
+        ask(port, case, requests)
     support.stop(larder, wait_s=60)
 
 
 def ask(port, case, times):
     """Sends requests of a kind over one connection, one after the other; all must be answered as it says."""
-    with connect(port) as connection:
+    with connect(port, case.protocol == "tls") as connection:
         stored = Case("what is stored", path=case.path if case.disk else Case.path)
         _, head = exchange(connection, stored.request(0, ""), "GET")
         etag = head["etag"]
@@ -231,10 +247,26 @@ def ask(port, case, times):
                 support.fail(f"answer {n} is not {case.status} {case.cache}: {status} {head}")
 
 
-def connect(port):
+def ask_h2(port, case, origin, times):
+    """The same over HTTP/2, on as many streams at a time as a page with its images takes."""
+    before = origin.count()
+    done = subprocess.run(
+        [support.program("h2load"), "-c1", "-t1", f"-m{STREAMS}", f"-n{times}", f"-H:authority: {HOST}",
+         f"https://127.0.0.1:{port}{case.path}"], capture_output=True, text=True, timeout=600)
+    if f"status codes: {times} 2xx" not in done.stdout:
+        support.fail(f"h2load said:\n{done.stdout}{done.stderr}")
+    if origin.count() - before > STREAMS:
+        support.fail("not all but the first are hits")
+
+
+def connect(port, is_tls):
     connection = socket.create_connection(("127.0.0.1", port), 60)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
+    if not is_tls:
+        return connection
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(connection)
 
 
 def exchange(connection, request, method):

@@ -52,6 +52,10 @@ class Failed(SystemExit):
     """Ends a script with its message, unless somebody goes on without what failed."""
 
 
+# With what make_certificate made; without tickets, so that every handshake is a full one.
+TLS = 'tls = { certificate = "server.crt", key = "server.key", session_tickets = false }\n'
+
+
 def fail(message):
     raise Failed(f"error: {message}")
 
@@ -97,6 +101,18 @@ def get(port, path):
         return answer.status, answer.read()
     finally:
         connection.close()
+
+
+def make_certificate(folder, kind):
+    """server.crt and server.key in the folder, and both in server.pem, for an `ecdsa` key of P-256 or an `rsa` one."""
+    new = ["rsa:2048"] if kind == "rsa" else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    done = subprocess.run(
+        [program("openssl"), "req", "-x509", "-newkey", *new, "-nodes", "-days", "30", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", folder / "server.key",
+         "-out", folder / "server.crt"], capture_output=True, text=True)
+    if done.returncode:
+        fail(done.stderr)
+    (folder / "server.pem").write_text((folder / "server.crt").read_text() + (folder / "server.key").read_text())
 
 
 class Bench:
@@ -176,12 +192,11 @@ class Bench:
         return program
 
     def larder(self, binary, origin_port, memory, workers=None, cpu=None, name="larder", cache="",
-               zone="", server="", under=()):
+               zone="", server="", site="", under=()):
         """Starts Larder in front of the origin with one zone in memory: process, port, admin port.
 
         `cache` are more lines of the route's cache table, `zone` of the zone's, `server` of the server's (with
-        `workers`); `under` is what runs it: a
-        profiler with its options.
+        `workers`), `site` of the site's; `under` is what runs it: a profiler with its options.
         """
         port, admin = free_port(), free_port()
         config = self.dir / f"{name}.toml"
@@ -189,7 +204,7 @@ class Bench:
             # As many requests on a connection as nginx is given here.
             "[server]\nkeepalive_requests = 1000000000\n" + (f"workers = {workers}\n{server}" if workers else "")
             + f'[zone.bench]\nmemory = "{memory}"\n{zone}'
-            + f'[[site]]\nlisten = "127.0.0.1:{port}"\n'
+            + f'[[site]]\nlisten = "127.0.0.1:{port}"\n{site}'
             + f'[[site.route]]\npath = "/"\nproxy = "http://127.0.0.1:{origin_port}"\n'
             + 'status_header = "X-Cache-Status"\n'
             + f'[site.route.cache]\nzone = "bench"\n{cache}'

@@ -197,15 +197,3 @@ def version(name, larder):
             "trafficserver": [support.program("traffic_server"), "-V"]}[name]
     told = subprocess.run(args, capture_output=True, text=True)
     return (told.stderr + told.stdout).strip().partition("\n")[0]
-
-
-def make_certificate(folder, kind):
-    """server.crt and server.key in the folder, and both in server.pem, for an `ecdsa` key of P-256 or an `rsa` one."""
-    new = ["rsa:2048"] if kind == "rsa" else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    done = subprocess.run(
-        [support.program("openssl"), "req", "-x509", "-newkey", *new, "-nodes", "-days", "30", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", folder / "server.key",
-         "-out", folder / "server.crt"], capture_output=True, text=True)
-    if done.returncode:
-        support.fail(done.stderr)
-    (folder / "server.pem").write_text((folder / "server.crt").read_text() + (folder / "server.key").read_text())

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -53,6 +53,25 @@ impl Stream {
     }
 }
 
+/// Makes records of bytes, which go out together when no more fit into TLS's buffer, or with the
+/// next flush: the kernel takes several for little more than one.
+fn encrypt(
+    stream: &mut ServerStream,
+    cx: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    if slices.iter().all(|slice| slice.is_empty()) {
+        return Poll::Ready(Ok(0));
+    }
+    loop {
+        let taken = stream.get_mut().1.writer().write_vectored(slices)?;
+        if taken > 0 {
+            return Poll::Ready(Ok(taken));
+        }
+        ready!(Pin::new(&mut *stream).poll_flush(cx))?;
+    }
+}
+
 /// Writes what a socket takes without waiting.
 struct AtOnce<'a>(&'a TcpStream);
 
@@ -87,7 +106,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => encrypt(stream, cx, &[IoSlice::new(bytes)]),
         }
     }
 
@@ -98,7 +117,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => encrypt(stream, cx, slices),
         }
     }
 

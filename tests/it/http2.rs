@@ -410,6 +410,28 @@ async fn a_response_that_its_client_does_not_take_is_reset() {
 }
 
 #[tokio::test]
+async fn a_client_that_reads_slowly_gets_all_of_it() {
+    // More than the kernel holds for both sides.
+    const LENGTH: usize = 24 << 20;
+    let origin = Origin::start().await;
+    origin.on("/a", ok(&"x".repeat(LENGTH)));
+    let proxy = Proxy::with(&format!("{CACHED}\n[server]\nsend_timeout = \"1s\"\n"), &origin).await;
+    let all = i32::MAX as u32;
+    let mut raw = Raw::connect(proxy.address, &[(4, all)]).await;
+    assert!(raw.send(&frame(WINDOW_UPDATE, 0, 0, &(all - 65_535).to_be_bytes())).await);
+    assert!(raw.send(&get_frame(1, "/a", &[])).await);
+    // Twice as long as it might take nothing.
+    let (mut space, mut read) = (vec![0; 256 * 1024], 0);
+    while read < LENGTH {
+        match timeout(PATIENCE, raw.stream.read(&mut space)).await.expect("it goes on") {
+            Ok(bytes) if bytes > 0 => read += bytes,
+            end => panic!("{end:?} after {read} bytes"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn where_http2_is_off_its_preface_is_no_request() {
     let origin = Origin::start().await;
     let sites = [

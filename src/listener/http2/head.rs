@@ -55,7 +55,10 @@ fn join_cookies(fields: &mut HeaderMap) {
 
 /// Removes what concerns a connection of HTTP/1 from a response.
 pub(super) fn remove_connection(fields: &mut HeaderMap) {
-    OF_CONNECTIONS.iter().for_each(|name| drop(fields.remove(name)));
+    // Mostly there is nothing, and looking through a few names takes less than hashing four.
+    if fields.keys().any(|name| OF_CONNECTIONS.contains(name)) {
+        OF_CONNECTIONS.iter().for_each(|name| drop(fields.remove(name)));
+    }
 }
 
 const OF_CONNECTIONS: [HeaderName; 4] = [

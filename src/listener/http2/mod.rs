@@ -1,15 +1,17 @@
-//! One HTTP/2 connection: requests by hyper, each in a task of its own; limits by the pace, the
-//! budget of frames and the stalls; its end by the drain. (RFC 9113)
+//! One HTTP/2 connection: requests by hyper, in tasks of their own when they wait; limits by the
+//! pace, the budget of frames and the stalls; its end by the drain. (RFC 9113)
 //!
 //! Knows nothing of how the connection came about: by prior knowledge, or by TLS.
 
 mod frames;
+mod gather;
 mod head;
 mod pace;
 mod streams;
 mod wire;
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,7 +28,7 @@ use tracing::debug;
 
 use self::pace::{Pace, UnderWay, Verdict};
 use self::streams::{Answer, Stall, Streams};
-use self::wire::{Rest, Wired};
+use self::wire::Wired;
 use super::Handler;
 use super::connection::hang_up;
 use super::drain::{Drain, Listen, Stage};
@@ -60,7 +62,6 @@ where
     let pace = Arc::new(Pace::new(Clock::default(), Arc::clone(&limits), watch));
     let streams = Streams::new(Clock::default(), limits.send_timeout);
     let wired = Wired::new(io, opening, Arc::clone(&pace), http2.control_frames);
-    let left = wired.left();
     let requests = Requests { client, handler, limits: Arc::clone(&limits) };
     let requests = Arc::new(requests);
     let queue: Arc<Queue> = Arc::default();
@@ -72,12 +73,15 @@ where
             streams: service_streams.clone(),
         };
         let gap = Gap::new(Arc::clone(&queue), request.version());
-        Arc::clone(&requests).answer(request, gap, held)
+        // In a box, as hyper moves it several times before it is polled.
+        Box::pin(Arc::clone(&requests).answer(request, gap, held))
     });
-    let builder = builder(streams, &limits, http2);
+    let builder = builder(streams.clone(), &limits, http2);
     let end = {
-        let connection = pin!(builder.serve_connection(TokioIo::new(wired), service));
-        let mut run = Run { connection, pace: &pace, ending: &mut drain.listen() };
+        let connection = pin!(builder.serve_connection(TokioIo::new(wired.share()), service));
+        let mut ending = drain.listen();
+        let mut run =
+            Run { connection, wired: &wired, streams: &streams, pace: &pace, ending: &mut ending };
         let mut timer = pin!(sleep(pace.step()));
         poll_fn(|cx| run.poll(timer.as_mut(), cx)).await
     };
@@ -85,11 +89,10 @@ where
         End::Drained => return debug!(client = %remote, "connection cut off"),
         End::Closed(Ok(())) => return,
         End::Closed(Err(error)) => debug!(client = %remote, %error, "connection ended"),
+        End::Lost(error) => return debug!(client = %remote, %error, "connection lost"),
         End::Cut => debug!(client = %remote, "connection took too long"),
     }
-    if let Some(rest) = Rest::of(&left) {
-        rest.close().await;
-    }
+    wired.close().await;
 }
 
 fn builder(streams: Streams, limits: &Limits, http2: Http2) -> Builder<Streams> {
@@ -159,6 +162,8 @@ fn too_many_fields() -> Response<Body> {
 enum End {
     /// hyper says so.
     Closed(hyper::Result<()>),
+    /// Nothing more can be sent.
+    Lost(io::Error),
     /// Its time was up.
     Cut,
     /// The drain came to its end first.
@@ -166,18 +171,21 @@ enum End {
 }
 
 struct Run<'a, I, S: HttpService<Incoming>> {
-    connection: Pin<&'a mut Connection<I, S, Streams>>,
+    connection: Pin<&'a mut Connection<TokioIo<Wired<I>>, S, Streams>>,
+    wired: &'a Wired<I>,
+    streams: &'a Streams,
     pace: &'a Pace,
     ending: &'a mut Listen,
 }
 
-impl<I, S> Run<'_, TokioIo<I>, S>
+impl<I, S> Run<'_, I, S>
 where
     I: AsyncRead + AsyncWrite + Unpin,
     S: HttpService<Incoming, ResBody = Answer, Error = HangUp>,
     S::Future: Send + 'static,
 {
     fn poll(&mut self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<End> {
+        self.streams.turn();
         loop {
             if let Poll::Ready(result) = self.connection.as_mut().poll(cx) {
                 return Poll::Ready(End::Closed(result));
@@ -186,13 +194,21 @@ where
                 Poll::Ready(Stage::Ended) => return Poll::Ready(End::Drained),
                 Poll::Ready(_) => self.go_away(),
                 Poll::Pending if self.pace.watch.is_unwanted() => self.go_away(),
-                Poll::Pending if !self.is_due(timer.as_mut(), cx) => return Poll::Pending,
+                Poll::Pending if !self.is_due(timer.as_mut(), cx) => return self.send(cx),
                 Poll::Pending => match self.pace.verdict() {
                     Verdict::Cut => return Poll::Ready(End::Cut),
                     Verdict::GoAway => self.go_away(),
                     Verdict::Check(at) => timer.as_mut().reset(at.into()),
                 },
             }
+        }
+    }
+
+    /// Sends all that was written. What cannot be sent now wakes us when it can.
+    fn send(&self, cx: &mut Context<'_>) -> Poll<End> {
+        match self.wired.poll_send(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(End::Lost(error)),
+            _ => Poll::Pending,
         }
     }
 

@@ -85,13 +85,21 @@ impl Pace {
         }
     }
 
-    /// The client takes bytes, or does not.
-    pub(super) fn wrote(&self, is_blocked: bool, has_answers: bool) {
+    /// The client took bytes, or none, and takes no more for now, or all there were.
+    pub(super) fn took(&self, some: bool, is_blocked: bool) {
         let mut state = self.state();
-        if is_blocked != state.blocked.is_some() {
-            state.blocked = is_blocked.then(|| self.clock.instant());
+        if some || !is_blocked {
+            state.blocked = None;
         }
-        if has_answers && state.under_way == 0 {
+        if is_blocked && state.blocked.is_none() {
+            state.blocked = Some(self.clock.instant());
+        }
+    }
+
+    /// Bytes of a response go out.
+    pub(super) fn answered(&self) {
+        let mut state = self.state();
+        if state.under_way == 0 {
             state.since = self.clock.instant();
         }
     }
@@ -203,9 +211,15 @@ mod tests {
         pace.amid(true);
         assert_eq!(due(&pace), Some((1, Verdict::Cut)), "the next one has begun");
         pace.amid(false);
-        pace.wrote(true, false);
+        pace.took(false, true);
         assert_eq!(due(&pace), Some((60, Verdict::Cut)), "the client takes nothing");
-        pace.wrote(false, false);
+        let since = |pace: &Pace| pace.state().blocked;
+        let begun = since(&pace);
+        pace.took(false, true);
+        assert_eq!(since(&pace), begun, "it still does not");
+        pace.took(true, true);
+        assert!(since(&pace) > begun, "it takes some");
+        pace.took(false, false);
         drop(first);
         assert_eq!(due(&pace), Some((3600, Verdict::GoAway)), "idle");
         let others = [pace.request(), pace.request()];

@@ -1,13 +1,17 @@
 //! The tasks of an HTTP/2 connection's requests, and what each holds of its response.
 //!
+//! Most requests are answered at once, and those need no task: each is begun where hyper would have
+//! a task for it, and gets one if it has to wait.
+//!
 //! hyper asks a body for bytes only when the client's window has room for what it has, so a body
 //! that is not asked for more is one that the client does not take. Nobody else notices: the
 //! connection goes on. Ending the task resets the stream, and frees what it holds.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,8 +28,16 @@ use crate::clock::Clock;
 pub(super) struct Streams {
     clock: Clock,
     send_timeout: Duration,
+    /// Guards what the next task is for; only the connection's own task takes it.
+    next: Arc<Mutex<Next>>,
+}
+
+#[derive(Default)]
+struct Next {
     /// Of the request that hyper will run a task for next.
-    next: Arc<Mutex<Option<Stall>>>,
+    stall: Option<Stall>,
+    /// How many more may begin before others have their turn.
+    at_once: u32,
 }
 
 /// Since when a client takes nothing of a response; nothing while it does.
@@ -40,20 +52,42 @@ impl Streams {
     /// A request has come; hyper runs a task for it at once.
     pub(super) fn next(&self) -> Stall {
         let stall = Stall::default();
-        *lock(&self.next) = Some(stall.clone());
+        lock(&self.next).stall = Some(stall.clone());
         stall
+    }
+
+    /// The connection has its turn.
+    pub(super) fn turn(&self) {
+        lock(&self.next).at_once = AT_ONCE_MAX;
     }
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, task: F) {
-        let stall = lock(&self.next).take().unwrap_or_default();
-        tokio::spawn(unless_stalled(task, stall, self.send_timeout));
+        let mut next = lock(&self.next);
+        let stall = next.stall.take().unwrap_or_default();
+        let at_once = next.at_once > 0;
+        next.at_once = next.at_once.saturating_sub(1);
+        drop(next);
+        let mut task = Box::pin(task);
+        if !at_once || begin(task.as_mut()).is_pending() {
+            tokio::spawn(unless_stalled(task, stall, self.send_timeout));
+        }
     }
 }
 
-async fn unless_stalled(task: impl Future<Output = ()>, stall: Stall, limit: Duration) {
-    let mut task = pin!(task);
+/// Polls a task for the first time, whose waker is of no use yet. One that panics is over, and its
+/// stream is reset, as if it had been spawned.
+fn begin(task: Pin<&mut impl Future<Output = ()>>) -> Poll<()> {
+    let poll = AssertUnwindSafe(|| task.poll(&mut Context::from_waker(Waker::noop())));
+    catch_unwind(poll).unwrap_or(Poll::Ready(()))
+}
+
+async fn unless_stalled(
+    mut task: Pin<Box<impl Future<Output = ()>>>,
+    stall: Stall,
+    limit: Duration,
+) {
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
         if task.as_mut().poll(cx).is_ready() {
@@ -90,8 +124,12 @@ impl Answer {
 
     /// In pieces, so that a body that is all here is not over for us long before the client has it.
     fn piece(&mut self) -> Frame<Bytes> {
-        *lock(&self.stall.0) = Some(self.clock.instant());
-        Frame::data(self.rest.split_to(self.rest.len().min(PIECE_BYTES)))
+        let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
+        // hyper does not come back for what follows the last one.
+        if !self.is_end_stream() {
+            *lock(&self.stall.0) = Some(self.clock.instant());
+        }
+        Frame::data(piece)
     }
 }
 
@@ -132,5 +170,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Requests that one connection may begin before others have their turn.
+const AT_ONCE_MAX: u32 = 32;
 /// As much as a frame holds by default.
 const PIECE_BYTES: usize = 16 * 1024;

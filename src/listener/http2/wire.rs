@@ -1,9 +1,9 @@
-//! The connection under hyper's HTTP/2: hands on what was read before, counts frames, and tells the
-//! pace what goes over it.
+//! The connection under hyper's HTTP/2: hands on what was read before, counts frames, tells the
+//! pace what goes over it, and holds back what goes out until all of it is there.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -11,41 +11,34 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
 use super::frames::{Budget, DATA, Frames, GOAWAY, HEADERS};
+use super::gather::Gathered;
 use super::pace::{LINGER, Pace};
 
-/// A client's connection as hyper sees it.
-pub(super) struct Wired<I> {
-    /// Taken only when it is dropped.
-    io: Option<I>,
+/// A client's connection, shared by hyper, which reads and writes, and by who sends what was
+/// written when hyper has no more to write for now.
+pub(super) struct Wired<I>(Arc<Mutex<Wire<I>>>);
+
+struct Wire<I> {
+    io: Gathered<I>,
+    /// How many bytes had gone when the pace was last told.
+    told_gone: u64,
     opening: Bytes,
     incoming: Frames,
     outgoing: Frames,
     budget: Budget,
     /// The last request that came.
     last_stream: u32,
-    has_flooded: bool,
-    pace: Arc<Pace>,
-    left: Left<I>,
-}
-
-/// Where the connection goes when hyper is done with it.
-pub(super) type Left<I> = Arc<Mutex<Option<Rest<I>>>>;
-
-/// A connection that hyper has left.
-pub(super) struct Rest<I> {
-    io: I,
-    /// What we sent ends with a frame.
-    is_between: bool,
-    last_stream: u32,
     /// The client sent more than it may.
     has_flooded: bool,
+    pace: Arc<Pace>,
 }
 
 impl<I> Wired<I> {
     /// `opening` was read already; a client may send so many frames that ask for nothing.
     pub(super) fn new(io: I, opening: Bytes, pace: Arc<Pace>, control_frames: u32) -> Self {
-        Self {
-            io: Some(io),
+        Self(Arc::new(Mutex::new(Wire {
+            io: Gathered::new(io),
+            told_gone: 0,
             opening,
             incoming: Frames::behind(PREFACE_BYTES),
             outgoing: Frames::behind(0),
@@ -53,22 +46,36 @@ impl<I> Wired<I> {
             last_stream: 0,
             has_flooded: false,
             pace,
-            left: Arc::default(),
+        })))
+    }
+
+    /// For hyper.
+    pub(super) fn share(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
+    fn wire(&self) -> MutexGuard<'_, Wire<I>> {
+        // What hyper did before a panic is for nobody to go on with.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Wired<I> {
+    /// Sends what hyper has written.
+    pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wire().poll_send(cx)
+    }
+
+    /// Tells the client why the connection ends, and waits a little until it notices: bytes that
+    /// nobody reads would have the kernel reset the connection. hyper must have left it.
+    pub(super) async fn close(self) {
+        if let Some(wire) = Arc::into_inner(self.0) {
+            wire.into_inner().unwrap_or_else(PoisonError::into_inner).close().await;
         }
     }
+}
 
-    /// Where it will be found later.
-    pub(super) fn left(&self) -> Left<I> {
-        Arc::clone(&self.left)
-    }
-
-    fn io(&mut self) -> io::Result<Pin<&mut I>>
-    where
-        I: Unpin,
-    {
-        self.io.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
-    }
-
+impl<I> Wire<I> {
     fn count(&mut self, new: &[u8]) -> io::Result<()> {
         let Self { incoming, budget, pace, last_stream, has_flooded, .. } = self;
         incoming.feed(new, |frame| {
@@ -81,10 +88,16 @@ impl<I> Wired<I> {
         if *has_flooded { Err(io::Error::other(TooManyFrames)) } else { Ok(()) }
     }
 
-    fn wrote(&mut self, written: &Poll<io::Result<usize>>, slices: &[IoSlice<'_>]) {
-        let Poll::Ready(written) = written else { return self.pace.wrote(true, false) };
-        let Ok(written) = written else { return };
-        let mut left = *written;
+    /// Tells the pace what the client took since it was last told.
+    fn took(&mut self, is_blocked: bool) {
+        let gone = self.io.gone();
+        self.pace.took(gone > self.told_gone, is_blocked);
+        self.told_gone = gone;
+    }
+
+    /// So many bytes of these are to go out.
+    fn wrote(&mut self, bytes: usize, slices: &[IoSlice<'_>]) {
+        let mut left = bytes;
         let Self { outgoing, budget, .. } = self;
         let mut has_answers = false;
         for slice in slices {
@@ -95,34 +108,50 @@ impl<I> Wired<I> {
             });
             left -= part.len();
         }
-        self.pace.wrote(false, has_answers);
+        if has_answers {
+            self.pace.answered();
+        }
     }
 }
 
-impl<I> Drop for Wired<I> {
-    fn drop(&mut self) {
-        let Some(io) = self.io.take() else { return };
-        let rest = Rest {
-            io,
-            is_between: self.outgoing.is_between(),
-            last_stream: self.last_stream,
-            has_flooded: self.has_flooded,
-        };
-        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(rest);
-    }
-}
-
-impl<I: AsyncRead + AsyncWrite + Unpin> Rest<I> {
-    /// What hyper left, if it left anything.
-    pub(super) fn of(left: &Left<I>) -> Option<Self> {
-        left.lock().unwrap_or_else(PoisonError::into_inner).take()
+impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if self.opening.is_empty() {
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        } else {
+            let bytes = self.opening.len().min(buf.remaining());
+            buf.put_slice(&self.opening[..bytes]);
+            self.opening.advance(bytes);
+        }
+        self.count(&buf.filled()[before..])?;
+        Poll::Ready(Ok(()))
     }
 
-    /// Tells the client why the connection ends, and waits a little until it notices: bytes that
-    /// nobody reads would have the kernel reset the connection.
-    pub(super) async fn close(mut self) {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        match &written {
+            Poll::Ready(Ok(bytes)) => self.wrote(*bytes, slices),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.took(true),
+        }
+        written
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let sent = Pin::new(&mut self.io).poll_flush(cx);
+        self.took(sent.is_pending());
+        sent
+    }
+
+    async fn close(mut self) {
         let farewell = async {
-            if self.is_between {
+            // What we sent ends with a frame.
+            if self.outgoing.is_between() {
                 let reason = if self.has_flooded { ENHANCE_YOUR_CALM } else { NO_ERROR };
                 self.io.write_all(&goaway(self.last_stream, reason)).await?;
             }
@@ -161,56 +190,45 @@ impl std::fmt::Display for TooManyFrames {
 
 impl std::error::Error for TooManyFrames {}
 
-impl<I: AsyncRead + Unpin> AsyncRead for Wired<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wired<I> {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        if self.opening.is_empty() {
-            ready!(self.io()?.poll_read(cx, buf))?;
-        } else {
-            let bytes = self.opening.len().min(buf.remaining());
-            buf.put_slice(&self.opening[..bytes]);
-            self.opening.advance(bytes);
-        }
-        self.count(&buf.filled()[before..])?;
-        Poll::Ready(Ok(()))
+        self.wire().poll_read(cx, buf)
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Wired<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wired<I> {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = self.io()?.poll_write(cx, bytes);
-        self.wrote(&written, &[IoSlice::new(bytes)]);
-        written
+        self.wire().poll_write(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = self.io()?.poll_write_vectored(cx, slices);
-        self.wrote(&written, slices);
-        written
+        self.wire().poll_write(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io()?.poll_flush(cx)
+    /// h2 flushes after each frame with a body. Other streams may have more for the same write, so
+    /// this waits until hyper has nothing more to do.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io()?.poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire().io).poll_shutdown(cx)
     }
 }
 
