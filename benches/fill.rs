@@ -80,6 +80,7 @@ fn zone(path: PathBuf) -> Zone {
         inactive: LIFETIME,
         use_temp_path: false,
         fsync: Fsync::Never,
+        open_files: 4096,
     }
 }
 

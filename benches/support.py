@@ -1,4 +1,4 @@
-"""What compare.py, disk.py, instructions.py, memory.py, followers.py and stampede.sh share; answers no question itself.
+"""What compare/, instructions.py, memory.py, followers.py and stampede.sh share; answers no question itself.
 
 An origin that counts, processes that are always stopped, wrk with exact numbers, and what /proc says.
 `python3 support.py origin` is the origin where there is no C compiler.
@@ -7,11 +7,9 @@ An origin that counts, processes that are always stopped, wrk with exact numbers
 import asyncio
 import contextlib
 import email.utils
-import grp
 import http.client
 import json
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -22,15 +20,15 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-DEFAULT_LARDER = HERE.parent / "target/release/larder"
+DEFAULT_LARDER = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target")) / "release/larder"
 
 DONE_LUA = """
 done = function(s, l, r)
   local e = s.errors
   io.write(string.format(
-    '\\nRESULT {"requests":%d,"duration_us":%d,"connect":%d,"read":%d,"write":%d,"timeout":%d,"status":%d,' ..
+    '\\nRESULT {"requests":%d,"bytes":%.0f,"duration_us":%d,"connect":%d,"read":%d,"write":%d,"timeout":%d,"status":%d,' ..
     '"p50_us":%d,"p99_us":%d}\\n',
-    s.requests, s.duration, e.connect, e.read, e.write, e.timeout, e.status,
+    s.requests, s.bytes, s.duration, e.connect, e.read, e.write, e.timeout, e.status,
     l:percentile(50), l:percentile(99)))
 end
 """
@@ -45,36 +43,13 @@ request = function()
 end
 """
 
-NGINX = """
-{user}worker_processes 1;
-daemon off;
-master_process on;
-pid {dir}/nginx.pid;
-error_log {dir}/nginx-error.log;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    keepalive_requests 1000000000;
-    sendfile on;
-    tcp_nopush on;
-    open_file_cache max=10000 inactive=60s;
-    open_file_cache_valid 60s;
-    client_body_temp_path {dir}/body;
-    proxy_temp_path {dir}/proxy;
-    fastcgi_temp_path {dir}/fastcgi;
-    uwsgi_temp_path {dir}/uwsgi;
-    scgi_temp_path {dir}/scgi;
-    proxy_cache_path {dir}/cache levels=1:2 keys_zone=bench:{keys};
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://127.0.0.1:{origin};
-            proxy_cache bench;
-            proxy_cache_valid any 1h;
-        }}
-    }}
-}}
-"""
+PACKAGES = {"nginx": "nginx", "varnishd": "varnish", "haproxy": "haproxy", "traffic_server": "trafficserver",
+            "wrk": "wrk", "h2load": "nghttp2-client", "openssl": "openssl", "cc": "gcc libc6-dev",
+            "taskset": "util-linux", "valgrind": "valgrind", "strace": "strace"}
+
+
+class Failed(SystemExit):
+    """Ends a script with its message, unless somebody goes on without what failed."""
 
 
 # With what make_certificate made; without tickets, so that every handshake is a full one.
@@ -82,17 +57,18 @@ TLS = 'tls = { certificate = "server.crt", key = "server.key", session_tickets =
 
 
 def fail(message):
-    sys.exit(f"error: {message}")
+    raise Failed(f"error: {message}")
 
 
 def need(*programs):
     """Stops with what to install when one of these is missing."""
-    packages = {"nginx": "nginx", "wrk": "wrk", "taskset": "util-linux", "valgrind": "valgrind", "openssl": "openssl",
-                "h2load": "nghttp2-client"}
-    missing = [p for p in programs if not shutil.which(p, path=search_path())]
+    missing = [p for p in programs if not has(p)]
     if missing:
-        names = " ".join(packages[p] for p in missing)
-        fail(f"{', '.join(missing)} not found: apt-get install {names}")
+        fail(f"{', '.join(missing)} not found: apt-get install {' '.join(PACKAGES[p] for p in missing)}")
+
+
+def has(name):
+    return shutil.which(name, path=search_path()) is not None
 
 
 def search_path():
@@ -127,30 +103,43 @@ def get(port, path):
         connection.close()
 
 
-def make_certificate(bench, kind):
-    """server.crt and server.key in the bench's folder, of an RSA key of 2048 bits or one on P-256."""
+def make_certificate(folder, kind):
+    """server.crt and server.key in the folder, and both in server.pem, for an `ecdsa` key of P-256 or an `rsa` one."""
     new = ["rsa:2048"] if kind == "rsa" else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     done = subprocess.run(
         [program("openssl"), "req", "-x509", "-newkey", *new, "-nodes", "-days", "30", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", bench.dir / "server.key", "-out", bench.dir / "server.crt"],
-        capture_output=True, text=True)
+         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", folder / "server.key",
+         "-out", folder / "server.crt"], capture_output=True, text=True)
     if done.returncode:
         fail(done.stderr)
+    (folder / "server.pem").write_text((folder / "server.crt").read_text() + (folder / "server.key").read_text())
 
 
 class Bench:
-    """A temporary folder and the processes started in it; both are gone when the `with` ends."""
+    """A temporary folder and the processes started in it; both are gone when the `with` ends.
+
+    `folder` is where the temporary one is made, by default where the system has such.
+    """
+
+    def __init__(self, folder=None):
+        self.folder = folder
 
     def __enter__(self):
         # A TERM or HUP unwinds like an exit does, so that nothing is left running.
         for s in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(s, lambda n, _: sys.exit(128 + n))
         self.stack = contextlib.ExitStack()
-        self.dir = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="larder-bench-")))
+        self.dir = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="larder-bench-", dir=self.folder)))
         return self
 
     def __exit__(self, *_):
-        self.stack.close()
+        # A second Ctrl-C must not leave half of it running.
+        handlers = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        try:
+            self.stack.close()
+        finally:
+            for s, handler in handlers.items():
+                signal.signal(s, handler)
 
     def start(self, args, name, **options):
         """Starts a process whose output goes to NAME.log in the temporary folder."""
@@ -172,6 +161,7 @@ class Bench:
                 return process
             except OSError:
                 if time.monotonic() > deadline:
+                    stop(process)
                     fail(f"{name} does not listen on port {port}:\n{self.log(name)}")
                 time.sleep(0.05)
 
@@ -180,23 +170,26 @@ class Bench:
 
     def origin(self, cpu=None):
         """Starts the origin, the C one if it can be built."""
-        cc = shutil.which("cc") or shutil.which("gcc")
-        args = [sys.executable, str(HERE / "support.py"), "origin"]
-        kind = "python"
-        if cc:
-            built = subprocess.run([cc, "-O2", "-o", str(self.dir / "origin"), str(HERE / "origin.c")],
-                                   capture_output=True, text=True)
-            if built.returncode == 0:
-                args, kind = [str(self.dir / "origin")], "c"
-            else:
-                print(f"note: the C origin does not build, using Python's:\n{built.stderr}", file=sys.stderr)
+        built = self.compile(HERE / "origin.c")
+        args = [built] if built else [sys.executable, str(HERE / "support.py"), "origin"]
         if cpu is not None:
             args = [program("taskset"), "-c", str(cpu), *args]
         process = self.start(args, "origin", stdout=subprocess.PIPE, text=True)
         line = process.stdout.readline().strip()
         if not line:
             fail(f"the origin did not start:\n{self.log('origin')}")
-        return Origin(int(line), kind)
+        return Origin(int(line), "c" if built else "python")
+
+    def compile(self, source, *libraries):
+        """Compiles a C program into the temporary folder: where it is, None without a compiler that can."""
+        cc, program = shutil.which("cc") or shutil.which("gcc"), str(self.dir / source.stem)
+        if not cc:
+            return None
+        built = subprocess.run([cc, "-O2", "-o", program, str(source), *libraries], capture_output=True, text=True)
+        if built.returncode:
+            print(f"note: {source.name} does not build:\n{built.stderr}", file=sys.stderr)
+            return None
+        return program
 
     def larder(self, binary, origin_port, memory, workers=None, cpu=None, name="larder", cache="",
                zone="", server="", site="", under=()):
@@ -221,23 +214,6 @@ class Bench:
             args = [program("taskset"), "-c", str(cpu), *args]
         return self.start_server(args, name, port), port, admin
 
-    def nginx(self, origin_port, cpu=None, keys="16m"):
-        """Starts nginx in front of the origin with a cache on disk and one worker: process, port.
-
-        `keys` is the memory for keys and what goes with them, `16m use_temp_path=off`.
-        """
-        port = free_port()
-        # As root, nginx would give its worker to another user, who cannot enter the temporary folder.
-        user = ""
-        if os.geteuid() == 0:
-            user = f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(os.getegid()).gr_name};\n"
-        config = self.dir / "nginx.conf"
-        config.write_text(NGINX.format(user=user, dir=self.dir, port=port, origin=origin_port, keys=keys))
-        args = [program("nginx"), "-p", str(self.dir), "-e", str(self.dir / "nginx-error.log"), "-c", str(config)]
-        if cpu is not None:
-            args = [program("taskset"), "-c", str(cpu), *args]
-        return self.start_server(args, "nginx", port), port
-
 
 class Origin:
     def __init__(self, port, kind):
@@ -249,13 +225,15 @@ class Origin:
 
 
 def stop(process, wait_s=5):
-    """TERM, and KILL for what does not heed it in time."""
+    """TERM, and KILL for what does not heed it in time, with its children."""
     if process.poll() is None:
         process.terminate()
         try:
             process.wait(wait_s)
         except subprocess.TimeoutExpired:
-            process.kill()
+            for pid in process_tree(process.pid)[::-1]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             process.wait()
     if process.stdout:
         process.stdout.close()
@@ -297,13 +275,19 @@ def stat_fields(pid):
 
 
 def cpu_seconds(pid):
-    """User and system time that the process tree has used, in steps of a clock tick."""
+    """User and system time that the process tree has used, with children that have ended; in steps of a clock tick."""
     ticks = 0
     for p in process_tree(pid):
         fields = stat_fields(p)
         if fields:
-            ticks += int(fields[11]) + int(fields[12])
+            ticks += sum(map(int, fields[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def foreign_cpu_seconds():
+    """User and system time of the whole machine that neither this process nor one it started has used."""
+    user, nice, system = map(int, Path("/proc/stat").read_text().split()[1:4])
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK") - cpu_seconds(os.getpid())
 
 
 def rss(pid):
@@ -314,8 +298,19 @@ def rss(pid):
     fail(f"process {pid} has ended")
 
 
+def pss(pid):
+    """Resident bytes of the process tree, memory that processes share counted once."""
+    total = 0
+    for p in process_tree(pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for line in Path(f"/proc/{p}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+    return total
+
+
 class PythonOrigin(asyncio.Protocol):
-    """As origin.c, slower."""
+    """As origin.c, slower, and of its words only `/N/`."""
 
     count = 0
     body = b"x" * 1024
@@ -334,7 +329,7 @@ class PythonOrigin(asyncio.Protocol):
                 body = b"x" * int(first) if rest and first.isdigit() else self.body
                 control = "max-age=3600"
             head = (f"HTTP/1.1 200 OK\r\nDate: {email.utils.formatdate(usegmt=True)}\r\n"
-                    f"Content-Type: text/plain\r\nCache-Control: {control}\r\nContent-Length: {len(body)}\r\n\r\n")
+                    f"Content-Type: text/plain\r\nETag: \"bench\"\r\nCache-Control: {control}\r\nContent-Length: {len(body)}\r\n\r\n")
             self.transport.write(head.encode() + body)
 
 

@@ -45,6 +45,11 @@ pub trait FileBody: HttpBody<Data = Bytes, Error = Error> + Send {
     /// From now on the body may give stand-ins instead of bytes: it goes over the connection with
     /// this ledger, as it is.
     fn splice(self: Pin<&mut Self>, ledger: &Arc<Ledger>);
+
+    /// Whether nobody can change the file any more, not even while its pages are in a socket.
+    fn is_sealed(&self) -> bool {
+        false
+    }
 }
 
 /// Told once when a body is finished or dropped, whichever comes first.
@@ -99,9 +104,12 @@ impl Body {
     }
 
     /// Says that the connection with this ledger carries this body, and nobody in between looks at
-    /// its bytes or changes them.
-    pub fn splice(&mut self, ledger: &Arc<Ledger>) {
-        if let Kind::File(file) = &mut self.kind {
+    /// its bytes or changes them. `unsealed` says whether it may give stand-ins for what others could
+    /// change.
+    pub fn splice(&mut self, ledger: &Arc<Ledger>, unsealed: bool) {
+        if let Kind::File(file) = &mut self.kind
+            && (unsealed || file.is_sealed())
+        {
             file.as_mut().splice(ledger);
         }
     }

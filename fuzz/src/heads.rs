@@ -39,25 +39,38 @@ fn scanned(stream: &[u8], mut cut: impl FnMut(usize) -> usize) -> bool {
 
 /// The same question, answered by somebody who has it all before him.
 fn is_ambiguous(stream: &[u8]) -> bool {
-    stream.split(|byte| *byte == NEXT_HEAD).any(|heads| {
-        let mut lines: Vec<&[u8]> = heads.split(|byte| *byte == b'\n').collect();
-        // What no line feed ends is no line yet.
-        lines.pop();
-        let mut framing = 0;
-        for line in lines {
-            if !line.ends_with(b"\r") {
-                return true;
-            }
-            let line = line.to_ascii_lowercase();
-            let frames =
-                line.starts_with(b"content-length:") || line.starts_with(b"transfer-encoding:");
-            framing += usize::from(frames);
-            if line == b"\r" && framing > 0 {
-                return framing > 1;
-            }
+    let (mut heads, mut goes_on) = (Vec::new(), false);
+    stream.split(|byte| *byte == NEXT_HEAD).any(|part| {
+        if !goes_on {
+            heads.clear();
         }
-        false
+        heads.extend_from_slice(part);
+        let ambiguous;
+        (ambiguous, goes_on) = verdict(&heads);
+        ambiguous
     })
+}
+
+/// Whether one of some heads is ambiguous, and whether the last one has begun and not ended.
+fn verdict(heads: &[u8]) -> (bool, bool) {
+    let mut lines: Vec<&[u8]> = heads.split(|byte| *byte == b'\n').collect();
+    // What no line feed ends is no line yet.
+    let begun = lines.pop().is_some_and(|rest| !rest.is_empty());
+    let (mut framing, mut has_line) = (0, false);
+    for line in lines {
+        if !line.ends_with(b"\r") {
+            return (true, false);
+        }
+        let line = line.to_ascii_lowercase();
+        let frames =
+            line.starts_with(b"content-length:") || line.starts_with(b"transfer-encoding:");
+        framing += usize::from(frames);
+        has_line = line != b"\r";
+        if !has_line && framing > 0 {
+            return (framing > 1, false);
+        }
+    }
+    (false, begun || has_line)
 }
 
 /// No byte of UTF-8, so that seeds stay texts.

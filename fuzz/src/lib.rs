@@ -12,6 +12,7 @@ pub mod stored_heads;
 pub mod index_snapshots;
 pub mod keys;
 pub mod heads;
+pub mod plain_gets;
 pub mod manifests;
 mod message;
 
@@ -19,7 +20,7 @@ mod message;
 pub type Check = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder in `corpus/`.
-pub const TARGETS: [(&str, Check); 10] = [
+pub const TARGETS: [(&str, Check); 11] = [
     ("directives", directives::check),
     ("dates", dates::check),
     ("ranges", ranges::check),
@@ -29,5 +30,6 @@ pub const TARGETS: [(&str, Check); 10] = [
     ("index_snapshots", index_snapshots::check),
     ("keys", keys::check),
     ("heads", heads::check),
+    ("plain_gets", plain_gets::check),
     ("manifests", manifests::check),
 ];

@@ -2,6 +2,7 @@
 //! taken from there.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -174,11 +175,11 @@ fn worker(
     before: Option<&Generation>,
 ) -> Arc<Worker> {
     let same = before.and_then(|before| before.workers.get(number));
+    let known: HashMap<_, _> = same.map_or_else(HashMap::new, |worker| {
+        worker.proxy.groups.iter().map(Arc::as_ptr).zip(&worker.pools).collect()
+    });
     let pool = |(group, settings): (&Arc<Group>, _)| {
-        let kept = same.and_then(|worker| {
-            let known = worker.proxy.groups.iter().position(|it| Arc::ptr_eq(it, group))?;
-            Some(Arc::clone(&worker.pools[known]))
-        });
+        let kept = known.get(&Arc::as_ptr(group)).map(|pool| Arc::clone(pool));
         kept.unwrap_or_else(|| Pool::new(settings, proxy.clock.clone()))
     };
     let kept_log = before.filter(|before| before.config.log.access == config.log.access);
@@ -192,11 +193,13 @@ fn worker(
 }
 
 fn groups(config: &Config, clock: &Clock, before: Option<&Generation>) -> Vec<Arc<Group>> {
+    let known: HashMap<_, _> = before.map_or_else(HashMap::new, |before| {
+        let named = before.config.upstreams.iter().map(|settings| (&settings.name, settings));
+        named.zip(&before.proxy().groups).map(|((name, at), group)| (name, (at, group))).collect()
+    });
     let group = |settings: &config::Upstream| {
-        let kept = before.and_then(|before| {
-            let number = before.config.upstreams.iter().position(|it| it == settings)?;
-            Some(Arc::clone(&before.proxy().groups[number]))
-        });
+        let same = known.get(&settings.name).filter(|(before, _)| *before == settings);
+        let kept = same.map(|(_, group)| Arc::clone(group));
         kept.unwrap_or_else(|| Group::new(settings, clock.clone()))
     };
     config.upstreams.iter().map(group).collect()
@@ -280,6 +283,8 @@ struct RouteParts<'a> {
     basics: RefCell<Vec<(config::AuthBasic, Arc<Basic>)>>,
     zones: &'a [Arc<Zone>],
     groups: &'a [Arc<Group>],
+    /// Where among these an upstream is: sites with one each make many.
+    group_numbers: HashMap<&'a str, usize>,
 }
 
 impl<'a> RouteParts<'a> {
@@ -289,7 +294,9 @@ impl<'a> RouteParts<'a> {
         zones: &'a [Arc<Zone>],
         groups: &'a [Arc<Group>],
     ) -> Self {
-        Self { config, limits, basics: RefCell::default(), zones, groups }
+        let names = config.upstreams.iter().map(|upstream| upstream.name.as_str());
+        let group_numbers = names.zip(0..).collect();
+        Self { config, limits, basics: RefCell::default(), zones, groups, group_numbers }
     }
 
     fn sites(&self) -> Result<Vec<Arc<Site>>, StartError> {
@@ -350,8 +357,8 @@ impl<'a> RouteParts<'a> {
     }
 
     fn forward(&self, upstream: &str) -> Result<Forward, StartError> {
-        let names = self.config.upstreams.iter().map(|upstream| &upstream.name);
-        let group_number = named(names, upstream)?;
+        let number = self.group_numbers.get(upstream).copied();
+        let group_number = number.ok_or_else(|| unknown(upstream))?;
         Ok(Forward { group: Arc::clone(&self.groups[group_number]), group_number })
     }
 
@@ -383,7 +390,9 @@ fn named<'a>(
     mut names: impl Iterator<Item = &'a String>,
     wanted: &str,
 ) -> Result<usize, StartError> {
-    names
-        .position(|name| name == wanted)
-        .ok_or_else(|| StartError(format!("nothing is named `{wanted}`")))
+    names.position(|name| name == wanted).ok_or_else(|| unknown(wanted))
+}
+
+fn unknown(name: &str) -> StartError {
+    StartError(format!("nothing is named `{name}`"))
 }

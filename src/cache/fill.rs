@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) disk: Option<(SpoolReader, u64)>,
     pub(super) end: Option<Result<(), String>>,
     pub(super) slots: Vec<Slot>,
+    /// Those that are not taken.
+    free: Vec<usize>,
     /// Slots of followers who still want bytes.
     pub(super) following: usize,
     pub(super) writer: Option<Waker>,
@@ -89,6 +91,7 @@ impl Fill {
             disk: None,
             end: None,
             slots: Vec::new(),
+            free: Vec::new(),
             following: 0,
             writer: None,
             unwoken: 0,
@@ -229,7 +232,7 @@ enum Drain {
 
 impl State {
     pub(super) fn take_slot(&mut self, at: u64) -> usize {
-        let slot = self.slots.iter().position(|slot| !slot.taken).unwrap_or_else(|| {
+        let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             self.slots.len() - 1
         });
@@ -239,8 +242,9 @@ impl State {
     }
 
     pub(super) fn leave_slot(&mut self, slot: usize) {
-        let slot = std::mem::take(&mut self.slots[slot]);
-        self.following -= usize::from(!slot.cut);
+        let left = std::mem::take(&mut self.slots[slot]);
+        self.free.push(slot);
+        self.following -= usize::from(!left.cut);
     }
 
     /// Those who wait for more: to be woken when the lock is free.

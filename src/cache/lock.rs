@@ -1,7 +1,7 @@
 //! One request fetches what is not stored; the rest wait and are woken at once.
 //! (nginx: proxy_cache_lock, without its polling)
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ use crate::sync::{Mutex, MutexGuard, RandomState, timeout, watch};
 pub struct Flights {
     /// Guards which flight answers for which place. Held for a moment, never across a wait.
     flying: Mutex<Flying>,
+    /// How many there were.
+    begun: AtomicUsize,
     /// Permits that are held.
     permits: AtomicUsize,
     none_left: Notify,
@@ -28,8 +30,8 @@ pub struct Flights {
 struct Flying {
     by_place: HashMap<KeyHash, Arc<Flight>, RandomState>,
     /// Those that nobody joins; a purge has to reach them all the same, and each purge, also those
-    /// that one has reached.
-    beside: Vec<Arc<Flight>>,
+    /// that one has reached. By their numbers.
+    beside: BTreeMap<usize, Arc<Flight>>,
 }
 
 /// What a request for something that is not stored may do.
@@ -71,6 +73,8 @@ pub struct Waiter {
 
 /// One fetch under way.
 pub(super) struct Flight {
+    /// How many began before it.
+    number: usize,
     /// The key under which it was asked for, for purges.
     primary: KeyHash,
     /// The key under which it will be stored, if that is another one.
@@ -104,19 +108,19 @@ impl Flights {
             let (flight, outcome) = (Arc::clone(flight), flight.outcome.subscribe());
             return Turn::Wait(Waiter { flight, outcome });
         }
-        let flight = Flight::new(primary, now);
+        let flight = self.flight(primary, now);
         if let Some(older) = flying.by_place.insert(at, Arc::clone(&flight)) {
             // A purge has to reach it all the same.
             older.parted.store(true, Ordering::Relaxed);
-            flying.beside.push(older);
+            flying.beside.insert(older.number, older);
         }
         Turn::Fetch(Permit::new(self, flight, vec![at]))
     }
 
     /// A permit that nobody waits for, for a fetch beside others.
     pub fn beside(self: &Arc<Self>, primary: KeyHash, now: Instant) -> Permit {
-        let flight = Flight::new(primary, now);
-        self.flying().beside.push(Arc::clone(&flight));
+        let flight = self.flight(primary, now);
+        self.flying().beside.insert(flight.number, Arc::clone(&flight));
         Permit::new(self, flight, Vec::new())
     }
 
@@ -124,7 +128,7 @@ impl Flights {
     /// for another key than it was begun for may be one that the purge knows nothing of.
     pub fn doubt(&self, spared: Option<&Permit>) {
         let flying = self.flying();
-        for flight in flying.by_place.values().chain(&flying.beside) {
+        for flight in flying.by_place.values().chain(flying.beside.values()) {
             if spared.is_none_or(|permit| !Arc::ptr_eq(&permit.flight, flight)) {
                 flight.doubtful.store(true, Ordering::Relaxed);
             }
@@ -140,7 +144,8 @@ impl Flights {
         };
         let mut flying = self.flying();
         flying.part(is_meant);
-        let purged: Vec<_> = flying.beside.iter().filter(|f| is_meant(f)).map(Arc::clone).collect();
+        let purged: Vec<_> =
+            flying.beside.values().filter(|f| is_meant(f)).map(Arc::clone).collect();
         drop(flying);
         // They stay where another purge finds them: it has to wait for them as well.
         for flight in purged {
@@ -166,6 +171,10 @@ impl Flights {
         }
     }
 
+    fn flight(&self, primary: KeyHash, now: Instant) -> Arc<Flight> {
+        Flight::new(self.begun.fetch_add(1, Ordering::Relaxed), primary, now)
+    }
+
     fn flying(&self) -> MutexGuard<'_, Flying> {
         lock(&self.flying)
     }
@@ -174,23 +183,31 @@ impl Flights {
 impl Flying {
     /// Lets nobody join those any more; who looks for them finds them beside the others.
     fn part(&mut self, is_meant: impl Fn(&Arc<Flight>) -> bool) {
-        let meant = self.by_place.extract_if(|_, flight| is_meant(flight));
-        let mut parted: Vec<_> = meant.map(|(_, flight)| flight).collect();
-        // One flight may answer for several places.
-        parted.sort_unstable_by_key(Arc::as_ptr);
-        parted.dedup_by(|one, other| Arc::ptr_eq(one, other));
-        parted.iter().for_each(|flight| flight.parted.store(true, Ordering::Relaxed));
-        self.beside.append(&mut parted);
+        for (_, flight) in self.by_place.extract_if(|_, flight| is_meant(flight)) {
+            flight.parted.store(true, Ordering::Relaxed);
+            // One flight may answer for several places.
+            self.beside.insert(flight.number, flight);
+        }
     }
 }
 
 impl Flight {
-    fn new(primary: KeyHash, begun: Instant) -> Arc<Self> {
+    fn new(number: usize, primary: KeyHash, begun: Instant) -> Arc<Self> {
         let (outcome, purged) = (watch::Sender::new(None), Mutex::new(false));
         let (stored_under, parted) = (OnceLock::new(), AtomicBool::new(false));
         let (doubtful, held) = (AtomicBool::new(false), AtomicBool::new(false));
         let begun = Mutex::new(begun);
-        Arc::new(Self { primary, stored_under, begun, held, outcome, purged, parted, doubtful })
+        Arc::new(Self {
+            number,
+            primary,
+            stored_under,
+            begun,
+            held,
+            outcome,
+            purged,
+            parted,
+            doubtful,
+        })
     }
 
     fn is_over_age(&self, now: Instant, age_max: Duration) -> bool {
@@ -281,7 +298,7 @@ impl Drop for Permit {
             }
         }
         if self.places.is_empty() || self.flight.parted.load(Ordering::Relaxed) {
-            flying.beside.retain(|flight| !Arc::ptr_eq(flight, &self.flight));
+            flying.beside.remove(&self.flight.number);
         }
         drop(flying);
         self.flight.outcome.send_if_modified(|outcome| {

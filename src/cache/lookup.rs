@@ -134,7 +134,7 @@ impl Zone {
     fn at_hand(&self, at: KeyHash, key: &Key, now: Timestamp) -> Result<Option<Arc<Entry>>, Cold> {
         match self.store.get_memory_at(at, now) {
             Some(entry) => Ok(Some(entry)),
-            None => self.store.get_warm(at, &key.text),
+            None => self.store.get_warm(at, &key.text, now),
         }
     }
 

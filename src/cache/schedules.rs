@@ -189,6 +189,7 @@ fn zone(rests: Rests, folder: &Path) -> Arc<Zone> {
         inactive: Duration::from_secs(600),
         use_temp_path: false,
         fsync: config::Fsync::Never,
+        open_files: if chance(0.8) { 64 } else { 0 },
     };
     Zone::open(&config, Clock::default())
 }

@@ -34,6 +34,7 @@ fn zone() -> Arc<Zone> {
         inactive: Duration::from_secs(600),
         use_temp_path: false,
         fsync: config::Fsync::Never,
+        open_files: 64,
     };
     Zone::open(&config, Clock::default())
 }
@@ -213,4 +214,18 @@ fn what_is_far_is_measured_in_bytes_and_after_a_while_in_time() {
         fill.push(&vec![0; arrived]);
         assert_eq!(fill.is_far(at, begun + Duration::from_millis(took_ms)), far, "{why}");
     }
+}
+
+#[test]
+fn followers_that_left_leave_their_places_to_those_who_come() {
+    let writer = begin(&zone(), None);
+    let fill = writer.fill();
+    let mut followers: Vec<_> = (0..8).map(|_| fill.follow(0..u64::MAX)).collect();
+    for _ in 0..100 {
+        followers.swap_remove(3);
+        followers.swap_remove(5);
+        followers.extend((0..2).map(|_| fill.follow(0..u64::MAX)));
+    }
+    assert_eq!(fill.lock().slots.len(), 8);
+    assert_eq!(fill.lock().slots.iter().filter(|slot| slot.taken).count(), 8);
 }

@@ -136,7 +136,7 @@ impl Writer {
 
     fn rest_in_memory(&self) -> bool {
         let Some(body) = self.fill.lock().window.whole() else { return false };
-        let content = Content::Response(Arc::clone(&self.fill.stored), Body::Memory(body));
+        let content = Content::Response(Arc::clone(&self.fill.stored), Body::of(body));
         let entry = Arc::new(Entry::new(&self.key, content));
         self.may_store()
             && self.permit.unless_purged(|| self.zone.store.put(self.fill.at, entry)).is_some()

@@ -11,7 +11,7 @@ use crate::app::{self, Inherited, Program, Running, Setup, Sources, Takeover};
 use crate::cli::{CacheDir, Serve, ServeTo, default_cache_dir};
 use crate::clock::Clock;
 use crate::config::simple::{set_valid, simple};
-use crate::config::{AdminAddress, Config, Limits, load};
+use crate::config::{AdminAddress, Config, load};
 
 /// Serves as a file says, or in front of one origin without a file.
 pub fn run(serve: Serve) -> Result<(), Failure> {
@@ -64,12 +64,12 @@ fn serve_to(to: ServeTo) -> Result<(), Failure> {
 
 /// Starts a server; problems name what is wrong in one line.
 pub(super) fn start(mut config: Config) -> Result<Running, Failure> {
-    fit_open_files(&mut config.limits);
+    fit_open_files(&mut config);
     app::start(config, Clock::Real).map_err(Failure::new)
 }
 
 fn start_with(mut setup: Setup) -> Result<Running, Failure> {
-    fit_open_files(&mut setup.config.limits);
+    fit_open_files(&mut setup.config);
     app::start_with(setup).map_err(Failure::new)
 }
 
@@ -78,7 +78,7 @@ fn sources(path: PathBuf, log: EventLog) -> Sources {
     let load = move || {
         let mut loaded =
             load::load(&path).map_err(|faults| strip_str(&faults.to_string()).to_string())?;
-        fit_open_files(&mut loaded.config.limits);
+        fit_open_files(&mut loaded.config);
         Ok(loaded)
     };
     let set_level = move |level: &str| log(filter(level)?);
@@ -86,9 +86,9 @@ fn sources(path: PathBuf, log: EventLog) -> Sources {
 }
 
 /// Takes all the open files that the system gives, and no more clients than leave as many for the
-/// upstreams and the disk. The default is 1,024 nearly everywhere, for the sake of `select`, which
-/// is not used here.
-fn fit_open_files(limits: &mut Limits) {
+/// upstreams and the disk, of which zones keep a quarter open at most. The default is 1,024 nearly
+/// everywhere, for the sake of `select`, which is not used here.
+fn fit_open_files(config: &mut Config) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
@@ -96,6 +96,16 @@ fn fit_open_files(limits: &mut Limits) {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
     let Some(limit) = getrlimit(Resource::Nofile).current else { return };
+    let on_disk = || config.zones.iter().filter(|zone| !zone.folders.is_empty());
+    let open_files = limit / 8 / on_disk().count().max(1) as u64;
+    let open_files = u32::try_from(open_files).unwrap_or(u32::MAX);
+    if on_disk().any(|zone| zone.open_files > open_files) {
+        tracing::info!(limit, open_files, "few files may be open, so `open_files` is lowered");
+    }
+    for zone in &mut config.zones {
+        zone.open_files = zone.open_files.min(open_files);
+    }
+    let limits = &mut config.limits;
     let connections = usize::try_from(limit / 2).unwrap_or(usize::MAX).max(1);
     if connections < limits.connections {
         tracing::info!(

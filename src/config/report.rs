@@ -32,6 +32,8 @@ pub(crate) struct Report {
 struct Source {
     name: String,
     text: String,
+    /// Where its lines end.
+    line_ends: Vec<usize>,
     /// Where its syntax errors are.
     syntax_errors: Vec<usize>,
 }
@@ -45,7 +47,8 @@ impl Report {
     /// Takes in a file; returns its number.
     pub(crate) fn add_source(&mut self, name: &str, text: &str) -> usize {
         let (name, text) = (name.to_owned(), text.to_owned());
-        self.sources.push(Source { name, text, syntax_errors: Vec::new() });
+        let line_ends = memchr::memchr_iter(b'\n', text.as_bytes()).collect();
+        self.sources.push(Source { name, text, line_ends, syntax_errors: Vec::new() });
         self.sources.len() - 1
     }
 
@@ -73,8 +76,7 @@ impl Report {
 
     /// The line that `span` begins in, counted from 1.
     pub(crate) fn line(&self, span: Span) -> usize {
-        let text = &self.sources[span.file].text;
-        text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
+        self.sources[span.file].line_ends.partition_point(|end| *end < span.start) + 1
     }
 
     pub(crate) fn syntax_error(&mut self, span: Span, reason: String) {

@@ -43,7 +43,7 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
     let mut scope = Scope {
         limits: gate::limits(file.limit.as_ref(), report),
         zones: zone::zones(file.zone.as_ref(), report),
-        upstreams: upstream::upstreams(file.upstream.as_ref(), &resolver, report),
+        upstreams: Upstreams::new(upstream::upstreams(file.upstream.as_ref(), &resolver, report)),
         spoken: HashMap::new(),
         resolver,
         used: BTreeSet::new(),
@@ -59,7 +59,7 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
         temp_path: bodies::temp_path(server.temp_path.as_ref(), report),
         log: log(file.log.as_ref(), report),
         zones: scope.zones,
-        upstreams: scope.upstreams,
+        upstreams: scope.upstreams.all,
         client_limits: scope.limits,
         sites,
         certificate_poll: duration(server.certificate_poll.as_ref(), "5s"),
@@ -72,7 +72,7 @@ struct Scope {
     zones: Vec<Zone>,
     limits: Vec<Limit>,
     /// Those that are declared, then those that a `proxy` with an address stands for.
-    upstreams: Vec<Upstream>,
+    upstreams: Upstreams,
     /// Upstreams that routes forward to, and the names of each as it is spoken to.
     spoken: HashMap<String, Vec<String>>,
     /// Who knows the addresses of names, where an upstream does not say.
@@ -83,11 +83,35 @@ struct Scope {
     hostless: Vec<leaks::Hostless>,
 }
 
+/// Upstreams, and where each is by its name: there may be thousands.
+struct Upstreams {
+    all: Vec<Upstream>,
+    numbers: HashMap<String, usize>,
+}
+
+impl Upstreams {
+    fn new(declared: Vec<Upstream>) -> Self {
+        let mut upstreams = Self { all: Vec::new(), numbers: HashMap::new() };
+        declared.into_iter().for_each(|upstream| upstreams.add(upstream));
+        upstreams
+    }
+
+    /// Adds one. Of two that have the same name the first is found.
+    fn add(&mut self, upstream: Upstream) {
+        self.numbers.entry(upstream.name.clone()).or_insert(self.all.len());
+        self.all.push(upstream);
+    }
+
+    fn number(&self, name: &str) -> Option<usize> {
+        self.numbers.get(name).copied()
+    }
+}
+
 impl Scope {
     /// The name of the upstream that an address stands for, which is the address.
     fn of_address(&mut self, address: &str, report: &mut Report) -> String {
-        if !self.upstreams.iter().any(|upstream| upstream.name == address) {
-            self.upstreams.push(upstream::of_address(address, &self.resolver, report));
+        if self.upstreams.number(address).is_none() {
+            self.upstreams.add(upstream::of_address(address, &self.resolver, report));
         }
         address.to_owned()
     }

@@ -27,6 +27,8 @@ pub struct Zone {
     pub use_temp_path: bool,
     /// What a file has to survive before it is put in its place.
     pub fsync: Fsync,
+    /// Files that are kept open at most (nginx: open_file_cache).
+    pub open_files: u32,
 }
 
 /// One folder of a zone's disk tier.

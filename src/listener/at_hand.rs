@@ -27,6 +27,8 @@ pub(super) struct AtHand {
     limits: Arc<Limits>,
     /// hyper has no byte of a request, and nothing of a response.
     between: bool,
+    /// Requests that hyper got, one after the other.
+    passed_on: u32,
 }
 
 /// As `Handler::at_hand`.
@@ -35,14 +37,20 @@ pub(super) type Answer = dyn Fn(&PlainGet<'_>, &mut Vec<u8>) -> Option<Bytes> + 
 impl AtHand {
     /// Answers with `answer`, if there is one, as long as the connection may go on.
     pub(super) fn new(answer: Option<Box<Answer>>, watch: Arc<Watch>, limits: Arc<Limits>) -> Self {
-        Self { answer, watch, limits, between: true }
+        Self { answer, watch, limits, between: true, passed_on: 0 }
     }
 
     /// The answer to what has just come in, if all of it is a request that is answered here. What
     /// is not goes to hyper, and so does what follows until it has answered.
     pub(super) fn answer(&mut self, bytes: &[u8]) -> Option<Reply> {
-        let reply = if self.between { self.reply(bytes) } else { None };
-        self.between = reply.is_some();
+        let looks = self.passed_on < USELESS || self.passed_on.is_multiple_of(USELESS);
+        let reply = if self.between && looks { self.reply(bytes) } else { None };
+        if reply.is_some() {
+            self.passed_on = 0;
+        } else if self.between {
+            self.between = false;
+            self.passed_on = self.passed_on.wrapping_add(1);
+        }
         reply
     }
 
@@ -96,6 +104,10 @@ impl Reply {
         self.body.advance(bytes - of_head);
     }
 }
+
+/// After so many requests that nothing was at hand for only one of so many is looked at: a client that
+/// asks for what is not cached goes on to.
+const USELESS: u32 = 8;
 
 /// Up to here a copy costs less than a second piece does.
 const GATHERED_BYTES: usize = 4096;

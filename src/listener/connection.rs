@@ -97,7 +97,7 @@ impl<H: Handler> One<H> {
     ) {
         let Self { client, limits, watch, .. } = &self;
         // What the kernel sends by itself is not encrypted.
-        let sendfile = limits.sendfile && stream.plain().is_some();
+        let is_plain = stream.plain().is_some();
         let interim = Arc::new(Queue::default());
         let ledger = Arc::new(Ledger::default());
         let wired = Wired::new(
@@ -111,7 +111,7 @@ impl<H: Handler> One<H> {
         let tunnel: Mutex<Option<tunnel::Run>> = Mutex::default();
         let service = service_fn(|request: Request<Incoming>| {
             let gap = Gap::new(interim.clone(), request.version());
-            self.answer(request, gap, sendfile.then_some(&ledger), &tunnel)
+            self.answer(request, gap, is_plain.then_some(&ledger), &tunnel)
         });
         let connection = builder(limits).serve_connection(TokioIo::new(wired), service);
         let mut connection = connection.with_upgrades();
@@ -192,7 +192,8 @@ impl<H: Handler> One<H> {
             if !knows_chunks && !body.is_end_stream() && body.size_hint().exact().is_none() {
                 watch.ends_response();
             }
-            Ok(response.map(|body| Answer::new(body, busy, ledger)))
+            let sendfile = self.limits.sendfile;
+            Ok(response.map(|body| Answer::new(body, busy, ledger, sendfile)))
         }
     }
 }
@@ -331,8 +332,8 @@ struct Answer {
 }
 
 impl Answer {
-    fn new(mut body: Body, busy: Busy, ledger: Option<&Arc<Ledger>>) -> Self {
-        ledger.into_iter().for_each(|ledger| body.splice(ledger));
+    fn new(mut body: Body, busy: Busy, ledger: Option<&Arc<Ledger>>, sendfile: bool) -> Self {
+        ledger.into_iter().for_each(|ledger| body.splice(ledger, sendfile));
         Self { body, _busy: busy }
     }
 }

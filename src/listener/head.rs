@@ -37,7 +37,7 @@ impl HeadScan {
     }
 
     /// Whether one head without a body came, and nothing behind it.
-    pub(super) fn is_one_head(&self) -> bool {
+    pub fn is_one_head(&self) -> bool {
         self.is_complete && self.heads == 1 && !self.in_body
     }
 

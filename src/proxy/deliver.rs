@@ -177,8 +177,9 @@ pub(super) fn passed(
     }
     ahead::read_ahead(&mut response, &call.route.settings.bodies);
     partial::cut_if_forced(call, &mut response);
-    let rate = said_rate(call, response.headers(), Names::ANY);
-    hide(call, &mut response, Names::ANY);
+    let names = Names::of(response.headers());
+    let rate = said_rate(call, response.headers(), names);
+    hide(call, &mut response, names);
     let zone = call.cache().ok().map(|cache| cache.zone_number);
     Answer { rate, ..finish(call, response, handling, status, zone) }
 }
@@ -258,8 +259,7 @@ pub(super) fn insert_length(fields: &mut HeaderMap, length: Option<u64>) {
 impl Source {
     pub(super) fn length(&self) -> Option<u64> {
         match self {
-            Self::Rest(store::Body::Memory(bytes)) => Some(bytes.len() as u64),
-            Self::Rest(store::Body::Disk(body)) => Some(body.len()),
+            Self::Rest(body) => Some(body.len()),
             Self::Fill(fill) => fill.length,
             Self::File(file) => Some(file.len()),
         }
@@ -271,6 +271,7 @@ impl Source {
             Self::Rest(store::Body::Memory(bytes)) => {
                 Body::full(bytes.slice(part.start as usize..part.end as usize))
             }
+            Self::Rest(store::Body::Large(body)) => body.stream(part),
             Self::Rest(store::Body::Disk(body)) => body.stream(part),
             Self::Fill(fill) => Body::stream(fill.follow(part)),
             Self::File(file) => file.stream(part),

@@ -178,7 +178,7 @@ fn outcome(call: &Call<'_>, cache: &Cache, lookup: &Lookup, extent: &Extent) -> 
 
 impl At {
     fn of(found: &Found) -> Self {
-        let in_memory = matches!(found.body, crate::store::Body::Memory(_));
+        let in_memory = found.body.is_in_memory();
         Self { stored: Arc::clone(&found.stored), in_memory, body_bytes: found.body.len() }
     }
 }

@@ -47,9 +47,7 @@ pub(super) fn ask_for_all(request: &mut Request<()>, convert_head: bool) {
     if convert_head && request.method() == Method::HEAD {
         *request.method_mut() = Method::GET;
     }
-    for name in &CONDITIONAL {
-        request.headers_mut().remove(name);
-    }
+    fields::remove_all(request.headers_mut(), &CONDITIONAL);
 }
 
 /// Sends the interim responses to this request on to the client that it is for. They are in no

@@ -1,6 +1,7 @@
 //! In which zone a request is cached: nearly always the one of its route.
 //! (nginx: proxy_cache with variables)
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +21,8 @@ pub struct Caching {
 
 struct ByRequest {
     zone: Template,
+    /// Where in `caches` the zone of a name is.
+    numbers: HashMap<Vec<u8>, usize>,
     /// When the log was last told of a name that is none, in seconds.
     told_s: AtomicU64,
 }
@@ -32,7 +35,14 @@ impl Caching {
 
     /// In that of these which the request names by `zone`.
     pub fn by_request(zone: Template, caches: Vec<Arc<Cache>>) -> Self {
-        Self { caches, by_request: Some(ByRequest { zone, told_s: AtomicU64::new(0) }) }
+        let names = caches.iter().map(|cache| cache.zone.name.clone().into_bytes());
+        let numbers = names.zip(0..).collect();
+        Self { caches, by_request: Some(ByRequest { zone, numbers, told_s: AtomicU64::new(0) }) }
+    }
+
+    /// That of the zone with this name, where requests name one.
+    pub fn named(&self, name: &[u8]) -> Option<&Arc<Cache>> {
+        self.caches.get(*self.by_request.as_ref()?.numbers.get(name)?)
     }
 
     /// The one in which all answers rest, if it is always the same.
@@ -65,9 +75,7 @@ impl<'a> Call<'a> {
         if name.is_empty() || name == b"off" {
             return Err(Reason::CacheOff);
         }
-        let mut caches = self.route.caching.caches.iter();
-        let cache = caches.find(|cache| cache.zone.name.as_bytes() == name);
-        cache.ok_or_else(|| {
+        self.route.caching.named(&name).ok_or_else(|| {
             by_request.tell(&name, self.now);
             Reason::UnknownZone
         })

@@ -17,10 +17,24 @@ pub fn remove_hop_by_hop(fields: &mut HeaderMap) -> Result<(), ProtectedField> {
             fields.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
-        fields.remove(name);
-    }
+    remove_all(fields, &HOP_BY_HOP);
     Ok(())
+}
+
+/// Removes the fields with these names, at most 32. One pass tells which are there: mostly none is,
+/// and to look for each would cost more than all the rest.
+pub fn remove_all(fields: &mut HeaderMap, names: &[HeaderName]) {
+    let mut there = 0_u32;
+    for name in fields.keys() {
+        if let Some(number) = names.iter().position(|known| known == name) {
+            there |= 1 << number;
+        }
+    }
+    for (number, name) in names.iter().enumerate() {
+        if there >> number & 1 == 1 {
+            fields.remove(name);
+        }
+    }
 }
 
 /// Removes the fields that `Connection` names, and nothing else, before anything is decided by them:

@@ -136,7 +136,7 @@ impl Handling {
                 ttl_s: Some(ttl_s @ 0..),
                 reason: Reason::Fresh,
             } => fresh(ttl_s.unsigned_abs()),
-            _ => HeaderValue::try_from(self.to_string()).ok(),
+            _ => HeaderValue::from_bytes(&self.text()).ok(),
         }
     }
 }
@@ -169,29 +169,49 @@ pub const FRESH: &[u8] = b"larder; hit; ttl=";
 /// Of the largest `u64`.
 pub const DIGITS_MAX: usize = 20;
 
-impl fmt::Display for Handling {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("larder")?;
+impl Handling {
+    /// Without the detour as well: every answer that is no hit has one.
+    fn text(&self) -> Vec<u8> {
+        let (mut text, mut room) = (Vec::with_capacity(TEXT_CAPACITY), [0; DIGITS_MAX]);
+        text.extend_from_slice(b"larder; ");
         match self.forwarded {
-            None => f.write_str("; hit")?,
-            Some(forwarded) => write!(f, "; fwd={}", forwarded.token())?,
+            None => text.extend_from_slice(b"hit"),
+            Some(forwarded) => {
+                text.extend_from_slice(b"fwd=");
+                text.extend_from_slice(forwarded.token().as_bytes());
+            }
         }
         if let Some(status) = self.forwarded_status {
-            write!(f, "; fwd-status={status}")?;
+            text.extend_from_slice(b"; fwd-status=");
+            text.extend_from_slice(decimal(status.into(), &mut room));
         }
         if let Some(ttl_s) = self.ttl_s {
-            write!(f, "; ttl={ttl_s}")?;
+            text.extend_from_slice(if ttl_s < 0 { b"; ttl=-" } else { b"; ttl=" });
+            text.extend_from_slice(decimal(ttl_s.unsigned_abs(), &mut room));
         }
         if self.stored {
-            f.write_str("; stored")?;
+            text.extend_from_slice(b"; stored");
         }
         if self.collapsed {
-            f.write_str("; collapsed")?;
+            text.extend_from_slice(b"; collapsed");
         }
         // A fresh hit says everything already.
-        if self.reason == Reason::Fresh { Ok(()) } else { write!(f, "; detail={}", self.reason) }
+        if self.reason != Reason::Fresh {
+            text.extend_from_slice(b"; detail=");
+            text.extend_from_slice(self.reason.name().as_bytes());
+        }
+        text
     }
 }
+
+impl fmt::Display for Handling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(str::from_utf8(&self.text()).unwrap_or_default())
+    }
+}
+
+/// Most texts fit without growing.
+const TEXT_CAPACITY: usize = 96;
 
 #[cfg(test)]
 mod tests {

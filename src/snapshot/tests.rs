@@ -86,6 +86,7 @@ impl Stage {
             inactive: Duration::from_secs(86_400),
             use_temp_path: false,
             fsync: Fsync::Never,
+            open_files: 64,
         }
     }
 

@@ -13,6 +13,7 @@ use moka::sync::Cache;
 
 use super::{Body, Content, Entry};
 use crate::clock::Clock;
+use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
 use crate::semantics::variants::Variants;
@@ -123,7 +124,11 @@ impl Memory {
 
 /// The clock's whole seconds; good until 2106.
 pub(super) fn now_s(clock: &Clock) -> u32 {
-    let now = crate::semantics::date::Timestamp::from(clock.now());
+    seconds(Timestamp::from(clock.now()))
+}
+
+/// The whole seconds of a time.
+pub(super) fn seconds(now: Timestamp) -> u32 {
     u32::try_from(now.secs()).unwrap_or(u32::MAX)
 }
 
@@ -132,6 +137,9 @@ fn weight(entry: &Entry) -> u32 {
     let content = match &entry.content {
         Content::Response(stored, Body::Memory(body)) => {
             size_of::<Stored>() + stored.fields_bytes() + body.len()
+        }
+        Content::Response(stored, Body::Large(body)) => {
+            size_of::<Stored>() + stored.fields_bytes() + body.held_bytes() + LARGE_OVERHEAD_BYTES
         }
         Content::Response(stored, Body::Disk(_)) => size_of::<Stored>() + stored.fields_bytes(),
         Content::Variants(variants) => {
@@ -177,6 +185,8 @@ impl Hasher for PassThrough {
 /// of two `Arc`s, and what the allocator rounds up. Set so that `benches/memory.py`
 /// finds what the weights add up to.
 const OVERHEAD_BYTES: usize = 356;
+/// What the kernel keeps of a file in memory beside its pages.
+const LARGE_OVERHEAD_BYTES: usize = 2048;
 
 #[cfg(test)]
 mod tests {

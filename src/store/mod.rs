@@ -1,6 +1,7 @@
 //! Where responses rest. A store may forget anything and fail no request.
 
 pub mod memory;
+pub mod large;
 pub mod tiered;
 pub mod keeper;
 pub mod disk;
@@ -44,10 +45,21 @@ impl Entry {
         Self { key: key.into(), content, checked, used_s, names }
     }
 
+    /// The same response with this body.
+    fn with_body(&self, body: Body) -> Self {
+        let content = match &self.content {
+            Content::Response(stored, _) => Content::Response(Arc::clone(stored), body),
+            Content::Variants(list) => Content::Variants(Arc::clone(list)),
+        };
+        let (checked, used_s) = (AtomicU64::new(0), AtomicU32::new(0));
+        Self { key: self.key.clone(), content, checked, used_s, names: self.names }
+    }
+
     /// Bytes of its body that are in memory.
     fn body_bytes(&self) -> usize {
         match &self.content {
             Content::Response(_, Body::Memory(body)) => body.len(),
+            Content::Response(_, Body::Large(body)) => body.len(),
             _ => 0,
         }
     }
@@ -67,15 +79,31 @@ pub enum Content {
 pub enum Body {
     /// All of it.
     Memory(Bytes),
+    /// All of it as well, in memory.
+    Large(Arc<large::Large>),
     /// In a file, to be read and verified as it is sent.
     Disk(Arc<disk::stored_body::StoredBody>),
 }
 
 impl Body {
+    /// One that is all here.
+    pub fn of(bytes: Bytes) -> Self {
+        if bytes.len() < large::LARGE_BYTES_MIN {
+            return Self::Memory(bytes);
+        }
+        Self::Large(Arc::new(large::Large::new(bytes)))
+    }
+
+    /// Whether it is all in memory.
+    pub fn is_in_memory(&self) -> bool {
+        !matches!(self, Self::Disk(_))
+    }
+
     /// Its length.
     pub fn len(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
+            Self::Large(body) => body.len() as u64,
             Self::Disk(body) => body.len(),
         }
     }

@@ -39,6 +39,7 @@ pub(super) fn zone(path: &Path) -> Zone {
         inactive: Duration::from_secs(600),
         use_temp_path: false,
         fsync: Fsync::Never,
+        open_files: 64,
     }
 }
 
@@ -63,6 +64,7 @@ pub(super) fn response(body: impl Into<Bytes>) -> Arc<Entry> {
 pub(super) fn parts(entry: &Entry) -> (&Stored, Bytes) {
     match &entry.content {
         Content::Response(stored, Body::Memory(body)) => (stored, body.clone()),
+        Content::Response(stored, Body::Large(body)) => (stored, body.bytes().unwrap()),
         other => panic!("not in memory: {other:?}"),
     }
 }

@@ -24,9 +24,9 @@ use super::disk::spool::Spool;
 use super::disk::tend::Mend;
 use super::disks::Disks;
 use super::keeper::{Doom, Judge, Keeper, Stop, Tended};
-use super::memory::Memory;
+use super::memory::{Memory, now_s, seconds};
 use super::patience::patiently;
-use super::{Body, Content, Entry, secret};
+use super::{Content, Entry, secret};
 use crate::clock::Clock;
 use crate::config;
 use crate::semantics::date::Timestamp;
@@ -49,6 +49,7 @@ pub struct Tiered {
     /// Its own; none once it is closed.
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
     name: String,
+    clock: Clock,
     mend: Arc<OnceLock<Mend>>,
     secret: Arc<OnceLock<Secret>>,
 }
@@ -163,6 +164,7 @@ impl Tiered {
             doom,
             threads: Mutex::new(threads.into_iter().flatten().collect()),
             name: zone.name.clone(),
+            clock,
             mend,
             secret,
         })
@@ -192,7 +194,7 @@ impl Tiered {
 
     /// What memory holds, for whoever has read the clock already. The hit path.
     pub fn get_memory_at(&self, hash: KeyHash, now: Timestamp) -> Option<Arc<Entry>> {
-        self.memory.get_at(hash, u32::try_from(now.secs()).unwrap_or(u32::MAX))
+        self.memory.get_at(hash, seconds(now))
     }
 
     /// `false` when `get` would certainly find nothing.
@@ -205,9 +207,14 @@ impl Tiered {
     ///
     /// # Errors
     /// What there is cannot be told without waiting: `get` tells.
-    pub fn get_warm(&self, hash: KeyHash, key: &[u8]) -> Result<Option<Arc<Entry>>, Cold> {
-        match self.disks.of(hash).filter(|disk| disk.may_have(hash)) {
-            Some(disk) => disk.read_warm(hash, key),
+    pub fn get_warm(
+        &self,
+        hash: KeyHash,
+        key: &[u8],
+        now: Timestamp,
+    ) -> Result<Option<Arc<Entry>>, Cold> {
+        match self.disks.of(hash) {
+            Some(disk) => disk.read_warm(hash, key, seconds(now)),
             None => Ok(None),
         }
     }
@@ -216,8 +223,8 @@ impl Tiered {
     /// cache has, in one blocking job otherwise. A small entry moves up into memory. Every fault is
     /// `None`, counted and logged.
     pub async fn get(&self, hash: KeyHash, key: &[u8]) -> Option<Arc<Entry>> {
-        let disk = self.disks.of(hash).filter(|disk| disk.may_have(hash))?;
-        if let Ok(known) = disk.read_warm(hash, key) {
+        let disk = self.disks.of(hash)?;
+        if let Ok(known) = disk.read_warm(hash, key, now_s(&self.clock)) {
             return known;
         }
         let disk = Arc::clone(disk);
@@ -275,7 +282,7 @@ impl Tiered {
         let Content::Response(_, body) = &entry.content else { return Arc::clone(entry) };
         let content = Content::Response(Arc::new(stored), body.clone());
         let new = Arc::new(Entry::new(&entry.key, content));
-        let in_memory = matches!(body, Body::Memory(bytes) if bytes.len() as u64 <= self.memory_object_bytes_max);
+        let in_memory = body.is_in_memory() && body.len() <= self.memory_object_bytes_max;
         let to_memory = || {
             if in_memory {
                 self.memory.insert(hash, Arc::clone(&new));

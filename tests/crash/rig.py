@@ -373,20 +373,21 @@ class Larder:
         self.process = None
         self.began = 0.0
 
-    def start(self, memory, use_temp_path=False, max_size="4g"):
+    def start(self, memory, use_temp_path=False, max_size="4g", open_files=1000):
         """Starts it; returns at once."""
         config = self.folder / "larder.toml"
-        config.write_text(self._config(memory, use_temp_path, max_size))
+        config.write_text(self._config(memory, use_temp_path, max_size, open_files))
         with open(self.log, "ab") as log:
             self.began = time.monotonic()
             self.process = subprocess.Popen(
                 [LARDER, "serve", "-c", str(config)], stdout=log, stderr=log, env={**os.environ, "NO_COLOR": "1"})
 
-    def _config(self, memory, use_temp_path, max_size):
+    def _config(self, memory, use_temp_path, max_size, open_files):
         lines = [
             "[server]", "workers = 2", 'shutdown_timeout = "2s"',
             "[log]", 'level = "warn"',
             "[zone.crash]", f'path = "{self.zone}"', f'memory = "{memory}"', f'max_size = "{max_size}"',
+            f"open_files = {open_files}",
             f"use_temp_path = {str(use_temp_path).lower()}", 'inactive = "1d"',
             "[admin]", f'listen = "127.0.0.1:{self.admin}"',
             "[[site]]", f'listen = "127.0.0.1:{self.port}"',

@@ -247,6 +247,24 @@ async fn requests_of_a_connection_are_counted_and_the_last_one_says_so() {
 }
 
 #[tokio::test]
+async fn a_connection_goes_from_what_is_not_stored_to_hits_and_back() {
+    let origin = Origin::start().await;
+    origin.on("/a", lasting("one")).on("/no", ok("never").header("Cache-Control", "no-store"));
+    let proxy = Proxy::cached(&origin).await;
+    let mut client = Kept::to(proxy.address).await;
+    let mut said = Vec::new();
+    for target in [["/no"; 20], ["/a"; 20], ["/no"; 20], ["/a"; 20]].concat() {
+        said.push(client.get(target).await.line());
+    }
+    said.dedup();
+    assert_eq!(
+        said,
+        ["200 MISS never", "200 MISS one", "200 HIT one", "200 MISS never", "200 HIT one"]
+    );
+    assert_eq!((origin.seen("/no"), origin.seen("/a")), (40, 1));
+}
+
+#[tokio::test]
 async fn a_client_that_reads_slowly_gets_all_of_it_before_the_next() {
     let origin = Origin::start().await;
     let long = "0123456789".repeat(400_000);

@@ -17,6 +17,7 @@ mod limits;
 mod auth;
 mod forwarding;
 mod from_disk;
+mod open_files;
 mod interim;
 mod framing;
 mod http2;

@@ -1,5 +1,5 @@
-//! Large bodies that rest on disk: read and verified the first time, sent by the kernel then. What
-//! a client gets is the same.
+//! Large bodies: those on disk are read and verified the first time and sent by the kernel then,
+//! those in memory by way of a file there. What a client gets is the same.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -10,9 +10,11 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::disk::{file_of, on_disk};
+use crate::disk::{file_of, on_disk, restarted, stored};
 use crate::harness::client::parse;
-use crate::harness::{Origin, Proxy, eventually, ok};
+use crate::harness::http2::Http2;
+use crate::harness::proxy::CACHED;
+use crate::harness::{Origin, Proxy, Reply, eventually, ok};
 
 /// Below, at and above the length from which bodies are not read whole, and that of one piece.
 const LENGTHS: [usize; 7] = [65_535, 65_536, 65_537, 131_072, 262_144, 262_145, 3_000_001];
@@ -32,6 +34,16 @@ impl Stage {
         let proxy =
             Proxy::with(&format!("[server]\nsendfile = {sendfile}\n{more}\n{config}"), &origin)
                 .await;
+        Self { folder, origin, proxy }
+    }
+
+    /// Everything rests in memory.
+    async fn in_memory() -> Self {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let origin = Origin::start().await;
+        let memory = "memory = \"64m\"\nmemory_max_object = \"32m\"";
+        let config = CACHED.replace("memory = \"64m\"", memory);
+        let proxy = Proxy::with(&config, &origin).await;
         Self { folder, origin, proxy }
     }
 
@@ -68,6 +80,16 @@ impl Stage {
         file.read_exact_at(&mut byte, at).unwrap();
         file.write_all_at(&[byte[0] ^ 1], at).unwrap();
     }
+}
+
+/// Files in memory of this length that are open.
+fn files_in_memory(length: usize) -> usize {
+    let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let is_ours = fs::read_link(&path).ok()?.starts_with("/memfd:larder (deleted)");
+        (is_ours && fs::metadata(&path).ok()?.len() == length as u64).then_some(())
+    });
+    open.count()
 }
 
 fn pattern(length: usize) -> Vec<u8> {
@@ -216,4 +238,105 @@ async fn the_log_counts_what_the_kernel_sends() {
         text.lines().filter(|line| line.contains("GET /a ") && line.contains(" 1000000 ")).count()
     };
     eventually("they are logged", async || logged().await == 4).await;
+}
+
+#[tokio::test]
+async fn bodies_in_memory_come_right_from_bytes_and_from_files() {
+    let stage = Stage::in_memory().await;
+    for length in [131_071, 131_072, 300_001, 3_000_001] {
+        let (path, body) = (format!("/{length}"), pattern(length));
+        stage.store(&path, &body, 2).await;
+        let is_large = length > 131_071;
+        let expected = usize::from(is_large);
+        eventually("it is in a file", async || files_in_memory(length) == expected).await;
+        stage.store(&path, &body, 3).await;
+        for (first, last) in [(0, length - 1), (1, length - 2), (7, 65_543), (length - 9, length)] {
+            let range = format!("bytes={first}-{last}");
+            let part = stage.proxy.send("GET", &path, &[("range", &range)]).await;
+            assert_eq!((part.status, part.complete), (206, true), "{range} of {length}");
+            assert!(part.body == body[first..=last.min(length - 1)], "{range} of {length}");
+        }
+        let ranges = [("range", "bytes=0-9,65000-65500")];
+        let several = stage.proxy.send("GET", &path, &ranges).await;
+        for part in [&body[..10], &body[65_000..=65_500]] {
+            assert!(several.body.windows(part.len()).any(|bytes| bytes == part), "{length}");
+        }
+        assert_eq!(stage.proxy.send("HEAD", &path, &[]).await.body.len(), 0);
+        let over_http2 = Http2::connect(stage.proxy.address).await.get(&path).await;
+        assert!(over_http2.body == body, "{length}");
+        assert_eq!(stage.origin.seen(&path), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_file_in_memory_lasts_as_long_as_it_is_read() {
+    let stage = Stage::in_memory().await;
+    let (old, new) = (pattern(8_000_003), pattern(100_000));
+    for leaves in [false, true] {
+        stage.store("/a", &old, 2).await;
+        eventually("it is in a file", async || files_in_memory(old.len()) == 1).await;
+        let client = stage.slow("/a").await;
+        let purge = async {
+            assert_eq!(stage.proxy.send("PURGE", "/a", &[]).await.status, 200);
+            stage.origin.on("/a", ok("").header("cache-control", "max-age=100").bytes(new.clone()));
+            assert!(stage.proxy.get("/a").await.body == new);
+            assert_eq!(files_in_memory(old.len()), 1);
+        };
+        if leaves {
+            let mut client = client;
+            client.read_exact(&mut [0; 100_000]).await.unwrap();
+            purge.await;
+        } else {
+            let response = parse(&read(client, 100_000, purge).await, false);
+            assert!(response.complete && response.body == old);
+        }
+        let is_gone = async || {
+            // Whoever asks has what was removed let go of at once.
+            stage.proxy.stats().await;
+            files_in_memory(old.len()) == 0
+        };
+        eventually("it is gone", is_gone).await;
+        stage.proxy.send("PURGE", "/a", &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn bodies_in_files_count_as_memory_and_make_room() {
+    let stage = Stage::in_memory().await;
+    for number in 0..30 {
+        stage.store(&format!("/{number}"), &pattern(4_000_000 + number), 3).await;
+    }
+    let is_within = async || {
+        let zone = stage.proxy.stats().await["zones"]["test"]["memory"].clone();
+        let held = (0..30).map(|n| files_in_memory(4_000_000 + n)).sum::<usize>();
+        zone["bytes"].as_u64().unwrap() <= 64 << 20 && held <= 16
+    };
+    eventually("no more than fits is held", is_within).await;
+}
+
+#[tokio::test]
+async fn a_body_in_a_file_is_freshened_and_reaches_the_disk() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let origin = Origin::start().await;
+    let config = on_disk(folder.path(), "levels = \"1:2\"");
+    let proxy = Proxy::with(&config, &origin).await;
+    let body = pattern(500_009);
+    let lasting =
+        |reply: Reply| reply.header("cache-control", "max-age=100").header("etag", "\"1\"");
+    origin.on("/a", lasting(ok("")).bytes(body.clone()));
+    proxy.get("/a").await;
+    stored(&proxy, "/a").await;
+    for _ in 0..3 {
+        assert!(proxy.get("/a").await.body == body);
+    }
+    eventually("it is in a file", async || files_in_memory(body.len()) == 1).await;
+    proxy.advance_s(101);
+    // The head outgrows its place on disk, so all is written anew.
+    origin.on("/a", lasting(Reply::status(304, "")).header("x-more", &"y".repeat(9000)));
+    let again = proxy.get("/a").await;
+    assert_eq!((again.cache().as_str(), again.body == body), ("REVALIDATED", true));
+    let proxy = restarted(proxy, &config, &origin).await;
+    let hit = proxy.get("/a").await;
+    assert_eq!((hit.cache().as_str(), hit.body == body), ("HIT", true));
+    assert_eq!(hit.header("x-more").len(), 9000);
 }

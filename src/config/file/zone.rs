@@ -18,6 +18,7 @@ table! {
         inactive: Timeout,
         use_temp_path: bool,
         fsync: Fsync,
+        open_files: u32,
     }
 }
 

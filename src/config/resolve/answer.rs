@@ -128,7 +128,7 @@ fn by_request(
     scope: &mut Scope,
     report: &mut Report,
 ) -> ProxyPass {
-    let declared = scope.upstreams.iter().map(|upstream| &upstream.name);
+    let declared = scope.upstreams.all.iter().map(|upstream| &upstream.name);
     let possible = declared.filter(|name| !name.contains(':') && upstream.can_give(name));
     let names: Vec<_> = possible.cloned().collect();
     let spoken = |name: String| (name.clone(), scope.spoken(&name, None));

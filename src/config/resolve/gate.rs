@@ -1,5 +1,7 @@
 //! Who asks, and what that client may: defaults, names, and what cannot work together.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
@@ -244,21 +246,18 @@ pub(super) fn named_by_proxies(site: &file::Site) -> Vec<(std::net::SocketAddr, 
 
 /// Sites that share an address must agree on how connections to it begin.
 pub(super) fn check_listeners(sites: &[At<file::Site>], report: &mut Report) {
-    let mut known: Vec<&At<Listen>> = Vec::new();
+    let mut known: HashMap<SocketAddr, &At<Listen>> = HashMap::new();
     let lists = sites.iter().filter_map(|site| site.value.listen.as_ref());
     for entry in lists.flat_map(|list| &list.value.items) {
         let address = entry.value.address;
-        let same = |other: &&&At<Listen>| other.value.address == address && address.port() != 0;
-        let other = known.iter().find(same);
-        if let Some(other) =
-            other.filter(|other| other.value.proxy_protocol != entry.value.proxy_protocol)
-        {
+        let first = *known.entry(address).or_insert(entry);
+        let differs = first.value.proxy_protocol != entry.value.proxy_protocol;
+        if differs && address.port() != 0 {
             let problem = Problem::new(format!(
                 "`proxy_protocol` of {address} is not the same as in another site"
             ));
-            report.error(entry.span, problem.help(format!("see line {}", report.line(other.span))));
+            report.error(entry.span, problem.help(format!("see line {}", report.line(first.span))));
         }
-        known.push(entry);
     }
 }
 

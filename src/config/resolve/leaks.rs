@@ -1,6 +1,9 @@
 //! Warnings of the known ways to give one client what is another's. Whatever is warned of here
 //! works as it is written; each warning says in one line what comes of it.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
 use http::header::{self, HeaderName};
 
 use super::Report;
@@ -93,9 +96,9 @@ pub(super) fn warn_of_hostless(keys: &[Hostless], report: &mut Report) {
 /// Warns of a site that answers for hosts of another one, on an address of its own, out of the same
 /// zone: `$host` alone does not tell whose answer an entry is.
 pub(super) fn warn_of_borrowed_hosts(spans: &[Span], sites: &[Site], report: &mut Report) {
-    for (one, span) in sites.iter().zip(spans) {
-        let mut others = sites.iter().filter(|other| !std::ptr::eq(*other, one));
-        if others.any(|other| takes_hosts_of(one, other, sites) && share_entries(one, other)) {
+    let who = WhoAnswers::new(sites);
+    for (one, span) in spans.iter().enumerate() {
+        if who.takes_from(one).any(|other| share_entries(&sites[one], &sites[other])) {
             let problem =
                 Problem::new("sites share entries: this one answers for hosts of another too");
             let help = "who names the other's host here fills its entries from this upstream: add `$proxy_host` to `key`, or set `strict = true`";
@@ -104,35 +107,70 @@ pub(super) fn warn_of_borrowed_hosts(spans: &[Span], sites: &[Site], report: &mu
     }
 }
 
-/// Whether a site answers for hosts of another one, where that one does not listen.
-fn takes_hosts_of(one: &Site, other: &Site, sites: &[Site]) -> bool {
-    one.listen.iter().filter(|address| !other.listen.contains(address)).any(|address| {
-        let mut here = sites.iter().filter(|site| site.listen.contains(address));
-        let default = here.clone().find(|site| site.default).or_else(|| here.next());
-        let is_default = default.is_some_and(|default| std::ptr::eq(default, one));
-        (is_default && !one.strict) || one.names.iter().any(|name| other.names.contains(name))
-    })
+/// Which sites answer for a name, and which for all hosts of an address. There may be thousands, so
+/// they are not compared with each other.
+struct WhoAnswers<'a> {
+    sites: &'a [Site],
+    of_name: HashMap<String, Vec<usize>>,
+    default_of: HashMap<SocketAddr, usize>,
+}
+
+impl<'a> WhoAnswers<'a> {
+    fn new(sites: &'a [Site]) -> Self {
+        let mut of_name: HashMap<_, Vec<_>> = HashMap::new();
+        let mut default_of: HashMap<SocketAddr, usize> = HashMap::new();
+        for (number, site) in sites.iter().enumerate() {
+            for name in &site.names {
+                of_name.entry(name.to_string()).or_default().push(number);
+            }
+            for address in &site.listen {
+                let default = default_of.entry(*address).or_insert(number);
+                if site.default && !sites[*default].default {
+                    *default = number;
+                }
+            }
+        }
+        Self { sites, of_name, default_of }
+    }
+
+    /// The sites for whose hosts this one answers where they do not listen themselves.
+    fn takes_from(&self, one: usize) -> impl Iterator<Item = usize> {
+        let site = &self.sites[one];
+        let answers_all =
+            move |address: &&SocketAddr| !site.strict && self.default_of.get(address) == Some(&one);
+        let all_at = site.listen.iter().filter(answers_all);
+        let others = all_at.flat_map(move |address| {
+            (0..self.sites.len()).filter(move |other| !self.sites[*other].listen.contains(address))
+        });
+        let named = site.names.iter().filter_map(move |name| self.of_name.get(&name.to_string()));
+        let named = named.flatten().copied().filter(move |other| {
+            site.listen.iter().any(|address| !self.sites[*other].listen.contains(address))
+        });
+        others.chain(named).filter(move |other| *other != one)
+    }
 }
 
 /// Whether an answer of one site's upstream may rest under a key of another site, whose upstream is
 /// another one.
 fn share_entries(one: &Site, other: &Site) -> bool {
-    let cached = |site: &'_ Site| -> Vec<_> {
-        let route = |route: &Route| {
-            let cache = route.cache.clone()?;
-            Some((cache.zone, cache.key, route.action.proxy()?.host.clone()))
-        };
-        site.routes.iter().filter_map(route).collect()
-    };
+    use Variable::{ProxyHost, ServerAddr, ServerName, ServerPort};
     let tells = |key: &Template| {
-        use Variable::{ProxyHost, ServerAddr, ServerName, ServerPort};
         key.variables().any(|v| matches!(v, ProxyHost | ServerAddr | ServerName | ServerPort))
     };
-    let others = cached(other);
-    cached(one).iter().filter(|(_, key, _)| !tells(key)).any(|(zone, key, proxy_host)| {
-        others
-            .iter()
-            .any(|other| other.1 == *key && other.2 != *proxy_host && can_be_one(zone, &other.0))
+    cached(one).filter(|(cache, _)| !tells(&cache.key)).any(|(cache, proxy_host)| {
+        cached(other).any(|(other, other_host)| {
+            other.key == cache.key
+                && other_host != proxy_host
+                && can_be_one(&cache.zone, &other.zone)
+        })
+    })
+}
+
+/// How the routes of a site cache that forward, and to what host.
+fn cached(site: &Site) -> impl Iterator<Item = (&Cache, &str)> {
+    site.routes.iter().filter_map(|route| {
+        let (cache, proxy) = (route.cache.as_ref()?, route.action.proxy()?);
+        Some((cache, proxy.host.as_str()))
     })
 }
 

@@ -139,7 +139,7 @@ pub(super) fn proxy_pass(
 ) -> ProxyPass {
     let ProxyTarget { https, host, port, uri } = &proxy.value;
     let default_port = if *https { 443 } else { 80 };
-    let declared = scope.upstreams.iter().any(|upstream| upstream.name == *host);
+    let declared = scope.upstreams.number(host).is_some();
     scope.used.insert(format!("upstream {host}"));
     if declared && port.is_some() {
         let problem = Problem::new(format!("upstream `{host}` has ports of its own"));
@@ -174,7 +174,7 @@ fn warn_of_slip(proxy: &At<ProxyTarget>, scope: &Scope, report: &mut Report) {
     if proxy.value.port.is_some() || host.contains(['.', ':']) {
         return;
     }
-    let names = scope.upstreams.iter().map(|upstream| upstream.name.as_str());
+    let names = scope.upstreams.all.iter().map(|upstream| upstream.name.as_str());
     let declared = names.filter(|name| !name.contains(':'));
     if let Some(near) = nearest(host, declared) {
         let problem = Problem::new(format!("`{host}` is no upstream; it is resolved as a host"));

@@ -1,6 +1,7 @@
 //! `[[site]]`: which hosts on which addresses. (nginx: server)
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
 use super::{Report, Scope, flag, gate, leaks, rewrite, route, tls};
@@ -55,9 +56,11 @@ fn site(
     let outer = route::inherit(&own, defaults);
     let written = site.route.as_ref().map(|list| list.value.items.as_slice()).unwrap_or_default();
     let mut routes: Vec<Route> = Vec::new();
+    let mut paths = HashMap::new();
     for item in written {
-        routes.extend(route::route(item, &outer, scope, report));
-        check_path(&routes, item, report);
+        let Some(route) = route::route(item, &outer, scope, report) else { continue };
+        check_path(&mut paths, &route, item, report);
+        routes.push(route);
     }
     check_names(&routes, written, report);
     gate::check_asked_routes(written, &routes, report);
@@ -124,23 +127,28 @@ fn isolated(site: &file::Site, tls: Option<&Termination>, report: &mut Report) -
     }
 }
 
-/// The last route must have a path of its own.
-fn check_path(routes: &[Route], item: &At<file::Route>, report: &mut Report) {
-    let (Some(path), Some((last, others))) = (&item.value.path, routes.split_last()) else {
-        return;
+/// A route must have a path of its own. `paths` has the lines of those before it.
+fn check_path(
+    paths: &mut HashMap<String, usize>,
+    route: &Route,
+    item: &At<file::Route>,
+    report: &mut Report,
+) {
+    let of_location = match &route.path {
+        // nginx: `/p` and `^~ /p` are one location.
+        PathMatch::Prefix(path) | PathMatch::Final(path) => path.clone(),
+        other => other.to_string(),
     };
-    // nginx: `/p` and `^~ /p` are one location.
-    let prefix = |path: &PathMatch| match path {
-        PathMatch::Prefix(path) | PathMatch::Final(path) => Some(path.clone()),
-        _ => None,
+    let first = match paths.entry(of_location) {
+        Entry::Vacant(entry) => {
+            entry.insert(route.line);
+            return;
+        }
+        Entry::Occupied(first) => *first.get(),
     };
-    let is_same = |other: &PathMatch| {
-        *other == path.value || (prefix(other).is_some() && prefix(other) == prefix(&path.value))
-    };
-    let same = others.iter().find(|other| is_same(&other.path) && last.path == path.value);
-    if let Some(other) = same {
+    if let Some(path) = item.value.path.as_ref().filter(|path| route.path == path.value) {
         let problem = Problem::new(format!("path `{}` has a route already", path.value));
-        report.error(path.span, problem.help(format!("see line {}", other.line)));
+        report.error(path.span, problem.help(format!("see line {first}")));
     }
 }
 

@@ -32,14 +32,15 @@ impl Scope {
     /// identity may do over that of another.
     pub(super) fn spoken(&mut self, base: &str, tls: Option<settings::Upstream>) -> String {
         let known = self.spoken.entry(base.to_owned()).or_default();
-        let of_name = |name: &str| self.upstreams.iter().position(|it| it.name == name);
-        let same = |name: &&String| of_name(name).is_some_and(|at| self.upstreams[at].tls == tls);
+        let of_name = |name: &str| self.upstreams.number(name);
+        let same =
+            |name: &&String| of_name(name).is_some_and(|at| self.upstreams.all[at].tls == tls);
         if let Some(name) = known.iter().find(same) {
             return name.clone();
         }
         let Some(at) = of_name(base) else { return base.to_owned() };
         if known.is_empty() {
-            self.upstreams[at].tls = tls;
+            self.upstreams.all[at].tls = tls;
             known.push(base.to_owned());
             return base.to_owned();
         }
@@ -48,8 +49,8 @@ impl Scope {
             1 => format!("{scheme}://{base}"),
             more => format!("{scheme}://{base}#{}", more + 1),
         };
-        let other = Upstream { name: name.clone(), tls, ..self.upstreams[at].clone() };
-        self.upstreams.push(other);
+        let other = Upstream { name: name.clone(), tls, ..self.upstreams.all[at].clone() };
+        self.upstreams.add(other);
         known.push(name.clone());
         name
     }

@@ -42,6 +42,7 @@ fn zone(name: &At<String>, zone: &file::Zone, report: &mut Report) -> Zone {
         inactive: timeout(zone.inactive.as_ref(), "10m"),
         use_temp_path: flag(zone.use_temp_path.as_ref(), false),
         fsync: zone.fsync.as_ref().map(|at| at.value).unwrap_or_default(),
+        open_files: number(zone.open_files.as_ref(), OPEN_FILES, 0..=OPEN_FILES_MAX, report),
     }
 }
 
@@ -68,6 +69,7 @@ fn warn_of_disk_keys(zone: &file::Zone, report: &mut Report) {
         zone.min_free.as_ref().map(|at| at.span),
         zone.use_temp_path.as_ref().map(|at| at.span),
         zone.fsync.as_ref().map(|at| at.span),
+        zone.open_files.as_ref().map(|at| at.span),
     ];
     for span in spans.into_iter().flatten() {
         let problem = Problem::new("has no effect in a zone without `path`");
@@ -102,3 +104,7 @@ fn check_folders(zone: &Zone, table: &file::Zone, others: &[Zone], report: &mut 
         }
     }
 }
+
+/// With usual heads they take some 10 MiB, and nearly as much of the kernel's memory.
+const OPEN_FILES: u32 = 4096;
+const OPEN_FILES_MAX: u32 = 1_000_000;

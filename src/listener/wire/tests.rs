@@ -393,7 +393,7 @@ fn a_hyper_that_copies_what_it_is_given_sends_nothing() {
         let service = service_fn(async |_: Request<Incoming>| {
             let parts = [(How::Piece, 70_000), (How::Piece, 100)];
             let mut body = Body::file(Parts::new(&resting, &Plan::of(&parts)));
-            body.splice(&ledger);
+            body.splice(&ledger, true);
             Ok::<_, Infallible>(Response::new(body))
         });
         let received = block_on(async {

@@ -40,6 +40,16 @@ pub enum Problem {
     Cold,
 }
 
+/// What a plain file looks like from outside; whatever somebody writes into it shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Looks {
+    pub(super) bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    /// Whether it still has a name.
+    is_linked: bool,
+}
+
 impl Disk {
     /// Where the file of a hash lies.
     pub(super) fn path(&self, hash: KeyHash) -> PathBuf {
@@ -48,8 +58,8 @@ impl Disk {
 }
 
 impl Access<'_> {
-    /// Opens a plain file; anything else at its path is damage. Its length as well.
-    pub(super) fn open(self, path: &Path) -> Result<(File, u64), Problem> {
+    /// Opens a plain file; anything else at its path is damage. What it looks like as well.
+    pub(super) fn open(self, path: &Path) -> Result<(File, Looks), Problem> {
         let file = match self {
             Self::Waiting => open_waiting(path)?,
             Self::Warm(warm) => {
@@ -57,11 +67,8 @@ impl Access<'_> {
                 open.ok().ok_or(Problem::Cold)?
             }
         };
-        let meta = fstat(&file).map_err(io::Error::from)?;
-        if FileType::from_raw_mode(meta.st_mode) != FileType::RegularFile {
-            return Err(Problem::Format(Fault::Corrupt("not a file")));
-        }
-        Ok((file, u64::try_from(meta.st_size).unwrap_or(0)))
+        let looks = Looks::of(&file)?;
+        Ok((file, looks))
     }
 
     /// Reads as many bytes as `bytes` has room for.
@@ -74,6 +81,25 @@ impl Access<'_> {
             Self::Warm(warm) if warm.read(file, bytes, offset) => Ok(()),
             Self::Warm(_) => Err(Problem::Cold),
         }
+    }
+}
+
+impl Looks {
+    /// What it looks like now.
+    ///
+    /// # Errors
+    /// It is no plain file, or the disk failed.
+    pub(super) fn of(file: &File) -> Result<Self, Problem> {
+        let meta = fstat(file).map_err(io::Error::from)?;
+        if FileType::from_raw_mode(meta.st_mode) != FileType::RegularFile {
+            return Err(Problem::Format(Fault::Corrupt("not a file")));
+        }
+        Ok(Self {
+            bytes: u64::try_from(meta.st_size).unwrap_or(0),
+            modified: (meta.st_mtime as i64, meta.st_mtime_nsec as i64),
+            changed: (meta.st_ctime as i64, meta.st_ctime_nsec as i64),
+            is_linked: meta.st_nlink > 0,
+        })
     }
 }
 

@@ -110,7 +110,8 @@ impl Layout {
     /// The layout for a head of `head_bytes`. A slot has room for a head that grows by a quarter.
     pub fn new(head_bytes: usize, body_bytes: u64) -> Self {
         let wanted = SLOT_HEAD_BYTES + head_bytes + head_bytes / 4 + SLACK_BYTES;
-        let slot_bytes = wanted.next_multiple_of(SLOT_UNIT_BYTES);
+        let is_long = body_bytes >= CHUNK_BYTES as u64;
+        let slot_bytes = wanted.next_multiple_of(if is_long { PAGE_BYTES / 2 } else { 512 });
         Self { slot_bytes: u32::try_from(slot_bytes).unwrap_or(u32::MAX), body_bytes }
     }
 
@@ -391,7 +392,7 @@ pub const VERSION: u16 = 2;
 
 const SLOT_MAGIC: &[u8; 8] = b"LarderHd";
 const FOOTER_MAGIC: &[u8; 8] = b"LarderFt";
-const SLOT_UNIT_BYTES: usize = 512;
+const PAGE_BYTES: usize = 4096; // a long body begins with one, for the kernel's sake
 /// Room for a field or two that a 304 adds.
 const SLACK_BYTES: usize = 128;
 /// No head is longer: a head block that is let in is far smaller.

@@ -15,10 +15,11 @@ pub(super) struct Groups(Box<[Group; GROUPS]>);
 pub(super) struct Group {
     /// Hashes for which something is under way.
     places: AtomicUsize,
-    /// How often a put, a freshen, a removal or a commit was called for.
+    /// How often a put, a freshen, a removal or a commit was called for, or a file was removed
+    /// without.
     changes: AtomicU64,
     /// Held while that happens, and while a read that saw nothing of the kind puts what it found
-    /// into memory. Taken after the lock of the order.
+    /// into memory or keeps its file open. Taken after the lock of the order.
     changing: Mutex<()>,
 }
 
@@ -50,6 +51,17 @@ impl Groups {
     /// Whether nothing was called for since.
     pub(super) fn is_unchanged(&self, seen: Seen) -> bool {
         self.0[seen.group].changes.load(Ordering::Acquire) == seen.changes
+    }
+
+    /// Calls `then` as a change of a hash that was not called for.
+    pub(super) fn change<T>(&self, hash: KeyHash, then: impl FnOnce() -> T) -> T {
+        let _change = self.of(hash).change();
+        then()
+    }
+
+    /// All hashes count as changed.
+    pub(super) fn change_all(&self) {
+        self.0.iter().for_each(|group| drop(group.change()));
     }
 
     /// Calls `then` if nothing was called for since, and before anything is; whether it did.

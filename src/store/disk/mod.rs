@@ -13,6 +13,7 @@ mod verified;
 pub mod remove;
 pub mod tend;
 mod read;
+mod open_files;
 pub mod access;
 pub mod index;
 mod shard;
@@ -43,6 +44,7 @@ use std::sync::{Arc, OnceLock};
 
 use self::faults::Faults;
 use self::index::{Facts, Index};
+use self::open_files::OpenFiles;
 use self::order::{Job, Order, Ticket, UnderWay};
 use self::reclaim::Space;
 use self::scan::Scan;
@@ -76,6 +78,7 @@ pub(super) struct Disk {
     whole_bytes_max: u64,
     warm: Warm,
     verified: Verified,
+    open_files: OpenFiles,
     order: Arc<Order>,
     index: Index,
     space: Arc<Space>,
@@ -140,6 +143,7 @@ impl Disk {
             whole_bytes_max: read::whole_bytes_max(zone),
             warm: Warm::default(),
             verified: Verified::default(),
+            open_files: OpenFiles::new(zone, folder),
             order: Arc::default(),
             index: Index::new(),
             space: Arc::new(space),
@@ -201,7 +205,11 @@ impl Disk {
         in_order: impl FnOnce(),
     ) -> bool {
         let may_exist = !self.complete.load(Ordering::Acquire) || self.index.contains(hash);
-        self.order.submit(hash, Job::Write(entry), may_exist, in_order)
+        let mut closed = None;
+        self.order.submit(hash, Job::Write(entry), may_exist, || {
+            closed = self.open_files.take(hash);
+            in_order();
+        })
     }
 
     /// Hands a new head to the writers.
@@ -211,7 +219,11 @@ impl Disk {
         entry: Arc<Entry>,
         in_order: impl FnOnce(),
     ) -> bool {
-        self.order.submit(hash, Job::Freshen(entry), false, in_order)
+        let mut closed = None;
+        self.order.submit(hash, Job::Freshen(entry), false, || {
+            closed = self.open_files.take(hash);
+            in_order();
+        })
     }
 
     /// A ticket to read with, or what there is to know without reading.
@@ -226,7 +238,24 @@ impl Disk {
 
     /// Begins a removal; whether it cancelled a write.
     pub(super) fn begin_remove(&self, hash: KeyHash, in_order: impl FnOnce()) -> (Ticket, bool) {
-        self.order.remove(hash, in_order)
+        let mut closed = None;
+        self.order.remove(hash, || {
+            closed = self.open_files.take(hash);
+            in_order();
+        })
+    }
+
+    /// Closes the file of a hash, at whose path something changed just now that nobody called for.
+    /// A read that began before does not keep it open either.
+    fn close_changed(&self, hash: KeyHash) {
+        let closed = self.order.groups.change(hash, || self.open_files.take(hash));
+        drop(closed);
+    }
+
+    /// Closes all files: there is another folder in the place of theirs.
+    fn close_all(&self) {
+        self.order.groups.change_all();
+        self.open_files.clear();
     }
 
     /// Waits until all jobs so far are done.

@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError};
 
 use super::super::memory::KeyIsHash;
-use super::super::{Body, Content, Entry};
+use super::super::{Content, Entry};
 use super::groups::{Groups, Seen};
 use crate::semantics::key::KeyHash;
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -339,7 +339,7 @@ fn merge(older: Option<Job>, newer: Job) -> Option<Job> {
     match (older, newer) {
         (Some(older @ (Job::Write(_) | Job::Discard)), Job::Freshen(entry)) => {
             match &entry.content {
-                Content::Response(_, Body::Memory(_)) => Some(Job::Write(entry)),
+                Content::Response(_, body) if body.is_in_memory() => Some(Job::Write(entry)),
                 // It is about the body of a file that `older` replaces.
                 _ => Some(older),
             }
@@ -360,6 +360,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::store::Body;
 
     fn write(body_bytes: usize) -> Job {
         let stored = crate::store::tests::stored_with(http::HeaderMap::new());

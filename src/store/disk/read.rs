@@ -7,14 +7,15 @@ use std::cell::Cell;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use super::access::{Access, Problem};
-use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Fault, Footer, Found};
+use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Fault, Footer, Found, Layout};
+use super::groups::Seen;
 use super::head::Meaning;
 use super::index::Facts;
+use super::open_files::{OpenFile, Place};
 use super::order::{Ticket, UnderWay};
 use super::stored_body::StoredBody;
 use super::{Disk, fault_at, is_missing};
@@ -23,6 +24,23 @@ use crate::semantics::key::KeyHash;
 use crate::store::memory::now_s;
 use crate::store::tiered::Cold;
 use crate::store::{Body, Content, Entry};
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+/// What a read gives.
+struct Read {
+    entry: Arc<Entry>,
+    facts: Facts,
+    /// To be kept open, where that is wanted.
+    opened: Option<OpenFile>,
+}
+
+/// Bytes of a file that were read whole.
+struct Room {
+    bytes: Bytes,
+    capacity: usize,
+    /// The thread uses it again once nobody holds it.
+    is_kept: bool,
+}
 
 impl Disk {
     /// Reads what rests under a hash without waiting for anything, and puts it into memory as
@@ -31,6 +49,7 @@ impl Disk {
         self: &Arc<Self>,
         hash: KeyHash,
         key: &[u8],
+        now_s: u32,
     ) -> Result<Option<Arc<Entry>>, Cold> {
         let (under_way, seen) = self.order.look(hash);
         match under_way {
@@ -38,21 +57,26 @@ impl Disk {
             UnderWay::Entry(entry) => return Ok(Some(entry).filter(|entry| *entry.key == *key)),
             UnderWay::Gone => return Ok(None),
         }
-        if !self.warm.may_open() {
-            return Err(Cold);
-        }
         // A disk that cannot be read is not asked here: this is what memory has of it.
         if self.is_outdated(hash) || self.faults.folder.is_open() {
             return Ok(None);
         }
-        let entry = self.read_file(hash, &self.path(hash), Access::Warm(&self.warm));
-        let entry = Arc::new(entry.map_err(|_| Cold)?);
+        let Read { entry, facts, opened } = match self.read_open(hash, now_s) {
+            Some(read) => read?,
+            None if !self.may_have(hash) => return Ok(None),
+            None if !self.warm.may_open() => return Err(Cold),
+            None => {
+                let read = self.read_file(hash, &self.path(hash), Access::Warm(&self.warm));
+                read.map_err(|_| Cold)?
+            }
+        };
         if *entry.key != *key {
             return Ok(None);
         }
-        self.note_use(hash, facts(&entry));
-        let current = if self.memory.is_in_use() && is_small(&entry) {
-            self.order.groups.unless_changed(seen, || self.memory.insert(hash, Arc::clone(&entry)))
+        self.note_use(hash, facts, now_s);
+        let to_memory = self.memory.is_in_use() && is_small(&entry);
+        let current = if to_memory || opened.is_some() {
+            self.keep(hash, to_memory.then_some(&entry), opened, (seen, now_s))
         } else {
             self.order.groups.is_unchanged(seen)
         };
@@ -71,33 +95,85 @@ impl Disk {
         if self.is_outdated(hash) {
             return None;
         }
-        let path = self.path(hash);
-        let entry = match self.read_file(hash, &path, Access::Waiting) {
-            Ok(entry) => {
+        let (path, now_s) = (self.path(hash), now_s(&self.clock));
+        let seen = self.order.groups.seen(hash);
+        let Read { entry, facts, opened } = match self.read_file(hash, &path, Access::Waiting) {
+            Ok(read) => {
                 self.faults.read_well();
-                Arc::new(entry)
+                read
             }
             Err((problem, file)) => {
-                self.note_problem(hash, &path, problem, file.as_ref());
+                self.note_problem(hash, &path, problem, file.as_deref());
                 return None;
             }
         };
         if *entry.key != *key {
             return None;
         }
-        self.note_use(hash, facts(&entry));
+        self.note_use(hash, facts, now_s);
+        let mut closed = None;
         let put = || {
             if is_small(&entry) {
                 self.memory.insert(hash, Arc::clone(&entry));
             }
+            // Other hashes count here: at worst the next read opens it once more.
+            self.order.groups.unless_changed(seen, || {
+                closed = opened.and_then(|file| self.open_files.put(hash, file, now_s));
+            });
         };
         if ticket.if_current(put) { Some(entry) } else { self.memory.get(hash) }
     }
 
+    /// Reads what an open file holds, as `read_warm`. `None` where there is none, or somebody else
+    /// changed it.
+    fn read_open(&self, hash: KeyHash, now_s: u32) -> Option<Result<Read, Cold>> {
+        let opened = self.open_files.get(hash, now_s)?;
+        if !opened.is_as_it_was(now_s) {
+            self.close_changed(hash);
+            return None;
+        }
+        let read = |entry| Some(Ok(Read { entry, facts: opened.facts, opened: None }));
+        let Some(place) = opened.body else {
+            // A head must not promise what a disk that fails does not give: then a job looks first.
+            let begins = |body: &StoredBody| self.warm.has(&opened.file, body.offset());
+            return match &opened.entry.content {
+                Content::Response(_, Body::Disk(body)) if !begins(body) => Some(Err(Cold)),
+                _ => read(Arc::clone(&opened.entry)),
+            };
+        };
+        let access = Access::Warm(&self.warm);
+        let may_read = self.warm.may_read() && place.bytes as u64 <= WARM_FILE_BYTES_MAX;
+        let room = may_read.then(|| Room::read(&opened.file, (place.offset, place.bytes), access));
+        // A job finds damage as well, and knows what to do about it.
+        let is_right = |room: &Room| place.holds(&room.bytes);
+        let Some(room) = room.and_then(Result::ok).filter(is_right) else {
+            return Some(Err(Cold));
+        };
+        let body = room.leave(&room.bytes, self.memory.is_in_use());
+        read(Arc::new(opened.entry.with_body(Body::of(body))))
+    }
+
+    /// Puts what was read into memory and keeps its file open, unless something was called for
+    /// since; whether it was not.
+    fn keep(
+        &self,
+        hash: KeyHash,
+        entry: Option<&Arc<Entry>>,
+        opened: Option<OpenFile>,
+        (seen, now_s): (Seen, u32),
+    ) -> bool {
+        let mut closed = None;
+        self.order.groups.unless_changed(seen, || {
+            if let Some(entry) = entry {
+                self.memory.insert(hash, Arc::clone(entry));
+            }
+            closed = opened.and_then(|file| self.open_files.put(hash, file, now_s));
+        })
+    }
+
     /// Notes that a file was asked for. What the index does not know yet is put into it now, so
     /// that this use counts.
-    fn note_use(&self, hash: KeyHash, facts: Facts) {
-        let now_s = now_s(&self.clock);
+    fn note_use(&self, hash: KeyHash, facts: Facts, now_s: u32) {
         if !self.index.touch(hash, now_s, facts) && !self.is_complete() {
             self.adopt_if_free(hash);
             self.index.touch(hash, now_s, facts);
@@ -139,22 +215,39 @@ impl Disk {
         hash: KeyHash,
         path: &Path,
         access: Access<'_>,
-    ) -> Result<Entry, (Problem, Option<File>)> {
-        let (file, length) = access.open(path).map_err(|problem| (problem, None))?;
-        if length <= self.whole_bytes_max + SMALL_FILE_OVERHEAD_BYTES {
-            match self.read_small(&file, length, hash, access) {
-                Ok(entry) if entry.body_bytes() as u64 <= self.whole_bytes_max => {
-                    return Ok(entry);
+    ) -> Result<Read, (Problem, Option<Arc<File>>)> {
+        let (file, looks) = access.open(path).map_err(|problem| (problem, None))?;
+        let file = Arc::new(file);
+        let keep = |entry: Arc<Entry>, facts, body| {
+            let wanted = self.open_files.is_in_use() && self.warm.may_read();
+            let seen_s = AtomicU32::new(0);
+            let file = Arc::clone(&file);
+            wanted.then_some(OpenFile { file, looks, seen_s, facts, entry, body })
+        };
+        if looks.bytes <= self.whole_bytes_max + SMALL_FILE_OVERHEAD_BYTES {
+            match self.read_small(&file, looks.bytes, hash, access) {
+                Ok((entry, place)) if place.bytes as u64 <= self.whole_bytes_max => {
+                    let (facts, empty) = (facts(&entry), Body::Memory(Bytes::new()));
+                    let opened = match entry.content {
+                        Content::Response(..) => {
+                            keep(Arc::new(entry.with_body(empty)), facts, Some(place))
+                        }
+                        Content::Variants(_) => keep(Arc::clone(&entry), facts, None),
+                    };
+                    return Ok(Read { entry, facts, opened });
                 }
                 // Small as a file, but not as a body.
                 Ok(_) => {}
                 Err(problem) => return Err((problem, Some(file))),
             }
         }
-        match read_ends(&file, length, hash, access) {
+        match read_ends(&file, looks.bytes, hash, access) {
             Ok((found, footer, sums)) => {
-                let body = StoredBody::new(self, hash, Arc::new(file), footer, sums);
-                Ok(entry(found, || Body::Disk(Arc::new(body))))
+                let body = StoredBody::new(self, hash, Arc::clone(&file), footer, sums);
+                let entry = Arc::new(entry(found, || Body::Disk(Arc::new(body))));
+                let facts = facts(&entry);
+                let opened = keep(Arc::clone(&entry), facts, None);
+                Ok(Read { entry, facts, opened })
             }
             Err(problem) => Err((problem, Some(file))),
         }
@@ -166,30 +259,49 @@ impl Disk {
         length: u64,
         hash: KeyHash,
         access: Access<'_>,
-    ) -> Result<Entry, Problem> {
+    ) -> Result<(Arc<Entry>, Place), Problem> {
         let on_worker = matches!(access, Access::Warm(_));
         // The worker is not held for what costs many times more than a job does.
         if on_worker && length > WARM_FILE_BYTES_MAX {
             return Err(Problem::Cold);
         }
-        let room = if on_worker { ROOM.take() } else { Bytes::new() };
-        let mut room = room.try_into_mut().unwrap_or_default();
-        room.resize(length as usize, 0);
-        access.read(file, &mut room, 0)?;
-        let capacity = room.capacity();
-        let file = room.freeze();
-        let (found, body) = format::decode_whole(&file)?;
+        let room = Room::read(file, (0, length as usize), access)?;
+        let (found, body) = format::decode_whole(&room.bytes)?;
         let found = in_its_place(found, hash)?;
+        let offset = length - Layout { slot_bytes: 0, body_bytes: body.len() as u64 }.file_bytes();
+        let place = Place { offset, bytes: body.len(), hash: found.slot.body_hash };
+        let body = room.leave(body, self.memory.is_in_use());
+        Ok((Arc::new(entry(found, || Body::of(body))), place))
+    }
+}
+
+impl Room {
+    /// Some bytes of a file.
+    fn read(
+        file: &File,
+        (offset, bytes): (u64, usize),
+        access: Access<'_>,
+    ) -> Result<Self, Problem> {
+        let is_kept = matches!(access, Access::Warm(_));
+        let room = if is_kept { ROOM.take() } else { Bytes::new() };
+        let mut room = room.try_into_mut().unwrap_or_default();
+        room.resize(bytes, 0);
+        access.read(file, &mut room, offset)?;
+        Ok(Self { capacity: room.capacity(), bytes: room.freeze(), is_kept })
+    }
+
+    /// Takes `part` of the bytes along, to rest in memory or not, and lets others have the room.
+    fn leave(&self, part: &[u8], to_memory: bool) -> Bytes {
         // Whoever holds a slice holds the room, which is more than an entry in memory weighs.
-        let body = if self.memory.is_in_use() || body.len() < capacity / 2 {
-            Bytes::copy_from_slice(body)
+        let part = if to_memory || part.len() < self.capacity / 2 {
+            Bytes::copy_from_slice(part)
         } else {
-            file.slice_ref(body)
+            self.bytes.slice_ref(part)
         };
-        if on_worker {
-            ROOM.set(file);
+        if self.is_kept {
+            ROOM.set(self.bytes.clone());
         }
-        Ok(entry(found, || Body::Memory(body)))
+        part
     }
 }
 

@@ -97,7 +97,9 @@ impl Disk {
     pub(super) fn unlink(&self, hash: KeyHash) -> io::Result<bool> {
         self.may_change()?;
         self.before_change(hash);
-        match fs::remove_file(self.path(hash)) {
+        let removed = fs::remove_file(self.path(hash));
+        self.close_changed(hash);
+        match removed {
             Ok(()) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),
             Err(error) => Err(error),
@@ -117,6 +119,7 @@ impl Disk {
         }
         let number = self.quarantined.fetch_add(1, Ordering::Relaxed);
         quarantine::put_aside(&self.root, &path, hash, number);
+        self.close_changed(hash);
     }
 
     /// Lets removals outlast a loss of power, where that is asked for.

@@ -25,8 +25,8 @@ impl Sealed {
     /// # Errors
     /// There is none, or it cannot be read, or nothing of it may be trusted.
     pub fn open(path: &Path, hash: KeyHash) -> Result<Self, Problem> {
-        let (file, length) = Access::Waiting.open(path)?;
-        let (found, footer, sums) = read_ends(&file, length, hash, Access::Waiting)?;
+        let (file, looks) = Access::Waiting.open(path)?;
+        let (found, footer, sums) = read_ends(&file, looks.bytes, hash, Access::Waiting)?;
         Ok(Self { found, layout: footer.layout, sums, file })
     }
 

@@ -118,9 +118,12 @@ impl Spool {
 
         let disk = Arc::clone(&self.disk);
         let _file = disk.file_lock(hash);
+        let mut closed = None;
         let number = self.ticket.begin_commit(|| {
             let _ = disk.memory.remove(hash);
+            closed = disk.open_files.take(hash);
         });
+        drop(closed);
         let number = number.ok_or_else(|| at(&self.temp.path, &"removed while it was written"))?;
         let placed =
             disk.put_in_place(hash, &self.temp.path, layout.file_bytes(), Facts::of(&stored));

@@ -21,6 +21,7 @@ use super::{
     create_folder, fault_at, is_missing,
 };
 use crate::semantics::key::KeyHash;
+use crate::store::memory::now_s;
 
 /// What is held of a folder that is ours.
 pub(super) struct Held {
@@ -70,6 +71,7 @@ impl Disk {
         self.left.store(true, Ordering::SeqCst);
         // Who was about to change something is done once his lock is free.
         (0..FILE_LOCKS).for_each(|number| drop(self.file_lock(KeyHash(number as u128))));
+        self.open_files.close();
         self.note_size();
         if keep_index && self.is_in_its_folder() {
             self.keep_index();
@@ -93,6 +95,7 @@ impl Disk {
     /// Looks after what is wrong. `mend` is called when something may be missing.
     pub(in crate::store) fn tend(&self, mend: &dyn Fn(&Path, Folder) -> io::Result<()>) {
         self.look_at_folder(mend);
+        self.open_files.tend(now_s(&self.clock));
         if self.faults.folder.is_open() {
             return;
         }
@@ -167,6 +170,7 @@ impl Disk {
         self.complete.store(false, Ordering::SeqCst);
         self.scan_state.store(Scan::Names as u8, Ordering::Release);
         self.forget_files();
+        self.close_all();
         // Its lock is let go first: the folder may have been away and come back.
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let new = Held::take(&self.root)?;
@@ -174,6 +178,8 @@ impl Disk {
         self.space.forget_answer();
         self.space.set_unseen(0);
         mend(&self.root, Folder::Other { empty })?;
+        // What was opened between the two folders.
+        self.close_all();
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
         Ok(())
     }

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+
 use super::faults::is_full;
 use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Layout, Slot, Sums};
 use super::head::{self, Kind};
@@ -36,6 +38,21 @@ struct Ends<'a> {
     tail: &'a [u8],
     /// What the head says.
     facts: Facts,
+}
+
+impl Ends<'_> {
+    /// Writes a file piece by piece.
+    fn write_around(
+        &self,
+        mut file: &File,
+        layout: Layout,
+        write_body: impl FnOnce(&File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        file.write_all(&format::encode_slot(self.slot, self.head))?;
+        file.seek(SeekFrom::Start(layout.body_offset()))?;
+        write_body(file)?;
+        file.write_all(self.tail)
+    }
 }
 
 impl Drop for Temp {
@@ -76,21 +93,29 @@ impl Disk {
 
     fn write_entry(&self, hash: KeyHash, entry: &Entry) -> io::Result<()> {
         let (kind, head, body) = match &entry.content {
-            Content::Response(stored, Body::Memory(body)) => {
-                (Kind::Response, head::encode_response(&entry.key, stored), &body[..])
+            Content::Response(stored, body) => {
+                let Some(body) = in_memory(body)? else { return Ok(()) };
+                (Kind::Response, head::encode_response(&entry.key, stored), body)
             }
             Content::Variants(variants) => {
-                (Kind::Variants, head::encode_variants(&entry.key, variants), &[][..])
+                (Kind::Variants, head::encode_variants(&entry.key, variants), Bytes::new())
             }
-            Content::Response(_, Body::Disk(_)) => return Ok(()),
         };
-        let (sums, body_hash) = Sums::of(body);
+        let (sums, body_hash) = Sums::of(&body);
         let layout = Layout::new(head.len(), body.len() as u64);
         let slot = slot(kind, layout, body_hash, hash);
-        let write_body = |file: &mut &File| file.write_all(body);
         let tail = format::encode_tail(layout, &sums, body_hash);
         let ends = Ends { slot: &slot, head: &head, tail: &tail, facts: facts(entry) };
-        self.write_file(layout, &ends, write_body)
+        self.write_file(layout, &ends, |mut file| {
+            if body.len() > CHUNK_BYTES {
+                return ends.write_around(file, layout, |mut file| file.write_all(&body));
+            }
+            let mut whole = format::encode_slot(&slot, &head);
+            whole.resize(layout.body_offset() as usize, 0);
+            whole.extend_from_slice(&body);
+            whole.extend_from_slice(&tail);
+            file.write_all(&whole)
+        })
     }
 
     /// Writes a whole file, under the lock of its place.
@@ -98,22 +123,17 @@ impl Disk {
         &self,
         layout: Layout,
         ends: &Ends<'_>,
-        write_body: impl FnOnce(&mut &File) -> io::Result<()>,
+        write: impl FnOnce(&File) -> io::Result<()>,
     ) -> io::Result<()> {
-        let Ends { slot, head, tail, facts } = *ends;
+        let Ends { slot, head, facts, .. } = *ends;
         self.faults.may_write()?;
         if !layout.fits(head.len()) {
             return Err(at(&self.root, &"the head is too long"));
         }
         let reservation = self.reserve(layout.file_bytes())?;
         let mut temp = self.temp(slot.place)?;
-        let mut file = &*temp.file;
-        let written = file
-            .write_all(&format::encode_slot(slot, head))
-            .and_then(|()| file.seek(SeekFrom::Start(layout.body_offset())))
-            .and_then(|_| write_body(&mut file))
-            .and_then(|()| file.write_all(tail))
-            .and_then(|()| self.sync(file))
+        let written = write(&temp.file)
+            .and_then(|()| self.sync(&temp.file))
             .map_err(|error| fault_at(&temp.path, error))
             .and_then(|()| self.put_in_place(slot.place, &temp.path, layout.file_bytes(), facts));
         temp.placed = written.is_ok();
@@ -132,8 +152,9 @@ impl Disk {
         let there =
             there.ok().and_then(|file| read_head(&file, hash).ok().map(|head| (file, head)));
         let body_hash = match body {
-            Body::Memory(bytes) => Sums::of(bytes).1,
             Body::Disk(body) => body.footer.body_hash,
+            Body::Memory(bytes) => Sums::of(bytes).1,
+            Body::Large(large) => Sums::of(&large.bytes()?).1,
         };
         let (file, (found, footer)) = match there {
             Some((file, (found, footer)))
@@ -154,7 +175,7 @@ impl Disk {
             return Ok(());
         }
         match body {
-            Body::Memory(_) => self.write_entry(hash, entry),
+            Body::Memory(_) | Body::Large(_) => self.write_entry(hash, entry),
             Body::Disk(body) => {
                 let (slot, head) = (&slot, &head[..]);
                 let ends = Ends { slot, head, tail: &[], facts: Facts::of(stored) };
@@ -167,7 +188,7 @@ impl Disk {
     fn copy_with_head(&self, body: &StoredBody, ends: Ends<'_>) -> io::Result<()> {
         let layout = Layout::new(ends.head.len(), body.len());
         let tail = format::encode_tail(layout, &body.sums, ends.slot.body_hash);
-        let copy = |file: &mut &File| {
+        let copy = |mut file: &File| {
             let mut from = 0;
             while from < body.len() {
                 let to = body.len().min(from + 16 * CHUNK_BYTES as u64);
@@ -177,7 +198,8 @@ impl Disk {
             }
             Ok(())
         };
-        self.write_file(layout, &Ends { tail: &tail, ..ends }, copy)
+        let ends = Ends { tail: &tail, ..ends };
+        self.write_file(layout, &ends, |file| ends.write_around(file, layout, copy))
     }
 
     /// Notes how a write of a file like this went; makes room where the disk had none after all.
@@ -196,6 +218,15 @@ impl Disk {
             Err(error) => return self.faults.wrote(Err(error)),
         };
         Ok(Temp { file: Arc::new(file), path, placed: false })
+    }
+}
+
+/// The bytes of a body that is in memory.
+fn in_memory(body: &Body) -> io::Result<Option<Bytes>> {
+    match body {
+        Body::Memory(bytes) => Ok(Some(bytes.clone())),
+        Body::Large(large) => large.bytes().map(Some),
+        Body::Disk(_) => Ok(None),
     }
 }
 

@@ -98,6 +98,7 @@ fn open(folder: &Path) -> Arc<Tiered> {
         inactive: Duration::from_secs(600),
         use_temp_path: false,
         fsync: config::Fsync::Never,
+        open_files: if chance(0.8) { some(1..4) as u32 } else { 0 },
     };
     let store = Tiered::open(&config, Clock::default());
     assert_eq!(store.usage().fault, None);

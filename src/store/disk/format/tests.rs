@@ -137,3 +137,14 @@ fn stored_with_field(length: usize) -> Stored {
     fields.insert("x-long", "v".repeat(length).try_into().unwrap());
     crate::store::tests::stored_with(fields)
 }
+
+#[test]
+fn a_body_of_some_length_begins_with_a_page() {
+    for head_bytes in [0, 10, 400, 1500, 5000, 100_000] {
+        let small = Layout::new(head_bytes, 65_535);
+        let large = Layout::new(head_bytes, 65_536);
+        assert!(small.fits(head_bytes) && large.fits(head_bytes));
+        assert_eq!(large.body_offset() % 4096, 0, "{head_bytes}");
+        assert!(large.body_offset() - small.body_offset() < 4096, "{head_bytes}");
+    }
+}

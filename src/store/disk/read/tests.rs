@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::Clock;
 use crate::config::{Folder, Fsync, Zone};
+use crate::semantics::date::Timestamp;
 use crate::store::tests::stored_with;
 use crate::store::tiered::Tiered;
 use crate::warm::Warm;
@@ -38,6 +39,7 @@ pub(in crate::store::disk) fn zone(folder: &Path, memory_bytes: u64) -> Zone {
         inactive: Duration::from_secs(600),
         use_temp_path: false,
         fsync: Fsync::Never,
+        open_files: 0,
     }
 }
 
@@ -53,6 +55,11 @@ fn on_disk_only(folder: &Path) -> Arc<Tiered> {
     let store = Tiered::open(&zone(folder, 0), Clock::default());
     until(|| !store.usage().cold);
     store
+}
+
+fn get_warm(store: &Tiered) -> Result<Option<Arc<Entry>>, Cold> {
+    let now = Timestamp::from(Clock::default().now());
+    store.get_warm(KeyHash::of(KEY), KEY, now)
 }
 
 #[track_caller]
@@ -94,6 +101,7 @@ fn body_of(entry: &Entry) -> Bytes {
     let Content::Response(_, body) = &entry.content else { panic!("{entry:?}") };
     match body {
         Body::Memory(bytes) => bytes.clone(),
+        Body::Large(body) => body.bytes().unwrap(),
         Body::Disk(body) => run(async {
             let (mut all, mut sent) = (Vec::new(), body.stream(0..body.len()));
             while let Some(frame) =
@@ -123,8 +131,8 @@ fn body_without_jobs(entry: &Entry) -> Bytes {
 pub(in crate::store::disk) fn page_cache_has(path: &Path) -> bool {
     let warm = Warm::default();
     let file = Access::Warm(&warm).open(path);
-    file.is_ok_and(|(file, length)| {
-        let mut bytes = vec![0; length as usize];
+    file.is_ok_and(|(file, looks)| {
+        let mut bytes = vec![0; looks.bytes as usize];
         Access::Warm(&warm).read(&file, &mut bytes, 0).is_ok()
     })
 }
@@ -146,7 +154,7 @@ fn what_the_page_cache_has_is_read_without_a_job() {
         put(&store, KEY, pattern(length));
         // In a container the file system may refuse; then only jobs read.
         let warm = page_cache_has(&path_of(folder.path()));
-        let found = store.get_warm(KeyHash::of(KEY), KEY);
+        let found = get_warm(&store);
         assert_eq!(found.is_ok(), warm, "{length}");
         let entry = found.ok().flatten();
         let entry = entry.or_else(|| run(store.get(KeyHash::of(KEY), KEY))).unwrap();
@@ -172,7 +180,7 @@ fn what_the_page_cache_forgot_is_read_by_a_job() {
         // A page that is just being read or written stays.
         until(|| {
             forget(&path);
-            store.get_warm(KeyHash::of(KEY), KEY).is_err()
+            get_warm(&store).is_err()
         });
         let entry = run(store.get(KeyHash::of(KEY), KEY)).unwrap();
         forget(&path);
@@ -216,7 +224,7 @@ fn damage_is_found_on_a_worker_and_put_aside_by_a_job() {
             let mut bad = good.clone();
             bad[at] ^= 1;
             fs::write(&path, bad).unwrap();
-            assert_eq!(store.get_warm(KeyHash::of(KEY), KEY).err(), Some(Cold), "{length}, {at}");
+            assert_eq!(get_warm(&store).err(), Some(Cold), "{length}, {at}");
             assert!(path.exists(), "a worker moves nothing");
             assert!(run(store.get(KeyHash::of(KEY), KEY)).is_none(), "{length}, {at}");
             assert!(!path.exists(), "put aside");
@@ -224,6 +232,49 @@ fn damage_is_found_on_a_worker_and_put_aside_by_a_job() {
             assert_eq!(store.usage().faults_corrupt, count, "counted once");
         }
     }
+}
+
+#[test]
+fn an_open_file_is_found_without_its_path_and_verified_each_time() {
+    let folder = folder();
+    let zone = Zone { open_files: 10, ..zone(folder.path(), 0) };
+    let store = Tiered::open(&zone, Clock::default());
+    until(|| !store.usage().cold);
+    let (path, now) = (path_of(folder.path()), Timestamp::from(Clock::default().now()));
+    let get = || store.get_warm(KeyHash::of(KEY), KEY, now);
+    for length in LENGTHS {
+        put(&store, KEY, pattern(length));
+        if !page_cache_has(&path) {
+            return;
+        }
+        for _ in 0..2 {
+            assert!(get().unwrap().is_some(), "{length}");
+        }
+        let aside = path.with_extension("aside");
+        fs::rename(&path, &aside).unwrap();
+        let entry = get().unwrap().unwrap();
+        assert!(body_without_jobs(&entry) == pattern(length), "{length}");
+        assert!(store.get_warm(KeyHash::of(KEY), OTHER_KEY, now).unwrap().is_none());
+        fs::rename(&aside, &path).unwrap();
+        if length > 0 {
+            until(|| {
+                forget(&path);
+                get().is_err()
+            });
+            assert!(run(store.get(KeyHash::of(KEY), KEY)).is_some(), "read by a job, {length}");
+        }
+        if length == 0 || length > CHUNK_BYTES {
+            continue;
+        }
+        let mut bad = fs::read(&path).unwrap();
+        let last_of_body = bad.len() - FOOTER_BYTES - 9;
+        bad[last_of_body] ^= 1;
+        fs::write(&path, bad).unwrap();
+        assert_eq!(get().err(), Some(Cold), "{length}");
+        assert!(run(store.get(KeyHash::of(KEY), KEY)).is_none(), "{length}");
+        assert!(!path.exists(), "put aside");
+    }
+    assert_eq!(store.usage().faults_corrupt, 2);
 }
 
 #[test]
@@ -243,7 +294,7 @@ fn what_is_no_file_of_ours_is_put_aside_and_never_waited_for() {
         put(&store, KEY, pattern(1000));
         fs::remove_file(&path).unwrap();
         replace();
-        assert_eq!(store.get_warm(KeyHash::of(KEY), KEY).err(), Some(Cold), "{number}");
+        assert_eq!(get_warm(&store).err(), Some(Cold), "{number}");
         assert!(run(store.get(KeyHash::of(KEY), KEY)).is_none(), "{number}");
         assert!(fs::symlink_metadata(&path).is_err(), "{number} is out of the way");
         assert_eq!(store.usage().faults_corrupt, number as u64 + 1);
