@@ -1,5 +1,5 @@
-//! A *plain GET*: a request that asks for all of a target and says nothing else that an answer at
-//! hand would depend on. Most requests are.
+//! A *plain GET*: a request that asks for all of a target, or for nothing if the client has it, and
+//! says nothing else that an answer at hand would depend on. Most requests are.
 //!
 //! ```text
 //!   bytes -> PlainGet::read -> listener: Handler::at_hand -> proxy/at_hand.rs -> bytes
@@ -25,6 +25,8 @@ pub struct PlainGet<'a> {
     pub host: &'a str,
     /// It is the last one of its connection.
     pub closes: bool,
+    /// It has `If-None-Match` or `If-Modified-Since`.
+    pub is_conditional: bool,
     fields: &'a [Header<'a>],
 }
 
@@ -60,10 +62,11 @@ impl<'a> PlainGet<'a> {
         {
             return None;
         }
-        let (mut host, mut connection) = (None, None);
+        let (mut host, mut connection, mut is_conditional) = (None, None, false);
         for field in fields {
             match meaning(field.name) {
                 Meaning::None => {}
+                Meaning::Condition => is_conditional = true,
                 Meaning::Host if host.is_none() => host = Some(field.value),
                 Meaning::Connection if connection.is_none() => connection = Some(field.value),
                 Meaning::Host | Meaning::Connection | Meaning::Other => return None,
@@ -72,7 +75,8 @@ impl<'a> PlainGet<'a> {
         let host = str::from_utf8(host?).ok().filter(|host| !host.is_empty())?;
         let closes = connection.is_some_and(|value| value.eq_ignore_ascii_case(b"close"));
         let is_usual = |value: &[u8]| closes || value.eq_ignore_ascii_case(b"keep-alive");
-        connection.is_none_or(is_usual).then_some(Self { target, host, closes, fields })
+        let get = Self { target, host, closes, is_conditional, fields };
+        connection.is_none_or(is_usual).then_some(get)
     }
 
     /// The path as it was sent.
@@ -116,6 +120,8 @@ enum Meaning {
     Host,
     /// It says whether the connection goes on.
     Connection,
+    /// It says what the client has.
+    Condition,
     /// Something: the request is no plain GET.
     Other,
 }
@@ -134,6 +140,8 @@ fn meaning(name: &str) -> Meaning {
         b'c' if name.eq_ignore_ascii_case("connection") => Meaning::Connection,
         b'c' => is(&["cache-control", "content-length", "content-encoding", "content-type"]),
         b'e' => is(&["expect"]),
+        b'i' if name.eq_ignore_ascii_case("if-none-match") => Meaning::Condition,
+        b'i' if name.eq_ignore_ascii_case("if-modified-since") => Meaning::Condition,
         // If-Match and its kind.
         b'i' if name.as_bytes().get(2) == Some(&b'-') => Meaning::Other,
         b'k' => is(&["keep-alive"]),
@@ -200,6 +208,7 @@ mod tests {
         plain("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Some(("/", "a")));
         plain("GET /a/b?c=d%20 HTTP/1.1\r\nhOST:  a:80 \r\nAccept: */*\r\n\r\n", Some(("/a/b?c=d%20", "a:80")));
         plain("GET / HTTP/1.1\r\nHost: a\r\nConnection: Keep-Alive\r\nCookie: x\r\n\r\n", Some(("/", "a")));
+        plain("GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: a\r\nIf-Modified-Since: b\r\n\r\n", Some(("/", "a")));
         plain("GET / HTTP/1.1\r\nHost: a\r\nconnection: CLOSE\r\n\r\n", Some(("/", "a")));
         plain("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: x\r\nRanger: y\r\n\r\n", Some(("/", "a")));
     }
@@ -222,7 +231,7 @@ mod tests {
         }
         for field in [
             "connection: keep-alive, x", "Connection:", "Connection: close\r\nConnection: close", "Content-Length: 0", "Transfer-Encoding: chunked",
-            "Content-Type: a", "Expect: 100-continue", "If-None-Match: a", "if-modified-since: a", "If-Range: a",
+            "Content-Type: a", "Expect: 100-continue", "If-Match: a", "if-unmodified-since: a", "If-Range: a",
             "Range: bytes=0-", "Cache-Control: max-age=0", "Pragma: no-cache", "Upgrade: h2c", "HTTP2-Settings: a",
             "TE: trailers", "Trailer: a", "Keep-Alive: 5", "Proxy-Connection: close",
         ] {

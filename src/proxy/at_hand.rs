@@ -1,4 +1,4 @@
-//! The answer to a plain GET that is fresh and at hand, as the bytes that go out. The shortest way
+//! The answer to a plain GET that is fresh and at hand, a 304 included, as the bytes that go out. The shortest way
 //! through the proxy: what it does is what the steps do for such a request, and where a step would
 //! do more it gives up, so that they do it.
 //!
@@ -15,7 +15,7 @@ use http::{HeaderName, Method, StatusCode, Uri, Version, header};
 
 use super::Worker;
 use super::admit::bare_host;
-use super::deliver::CACHE_STATUS;
+use super::deliver::{CACHE_STATUS, OF_A_BODY};
 use super::key::KEY_CAPACITY;
 use super::route::{Cache, Hosts, Route, Site, X_ACCEL_LIMIT_RATE, is_normal};
 use crate::cache::lookup::{Found, Key, Lookup};
@@ -25,9 +25,10 @@ use crate::observe::exchange::{Exchange, RequestFacts};
 use crate::plain_get::PlainGet;
 use crate::semantics::date::Timestamp;
 use crate::semantics::demand::Demand;
+use crate::semantics::precondition::{self, Met};
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
-use crate::semantics::status::{self, CacheStatus};
+use crate::semantics::status::{CacheStatus, DIGITS_MAX, FRESH, decimal};
 use crate::store;
 
 impl Worker {
@@ -55,9 +56,13 @@ impl Worker {
         let now = Timestamp::from(self.proxy.clock.now());
         let found = Asked { get, host: &host, site, route, connection }.find(cache, now)?;
         let store::Body::Memory(body) = &found.body else { return None };
-        write_head((route, cache), get, &found, now, out)?;
-        self.record_hit(connection, get, cache, &found)?;
-        Some(body.clone())
+        let is_304 = has_it(get, cache, &found)?;
+        let status = if is_304 { StatusCode::NOT_MODIFIED } else { found.stored.status };
+        let body = if is_304 { Bytes::new() } else { body.clone() };
+        let length = (!is_304).then_some(body.len() as u64);
+        write_head((route, cache), (get, &found), (status, length), now, out)?;
+        self.record_hit(connection, get, cache, (status, body.len() as u64))?;
+        Some(body)
     }
 
     fn record_hit(
@@ -65,7 +70,7 @@ impl Worker {
         connection: &Connection,
         get: &PlainGet<'_>,
         cache: &Cache,
-        found: &Found,
+        (status, sent_bytes): (StatusCode, u64),
     ) -> Option<()> {
         let request = match &self.access {
             Some(_) => Some(Box::new(RequestFacts {
@@ -82,15 +87,15 @@ impl Worker {
         };
         let exchange = Exchange {
             request,
-            status: found.stored.status.as_u16(),
+            status: status.as_u16(),
             cache: Some(CacheStatus::Hit),
             reason: Reason::Fresh,
             zone: Some(cache.zone_number),
             upstream: None,
         };
-        self.shard.count(&exchange, found.body.len());
+        self.shard.count(&exchange, sent_bytes);
         if let Some(access) = &self.access {
-            access.record(&exchange, found.body.len());
+            access.record(&exchange, sent_bytes);
         }
         Some(())
     }
@@ -174,6 +179,19 @@ impl Asked<'_> {
     }
 }
 
+/// Whether the client has what is stored; nothing where a condition fails in another way.
+fn has_it(get: &PlainGet<'_>, cache: &Cache, found: &Found) -> Option<bool> {
+    if !get.is_conditional {
+        return Some(false);
+    }
+    let conditions = get.fields(&[header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE])?;
+    match precondition::met(&conditions, &found.stored, &cache.settings.rules) {
+        Met::Yes => Some(false),
+        Met::NotModified => Some(true),
+        Met::Failed => None,
+    }
+}
+
 /// Whether what hyper says of the body of such a response is its length.
 fn has_length(status: StatusCode) -> bool {
     !status.is_informational()
@@ -186,8 +204,8 @@ fn has_length(status: StatusCode) -> bool {
 /// Writes the head as the usual steps and hyper would. Nothing where a step would do more.
 fn write_head(
     (route, cache): (&Route, &Cache),
-    get: &PlainGet<'_>,
-    found: &Found,
+    (get, found): (&PlainGet<'_>, &Found),
+    (status, length): (StatusCode, Option<u64>),
     now: Timestamp,
     out: &mut Vec<u8>,
 ) -> Option<()> {
@@ -198,17 +216,19 @@ fn write_head(
         return None;
     }
     let hides = route.hidden.fields.iter().any(|(bits, _)| names.may_have(*bits));
-    let is_hidden =
-        |name: &HeaderName| hides && route.hidden.fields.iter().any(|(_, hidden)| hidden == name);
+    let is_hidden = |name: &HeaderName| {
+        hides && route.hidden.fields.iter().any(|(_, hidden)| hidden == name)
+            || length.is_none() && OF_A_BODY.contains(name)
+    };
     let told = route.settings.status_header.as_ref();
     if told.is_some_and(|told| stored.fields.contains_key(told)) {
         return None;
     }
-    let mut room = [0; status::DIGITS_MAX];
+    let mut room = [0; DIGITS_MAX];
     out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(stored.status.as_str().as_bytes());
+    out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(stored.status.canonical_reason()?.as_bytes());
+    out.extend_from_slice(status.canonical_reason()?.as_bytes());
     out.extend_from_slice(b"\r\n");
     for (name, value) in &stored.fields {
         if !is_hidden(name) {
@@ -217,12 +237,12 @@ fn write_head(
     }
     if cache.settings.rules.count_age && !is_hidden(&header::AGE) {
         let age_s = stored.age(now).as_secs();
-        write_field(&header::AGE, status::decimal(age_s, &mut room), out);
+        write_field(&header::AGE, decimal(age_s, &mut room), out);
     }
     let ttl_s = stored.fresh_for(now).as_secs();
-    write_field(&CACHE_STATUS, status::FRESH, out);
+    write_field(&CACHE_STATUS, FRESH, out);
     out.truncate(out.len() - 2);
-    out.extend_from_slice(status::decimal(ttl_s, &mut room));
+    out.extend_from_slice(decimal(ttl_s, &mut room));
     out.extend_from_slice(b"\r\n");
     if let Some(name) = told {
         write_field(name, CacheStatus::Hit.word().as_bytes(), out);
@@ -230,8 +250,9 @@ fn write_head(
     if get.closes {
         out.extend_from_slice(b"connection: close\r\n");
     }
-    let length = status::decimal(found.body.len(), &mut room);
-    write_field(&header::CONTENT_LENGTH, length, out);
+    if let Some(length) = length {
+        write_field(&header::CONTENT_LENGTH, decimal(length, &mut room), out);
+    }
     out.extend_from_slice(b"\r\n");
     Some(())
 }

@@ -281,7 +281,7 @@ impl Source {
 
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-const OF_A_BODY: [HeaderName; 5] = [
+pub(super) const OF_A_BODY: [HeaderName; 5] = [
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,

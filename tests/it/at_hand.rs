@@ -80,8 +80,20 @@ async fn a_hit_is_the_same_whichever_way_it_comes() {
     for config in configs {
         let origin = Origin::start().await;
         origin.on("/end", lasting("the end"));
-        origin.on("/a", lasting("one").header("X-Secret", "1").header("ETag", "\"a\""));
-        origin.on("/a?b=c", lasting("with a query").header("X-Two", "1").header("X-Two", "2"));
+        origin.on(
+            "/a",
+            lasting("one")
+                .header("X-Secret", "1")
+                .header("ETag", "\"a\"")
+                .header("Content-Language", "en"),
+        );
+        origin.on(
+            "/a?b=c",
+            lasting("with a query")
+                .header("X-Two", "1")
+                .header("X-Two", "2")
+                .header("Last-Modified", "Mon, 21 Sep 2026 14:00:00 GMT"),
+        );
         origin.on("/empty", lasting(""));
         origin.on("/long", lasting(&"long ".repeat(30_000)));
         origin.on("/404", Reply::status(404, "none").header("Cache-Control", "max-age=60"));
@@ -113,6 +125,12 @@ async fn a_hit_is_the_same_whichever_way_it_comes() {
             for fields in [
                 "Accept-Encoding: gzip, br\r\nX-User: a\r\n",
                 "Cookie: a=b\r\nAuthorization: Basic eDp5\r\n",
+                "If-None-Match: \"b\", W/\"a\"\r\n",
+                "If-None-Match: \"b\"\r\n",
+                "If-None-Match: *\r\n",
+                "If-Modified-Since: Mon, 21 Sep 2026 14:13:20 GMT\r\n",
+                "If-Modified-Since: Mon, 21 Sep 2020 14:13:20 GMT\r\n",
+                "If-None-Match: \"b\"\r\nIf-Modified-Since: Mon, 21 Sep 2026 14:13:20 GMT\r\n",
             ] {
                 // Stored first, where the field selects another one.
                 all(&proxy, get(path, &format!("{fields}Connection: close\r\n")).as_bytes()).await;
