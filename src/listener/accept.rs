@@ -85,7 +85,9 @@ impl<H: Handler> Door<H> {
         let Some(client) = prepare(&stream) else { return parting };
         let alive = self.drain.enter();
         let (connections, handler) = (self.connections.clone(), self.handler.clone());
-        let connection = welcome(stream, client, connections, handler, self.drain.clone());
+        // In a box, for a task's future is moved several times, and would be in this one twice.
+        let connection =
+            Box::pin(welcome(stream, client, connections, handler, self.drain.clone()));
         tokio::spawn(async move {
             connection.await;
             drop((permit, alive));

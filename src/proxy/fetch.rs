@@ -142,7 +142,8 @@ impl Fetch {
     pub(super) async fn run(mut self) -> Report {
         outgoing::hear_interim(&mut self.request, self.call.interim.as_ref());
         let (report, reported) = oneshot::channel();
-        tokio::spawn(self.fetch(report));
+        // In a box, for a task's future is moved several times.
+        tokio::spawn(Box::pin(self.fetch(report)));
         reported.await.unwrap_or_else(|_| {
             // Only a panic drops the sender unused; the worker goes on.
             let fetched = Fetched::Failed(Error::Upstream(Failure::Error));
@@ -156,7 +157,7 @@ impl Fetch {
         let view = self.call.view();
         view.worker.shard.count_background_fetch(self.cache.zone_number);
         let (report, _) = oneshot::channel();
-        tokio::spawn(self.fetch(report));
+        tokio::spawn(Box::pin(self.fetch(report)));
     }
 
     async fn fetch(mut self, report: oneshot::Sender<Report>) {
