@@ -17,6 +17,7 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 
 use super::watch::Watch;
+use super::wire::GATHERED_BYTES;
 use crate::config::Limits;
 use crate::plain_get::{PlainGet, Room};
 
@@ -56,7 +57,7 @@ impl AtHand {
 
     fn reply(&self, bytes: &[u8]) -> Option<Reply> {
         let answer = self.answer.as_ref()?;
-        if self.watch.is_nearly_last() {
+        if self.watch.is_next_last() {
             return None;
         }
         let mut room = Room::default();
@@ -105,9 +106,6 @@ impl Reply {
     }
 }
 
-/// After so many requests that nothing was at hand for only one of so many is looked at: a client that
-/// asks for what is not cached goes on to.
+/// After so many requests that nothing was at hand for, only one of so many is looked at: a client
+/// that asks for what is not cached goes on doing so.
 const USELESS: u32 = 8;
-
-/// Up to here a copy costs less than a second piece does.
-const GATHERED_BYTES: usize = 4096;

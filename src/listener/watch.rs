@@ -175,8 +175,8 @@ impl Watch {
         self.state() == State::Idle && !self.has_body.load(Relaxed) && is_one()
     }
 
-    /// Whether the next request is the last one of the connection, or the one after that.
-    pub(super) fn is_nearly_last(&self) -> bool {
+    /// Whether the next request is the last one of the connection.
+    pub(super) fn is_next_last(&self) -> bool {
         let requests = self.requests.load(Relaxed);
         requests.saturating_add(1) >= self.limits.keepalive_requests || self.is_old()
     }

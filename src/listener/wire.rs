@@ -263,7 +263,7 @@ fn gather(slices: &[IoSlice<'_>], gathered: &mut ReadBuf<'_>) -> bool {
 }
 
 /// Up to here copying costs less than a second piece does.
-const GATHERED_BYTES: usize = 4096;
+pub(super) const GATHERED_BYTES: usize = 4096;
 const COPIED_BYTES: usize = 64 * 1024;
 
 impl AsyncRead for Wired {

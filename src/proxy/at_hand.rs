@@ -1,6 +1,6 @@
-//! The answer to a plain GET that is fresh and at hand, a 304 included, as the bytes that go out. The shortest way
-//! through the proxy: what it does is what the steps do for such a request, and where a step would
-//! do more it gives up, so that they do it.
+//! The answer to a plain GET that is fresh and at hand, a 304 included, as the bytes that go out.
+//! The shortest way through the proxy: what it does is what the steps do for such a request, and
+//! where a step would do more it gives up, so that they do it.
 //!
 //! ```text
 //!   host -> site -> route -> key -> lookup -> fresh? -> head and body
@@ -20,6 +20,7 @@ use super::key::KEY_CAPACITY;
 use super::route::{Cache, Hosts, Route, Site, X_ACCEL_LIMIT_RATE, is_normal};
 use crate::cache::lookup::{Found, Key, Lookup};
 use crate::client::Connection;
+use crate::config;
 use crate::config::template::{Facts, Part, Template, Variable};
 use crate::observe::exchange::{Exchange, RequestFacts};
 use crate::plain_get::PlainGet;
@@ -108,19 +109,22 @@ impl Route {
             return None;
         }
         let cache = self.caching.always_one()?;
-        let settings = &cache.settings;
-        (self.takes(&Method::GET)
-            && settings.methods.contains(&Method::GET)
-            && settings.bypass.is_empty()
-            && settings.slice.is_none()
-            && cache.keying.is_of_plain_get
-            && (!cache.keying.learns || cache.zone.queries.is_empty()))
-        .then_some(cache)
+        let nothing_learnt = !cache.keying.learns || cache.zone.queries.is_empty();
+        (cache.keying.takes_plain_get && nothing_learnt && self.takes(&Method::GET))
+            .then_some(cache)
     }
 }
 
+/// Whether nothing of how a route caches needs more than a plain GET says.
+pub(super) fn takes_plain_get(settings: &config::Cache) -> bool {
+    settings.methods.contains(&Method::GET)
+        && settings.bypass.is_empty()
+        && settings.slice.is_none()
+        && knows_key(&settings.key)
+}
+
 /// Whether the key that a template gives a plain GET can be told without the usual steps.
-pub(super) fn knows_key(key: &Template) -> bool {
+fn knows_key(key: &Template) -> bool {
     use Variable::{Args, Host, IsArgs, ProxyHost, RequestMethod, RequestUri, Scheme, ServerName};
     key.parts.iter().all(|part| match part {
         Part::Literal(_) => true,

@@ -30,8 +30,8 @@ pub struct Keying {
     pub(super) comparison: Comparison,
     /// Responses may say which parts of the query they do not depend on.
     pub(super) learns: bool,
-    /// What a plain GET says is enough for its key.
-    pub(super) is_of_plain_get: bool,
+    /// What a plain GET says is enough for its key, and for whether it is answered from here.
+    pub(super) takes_plain_get: bool,
     /// Whether some of `partition` say who the client is. Then only these make a request
     /// somebody's: all who send the same language are not one client.
     has_identities: bool,
@@ -51,7 +51,7 @@ impl Keying {
         let plain = settings.query.is_all() && !hashes && !decodes;
         Self {
             plain,
-            is_of_plain_get: plain && at_hand::knows_key(&settings.key),
+            takes_plain_get: plain && at_hand::takes_plain_get(settings),
             hashes,
             comparison: Comparison::of(&settings.rules),
             // What a map makes of the query, no rule of an origin can say.

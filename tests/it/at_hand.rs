@@ -162,7 +162,7 @@ async fn answers_come_in_the_order_of_requests_however_these_arrive() {
         stream.set_nodelay(true).unwrap();
         let (first, second) = sent.as_bytes().split_at(at);
         stream.write_all(first).await.unwrap();
-        tokio::task::yield_now().await;
+        // So that they arrive apart.
         tokio::time::sleep(Duration::from_millis(2)).await;
         stream.write_all(second).await.unwrap();
         let mut received = Vec::new();
@@ -225,6 +225,7 @@ fn no_bytes_of_a_request_are_taken_for_another() {
             let mut from = 0;
             for to in &cuts {
                 stream.write_all(&sent.as_bytes()[from..*to]).await.unwrap();
+                // So that they arrive apart.
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 from = *to;
             }
@@ -288,6 +289,7 @@ async fn a_client_that_reads_slowly_gets_all_of_it_before_the_next() {
     SockRef::from(&socket).set_recv_buffer_size(16 * 1024).unwrap();
     let mut client = socket.connect(proxy.address).await.unwrap();
     client.write_all(get("/long", "").as_bytes()).await.unwrap();
+    // Its answer fills the socket before the next request comes.
     tokio::time::sleep(Duration::from_millis(20)).await;
     client.write_all(get("/a", "Connection: close\r\n").as_bytes()).await.unwrap();
     let mut received = Vec::new();
