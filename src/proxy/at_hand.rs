@@ -236,34 +236,32 @@ fn write_head(
     out.extend_from_slice(b"\r\n");
     for (name, value) in &stored.fields {
         if !is_hidden(name) {
-            write_field(name, value.as_bytes(), out);
+            write_field(name, &[value.as_bytes()], out);
         }
     }
     if cache.settings.rules.count_age && !is_hidden(&header::AGE) {
         let age_s = stored.age(now).as_secs();
-        write_field(&header::AGE, decimal(age_s, &mut room), out);
+        write_field(&header::AGE, &[decimal(age_s, &mut room)], out);
     }
     let ttl_s = stored.fresh_for(now).as_secs();
-    write_field(&CACHE_STATUS, FRESH, out);
-    out.truncate(out.len() - 2);
-    out.extend_from_slice(decimal(ttl_s, &mut room));
-    out.extend_from_slice(b"\r\n");
+    write_field(&CACHE_STATUS, &[FRESH, decimal(ttl_s, &mut room)], out);
     if let Some(name) = told {
-        write_field(name, CacheStatus::Hit.word().as_bytes(), out);
+        write_field(name, &[CacheStatus::Hit.word().as_bytes()], out);
     }
     if get.closes {
         out.extend_from_slice(b"connection: close\r\n");
     }
     if let Some(length) = length {
-        write_field(&header::CONTENT_LENGTH, decimal(length, &mut room), out);
+        write_field(&header::CONTENT_LENGTH, &[decimal(length, &mut room)], out);
     }
     out.extend_from_slice(b"\r\n");
     Some(())
 }
 
-fn write_field(name: &HeaderName, value: &[u8], out: &mut Vec<u8>) {
+/// Writes a field whose value is these parts.
+fn write_field(name: &HeaderName, value: &[&[u8]], out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_str().as_bytes());
     out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
+    value.iter().for_each(|part| out.extend_from_slice(part));
     out.extend_from_slice(b"\r\n");
 }
