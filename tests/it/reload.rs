@@ -226,8 +226,9 @@ async fn peers_that_did_not_change_keep_their_health_their_counts_and_their_conn
     origin.on("/a", ok("one"));
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let address = origin.address;
+    // Each worker has connections of its own.
     let config = format!(
-        "[upstream.many]\nserver = [\"{nobody}\", \"{address}\"]\n{}",
+        "[server]\nworkers = 1\n[upstream.many]\nserver = [\"{nobody}\", \"{address}\"]\n{}",
         CACHED.replace("http://ORIGIN", "http://many")
     );
     let proxy = Proxy::with(&config, &origin).await;
