@@ -2,6 +2,8 @@
 
 mod examples;
 pub mod control;
+#[cfg(feature = "import")]
+pub mod import;
 pub mod purge;
 pub mod snapshot;
 pub mod stored;
@@ -50,6 +52,9 @@ pub enum Command {
     Control(control::Control),
     /// List servers, or take one out or back by hand.
     Upstream(upstream::Upstream),
+    /// Make a configuration of nginx's.
+    #[cfg(feature = "import")]
+    Import(import::Import),
 }
 
 /// How to serve.
@@ -199,6 +204,8 @@ pub fn parse_from(
         Some(WrittenCommand::Zone(zone)) => Command::Zone(zone.with_default(config)),
         Some(WrittenCommand::Control(control)) => Command::Control(control.checked()),
         Some(WrittenCommand::Upstream(upstream)) => Command::Upstream(upstream),
+        #[cfg(feature = "import")]
+        Some(WrittenCommand::Import(import)) => Command::Import(import),
     })
 }
 
@@ -271,6 +278,10 @@ enum WrittenCommand {
     /// List the servers of a running server's upstreams, or take one out or back by hand
     #[command(subcommand)]
     Upstream(upstream::Upstream),
+    /// Make a configuration of nginx's, and say what became of each directive
+    #[cfg(feature = "import")]
+    #[command(after_help = examples::IMPORT_EXAMPLES)]
+    Import(import::Import),
 }
 
 #[derive(Args)]
@@ -470,6 +481,29 @@ mod tests {
         assert!(matches!(command, Command::Serve(Serve::To(_))));
         let command = parse_from(["larder", "-t"], config).unwrap();
         assert_eq!(command, Command::Check(Check { config: "/e.toml".into(), quiet: false }));
+    }
+
+    #[cfg(feature = "import")]
+    #[test]
+    fn an_import_names_its_file_and_where_it_goes() {
+        let plain = import::Import {
+            file: "nginx.conf".into(),
+            prefix: None,
+            output: None,
+            strict: false,
+            json: false,
+        };
+        assert_eq!(parse("import nginx.conf").unwrap(), Command::Import(plain.clone()));
+        let all = import::Import {
+            prefix: Some("/etc/nginx".into()),
+            output: Some("larder.toml".into()),
+            strict: true,
+            json: true,
+            ..plain
+        };
+        let command = parse("import nginx.conf -p /etc/nginx -o larder.toml --strict --json");
+        assert_eq!(command.unwrap(), Command::Import(all));
+        assert!(parse("import").is_err());
     }
 
     #[test]

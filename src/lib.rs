@@ -28,6 +28,8 @@ pub mod semantics;
 pub mod admin;
 pub mod observe;
 pub mod config;
+#[cfg(feature = "import")]
+pub mod import;
 pub mod client;
 pub mod body;
 pub mod coding;

@@ -117,3 +117,14 @@ Examples:
   larder upstream down backend                    all servers of it
 
 What is set by hand lasts until the server stops or is told otherwise.";
+
+#[cfg(feature = "import")]
+pub(super) const IMPORT_EXAMPLES: &str = "\
+Examples:
+  larder import /etc/nginx/nginx.conf                  to look at
+  larder import /etc/nginx/nginx.conf --prefix /usr/share/nginx -o larder.toml
+  larder import nginx.conf -o larder.toml --json | jq '.directives[] | select(.verdict != \"exact\")'
+
+The configuration goes to standard output or to the file of `-o`, the report to standard error.
+
+Exit status: 0 done, 1 no syntax of nginx, or with `--strict` not all of it exact, 2 wrong usage";

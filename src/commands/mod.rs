@@ -12,6 +12,8 @@ mod stored;
 pub mod zone;
 pub mod control;
 pub mod upstream;
+#[cfg(feature = "import")]
+pub mod import;
 mod progress;
 mod amounts;
 
@@ -40,6 +42,8 @@ pub fn run(command: Command) -> ExitCode {
         Command::Zone(zone) => zone::run(&zone),
         Command::Control(control) => control::run(&control),
         Command::Upstream(upstream) => upstream::run(&upstream),
+        #[cfg(feature = "import")]
+        Command::Import(import) => import::run(&import),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if let Some(problem) = failure.problem {

@@ -54,6 +54,14 @@ pub fn parse(text: &str, name: &str) -> Result<Loaded, Faults> {
     parse_into(text, name, Report::default())
 }
 
+/// The same without a look into certificates and keys.
+///
+/// # Errors
+/// As `load`.
+pub fn parse_without_certificates(text: &str, name: &str) -> Result<Loaded, Faults> {
+    parse_into(text, name, Report::without_certificates())
+}
+
 fn parse_into(text: &str, name: &str, mut report: Report) -> Result<Loaded, Faults> {
     let (_, node) = tree::parse(name, text, &mut report);
     let nodes: Vec<_> = included(&node, &mut report);
@@ -129,7 +137,7 @@ fn matching(pattern: &Path) -> Result<Vec<PathBuf>, Problem> {
 }
 
 /// Whether `name` is like `pattern`: `*` is any text, `?` any character.
-fn is_like(pattern: &str, name: &str) -> bool {
+pub(crate) fn is_like(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
     let (mut p, mut n) = (0, 0);

@@ -1,0 +1,315 @@
+//! Files of folders. (nginx: root, alias, index, try_files, expires, types)
+
+use super::Import;
+use super::document::{Section, Value};
+use super::locations::Path;
+use super::scope::Scope;
+use super::settings;
+use super::tree::Directive;
+
+/// A location that nothing but files answers.
+pub(super) fn write<'a>(
+    import: &mut Import<'a>,
+    scope: &Scope<'a>,
+    path: &Path,
+    section: &mut Section,
+) {
+    let Some(root) = scope.effective(&["root", "alias"]).last().copied() else {
+        section.note("nginx would look into its own folder `html`");
+        section.set("respond", Value::Number(404), &[]);
+        settings::write(import, scope, section);
+        return;
+    };
+    let folder = match import.names.literal(root.arg(0), scope) {
+        _ if root.name == "alias" && !path.is_literal() => {
+            Err("`alias` stands for what a path begins with".to_owned())
+        }
+        Ok(folder) => Ok(import.paths.below(&folder)),
+        Err(why) => Err(why),
+    };
+    let folder = match folder {
+        Ok(folder) => folder,
+        Err(why) => {
+            import.verdicts.unsupported(root, &format!("{why}; answered with 501"));
+            section.set("respond", Value::Number(501), &[root]);
+            return;
+        }
+    };
+    import.verdicts.exact(root);
+    let mut from = vec![root];
+    let mut table = vec![(root.name.clone(), Value::Text(folder))];
+    for (names, read) in KEYS {
+        let directives = scope.effective(names);
+        if let Some((key, value)) = read(import, scope, &directives) {
+            table.push((key.to_owned(), value));
+            from.extend(directives);
+        }
+    }
+    // Those of a location are for no other one.
+    if let Some(tries) = scope.own(&["try_files"]).last().copied() {
+        match try_files(import, scope, tries) {
+            Ok(value) => {
+                table.insert(1, ("try_files".to_owned(), value));
+                from.push(tries);
+                import.verdicts.exact(tries);
+            }
+            Err(why) => import.verdicts.unsupported(tries, &why),
+        }
+    }
+    // What nginx does where it is told nothing.
+    table.push(("dot_files".to_owned(), Value::Flag(true)));
+    section.set("static", Value::Table(table), &from);
+    settings::write(import, scope, section);
+}
+
+type Read = fn(&mut Import<'_>, &Scope<'_>, &[&Directive]) -> Option<(&'static str, Value)>;
+
+const KEYS: &[(&[&str], Read)] = &[
+    (&["index"], index),
+    (&["expires"], expires),
+    (&["default_type"], default_type),
+    (&["types"], types),
+    (&["charset"], charset),
+    (&["autoindex", "autoindex_format"], autoindex),
+    (&["gzip_static"], precompressed),
+    (&["disable_symlinks"], symlinks),
+];
+
+fn index(
+    import: &mut Import<'_>,
+    scope: &Scope<'_>,
+    directives: &[&Directive],
+) -> Option<(&'static str, Value)> {
+    let mut names = Vec::new();
+    for directive in directives {
+        import.verdicts.exact(directive);
+        for text in directive.texts() {
+            let is_name = |text: &str| text.split('/').all(|part| !matches!(part, "" | "." | ".."));
+            match import.names.literal(text, scope) {
+                Ok(text) if is_name(&text) => names.push(text),
+                _ => import.verdicts.differs(
+                    directive,
+                    &format!("without `{text}`, which is no name of a file in the folder"),
+                ),
+            }
+        }
+    }
+    (!names.is_empty()).then(|| ("index", Value::texts(names)))
+}
+
+fn expires(
+    import: &mut Import<'_>,
+    _: &Scope<'_>,
+    directives: &[&Directive],
+) -> Option<(&'static str, Value)> {
+    let directive = directives.last()?;
+    let text = directive.texts().collect::<Vec<_>>().join(" ");
+    if text.contains('$') {
+        import.verdicts.unsupported(directive, "variables do not count here");
+        return None;
+    }
+    if text.contains('@') {
+        import.verdicts.differs(directive, "the time of the day is UTC");
+    }
+    import.verdicts.exact(directive);
+    Some(("expires", Value::Text(text)))
+}
+
+fn default_type(
+    import: &mut Import<'_>,
+    _: &Scope<'_>,
+    directives: &[&Directive],
+) -> Option<(&'static str, Value)> {
+    directives.iter().for_each(|directive| import.verdicts.exact(directive));
+    let kind = directives.last().map_or("text/plain", |directive| directive.arg(0));
+    Some((
+        "default_type",
+        Value::text(if kind.is_empty() { "application/octet-stream" } else { kind }),
+    ))
+}
+
+/// What is not known by itself.
+fn types(
+    import: &mut Import<'_>,
+    _: &Scope<'_>,
+    directives: &[&Directive],
+) -> Option<(&'static str, Value)> {
+    let directive = directives.last()?;
+    import.verdicts.exact_whole(directive);
+    if directive.inside().is_empty() {
+        let how = "types that are known by the end of a name stay as they are";
+        import.verdicts.differs(directive, how);
+    }
+    let mut types: Vec<(String, Value)> = Vec::new();
+    for line in directive.inside() {
+        for end in line.texts().map(str::to_ascii_lowercase) {
+            let is_known = mime_guess::from_ext(&end).first_raw() == Some(line.name.as_str());
+            if !is_known && !types.iter().any(|(known, _)| *known == end) {
+                types.push((end, Value::text(line.name.as_str())));
+            }
+        }
+    }
+    (!types.is_empty()).then_some(("types", Value::Table(types)))
+}
+
+fn charset(
+    import: &mut Import<'_>,
+    _: &Scope<'_>,
+    directives: &[&Directive],
+) -> Option<(&'static str, Value)> {
+    directives.iter().for_each(|one| {
+        import.verdicts.differs(one, "of files only, not of what comes from upstreams")
+    });
+    let charset = directives.last().map_or("off", |directive| directive.arg(0));
+    Some(("charset", Value::text(if charset.contains('$') { "off" } else { charset })))
+}
+
+fn autoindex(
+    import: &mut Import<'_>,
+    scope: &Scope<'_>,
+    directives: &[&Directive],
+) -> Option<(&'static str, Value)> {
+    directives.iter().for_each(|directive| import.verdicts.exact(directive));
+    if scope.word("autoindex") != Some("on") {
+        return None;
+    }
+    let Some(format) = scope.one("autoindex_format") else {
+        return Some(("autoindex", Value::Flag(true)));
+    };
+    if !["html", "json"].contains(&format.arg(0)) {
+        import.verdicts.differs(format, "as `json`");
+    }
+    let json = format.arg(0) != "html";
+    Some(("autoindex", if json { Value::text("json") } else { Value::Flag(true) }))
+}
+
+fn precompressed(
+    import: &mut Import<'_>,
+    _: &Scope<'_>,
+    directives: &[&Directive],
+) -> Option<(&'static str, Value)> {
+    let directive = directives.last()?;
+    match directive.arg(0) {
+        "on" => import
+            .verdicts
+            .differs(directive, "one that is older than its file is not used; `Vary` is sent"),
+        "off" => import.verdicts.exact(directive),
+        _ => import.verdicts.unsupported(directive, "only clients that take gzip get it"),
+    }
+    (directive.arg(0) == "on").then(|| ("precompressed", Value::texts(["gzip"])))
+}
+
+fn symlinks(
+    import: &mut Import<'_>,
+    _: &Scope<'_>,
+    directives: &[&Directive],
+) -> Option<(&'static str, Value)> {
+    let text = directives.last().map_or("off", |directive| directive.arg(0));
+    let (value, is_exact) = match text {
+        "off" => ("on", true),
+        "on" => ("off", true),
+        _ => ("inside", false),
+    };
+    for directive in directives {
+        match is_exact {
+            true => import.verdicts.exact(directive),
+            false => {
+                import.verdicts.differs(directive, "links that stay below the root are followed")
+            }
+        }
+    }
+    Some(("symlinks", Value::text(value)))
+}
+
+fn try_files(
+    import: &Import<'_>,
+    scope: &Scope<'_>,
+    directive: &Directive,
+) -> Result<Value, String> {
+    let texts: Vec<&str> = directive.texts().collect();
+    let (last, others) = texts.split_last().ok_or("nothing is tried")?;
+    if others.is_empty() {
+        return Err("nothing is tried before the last one".to_owned());
+    }
+    let mut tried = Vec::new();
+    for text in others {
+        let text = import.names.text(text, scope)?;
+        if !text.starts_with('/')
+            && !["$uri", "${uri}", "$document_uri"].iter().any(|begin| text.starts_with(begin))
+        {
+            return Err(format!("`{text}` is no path: it begins with `$uri` or `/`"));
+        }
+        tried.push(text);
+    }
+    let is_status =
+        |text: &str| text.parse::<u16>().is_ok_and(|status| (400..=599).contains(&status));
+    match (last.strip_prefix('='), last.strip_prefix('@')) {
+        (Some(status), _) if is_status(status) => tried.push((*last).to_owned()),
+        (_, Some(name)) if import.named.contains(name) => tried.push((*last).to_owned()),
+        (None, None) => {
+            let last = import.names.text(last, scope)?;
+            if !last.starts_with('/') {
+                return Err(format!(
+                    "`{last}` only leads here again: end with a path, `=404` or `@name`"
+                ));
+            }
+            tried.push(last);
+        }
+        _ => {
+            return Err(format!(
+                "`{last}` is neither a status of an error nor a location of this server"
+            ));
+        }
+    }
+    Ok(Value::texts(tried))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::import::fixtures::{toml, verdict};
+    use crate::import::report::Verdict;
+
+    fn site(text: &str) -> String {
+        format!(
+            "http {{ types {{ text/html html; text/x-own own; }} server {{ server_name a; root /www; {text} location @app {{ return 200; }} }} }}"
+        )
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn files_of_a_folder() {
+        check("location / { index index.php index.html; try_files $uri $uri/ @app; }",
+              "root = \"/www\"|try_files = [\"$uri\", \"$uri/\", \"@app\"]|index = [\"index.php\", \"index.html\"]|default_type = \"text/plain\"|types = { own = \"text/x-own\" }|charset = \"off\"|symlinks = \"on\"|dot_files = true");
+        check("location /a/ { alias b/; expires 30d; autoindex on; gzip_static on; }",
+              "alias = \"/etc/nginx/b/\"|expires = \"30d\"|default_type = \"text/plain\"|types = { own = \"text/x-own\" }|charset = \"off\"|autoindex = true|precompressed = [\"gzip\"]");
+
+        #[track_caller]
+        fn check(text: &str, expected: &str) {
+            let toml = toml(&site(text));
+            let section = toml.split("[site.route.static]").nth(1).unwrap();
+            let lines = section.lines().skip(1).map(|line| line.split("  #").next().unwrap().trim());
+            let found: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+            assert!(found.join("|").starts_with(expected), "{toml}");
+        }
+    }
+
+    #[test]
+    fn what_no_location_is_for_is_of_files() {
+        let toml = toml(&site("index a.html;"));
+        assert!(
+            toml.contains("# what no location is for\n[[site.route]]\npath = \"/\"\n"),
+            "{toml}"
+        );
+        assert!(toml.contains("root = \"/www\""), "{toml}");
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_cannot_be_tried_is_told() {
+        assert_eq!(verdict(&site("location / { try_files $uri @none; }"), "try_files"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("location / { try_files $request_uri =404; }"), "try_files"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("location / { root /www/$host; }"), "root /www/$host"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("location ~ ^/(.*)$ { alias /b/$1; }"), "alias"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("location / { expires $e; }"), "expires"), Verdict::Unsupported);
+    }
+}

@@ -1,0 +1,189 @@
+//! Where servers listen, under which names, and who answers for what no name is for. (nginx: listen,
+//! server_name)
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::Import;
+use super::headers::expression;
+use super::scope::Scope;
+use super::tree::Directive;
+
+/// A server as its addresses are shared out.
+#[derive(Debug)]
+pub(super) struct Server<'a> {
+    pub directive: &'a Directive,
+    pub listens: Vec<Listen<'a>>,
+    /// As ours are written; none is for a host that no request names.
+    pub names: Vec<String>,
+    /// Whether it has `server_name` at all.
+    pub named: Vec<&'a Directive>,
+}
+
+/// An address of a server.
+#[derive(Clone, Debug)]
+pub(super) struct Listen<'a> {
+    pub address: SocketAddr,
+    pub default: bool,
+    pub directive: Option<&'a Directive>,
+}
+
+/// What all servers of an address have in common.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shared {
+    pub ssl: bool,
+    pub http2: bool,
+    pub proxy_protocol: bool,
+    /// The number of the server that answers where no name fits.
+    pub default: usize,
+    is_default_written: bool,
+}
+
+/// All addresses.
+pub(super) type Addresses = BTreeMap<SocketAddr, Shared>;
+
+impl<'a> Server<'a> {
+    /// The server of a block; what it says of its addresses goes to `addresses`.
+    pub(super) fn new(
+        import: &mut Import<'a>,
+        (number, directive): (usize, &'a Directive),
+        scope: &Scope<'a>,
+        addresses: &mut Addresses,
+    ) -> Self {
+        let mut server =
+            Self { directive, listens: Vec::new(), names: Vec::new(), named: Vec::new() };
+        let written = scope.own(&["listen"]);
+        for listen in &written {
+            match read(import, listen) {
+                Ok((address, shared, default)) => {
+                    server.add((address, default, Some(listen)), (number, shared), addresses);
+                }
+                Err(why) => import.verdicts.unsupported(listen, &why),
+            }
+        }
+        if written.is_empty() {
+            // nginx's own default.
+            let address = SocketAddr::from(([0, 0, 0, 0], 80));
+            server.add((address, false, None), (number, Shared::default()), addresses);
+        }
+        server.named = scope.own(&["server_name"]);
+        for directive in server.named.clone() {
+            names(import, directive, &mut server.names);
+        }
+        server
+    }
+
+    fn add(
+        &mut self,
+        (address, default, directive): (SocketAddr, bool, Option<&'a Directive>),
+        (number, said): (usize, Shared),
+        addresses: &mut Addresses,
+    ) {
+        if self.listens.iter().any(|listen| listen.address == address) {
+            return;
+        }
+        self.listens.push(Listen { address, default, directive });
+        let shared = addresses.entry(address).or_insert(Shared { default: number, ..said });
+        shared.ssl |= said.ssl;
+        shared.http2 |= said.http2;
+        shared.proxy_protocol |= said.proxy_protocol;
+        if default && !shared.is_default_written {
+            (shared.default, shared.is_default_written) = (number, true);
+        }
+    }
+}
+
+/// An address, what it says for all servers that share it, and whether this one is the default.
+fn read(
+    import: &mut Import<'_>,
+    directive: &Directive,
+) -> Result<(SocketAddr, Shared, bool), String> {
+    let address = address(directive.arg(0))?;
+    let mut shared = Shared::default();
+    let mut default = false;
+    import.verdicts.exact(directive);
+    for text in directive.texts().skip(1) {
+        match text.split('=').next().unwrap_or(text) {
+            "ssl" => shared.ssl = true,
+            "http2" => shared.http2 = true,
+            "proxy_protocol" => shared.proxy_protocol = true,
+            "default_server" | "default" => default = true,
+            "quic" => return Err("there is no HTTP/3 here".to_owned()),
+            "ipv6only" if text == "ipv6only=off" => {
+                let how = "IPv6 only: add the address of IPv4 to `listen`";
+                import.verdicts.differs(directive, how);
+            }
+            // Of the socket; all workers have one each, with a queue of its own.
+            "reuseport" | "bind" | "deferred" | "ipv6only" => {}
+            _ => import.verdicts.differs(directive, &format!("without `{text}`")),
+        }
+    }
+    Ok((address, shared, default))
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    if text.starts_with("unix:") {
+        return Err("there are no unix sockets for clients here".to_owned());
+    }
+    let text = text.strip_prefix("*:").unwrap_or(text);
+    let text = match text.strip_prefix("localhost") {
+        Some(rest) => format!("127.0.0.1{rest}"),
+        None => text.to_owned(),
+    };
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(&text);
+    let of_port = || Some(SocketAddr::from(([0, 0, 0, 0], text.parse().ok()?)));
+    let of_ip = || bare.parse().ok().map(|ip| SocketAddr::new(ip, 80));
+    let any = || (text == "*").then(|| SocketAddr::from(([0, 0, 0, 0], 80)));
+    let read = text.parse().ok().or_else(of_port).or_else(of_ip).or_else(any);
+    read.filter(|address: &SocketAddr| address.port() != 0).ok_or_else(|| {
+        format!("`{text}` is no address to listen on here: write an IP address and a port")
+    })
+}
+
+fn names(import: &mut Import<'_>, directive: &Directive, names: &mut Vec<String>) {
+    import.verdicts.exact(directive);
+    for text in directive.texts() {
+        let pattern = text.strip_prefix('~');
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._*".contains(c);
+        let wrong = match pattern {
+            Some(pattern) => expression(pattern, true).err(),
+            None if text == "$hostname" => Some("write the name of the machine".to_owned()),
+            // Of requests without a host, which are for the default site here.
+            None if text.is_empty() => continue,
+            None if text == "*" || !text.chars().all(plain) => {
+                Some("is the name of no host".to_owned())
+            }
+            None => None,
+        };
+        match wrong {
+            Some(why) => import.verdicts.differs(directive, &format!("without `{text}`: {why}")),
+            None if names.iter().any(|known| known.eq_ignore_ascii_case(text)) => {}
+            None => names.push(text.to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    #[test]
+    #[rustfmt::skip]
+    fn addresses_are_those_of_nginx() {
+        check("80",             Some("0.0.0.0:80"));
+        check("*:8080",         Some("0.0.0.0:8080"));
+        check("*",              Some("0.0.0.0:80"));
+        check("127.0.0.1",      Some("127.0.0.1:80"));
+        check("[::]:443",       Some("[::]:443"));
+        check("[::1]",          Some("[::1]:80"));
+        check("localhost:81",   Some("127.0.0.1:81"));
+        check("unix:/a.sock",   None);
+        check("example.com:80", None);
+        check("8000-8010",      None);
+
+        #[track_caller]
+        fn check(text: &str, expected: Option<&str>) {
+            assert_eq!(address(text).ok().map(|a| a.to_string()).as_deref(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! From nginx's configuration to ours: a file for people, and a report of what became of each
+//! directive.
+//!
+//! ```text
+//!  tree       nginx's files as directives
+//!    scope      which of them count at a level, as nginx inherits them
+//!      a file for each topic: takes directives, writes keys, and leaves a verdict for each
+//!  document   the tables that come of it, as TOML
+//!  report     every directive once
+//! ```
+//!
+//! Levels stay levels: http is `[defaults]`, a server is `[[site]]` with `[site.defaults]`, a location
+//! is `[[site.route]]`. What nginx has as several directives and we as one key is written where one of
+//! them stands, with what is inherited of the others.
+
+mod tree;
+mod files_like;
+mod scope;
+mod text;
+mod paths;
+mod process;
+mod zones;
+mod maps;
+mod upstreams;
+mod listens;
+mod sites;
+mod tls;
+mod locations;
+mod routes;
+mod files;
+mod rewrites;
+mod conditions;
+mod settings;
+mod plain;
+mod headers;
+mod pages;
+mod bodies;
+mod cache;
+mod gate;
+mod known;
+mod document;
+mod report;
+pub use report::{Line, Report, Summary, Verdict};
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::rc::Rc;
+
+use document::{Section, Value};
+use paths::Paths;
+use report::Verdicts;
+use scope::{Level, Scope};
+use text::Names;
+use tree::Directive;
+use upstreams::Group;
+
+use crate::config::fault::Faults;
+
+/// A configuration of ours, and what became of nginx's.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The file.
+    pub toml: String,
+    /// What became of each directive.
+    pub report: Report,
+}
+
+/// Reads nginx's configuration at `path`. Its relative paths start from `prefix` (nginx: `-p`), else
+/// from the folder of the file.
+///
+/// # Errors
+/// Show them: what cannot be read, or is no syntax of nginx's.
+pub fn import(path: &Path, prefix: Option<&Path>) -> Result<Imported, Faults> {
+    let tree = tree::read(path)?;
+    Ok(of_tree(&tree, Paths::new(path, prefix)))
+}
+
+fn of_tree(tree: &[Directive], paths: Paths) -> Imported {
+    let mut import = Import {
+        verdicts: Verdicts::new(tree),
+        names: Names::of(tree),
+        paths,
+        zones: Vec::new(),
+        limits: Vec::new(),
+        maps: Vec::new(),
+        upstreams: Vec::new(),
+        zone_names: BTreeSet::new(),
+        limit_names: BTreeSet::new(),
+        purge_maps: BTreeSet::new(),
+        named: BTreeSet::new(),
+        origin: String::new(),
+        uses_tls: false,
+    };
+    let sections = import.sections(tree);
+    let mut toml = HEADER.to_owned();
+    sections.iter().for_each(|section| section.write(&mut toml));
+    Imported { toml, report: import.verdicts.finish() }
+}
+
+/// What is known while directives are taken.
+struct Import<'a> {
+    verdicts: Verdicts,
+    names: Names,
+    paths: Paths,
+    zones: Vec<Section>,
+    limits: Vec<Section>,
+    maps: Vec<Section>,
+    upstreams: Vec<Group<'a>>,
+    zone_names: BTreeSet<String>,
+    limit_names: BTreeSet<String>,
+    /// Variables that say whether the method is `PURGE`.
+    purge_maps: BTreeSet<String>,
+    /// Locations with a name, of the server at hand.
+    named: BTreeSet<String>,
+    /// What stands before a path in redirects of the server at hand.
+    origin: String,
+    /// An upstream is spoken to over TLS.
+    uses_tls: bool,
+}
+
+impl<'a> Import<'a> {
+    /// All tables, in their order.
+    fn sections(&mut self, tree: &'a [Directive]) -> Vec<Section> {
+        let (mut server, mut log) = (Section::new("server"), Section::new("log"));
+        // nginx: 1000 of a request.
+        server.set("max_headers", Value::Number(1000), &[]);
+        process::main_level(self, tree, &mut server, &mut log);
+        let blocks: Vec<_> = tree.iter().filter(|directive| directive.name == "http").collect();
+        let mut http = Scope::new(Level::Http, &[], None);
+        for block in blocks {
+            self.verdicts.exact(block);
+            http.add(block.inside());
+        }
+        for block in tree.iter().filter(|one| ["mail", "stream"].contains(&one.name.as_str())) {
+            self.verdicts.unsupported_whole(block, "out of scope: HTTP only");
+        }
+        self.note_purge_maps(&http);
+        process::http_level(self, &http, &mut server, &mut log);
+        zones::write(self, &http);
+        maps::write(self, &http);
+        upstreams::write(self, &http);
+        let mut defaults = Section::new("defaults");
+        settings::write(self, &http, &mut defaults);
+        let sites = sites::write(self, &Rc::new(http));
+        self.unlike_ours(&mut defaults);
+        let mut all = vec![server, log];
+        all.append(&mut self.zones);
+        all.append(&mut self.limits);
+        all.extend(self.upstreams.iter().map(|group| group.section.clone()));
+        all.append(&mut self.maps);
+        all.push(defaults);
+        all.extend(sites);
+        all.push(admin());
+        all
+    }
+
+    /// Says what nginx does where it is told nothing, and we would do otherwise.
+    fn unlike_ours(&self, defaults: &mut Section) {
+        let preset: [(&str, Value); 6] = [
+            ("cache.semantics", Value::text("nginx")),
+            ("cache.key", Value::text("http://$proxy_host$request_uri")),
+            ("cache.hold_down", Value::text("0")),
+            ("cache.finish_max", Value::text("off")),
+            ("cache.hide_header", routes::hidden_at_first()),
+            ("cache.purge", Value::text("off")),
+        ];
+        let tls = [("upstream_tls.verify", false), ("upstream_tls.sni", false)];
+        let tls = tls.into_iter().filter(|_| self.uses_tls);
+        let tls = tls.map(|(key, flag)| (key, Value::Flag(flag)));
+        for (key, value) in preset.into_iter().chain(tls) {
+            if defaults.get(key).is_none() {
+                defaults.set(key, value, &[]);
+            }
+        }
+        defaults
+            .inner("cache")
+            .note("keys without a line of nginx's are its defaults, where ours are others");
+    }
+
+    /// Notes a zone; the name that it has.
+    fn add_zone(&mut self, name: &str) -> Result<String, String> {
+        add_name(&mut self.zone_names, name)
+    }
+
+    /// The name of a zone, if it is declared.
+    fn zone(&self, name: &str) -> Result<String, String> {
+        let known = self.zone_names.get(name).cloned();
+        known.ok_or_else(|| format!("no `proxy_cache_path` has `keys_zone={name}`"))
+    }
+
+    /// Notes a limit; the name that it has.
+    fn add_limit(&mut self, name: &str) -> Result<String, String> {
+        add_name(&mut self.limit_names, name)
+    }
+
+    /// The name of a limit, if it is declared.
+    fn limit(&self, name: &str) -> Result<String, String> {
+        self.limit_names.get(name).cloned().ok_or_else(|| format!("there is no zone `{name}`"))
+    }
+
+    /// Whether a text is a variable that says whether the method is `PURGE`.
+    fn names_purge(&self, text: &str) -> bool {
+        text.strip_prefix('$').is_some_and(|name| self.purge_maps.contains(name))
+    }
+
+    fn note_purge_maps(&mut self, http: &Scope<'a>) {
+        let maps = http.own(&["map"]);
+        let says_purge = |map: &&&Directive| {
+            let mut lines = map.inside().iter().filter(|line| line.name != "default");
+            map.arg(0) == "$request_method" && lines.all(|line| line.name == "PURGE")
+        };
+        let names = maps.iter().filter(says_purge).map(|map| map.arg(1).trim_start_matches('$'));
+        self.purge_maps = names.map(str::to_owned).collect();
+    }
+
+    /// A path as the URL that nginx makes of it in redirects.
+    fn absolute(&self, path: &str) -> String {
+        format!("{}{path}", self.origin)
+    }
+}
+
+fn add_name(names: &mut BTreeSet<String>, name: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name == "off" || !name.chars().all(plain) {
+        return Err(format!(
+            "`{name}` cannot be a name here: it has letters, digits, `-`, `_` and `.`"
+        ));
+    }
+    if !names.insert(name.to_owned()) {
+        return Err(format!("`{name}` is declared twice"));
+    }
+    Ok(name.to_owned())
+}
+
+fn admin() -> Section {
+    let mut admin = Section::new("admin");
+    admin.note("of Larder's own, for `larder stats`, `purge`, `reload` and others; \"off\": none");
+    admin.set("listen", Value::text("127.0.0.1:9145"), &[]);
+    admin
+}
+
+const HEADER: &str = "# Imported from nginx. Behind each key is the line that it comes from.\n";
+
+#[cfg(test)]
+mod fixtures {
+    //! nginx's text in, TOML and verdicts out.
+
+    use std::path::Path;
+
+    use super::paths::Paths;
+    use super::report::Verdict;
+    use super::{Imported, of_tree};
+    use crate::config::load;
+    use crate::import::tree::parse;
+
+    /// What a text becomes, as if it were `/etc/nginx/nginx.conf`.
+    pub(super) fn imported(text: &str) -> Imported {
+        let imported = of_tree(&parse(text), Paths::new(Path::new("/etc/nginx/nginx.conf"), None));
+        if imported.toml.contains("[[site]]") {
+            let loaded = load::parse_without_certificates(&imported.toml, "larder.toml");
+            assert!(loaded.is_ok(), "{}\n{}", loaded.unwrap_err(), imported.toml);
+        }
+        imported
+    }
+
+    /// Its TOML, which loads if it has a site.
+    pub(super) fn toml(text: &str) -> String {
+        imported(text).toml
+    }
+
+    /// What became of the first directive that begins like this.
+    #[track_caller]
+    pub(super) fn verdict(text: &str, begins: &str) -> Verdict {
+        let report = imported(text).report;
+        let line = report.directives.iter().find(|line| line.directive.starts_with(begins));
+        line.unwrap_or_else(|| panic!("{begins} is not in {report:?}")).verdict
+    }
+
+    /// That directives of http become these lines of `[defaults]`, joined by `|`.
+    #[track_caller]
+    pub(super) fn check_defaults(text: &str, expected: &str) {
+        let http =
+            |text: &str| format!("http {{ {text} server {{ location / {{ return 200; }} }} }}");
+        let lines = |text: &str| -> Vec<String> {
+            let toml = toml(&http(text));
+            let defaults =
+                toml.split("[defaults").skip(1).map(|part| part.split("[[site]]").next().unwrap());
+            let lines = defaults.flat_map(str::lines).map(|line| line.split("  #").next().unwrap());
+            let lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+            lines.filter(|line| line.contains(" = ")).collect()
+        };
+        let usual = lines("");
+        let own: Vec<_> = lines(text).into_iter().filter(|line| !usual.contains(line)).collect();
+        assert_eq!(own.join("|"), expected, "{text}");
+    }
+}

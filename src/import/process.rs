@@ -1,0 +1,256 @@
+//! The process: `[server]` and `[log]`. (nginx: the main level, events, and what of http is for all)
+
+use super::Import;
+use super::document::{Section, Value};
+use super::plain::{self, OF_SERVER};
+use super::scope::Scope;
+use super::tree::Directive;
+use crate::config::units;
+
+/// The main level and `events`.
+pub(super) fn main_level(
+    import: &mut Import<'_>,
+    main: &[Directive],
+    server: &mut Section,
+    log: &mut Section,
+) {
+    for directive in main {
+        let number = directive.arg(0).parse::<u64>().ok();
+        match (directive.name.as_str(), number) {
+            ("worker_processes", Some(number)) => {
+                server.set("workers", Value::Number(number.clamp(1, 1024)), &[directive]);
+                import.verdicts.exact(directive);
+            }
+            ("worker_processes", None) => {
+                import.verdicts.needless(directive, "as many workers as cores is the default");
+            }
+            ("worker_shutdown_timeout", _) => match plain::duration(directive.arg(0), false) {
+                Ok(time) => {
+                    server.set("shutdown_timeout", Value::Text(time), &[directive]);
+                    import
+                        .verdicts
+                        .differs(directive, "for `stop`; `quit` waits however long it takes");
+                }
+                Err(why) => import.verdicts.unsupported(directive, &why),
+            },
+            ("error_log", _) => error_log(import, directive, log),
+            ("events", _) => events(import, directive, main, server),
+            _ => {}
+        }
+    }
+}
+
+fn events(import: &mut Import<'_>, events: &Directive, main: &[Directive], server: &mut Section) {
+    import.verdicts.exact(events);
+    let workers = main.iter().find(|directive| directive.name == "worker_processes");
+    let workers = workers.map_or(Some(1), |directive| directive.arg(0).parse::<u64>().ok());
+    for directive in events.inside().iter().filter(|one| one.name == "worker_connections") {
+        let connections = directive.arg(0).parse::<u64>().ok();
+        match connections.and_then(|connections| connections.checked_mul(workers?)) {
+            Some(all) => {
+                let all = all.clamp(1, u64::from(u32::MAX));
+                server.set("connections", Value::Number(all), &[directive]);
+                let how = "of clients, for all workers together; those to upstreams do not count";
+                import.verdicts.differs(directive, how);
+            }
+            None => {
+                let how =
+                    "16384 of clients for all workers together: set `connections` of `[server]`";
+                import.verdicts.differs(directive, how);
+            }
+        }
+    }
+}
+
+fn error_log(import: &mut Import<'_>, directive: &Directive, log: &mut Section) {
+    let level = match directive.arg(1) {
+        "" | "error" | "crit" | "alert" | "emerg" => "error",
+        "warn" => "warn",
+        "notice" | "info" => "info",
+        _ => "debug",
+    };
+    log.set("level", Value::text(level), &[directive]);
+    let how = "events go to standard error: have the service manager write them to a file";
+    import.verdicts.differs(directive, how);
+}
+
+/// What of the level of http is for the whole process.
+pub(super) fn http_level<'a>(
+    import: &mut Import<'a>,
+    scope: &Scope<'a>,
+    server: &mut Section,
+    log: &mut Section,
+) {
+    plain::write(import, scope, OF_SERVER, server);
+    if let Some(directive) = scope.one("keepalive_timeout") {
+        match plain::duration(directive.arg(0), false) {
+            Ok(time) => {
+                server.set("keepalive_timeout", Value::Text(time), &[directive]);
+                import.verdicts.exact(directive);
+                if directive.args.len() > 1 {
+                    import.verdicts.differs(directive, "no `Keep-Alive` field is sent");
+                }
+            }
+            Err(why) => import.verdicts.unsupported(directive, &why),
+        }
+    }
+    if let Some(directive) = scope.one("large_client_header_buffers") {
+        let size = units::size(directive.arg(1)).ok();
+        let total = size
+            .zip(directive.arg(0).parse().ok())
+            .and_then(|(size, n): (u64, u64)| size.checked_mul(n));
+        if let (Some(total), Some(size)) = (total, size) {
+            let text = |bytes: u64| Value::Text(plain::bytes(bytes.clamp(1, 1 << 30)));
+            server.set("max_header_size", text(total), &[directive]);
+            server.set("max_uri", text(size), &[directive]);
+            import.verdicts.exact(directive);
+        }
+    }
+    if let Some(directive) = scope.one("client_body_temp_path") {
+        let path = import.paths.below(directive.arg(0));
+        server.set("temp_path", Value::Text(path), &[directive]);
+        import.verdicts.needless(directive, "files there have no name, so no levels are needed");
+    }
+    for directive in scope.own(&["resolver"]) {
+        resolver(import, directive, server);
+    }
+    for directive in scope.own(&["error_log"]) {
+        error_log(import, directive, log);
+    }
+    access_log(import, scope, log);
+}
+
+/// `resolver`, where it is a list of addresses.
+pub(super) fn resolver(import: &mut Import<'_>, directive: &Directive, section: &mut Section) {
+    let is_server = |text: &&str| {
+        text.parse::<std::net::IpAddr>().is_ok() || text.parse::<std::net::SocketAddr>().is_ok()
+    };
+    let plain: Vec<String> = directive
+        .texts()
+        .filter(|text| !text.contains('='))
+        // nginx has brackets without a port as well.
+        .map(|text| match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+            Some(address) => address.to_owned(),
+            None => text.to_owned(),
+        })
+        .collect();
+    if plain.is_empty() || !plain.iter().all(|text| is_server(&text.as_str())) {
+        let why = "write the addresses of the servers: names are not looked up for it";
+        return import.verdicts.unsupported(directive, why);
+    }
+    section.set("resolver", Value::texts(plain), &[directive]);
+    import.verdicts.exact(directive);
+    if directive.texts().any(|text| text.contains('=') && !text.starts_with("ipv6=on")) {
+        import
+            .verdicts
+            .differs(directive, "the TTL of answers counts, and both kinds of addresses");
+    }
+}
+
+fn access_log(import: &mut Import<'_>, scope: &Scope<'_>, log: &mut Section) {
+    let all = scope.own(&["access_log"]);
+    for directive in all.iter().skip(1) {
+        import.verdicts.unsupported(directive, "there is one access log");
+    }
+    let Some(directive) = all.first().copied() else { return };
+    let path = directive.arg(0);
+    if path == "off" {
+        log.set("access", Value::text("off"), &[directive]);
+        return import.verdicts.exact(directive);
+    }
+    if path.starts_with("syslog:") || path.contains('$') {
+        let why = "write to a file or to standard output: `[log] access = \"-\"`";
+        return import.verdicts.unsupported(directive, why);
+    }
+    let path = match path {
+        "/dev/stdout" => "-".to_owned(),
+        path => import.paths.below(path),
+    };
+    let mut entries = vec![
+        ("path".to_owned(), Value::Text(path)),
+        ("format".to_owned(), Value::text("combined")),
+    ];
+    import.verdicts.exact(directive);
+    for text in directive.texts().skip(1) {
+        match text.split_once('=') {
+            None if text == "combined" => {}
+            None => import.verdicts.differs(
+                directive,
+                "written as `combined`; `format = \"cache\"` adds cache status and times",
+            ),
+            Some((key @ ("buffer" | "flush"), value)) => {
+                entries.push((key.to_owned(), Value::text(value)));
+            }
+            Some(_) => import.verdicts.differs(directive, &format!("without `{text}`")),
+        }
+    }
+    log.set("access", Value::Table(entries), &[directive]);
+}
+
+/// What of these stands at a level of a server or location. It is for the whole process here.
+pub(super) fn within<'a>(import: &mut Import<'a>, scope: &Scope<'a>) {
+    let rows = OF_SERVER.iter().map(|row| row.name);
+    let others = [
+        "keepalive_timeout",
+        "large_client_header_buffers",
+        "client_body_temp_path",
+        "access_log",
+        "error_log",
+        "resolver",
+    ];
+    for name in rows.chain(others) {
+        for directive in scope.own(&[name]) {
+            let outer = scope.outermost().one(name).map(|outer| outer.texts().collect::<Vec<_>>());
+            if outer.is_some_and(|outer| outer == directive.texts().collect::<Vec<_>>()) {
+                import.verdicts.needless(directive, "said for all already");
+            } else {
+                let why = match name {
+                    "access_log" => "there is one access log for all: `[log] access`",
+                    "error_log" => "there is one event log for all: `[log] level`",
+                    _ => "the same for all: a key of `[server]`",
+                };
+                import.verdicts.unsupported(directive, why);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::import::fixtures::{toml, verdict};
+    use crate::import::report::Verdict;
+
+    #[test]
+    fn the_process_has_what_it_had() {
+        let toml = toml(
+            "worker_processes 4; error_log /var/log/e.log warn; events { worker_connections 1000; }
+            http { keepalive_timeout 10s; sendfile on; large_client_header_buffers 4 16k; resolver 10.0.0.2 valid=30s;
+                   access_log logs/a.log combined buffer=32k; }",
+        );
+        for expected in [
+            "workers = 4",
+            "connections = 4000",
+            "keepalive_timeout = \"10s\"",
+            "sendfile = true",
+            "max_header_size = \"64k\"",
+            "max_uri = \"16k\"",
+            "resolver = [\"10.0.0.2\"]",
+            "level = \"warn\"",
+            "access = { path = \"/etc/nginx/logs/a.log\", format = \"combined\", buffer = \"32k\" }",
+        ] {
+            assert!(toml.contains(expected), "{expected}: {toml}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_cannot_be_said_of_a_part_is_told() {
+        let site = |text: &str| format!("http {{ send_timeout 5s; server {{ {text} location / {{ return 200; }} }} }}");
+        assert_eq!(verdict(&site("send_timeout 9s;"), "send_timeout 9s"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("send_timeout 5s;"), "send_timeout 5s"), Verdict::Exact);
+        assert_eq!(verdict(&site("access_log off;"), "access_log"), Verdict::Unsupported);
+        assert_eq!(verdict("http { access_log /a main; }", "access_log"), Verdict::Differs);
+        assert_eq!(verdict("http { access_log syslog:server=a; }", "access_log"), Verdict::Unsupported);
+        assert_eq!(verdict("http { resolver dns.local; }", "resolver"), Verdict::Unsupported);
+    }
+}

@@ -1,0 +1,350 @@
+//! What answers in a location, and what that asks of the rest. (nginx: proxy_pass, return, and all
+//! other handlers)
+
+use super::Import;
+use super::cache;
+use super::document::{Section, Value};
+use super::files;
+use super::gate;
+use super::locations::Path;
+use super::process;
+use super::report::Verdict;
+use super::rewrites;
+use super::scope::Scope;
+use super::settings;
+use super::tree::Directive;
+use super::upstreams;
+
+/// A location.
+pub(super) fn write<'a>(
+    import: &mut Import<'a>,
+    mut scope: Scope<'a>,
+    path: &Path,
+    section: &mut Section,
+) {
+    methods(import, &scope, section);
+    let rewritten = rewrites::read(import, &mut scope);
+    if !rewritten.rules.is_empty() {
+        section.set("rewrite", Value::List(rewritten.rules), &rewritten.from);
+    }
+    for directive in scope.own(&["internal"]) {
+        match path {
+            Path::Named(_) => import.verdicts.exact(directive),
+            _ => import.verdicts.differs(directive, "clients can ask for it as well"),
+        }
+    }
+    process::within(import, &scope);
+    let handler = scope.own(HANDLERS).last().copied();
+    match (rewritten.answer, handler) {
+        (Some(answer), _) => answered(import, &scope, answer, section),
+        (None, Some(proxy)) if proxy.name == "proxy_pass" => {
+            match proxied(import, &scope, path, proxy, section) {
+                Ok(()) => caches(import, &scope, section),
+                Err(why) => missing(import, proxy, &why, section),
+            }
+        }
+        (None, Some(handler)) => {
+            let why = match handler.name.as_str() {
+                "grpc_pass" => "write `proxy` to an `[upstream.NAME]` with `http_version = 2`",
+                "stub_status" => "the operator's listener has statistics: `larder stats`",
+                "empty_gif" => "write `respond`, or a file",
+                _ => "out of scope: keep nginx for it, and `proxy` to that",
+            };
+            missing(import, handler, why, section);
+        }
+        (None, None) => files::write(import, &scope, path, section),
+    }
+}
+
+/// All paths that no location is for.
+pub(super) fn rest<'a>(import: &mut Import<'a>, server: &Scope<'a>, section: &mut Section) {
+    let root = Path::Prefix("/".to_owned());
+    files::write(import, server, &root, section);
+}
+
+/// What `return` says, which nginx asks before who may have it.
+pub(super) fn answered<'a>(
+    import: &mut Import<'a>,
+    scope: &Scope<'a>,
+    answer: &'a Directive,
+    section: &mut Section,
+) {
+    match said(import, scope, answer) {
+        Ok((key, value)) => {
+            section.set(key, value, &[answer]);
+            import.verdicts.exact(answer);
+        }
+        Err(why) => return missing(import, answer, &why, section),
+    }
+    settings::write(import, scope, section);
+    let off = || Value::text("off");
+    let gates: [(&str, &[&str], Value); 5] = [
+        ("access", gate::ACCESS, Value::List(Vec::new())),
+        ("limit_req", &["limit_req"], Value::List(Vec::new())),
+        ("limit_conn", &["limit_conn"], Value::List(Vec::new())),
+        ("auth_basic", &["auth_basic"], off()),
+        ("auth_request", &["auth_request"], off()),
+    ];
+    for (key, names, nothing) in gates {
+        if !scope.effective(names).is_empty() {
+            section.set(key, nothing, &[answer]);
+        }
+    }
+}
+
+/// `respond` or `redirect`
+fn said(
+    import: &Import<'_>,
+    scope: &Scope<'_>,
+    answer: &Directive,
+) -> Result<(&'static str, Value), String> {
+    let status = answer.arg(0).parse::<u64>().ok();
+    let (status, text) = match (status, answer.args.len()) {
+        (None, 1) => (302, Some(answer.arg(0))),
+        (Some(status), 1) => (status, None),
+        (Some(status), 2) => (status, Some(answer.arg(1))),
+        _ => return Err("a status, or a status and a text".to_owned()),
+    };
+    let text = text.map(|text| import.names.text(text, scope)).transpose()?;
+    match (status, text) {
+        (301 | 302 | 303 | 307 | 308, Some(to)) if !to.is_empty() => {
+            let to = if to.starts_with('/') { import.absolute(&to) } else { to };
+            let status = Value::Number(status);
+            Ok(("redirect", Value::table([("to", Value::Text(to)), ("status", status)])))
+        }
+        (200..=599, None) => Ok(("respond", Value::Number(status))),
+        (200..=599, Some(body)) => {
+            let kind = scope.word("default_type").unwrap_or("text/plain");
+            let entries = [
+                ("status", Value::Number(status)),
+                ("body", Value::Text(body)),
+                ("type", Value::text(kind)),
+            ];
+            Ok(("respond", Value::table(entries)))
+        }
+        _ => Err(format!("{status} cannot be answered with")),
+    }
+}
+
+/// `proxy`
+fn proxied<'a>(
+    import: &mut Import<'a>,
+    scope: &Scope<'a>,
+    path: &Path,
+    directive: &'a Directive,
+    section: &mut Section,
+) -> Result<(), String> {
+    let url = import.names.text(directive.arg(0), scope)?;
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let rest =
+        rest.ok_or("write `http://` before the variable: it may name an `[upstream.NAME]`")?;
+    let plain = url.chars().all(|c| c.is_ascii_graphic() && !"\"\\#".contains(c));
+    if !plain {
+        return Err("there is a character in it that no URL has".to_owned());
+    }
+    let authority = match rest.strip_prefix("unix:") {
+        Some(socket) => &rest[..5 + socket.find(':').unwrap_or(socket.len())],
+        None => &rest[..rest.find(['/', '?', '$']).unwrap_or(rest.len())],
+    };
+    let uri = rest[authority.len()..].trim_start_matches(':');
+    let by_request = authority.is_empty() || uri.starts_with('$') && !is_target(uri);
+    if by_request && (import.upstreams.is_empty() || url.starts_with("https:")) {
+        return Err(
+            "a request may name a declared `[upstream.NAME]` over `http://`, and nobody else"
+                .to_owned(),
+        );
+    }
+    if by_request {
+        import.verdicts.differs(directive, "what names no `[upstream.NAME]` is answered with 502");
+    }
+    if !uri.is_empty() && !uri.contains('$') {
+        if !path.is_literal() {
+            return Err("a path here cannot replace what a regular expression matched".to_owned());
+        }
+        if directive.arg(0).contains('$') {
+            let how = "the path in it takes the place of what the route is for, and not of all";
+            import.verdicts.differs(directive, how);
+        }
+    }
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    if host != authority && import.upstreams.iter().any(|group| group.name == host) {
+        return Err(format!("`{host}` is an upstream, whose servers have ports of their own"));
+    }
+    import.verdicts.exact(directive);
+    upstreams::ask(import, scope, Some(authority));
+    import.uses_tls |= url.starts_with("https:");
+    let key = (!uri.is_empty(), url.starts_with("https:"));
+    section.set("proxy", Value::Text(url), &[directive]);
+    settings::write(import, scope, section);
+    default_key(import, scope, key, section);
+    for expires in scope.effective(&["expires"]) {
+        if expires.arg(0) != "off" {
+            let why = "only files have it here: `add_header` can set `Cache-Control`";
+            import.verdicts.unsupported(expires, why);
+        }
+    }
+    for tries in scope.own(&["try_files"]) {
+        import
+            .verdicts
+            .unsupported(tries, "a route has either files or `proxy`: use two, and `@name`");
+    }
+    Ok(())
+}
+
+/// Whether what begins with a variable is the target of a request, and not the name of a server.
+fn is_target(uri: &str) -> bool {
+    ["$request_uri", "${request_uri}", "$uri", "${uri}", "$is_args"]
+        .iter()
+        .any(|begin| uri.starts_with(begin))
+}
+
+/// nginx's key has the scheme of the upstream, and its URI.
+fn default_key(
+    import: &mut Import<'_>,
+    scope: &Scope<'_>,
+    (has_uri, https): (bool, bool),
+    section: &mut Section,
+) {
+    let Some(directive) = scope.one("proxy_cache").filter(|one| one.arg(0) != "off") else {
+        return;
+    };
+    if scope.one("proxy_cache_key").is_some() {
+        return;
+    }
+    if https {
+        section.set("cache.key", Value::text("https://$proxy_host$request_uri"), &[]);
+    }
+    if has_uri {
+        let how = "without `proxy_cache_key` the key has the URI of the request, and not that of the upstream";
+        import.verdicts.differs(directive, how);
+    }
+}
+
+/// What must not be cached where something it depends on is not carried over.
+fn caches<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
+    let Some(zone) = scope.one("proxy_cache").filter(|one| one.arg(0) != "off") else { return };
+    let rules = ["proxy_cache_key", "proxy_no_cache", "proxy_cache_bypass"];
+    let rules = rules.iter().flat_map(|name| scope.effective(&[name]));
+    let mut broken = rules.filter(|rule| import.verdicts.is(rule, Verdict::Unsupported));
+    if let Some(rule) = broken.next() {
+        section.set("cache.zone", Value::text("off"), &[rule]);
+        let how = format!("off where `{}` of line {} counts", rule.name, rule.place.line);
+        import.verdicts.differs(zone, &how);
+    }
+    let ignored = scope.effective(&["proxy_ignore_headers"]);
+    let ignores =
+        ignored.iter().flat_map(|one| one.texts()).any(|field| field.eq_ignore_ascii_case("vary"));
+    let key = scope.word("proxy_cache_key").unwrap_or_default();
+    if let Some(gzip) = scope.one("gzip").filter(|one| one.arg(0) == "on")
+        && ignores
+        && !key.contains("$http_accept_encoding")
+    {
+        section.set("compress", Value::Flag(false), &[gzip]);
+        let how = "off where `Vary` is ignored: stored codings are told apart by it";
+        import.verdicts.differs(gzip, how);
+    }
+    if scope.one("proxy_cache_valid").is_none() && section.get("cache.zone").is_none() {
+        // Inherited, with nothing to add.
+        import.verdicts.exact(zone);
+    }
+}
+
+/// A route that answers that it is not there: another one must not take its requests.
+fn missing(import: &mut Import<'_>, directive: &Directive, why: &str, section: &mut Section) {
+    import.verdicts.unsupported(directive, &format!("{why}; answered with 501"));
+    section.note(format!("not carried over, line {}: {}", directive.place.line, directive.line()));
+    section.set("respond", Value::Number(501), &[directive]);
+}
+
+/// `methods`, where all others are denied.
+fn methods(import: &mut Import<'_>, scope: &Scope<'_>, section: &mut Section) {
+    for directive in scope.own(&["limit_except"]) {
+        let denies =
+            matches!(directive.inside(), [deny] if deny.name == "deny" && deny.arg(0) == "all");
+        if denies {
+            section.set("methods", Value::texts(directive.texts()), &[directive]);
+            import.verdicts.exact_whole(directive);
+            import.verdicts.differs(directive, "405 with `Allow`, and not 403");
+        } else {
+            let why = "other methods can only be denied to all";
+            import.verdicts.unsupported_whole(directive, why);
+            section.set("methods", Value::texts(directive.texts()), &[directive]);
+        }
+    }
+}
+
+/// The fields that are hidden where nothing is said, for `[defaults.cache]`.
+pub(super) fn hidden_at_first() -> Value {
+    Value::texts(cache::HIDDEN_BY_NGINX)
+}
+
+/// Directives that answer.
+const HANDLERS: &[&str] = &[
+    "proxy_pass",
+    "fastcgi_pass",
+    "uwsgi_pass",
+    "scgi_pass",
+    "memcached_pass",
+    "grpc_pass",
+    "stub_status",
+    "empty_gif",
+    "perl",
+    "js_content",
+    "content_by_lua_block",
+    "content_by_lua_file",
+    "api",
+    "status",
+    "flv",
+    "mp4",
+    "hls",
+];
+
+#[cfg(test)]
+mod tests {
+    use crate::import::fixtures::{toml, verdict};
+    use crate::import::report::Verdict;
+
+    fn location(text: &str) -> String {
+        format!(
+            "http {{ proxy_cache_path /c keys_zone=z:1m; upstream app {{ server 10.0.0.1; }} server {{ server_name a; location /x/ {{ {text} }} }} }}"
+        )
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_answers() {
+        check("proxy_pass http://app;",                       "proxy = \"http://app\"");
+        check("proxy_pass http://127.0.0.1:3000/v1/;",        "proxy = \"http://127.0.0.1:3000/v1/\"");
+        check("set $b http://app; proxy_pass $b;",            "proxy = \"http://app\"");
+        check("proxy_pass http://app$request_uri;",           "proxy = \"http://app$request_uri\"");
+        check("proxy_pass https://app; proxy_cache z;",       "key  = \"https://$proxy_host$request_uri\"");
+        check("return 204;",                                  "respond = 204");
+        check("return 444;",                                  "respond = 444");
+        check("return 200 ok;",                               "respond = { status = 200, body = \"ok\", type = \"text/plain\" }");
+        check("return 301 https://$host$request_uri;",        "redirect = { to = \"https://$host$request_uri\", status = 301 }");
+        check("return https://b/;",                           "redirect = { to = \"https://b/\", status = 302 }");
+        check("return 307 /y;",                               "redirect = { to = \"$scheme://$host/y\", status = 307 }");
+        check("deny all; return 200;",                        "access = []");
+        check("fastcgi_pass unix:/php.sock;",                 "respond = 501");
+        check("limit_except GET { deny all; } proxy_pass http://app;", "methods = [\"GET\"]");
+
+        #[track_caller]
+        fn check(text: &str, expected: &str) {
+            let toml = toml(&location(text));
+            let flat: Vec<String> = toml.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+            let expected = expected.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(flat.iter().any(|line| line.starts_with(&expected)), "{expected}\n{toml}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_does_not_answer_is_told_and_cached_nowhere() {
+        assert_eq!(verdict(&location("fastcgi_pass x;"), "fastcgi_pass"), Verdict::Unsupported);
+        assert_eq!(verdict(&location("proxy_pass $nobody;"), "proxy_pass"), Verdict::Unsupported);
+        assert_eq!(verdict(&location("expires 1d; proxy_pass http://app;"), "expires"), Verdict::Unsupported);
+        let text = location("proxy_cache z; proxy_no_cache $nobody; proxy_pass http://app;");
+        assert_eq!(verdict(&text, "proxy_cache z"), Verdict::Differs);
+        assert!(toml(&text).contains("zone = \"off\""));
+    }
+}

@@ -1,0 +1,244 @@
+//! `[[site]]`: a server, once for its plain addresses and once for those with TLS. (nginx: server)
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use super::Import;
+use super::document::{Section, Value};
+use super::listens::{Addresses, Listen, Server};
+use super::locations;
+use super::process;
+use super::rewrites;
+use super::scope::{Level, Scope};
+use super::settings;
+use super::tls;
+
+/// The sites of all servers.
+pub(super) fn write<'a>(import: &mut Import<'a>, http: &Rc<Scope<'a>>) -> Vec<Section> {
+    let directives = http.own(&["server"]);
+    let mut addresses = Addresses::new();
+    let mut servers = Vec::new();
+    for (number, directive) in directives.into_iter().enumerate() {
+        let scope = Scope::new(Level::Server, directive.inside(), Some(http));
+        import.verdicts.exact(directive);
+        servers.push(Server::new(import, (number, directive), &scope, &mut addresses));
+    }
+    let mut taken = BTreeSet::new();
+    let mut sites = Vec::new();
+    for number in 0..servers.len() {
+        for ssl in [false, true] {
+            let server = &servers[number];
+            let listens: Vec<_> = server
+                .listens
+                .iter()
+                .filter(|listen| addresses[&listen.address].ssl == ssl)
+                .cloned()
+                .collect();
+            if listens.is_empty() {
+                continue;
+            }
+            let place = Placed { number, listens, addresses: &addresses, ssl, servers: &servers };
+            sites.extend(site(import, http, &place, &mut taken));
+        }
+    }
+    sites
+}
+
+/// A server with those of its addresses that make one site.
+pub(super) struct Placed<'s, 'a> {
+    number: usize,
+    listens: Vec<Listen<'a>>,
+    addresses: &'s Addresses,
+    ssl: bool,
+    pub servers: &'s [Server<'a>],
+}
+
+impl<'a> Placed<'_, 'a> {
+    pub(super) fn server(&self) -> &Server<'a> {
+        &self.servers[self.number]
+    }
+
+    /// The servers that share an address with this one, itself first.
+    pub(super) fn neighbours(&self) -> impl Iterator<Item = &Server<'a>> {
+        let shares = |server: &&Server<'a>| {
+            let mine = |one: &Listen<'a>| self.listens.iter().any(|own| own.address == one.address);
+            server.listens.iter().any(mine)
+        };
+        std::iter::once(self.server()).chain(self.servers.iter().filter(shares))
+    }
+
+    fn is_default_at(&self, listen: &Listen<'_>) -> bool {
+        self.addresses[&listen.address].default == self.number
+    }
+}
+
+/// Names by the addresses that they are taken at.
+type Taken = BTreeSet<(SocketAddr, String)>;
+
+/// `None` where nginx never gets to the server.
+fn site<'a>(
+    import: &mut Import<'a>,
+    http: &Rc<Scope<'a>>,
+    place: &Placed<'_, 'a>,
+    taken: &mut Taken,
+) -> Option<Section> {
+    let server = place.server();
+    let mut scope = Scope::new(Level::Server, server.directive.inside(), Some(http));
+    let mut section = Section::new("[site]");
+    section.note_of(server.directive);
+    listen(&mut section, place);
+    if !name(import, &mut section, place, taken) {
+        return None;
+    }
+    if place.ssl && !tls::site(import, &scope, place, &mut section) {
+        return None;
+    }
+    let http2 = place.listens.iter().any(|listen| place.addresses[&listen.address].http2);
+    let own = scope.one("http2");
+    own.iter().for_each(|directive| import.verdicts.exact(directive));
+    if !http2 && own.is_none_or(|directive| directive.arg(0) != "on") {
+        section.set("http2", Value::Flag(false), &[]);
+    }
+    import.origin = origin(&scope, place);
+    let rewritten = rewrites::read(import, &mut scope);
+    if !rewritten.rules.is_empty() {
+        section.set("rewrite", Value::List(rewritten.rules), &rewritten.from);
+    }
+    process::within(import, &scope);
+    settings::write(import, &scope, section.inner("defaults"));
+    let scope = Rc::new(scope);
+    locations::write(import, &scope, rewritten.answer, &mut section);
+    Some(section)
+}
+
+fn listen(section: &mut Section, place: &Placed<'_, '_>) {
+    let entries = place.listens.iter().map(|listen| {
+        let address = Value::Text(listen.address.to_string());
+        match place.addresses[&listen.address].proxy_protocol {
+            true => Value::table([("address", address), ("proxy_protocol", Value::Flag(true))]),
+            false => address,
+        }
+    });
+    let from: Vec<_> = place.listens.iter().filter_map(|listen| listen.directive).collect();
+    section.set("listen", Value::List(entries.collect()), &from);
+}
+
+/// Its names; `false` where all of them are those of servers before it.
+fn name(
+    import: &mut Import<'_>,
+    section: &mut Section,
+    place: &Placed<'_, '_>,
+    taken: &mut Taken,
+) -> bool {
+    let server = place.server();
+    let everywhere = place.listens.iter().all(|listen| place.is_default_at(listen));
+    let somewhere = place.listens.iter().any(|listen| place.is_default_at(listen));
+    if somewhere && !everywhere {
+        for listen in place.listens.iter().filter(|listen| !place.is_default_at(listen)) {
+            let how = "a site is the default of all its addresses or of none: of the first in the file where none is";
+            listen.directive.iter().for_each(|one| import.verdicts.differs(one, how));
+        }
+    }
+    let is_written = place.listens.iter().any(|listen| listen.default);
+    if everywhere && is_written {
+        section.set("default", Value::Flag(true), &[]);
+    }
+    let free = |name: &String| {
+        let claim = |listen: &Listen<'_>| (listen.address, name.to_ascii_lowercase());
+        !place.listens.iter().any(|listen| taken.contains(&claim(listen)))
+    };
+    let mut names: Vec<String> = server.names.iter().filter(|name| free(name)).cloned().collect();
+    if names.len() < server.names.len() {
+        for directive in &server.named {
+            import.verdicts.needless(directive, "of two servers with one name the first counts");
+        }
+    }
+    // nginx: a name that no host has is for the default of an address.
+    if everywhere && names.iter().all(|name| name == "_") {
+        return true;
+    }
+    if names.is_empty() && server.names.is_empty() && !everywhere {
+        names.push(format!("nameless-{}.invalid", place.number + 1));
+        let how =
+            "answers requests without a host nowhere: a site without a name would be the default";
+        import.verdicts.differs(server.directive, how);
+    }
+    if names.is_empty() {
+        if everywhere {
+            return true;
+        }
+        import.verdicts.needless(server.directive, "never answers: another has its names");
+        return false;
+    }
+    for listen in &place.listens {
+        taken.extend(names.iter().map(|name| (listen.address, name.to_ascii_lowercase())));
+    }
+    section.set("name", Value::texts(names), &server.named);
+    true
+}
+
+/// What stands before a path where nginx makes a URL of it.
+fn origin(scope: &Scope<'_>, place: &Placed<'_, '_>) -> String {
+    if scope.word("absolute_redirect") == Some("off") {
+        return String::new();
+    }
+    let host = match scope.word("server_name_in_redirect") {
+        Some("on") => "$server_name",
+        _ => "$host",
+    };
+    let usual = if place.ssl { 443 } else { 80 };
+    let is_usual = place.listens.iter().all(|listen| listen.address.port() == usual);
+    let port = match scope.word("port_in_redirect") {
+        Some("off") => "",
+        _ if is_usual => "",
+        _ => ":$server_port",
+    };
+    format!("$scheme://{host}{port}")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::import::fixtures::{toml, verdict};
+    use crate::import::report::Verdict;
+
+    #[test]
+    fn a_server_with_and_without_tls_is_two_sites() {
+        let toml = toml(
+            "http { server { listen 80; listen [::]:443 ssl; server_name a.example .b.example; http2 on;
+            ssl_certificate a.crt; ssl_certificate_key a.key; return 301 /x; } }",
+        );
+        let plain: Vec<&str> = toml.split("[[site]]").collect();
+        assert_eq!(plain.len(), 3, "{toml}");
+        assert!(
+            plain[1].contains("listen = [\"0.0.0.0:80\"]") && !plain[1].contains("tls"),
+            "{toml}"
+        );
+        assert!(plain[2].contains("listen = [\"[::]:443\"]"), "{toml}");
+        let tls = "tls    = { certificate = \"/etc/nginx/a.crt\", key = \"/etc/nginx/a.key\" }";
+        assert!(plain[2].contains(tls), "{toml}");
+        assert!(plain[2].contains("to = \"$scheme://$host/x\""), "{toml}");
+    }
+
+    #[test]
+    fn who_answers_where_no_name_fits_is_who_did_before() {
+        let toml = toml(
+            "http { server { server_name a; return 200; } server { listen 80 default_server; server_name _; return 404; } server { return 200; } server { server_name a; return 200; } }",
+        );
+        let sites: Vec<&str> = toml.split("[[site]]").skip(1).collect();
+        assert_eq!(sites.len(), 3, "{toml}");
+        assert!(sites[0].contains("name   = [\"a\"]"), "{toml}");
+        assert!(sites[1].contains("default = true") && !sites[1].contains("name "), "{toml}");
+        assert!(sites[2].contains("nameless-3.invalid"), "{toml}");
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_cannot_be_listened_on_is_told() {
+        let site = |text: &str| format!("http {{ server {{ listen 81; {text} return 200; }} }}");
+        assert_eq!(verdict(&site("listen unix:/a;"), "listen unix"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("listen 443 quic;"), "listen 443"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("listen 82 backlog=9;"), "listen 82"), Verdict::Differs);
+        assert_eq!(verdict(&site("server_name $hostname b;"), "server_name"), Verdict::Differs);
+    }
+}
