@@ -117,7 +117,7 @@ mod tests {
         check_defaults("gzip off;",      "compress = false");
         check_defaults("gzip on;",       "compress = { encodings = [\"gzip\"], types = [\"text/html\"], min_length = \"20\", gzip_level = 1 }");
         check_defaults("gzip on; gzip_types text/css text/html; gzip_comp_level 6; gzip_min_length 1k;",
-                       "compress = { encodings = [\"gzip\"], types = [\"text/html\", \"text/css\"], min_length = \"1k\", gzip_level = 6 }");
+                       "encodings = [\"gzip\"]|types = [\"text/html\", \"text/css\"]|min_length = \"1k\"|gzip_level = 6");
         check_defaults("gzip_types text/css;", "");
         check_defaults("proxy_ssl_protocols TLSv1.1 TLSv1.2;", "upstream_tls = { protocols = [\"TLSv1.2\"] }");
         check_defaults("proxy_ssl_name $proxy_host;", "");

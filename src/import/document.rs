@@ -302,7 +302,7 @@ mod tests {
         site.set("add_header", Value::Table(many), &[]);
         let mut out = String::new();
         site.write(&mut out);
-        let expected = "\n# nginx.conf:1: a\n[[site]]\ntimeout = { read = \"5s\", connect = \"1s\" }  # nginx.conf:2, 3\n\n[site.add_header]\nX-Field-0 = \"v\"\n";
+        let expected = "\n# nginx.conf:1: a\n[[site]]\ntimeout = { read = \"5s\", connect = \"1s\" }   # nginx.conf:2, 3\n\n[site.add_header]\nX-Field-0 = \"v\"\n";
         assert!(out.starts_with(expected), "{out}");
         assert!(out.ends_with("\n[site.cache]\nlock = true\n"), "{out}");
     }

@@ -287,7 +287,7 @@ mod tests {
         fn check(text: &str, expected: &str) {
             let toml = toml(&site(text));
             let section = toml.split("[site.route.static]").nth(1).unwrap();
-            let lines = section.lines().skip(1).map(|line| line.split("  #").next().unwrap().trim());
+            let lines = section.lines().skip(1).map(|line| line.split(" # ").next().unwrap().trim());
             let found: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
             assert!(found.join("|").starts_with(expected), "{toml}");
         }

@@ -215,6 +215,14 @@ pub(super) fn asked_fields(scope: &Scope<'_>) -> Vec<(String, String)> {
     fields.collect()
 }
 
+/// Lets what is taken from an answer be known as the request field that carries it.
+pub(super) fn note_asked(scope: &mut Scope<'_>) {
+    for (field, variable) in asked_fields(scope) {
+        let field = field.to_ascii_lowercase().replace('-', "_");
+        scope.variables.insert(variable, format!("$http_{field}"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::import::fixtures::{check_defaults, toml, verdict};

@@ -134,6 +134,7 @@ impl<'a> Import<'a> {
         for block in tree.iter().filter(|one| ["mail", "stream"].contains(&one.name.as_str())) {
             self.verdicts.unsupported_whole(block, "out of scope: HTTP only");
         }
+        gate::note_asked(&mut http);
         self.note_purge_maps(&http);
         process::http_level(self, &http, &mut server, &mut log);
         zones::write(self, &http);
@@ -263,9 +264,11 @@ mod fixtures {
         imported
     }
 
-    /// Its TOML, which loads if it has a site.
+    /// Its TOML, which loads if it has a site, with one blank where there are several.
     pub(super) fn toml(text: &str) -> String {
-        imported(text).toml
+        let toml = imported(text).toml;
+        let flat = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        toml.lines().map(flat).collect::<Vec<_>>().join("\n")
     }
 
     /// What became of the first directive that begins like this.
@@ -285,8 +288,8 @@ mod fixtures {
             let toml = toml(&http(text));
             let defaults =
                 toml.split("[defaults").skip(1).map(|part| part.split("[[site]]").next().unwrap());
-            let lines = defaults.flat_map(str::lines).map(|line| line.split("  #").next().unwrap());
-            let lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+            let lines = defaults.flat_map(str::lines);
+            let lines = lines.map(|line| line.split(" # ").next().unwrap().to_owned());
             lines.filter(|line| line.contains(" = ")).collect()
         };
         let usual = lines("");

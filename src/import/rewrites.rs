@@ -245,8 +245,7 @@ mod tests {
             "[map.skip_5]\nkey = \"$http_x\"\nvalues = { \"~^0?$\" = \"$skip_4\" }\ndefault = \"1\"\n",
             "no_cache = [\"$skip_5\"]",
         ] {
-            let plain = toml.replace("  ", " ");
-            assert!(plain.contains(expected), "{expected}: {toml}");
+            assert!(toml.contains(expected), "{expected}: {toml}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::Import;
 use super::document::{Section, Value};
+use super::gate;
 use super::listens::{Addresses, Listen, Server};
 use super::locations;
 use super::process;
@@ -101,6 +102,7 @@ fn site<'a>(
         section.set("http2", Value::Flag(false), &[]);
     }
     import.origin = origin(&scope, place);
+    gate::note_asked(&mut scope);
     let rewritten = rewrites::read(import, &mut scope);
     if !rewritten.rules.is_empty() {
         section.set("rewrite", Value::List(rewritten.rules), &rewritten.from);
@@ -215,7 +217,7 @@ mod tests {
             "{toml}"
         );
         assert!(plain[2].contains("listen = [\"[::]:443\"]"), "{toml}");
-        let tls = "tls    = { certificate = \"/etc/nginx/a.crt\", key = \"/etc/nginx/a.key\" }";
+        let tls = "tls = { certificate = \"/etc/nginx/a.crt\", key = \"/etc/nginx/a.key\" }";
         assert!(plain[2].contains(tls), "{toml}");
         assert!(plain[2].contains("to = \"$scheme://$host/x\""), "{toml}");
     }
@@ -227,7 +229,7 @@ mod tests {
         );
         let sites: Vec<&str> = toml.split("[[site]]").skip(1).collect();
         assert_eq!(sites.len(), 3, "{toml}");
-        assert!(sites[0].contains("name   = [\"a\"]"), "{toml}");
+        assert!(sites[0].contains("name = [\"a\"]"), "{toml}");
         assert!(sites[1].contains("default = true") && !sites[1].contains("name "), "{toml}");
         assert!(sites[2].contains("nameless-3.invalid"), "{toml}");
     }

@@ -66,3 +66,5 @@ mod names;
 mod sockets;
 mod bodies;
 mod upstream_command;
+#[cfg(feature = "import")]
+mod import;

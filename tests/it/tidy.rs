@@ -22,8 +22,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "cache",
             "store",
             "semantics",
+            "import",
         ],
     ),
+    ("import", &["config"]),
     ("listener", &["config", "client", "tls", "body", "interim", "plain_get", "tunnel", "clock"]),
     ("admin", &["cache", "upstream", "observe", "config", "body", "semantics"]),
     (
