@@ -18,6 +18,10 @@ pub fn run(asked: &Import) -> Result<(), Failure> {
             return Err(Failure { status: super::EXIT_FAILURE, problem: None });
         }
     };
+    if !toml.contains("[[site]]") {
+        writeln!(anstream::stderr(), "{}", report_text(&report, asked.json)?)?;
+        return Err(Failure::new("there is no `server` in it that could be carried over"));
+    }
     let name = asked.output.as_deref().unwrap_or(Path::new("larder.toml"));
     let warnings = match load::parse_without_certificates(&toml, &name.display().to_string()) {
         Ok(loaded) => loaded.warnings,

@@ -2,12 +2,16 @@
 
 use super::Import;
 use super::document::{Section, Value};
+use super::files;
 use super::plain;
 use super::scope::Scope;
 use crate::config::units;
 
 /// How much of a response is held.
 pub(super) const BUFFERS: &[&str] = &["proxy_buffers", "proxy_buffer_size"];
+
+/// Who we are, to upstreams.
+pub(super) const IDENTITY: &[&str] = &["proxy_ssl_certificate", "proxy_ssl_certificate_key"];
 
 /// What together is `compress`.
 pub(super) const GZIP: &[&str] =
@@ -53,7 +57,7 @@ pub(super) fn gzip<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut
     types.extend(named.iter().flat_map(|directive| directive.texts()));
     let mut all: Vec<&str> = Vec::new();
     for kind in types {
-        if kind == "*" || kind.contains('/') && !all.contains(&kind) {
+        if (kind == "*" || files::is_media_type(kind)) && !all.contains(&kind) {
             all.push(kind);
         }
     }
@@ -85,6 +89,25 @@ pub(super) fn upstream_protocols<'a>(
     import.verdicts.exact(directive);
     if !spoken.is_empty() && spoken.len() < SPOKEN.len() {
         section.set("upstream_tls.protocols", Value::texts(spoken), &[directive]);
+    }
+}
+
+/// `upstream_tls.certificate` and `upstream_tls.key`
+pub(super) fn identity<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
+    let [certificate, key] = [IDENTITY[0], IDENTITY[1]].map(|name| scope.one(name));
+    let (Some(certificate), Some(key)) = (certificate, key) else {
+        let why = "certificate and key go together";
+        let alone = certificate.or(key);
+        return alone.into_iter().for_each(|one| import.verdicts.unsupported(one, why));
+    };
+    if [certificate, key].iter().any(|one| one.arg(0).contains(['$', ':'])) {
+        let why = "write the files: no variables, and no engines";
+        return [certificate, key].iter().for_each(|one| import.verdicts.unsupported(one, why));
+    }
+    for (name, directive) in [("certificate", certificate), ("key", key)] {
+        let path = Value::Text(import.paths.beside(directive.arg(0)));
+        section.set(&format!("upstream_tls.{name}"), path, &[directive]);
+        import.verdicts.exact(directive);
     }
 }
 
@@ -121,6 +144,9 @@ mod tests {
         check_defaults("gzip_types text/css;", "");
         check_defaults("proxy_ssl_protocols TLSv1.1 TLSv1.2;", "upstream_tls = { protocols = [\"TLSv1.2\"] }");
         check_defaults("proxy_ssl_name $proxy_host;", "");
+        check_defaults("proxy_ssl_certificate a.crt; proxy_ssl_certificate_key a.key;",
+                       "upstream_tls = { certificate = \"/etc/nginx/a.crt\", key = \"/etc/nginx/a.key\" }");
+        check_defaults("proxy_ssl_certificate a.crt;", "");
         assert_eq!(verdict("http { proxy_ssl_protocols TLSv1 TLSv1.2 TLSv1.3; }", "proxy_ssl_protocols"), Verdict::Differs);
     }
 }

@@ -3,9 +3,10 @@
 use super::Import;
 use super::document::{Section, Value};
 use super::locations::Path;
-use super::scope::Scope;
+use super::scope::{Level, Scope};
 use super::settings;
 use super::tree::Directive;
+use crate::config::units;
 
 /// A location that nothing but files answers.
 pub(super) fn write<'a>(
@@ -14,10 +15,13 @@ pub(super) fn write<'a>(
     path: &Path,
     section: &mut Section,
 ) {
+    // Those of a server are in `[site.defaults]` already.
+    if scope.level == Level::Location {
+        settings::write(import, scope, section);
+    }
     let Some(root) = scope.effective(&["root", "alias"]).last().copied() else {
         section.note("nginx would look into its own folder `html`");
         section.set("respond", Value::Number(404), &[]);
-        settings::write(import, scope, section);
         return;
     };
     let folder = match import.names.literal(root.arg(0), scope) {
@@ -59,7 +63,6 @@ pub(super) fn write<'a>(
     // What nginx does where it is told nothing.
     table.push(("dot_files".to_owned(), Value::Flag(true)));
     section.set("static", Value::Table(table), &from);
-    settings::write(import, scope, section);
 }
 
 type Read = fn(&mut Import<'_>, &Scope<'_>, &[&Directive]) -> Option<(&'static str, Value)>;
@@ -111,6 +114,12 @@ fn expires(
     if text.contains('@') {
         import.verdicts.differs(directive, "the time of the day is UTC");
     }
+    let time = text.strip_prefix("modified").unwrap_or(&text).trim_start();
+    let time = time.strip_prefix(['+', '-', '@']).unwrap_or(time);
+    if !["off", "max", "epoch"].contains(&time) && units::duration(time).is_err() {
+        import.verdicts.unsupported(directive, &format!("`{text}` is no time"));
+        return None;
+    }
     import.verdicts.exact(directive);
     Some(("expires", Value::Text(text)))
 }
@@ -121,11 +130,25 @@ fn default_type(
     directives: &[&Directive],
 ) -> Option<(&'static str, Value)> {
     directives.iter().for_each(|directive| import.verdicts.exact(directive));
-    let kind = directives.last().map_or("text/plain", |directive| directive.arg(0));
-    Some((
-        "default_type",
-        Value::text(if kind.is_empty() { "application/octet-stream" } else { kind }),
-    ))
+    let kind = default_type_of(directives.last().copied());
+    Some(("default_type", Value::text(kind)))
+}
+
+/// The type of what nothing else says; nginx has none where it is told the empty one.
+pub(super) fn default_type_of(directive: Option<&Directive>) -> &str {
+    let kind = directive.map_or("text/plain", |directive| directive.arg(0));
+    if is_media_type(kind) { kind } else { "application/octet-stream" }
+}
+
+/// Whether a text is `text/html` or the like.
+pub(super) fn is_media_type(text: &str) -> bool {
+    let is_token = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+*".contains(&byte))
+    };
+    text.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
 }
 
 /// What is not known by itself.
@@ -144,7 +167,8 @@ fn types(
     for line in directive.inside() {
         for end in line.texts().map(str::to_ascii_lowercase) {
             let is_known = mime_guess::from_ext(&end).first_raw() == Some(line.name.as_str());
-            if !is_known && !types.iter().any(|(known, _)| *known == end) {
+            let fits = is_media_type(&line.name) && !end.contains(['.', '/']);
+            if fits && !is_known && !types.iter().any(|(known, _)| *known == end) {
                 types.push((end, Value::text(line.name.as_str())));
             }
         }
@@ -161,7 +185,8 @@ fn charset(
         import.verdicts.differs(one, "of files only, not of what comes from upstreams")
     });
     let charset = directives.last().map_or("off", |directive| directive.arg(0));
-    Some(("charset", Value::text(if charset.contains('$') { "off" } else { charset })))
+    let is_name = charset.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    Some(("charset", Value::text(if is_name { charset } else { "off" })))
 }
 
 fn autoindex(

@@ -102,7 +102,10 @@ fn one_limit_req(import: &Import<'_>, directive: &Directive) -> Result<(String, 
         match text.split_once('=') {
             Some(("zone", name)) => zone = Some(import.limit(name)?),
             Some((key @ ("burst" | "delay"), count)) => {
-                entries.push((key.to_owned(), Value::Number(plain::number(count)?)));
+                entries.push((
+                    key.to_owned(),
+                    Value::Number(plain::number_within(count, 0, 1_000_000)?),
+                ));
             }
             None if text == "nodelay" => entries.push(("delay".to_owned(), Value::text("nodelay"))),
             _ => return Err(format!("there is no `{text}` here")),
@@ -115,7 +118,7 @@ fn one_limit_req(import: &Import<'_>, directive: &Directive) -> Result<(String, 
 
 fn one_limit_conn(import: &Import<'_>, directive: &Directive) -> Result<(String, Value), String> {
     let zone = import.limit(directive.arg(0))?;
-    let connections = Value::Number(plain::number(directive.arg(1))?);
+    let connections = Value::Number(plain::number_within(directive.arg(1), 1, 65_535)?);
     let table = Value::table([("zone", Value::text(zone.as_str())), ("connections", connections)]);
     Ok((zone, table))
 }
@@ -147,6 +150,9 @@ pub(super) fn auth_basic<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section
     let value = match (realm.arg(0), users) {
         ("off", _) => Ok(Value::text("off")),
         (_, None) => Err("there is no `auth_basic_user_file`: nginx refuses everybody".to_owned()),
+        (text, _) if text.contains(char::is_control) => {
+            Err("a realm has no control characters".to_owned())
+        }
         (text, Some(users)) => import.names.literal(text, scope).and_then(|text| {
             let users = import.names.literal(users, scope)?;
             let users = import.paths.beside(&users);

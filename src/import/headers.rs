@@ -85,7 +85,11 @@ fn field(import: &Import<'_>, scope: &Scope<'_>, directive: &Directive) -> Resul
     if name.eq_ignore_ascii_case("upgrade") && directive.arg(1) != "$http_upgrade" {
         return Err("`Upgrade` can be nothing but `$http_upgrade` here".to_owned());
     }
-    import.names.text(directive.arg(1), scope)
+    let value = import.names.text(directive.arg(1), scope)?;
+    match value.contains(char::is_control) {
+        true => Err("there is a control character in it".to_owned()),
+        false => Ok(value),
+    }
 }
 
 /// `add_header`

@@ -122,6 +122,11 @@ const DIFFERENT: &[(&str, &str)] = &[
 
 /// There is nothing for these: what to do instead.
 const MISSING: &[(&str, &str)] = &[
+    (
+        "http events server location upstream map listen server_name if set rewrite return break \
+         proxy_pass",
+        "stands where nginx does not take it",
+    ),
     ("user", "run it as that user: `User=` of systemd; it needs no root but for ports below 1024"),
     ("pid", "no pid file is written: the service manager knows the process, or `larder stats`"),
     (

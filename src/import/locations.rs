@@ -32,7 +32,7 @@ pub(super) fn write<'a>(
     let locations = server.own(&["location"]);
     if let Some(answer) = answer {
         for location in locations {
-            unreached(import, location);
+            unreached(import, location, "never reached: the `return` of the server answers");
         }
         let mut section = Section::new("[site.route]");
         section.set("path", Value::text("/"), &[]);
@@ -58,7 +58,7 @@ pub(super) fn write<'a>(
     for one in found {
         let shown = one.path.shown();
         if !taken.insert(shown.trim_start_matches("^~ ").to_owned()) {
-            import.verdicts.needless(one.directive, "never reached: another one is for this path");
+            unreached(import, one.directive, "never reached: another one is for this path");
             continue;
         }
         has_root |= matches!(&one.path, Path::Prefix(path) | Path::Final(path) if path == "/");
@@ -111,9 +111,9 @@ fn collect<'a>(
 }
 
 /// What nginx never gets to is carried over by leaving it out.
-fn unreached(import: &mut Import<'_>, directive: &Directive) {
-    import.verdicts.needless(directive, "never reached: the `return` of the server answers");
-    directive.inside().iter().for_each(|inner| unreached(import, inner));
+pub(super) fn unreached(import: &mut Import<'_>, directive: &Directive, why: &str) {
+    import.verdicts.needless(directive, why);
+    directive.inside().iter().for_each(|inner| unreached(import, inner, why));
 }
 
 impl Path {

@@ -92,6 +92,7 @@ fn of_tree(tree: &[Directive], paths: Paths) -> Imported {
         uses_tls: false,
     };
     let sections = import.sections(tree);
+    import.verdicts.leave(tree);
     let mut toml = HEADER.to_owned();
     sections.iter().for_each(|section| section.write(&mut toml));
     Imported { toml, report: import.verdicts.finish() }
@@ -137,11 +138,12 @@ impl<'a> Import<'a> {
         gate::note_asked(&mut http);
         self.note_purge_maps(&http);
         process::http_level(self, &http, &mut server, &mut log);
-        zones::write(self, &http);
         maps::write(self, &http);
+        zones::write(self, &http);
         upstreams::write(self, &http);
         let mut defaults = Section::new("defaults");
         settings::write(self, &http, &mut defaults);
+        self.note_missing(&http, &mut defaults);
         let sites = sites::write(self, &Rc::new(http));
         self.unlike_ours(&mut defaults);
         let mut all = vec![server, log];
@@ -176,6 +178,19 @@ impl<'a> Import<'a> {
         defaults
             .inner("cache")
             .note("keys without a line of nginx's are its defaults, where ours are others");
+    }
+
+    /// Notes above a table what of a level is not carried over.
+    fn note_missing(&self, scope: &Scope<'a>, section: &mut Section) {
+        let missing = |directive: &&Directive| match self.verdicts.is_told(directive) {
+            true => self.verdicts.is(directive, Verdict::Unsupported),
+            false => known::verdict(&directive.name).0 > Verdict::Differs,
+        };
+        let within = scope.whole().filter(|one| one.name == "if").flat_map(|one| one.inside());
+        for directive in scope.whole().chain(within).filter(missing) {
+            let place = document::shown(std::slice::from_ref(&directive.place));
+            section.note(format!("not carried over, {place}: {}", directive.line()));
+        }
     }
 
     /// Notes a zone; the name that it has.
@@ -295,5 +310,214 @@ mod fixtures {
         let usual = lines("");
         let own: Vec<_> = lines(text).into_iter().filter(|line| !usual.contains(line)).collect();
         assert_eq!(own.join("|"), expected, "{text}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::{select, subsequence};
+
+    use super::fixtures::imported;
+    use super::report::Verdict;
+
+    /// What may stand at every level of http.
+    const ANYWHERE: [&str; 66] = [
+        "proxy_set_header Host $host;",
+        "proxy_set_header X-A $none$host;",
+        "proxy_set_header Connection upgrade;",
+        "proxy_set_header Upgrade $http_upgrade;",
+        "proxy_set_header Content-Length 5;",
+        "add_header X-A \"a'b\\\"c\" always;",
+        "add_header X-A $upstream_cache_status;",
+        "add_header Connection x;",
+        "add_header_inherit merge;",
+        "error_page 404 497 /404.html;",
+        "error_page 500 = @named;",
+        "error_page 404 =302 https://a/;",
+        "error_page 200 /a;",
+        "proxy_redirect ~^http://a(.*)$ /$1;",
+        "proxy_redirect default;",
+        "proxy_cookie_path ~^/(a|b) /$1;",
+        "proxy_cookie_domain a.example $host;",
+        "proxy_cookie_flags ~ secure samesite=none;",
+        "gzip on;",
+        "gzip_types *;",
+        "gzip_types text/css nonsense;",
+        "gzip_comp_level 12;",
+        "gzip_min_length 1k;",
+        "proxy_ignore_headers Vary Set-Cookie X-Accel-Charset;",
+        "proxy_cache pages;",
+        "proxy_cache $host;",
+        "proxy_cache off;",
+        "proxy_cache nobody;",
+        "proxy_cache_key $host$uri$is_args$args;",
+        "proxy_cache_key $none;",
+        "proxy_cache_valid 200 10m;",
+        "proxy_cache_valid any 0;",
+        "proxy_cache_valid 999 1m;",
+        "proxy_cache_methods GET POST PUT;",
+        "proxy_cache_use_stale error updating http_404;",
+        "proxy_cache_min_uses 0;",
+        "proxy_cache_bypass $cookie_a $arg_b;",
+        "proxy_no_cache $own;",
+        "proxy_cache_purge PURGE from 10.0.0.0/8;",
+        "proxy_cache_max_range_offset 10m;",
+        "slice 1k;",
+        "slice 1m;",
+        "proxy_buffering off;",
+        "proxy_buffers 8 16k;",
+        "proxy_buffers 0 0;",
+        "proxy_hide_header X-B;",
+        "proxy_pass_header X-Accel-Expires;",
+        "proxy_ssl_verify on;",
+        "proxy_ssl_certificate a.crt;",
+        "proxy_ssl_protocols TLSv1.1;",
+        "proxy_read_timeout 0;",
+        "proxy_connect_timeout 75s;",
+        "client_max_body_size 9999999999g;",
+        "client_body_buffer_size 0;",
+        "limit_req zone=req burst=2 delay=1;",
+        "limit_conn conn 70000;",
+        "limit_conn conn 3;",
+        "limit_req_status 200;",
+        "allow 10.0.0.0/8;",
+        "deny all;",
+        "satisfy any;",
+        "auth_basic \"a\\nb\";",
+        "auth_basic_user_file users;",
+        "set_real_ip_from unix:;",
+        "set_real_ip_from 10.0.0.1;",
+        "proxy_next_upstream off;",
+    ];
+
+    /// What may stand in a location beside those.
+    const IN_LOCATIONS: [&str; 26] = [
+        "proxy_pass http://app;",
+        "proxy_pass http://app/v1/;",
+        "proxy_pass https://10.0.0.1:8443$request_uri;",
+        "proxy_pass http://$own;",
+        "proxy_pass http://app:81;",
+        "proxy_pass http://unix:/a.sock:/b;",
+        "root /www/$host;",
+        "root \"/a 'b\";",
+        "alias /www/;",
+        "index index.php /a.html;",
+        "try_files $uri $uri/ =404;",
+        "try_files $uri @nobody;",
+        "try_files /a $uri;",
+        "expires modified +1h;",
+        "expires -1;",
+        "expires soon;",
+        "default_type \"\";",
+        "charset utf-8;",
+        "autoindex on;",
+        "return 204;",
+        "return 301 /a;",
+        "return 999;",
+        "rewrite ^/(.*)$ /b/$1 last;",
+        "rewrite ^(?=a) /c;",
+        "if ($arg_a ~ \"^(.+)$\") { set $x $1; return 302 http://$1/; }",
+        "limit_except GET { deny all; }",
+    ];
+
+    const PATHS: [&str; 9] = [
+        "/",
+        "/a/",
+        "^~ /b",
+        "= /c",
+        "~ \\.php$",
+        "~* ^/d/(?<name>x+)",
+        "@named",
+        "~ ^/(?!e)",
+        "/a/ { location ~ x$ { return 200; } } location /f",
+    ];
+
+    fn lines(pool: &'static [&'static str], most: usize) -> impl Strategy<Value = String> {
+        subsequence(pool.to_vec(), 0..=most).prop_map(|lines| lines.join("\n"))
+    }
+
+    fn location() -> impl Strategy<Value = String> {
+        let parts = (select(PATHS.to_vec()), lines(&ANYWHERE, 5), lines(&IN_LOCATIONS, 3));
+        parts.prop_map(|(path, any, own)| format!("location {path} {{\n{any}\n{own}\n}}"))
+    }
+
+    pub(super) fn whole() -> impl Strategy<Value = String> {
+        let listens = vec!["", "listen 80;", LISTENS_TWICE];
+        let locations = prop::collection::vec(location(), 0..4);
+        let parts = (lines(&ANYWHERE, 8), lines(&ANYWHERE, 6), locations, select(listens));
+        parts.prop_map(|(http, server, locations, listen)| {
+            let locations = locations.join("\n");
+            format!(
+                "http {{ {ZONES} {http} server {{ {listen} server_name a; {server}\n{locations} }}
+                server {{ {listen} return 404; }} }}"
+            )
+        })
+    }
+
+    const LISTENS_TWICE: &str =
+        "listen 80; listen 443 ssl; ssl_certificate a; ssl_certificate_key b;";
+    const ZONES: &str = "proxy_cache_path /c keys_zone=pages:1m;
+        limit_req_zone $host zone=req:1m rate=1r/s; limit_conn_zone $host zone=conn:1m;
+        upstream app { server 10.0.0.1; } map $host $own { a app; }";
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn whatever_is_imported_loads(text in whole()) {
+            // Which panics if it does not load.
+            let imported = imported(&text);
+            let known = imported.report.directives.iter().all(|line| line.verdict != Verdict::Unknown);
+            prop_assert!(known, "{:?}", imported.report);
+        }
+    }
+}
+
+#[cfg(test)]
+mod scratch {
+    use super::fixtures::*;
+    #[test]
+    fn collect_all() {
+        use proptest::strategy::{Strategy, ValueTree};
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let strategy = super::tests::whole();
+        let mut seen = std::collections::BTreeMap::new();
+        std::panic::set_hook(Box::new(|_| {}));
+        for _ in 0..6000 {
+            let text = strategy.new_tree(&mut runner).unwrap().current();
+            let tree = crate::import::tree::parse(&text);
+            let paths =
+                super::paths::Paths::new(std::path::Path::new("/etc/nginx/nginx.conf"), None);
+            let imported = match std::panic::catch_unwind(|| super::of_tree(&tree, paths)) {
+                Ok(imported) => imported,
+                Err(_) => {
+                    seen.entry("PANIC".to_owned()).or_insert(text);
+                    continue;
+                }
+            };
+            if let Err(faults) =
+                crate::config::load::parse_without_certificates(&imported.toml, "l.toml")
+            {
+                for fault in
+                    faults.0.iter().filter(|f| f.severity == crate::config::fault::Severity::Error)
+                {
+                    seen.entry(format!("FAULT {}", fault.reason)).or_insert(format!(
+                        "{fault}\n{text}\n{}",
+                        if fault.line == 0 { imported.toml.clone() } else { String::new() }
+                    ));
+                }
+            }
+            for line in imported
+                .report
+                .directives
+                .iter()
+                .filter(|l| l.verdict == super::report::Verdict::Unknown)
+            {
+                seen.entry(format!("UNKNOWN {}", line.directive)).or_insert(text.clone());
+            }
+        }
+        let _ = imported;
+        let all: Vec<_> = seen.iter().map(|(a, b)| format!("#### {a}\n{b}\n")).collect();
+        std::fs::write("/tmp/lead_import_all.txt", all.join("\n")).unwrap();
     }
 }

@@ -20,10 +20,13 @@ pub(super) enum Kind {
     Timeout,
     Time,
     Size,
-    /// 0 is off.
-    SizeOrOff,
+    /// From 1 byte to 1 GiB: what is kept in memory as one piece.
+    Held,
+    /// Of a slice; 0 is none.
+    Slice,
     Flag,
-    Number,
+    /// From the one to the other.
+    Number(u64, u64),
     /// Some of these words.
     Words(&'static [&'static str]),
     /// All words of all such directives, as texts with variables.
@@ -38,48 +41,46 @@ pub(super) const OF_ROUTES: &[Row] = &[
     row("proxy_send_timeout", "timeout.send", Kind::Timeout),
     row("proxy_read_timeout", "timeout.read", Kind::Timeout),
     row("client_max_body_size", "max_body", Kind::Size),
-    row("client_body_buffer_size", "request_buffer", Kind::Size),
+    row("client_body_buffer_size", "request_buffer", Kind::Held),
     row("proxy_request_buffering", "request_buffering", Kind::Flag),
     row("proxy_buffering", "buffering", Kind::Flag),
     row("proxy_intercept_errors", "intercept_errors", Kind::Flag),
     row("satisfy", "satisfy", Kind::Words(&["all", "any"])),
-    row("limit_req_status", "limit_req_status", Kind::Number),
+    row("limit_req_status", "limit_req_status", Kind::Number(400, 599)),
     row("limit_req_dry_run", "limit_req_dry_run", Kind::Flag),
-    row("limit_conn_status", "limit_conn_status", Kind::Number),
+    row("limit_conn_status", "limit_conn_status", Kind::Number(400, 599)),
     row("limit_conn_dry_run", "limit_conn_dry_run", Kind::Flag),
     row("limit_rate", "limit_rate", Kind::Size),
     row("limit_rate_after", "limit_rate_after", Kind::Size),
     row("proxy_cache_convert_head", "cache.convert_head", Kind::Flag),
-    row("proxy_cache_min_uses", "cache.min_uses", Kind::Number),
+    row("proxy_cache_min_uses", "cache.min_uses", Kind::Number(1, MANY)),
     row("proxy_cache_lock", "cache.lock", Kind::Flag),
     row("proxy_cache_lock_timeout", "cache.lock_timeout", Kind::Time),
     row("proxy_cache_lock_age", "cache.lock_age", Kind::Time),
-    row("proxy_cache_use_stale", "cache.use_stale", Kind::Words(FAILURES)),
+    row("proxy_cache_use_stale", "cache.use_stale", Kind::Words(STALE)),
     row("proxy_cache_background_update", "cache.background_update", Kind::Flag),
     row("proxy_cache_revalidate", "cache.revalidate", Kind::Flag),
     row("proxy_cache_max_range_offset", "cache.max_range_offset", Kind::Size),
     row("proxy_force_ranges", "cache.force_ranges", Kind::Flag),
     row("proxy_cache_bypass", "cache.bypass", Kind::Texts),
     row("proxy_no_cache", "cache.no_cache", Kind::Texts),
-    row("slice", "cache.slice", Kind::SizeOrOff),
+    row("slice", "cache.slice", Kind::Slice),
     row("proxy_ssl_verify", "upstream_tls.verify", Kind::Flag),
     row("proxy_ssl_server_name", "upstream_tls.sni", Kind::Flag),
     row("proxy_ssl_trusted_certificate", "upstream_tls.ca", Kind::File),
-    row("proxy_ssl_certificate", "upstream_tls.certificate", Kind::File),
-    row("proxy_ssl_certificate_key", "upstream_tls.key", Kind::File),
     row("proxy_ssl_session_reuse", "upstream_tls.session_reuse", Kind::Flag),
 ];
 
 /// Those of the process, at the level of `http`.
 pub(super) const OF_SERVER: &[Row] = &[
     row("client_header_timeout", "header_timeout", Kind::Timeout),
-    row("keepalive_requests", "keepalive_requests", Kind::Number),
+    row("keepalive_requests", "keepalive_requests", Kind::Number(1, MANY)),
     row("keepalive_time", "keepalive_time", Kind::Timeout),
     row("client_body_timeout", "body_timeout", Kind::Timeout),
     row("send_timeout", "send_timeout", Kind::Timeout),
     row("sendfile", "sendfile", Kind::Flag),
-    row("max_headers", "max_headers", Kind::Number),
-    row("http2_max_concurrent_streams", "http2.streams", Kind::Number),
+    row("max_headers", "max_headers", Kind::Number(1, 32_768)),
+    row("http2_max_concurrent_streams", "http2.streams", Kind::Number(1, 65_536)),
 ];
 
 const fn row(name: &'static str, key: &'static str, kind: Kind) -> Row {
@@ -123,10 +124,11 @@ fn value(
         Kind::Timeout => Value::Text(duration(&text()?, true)?),
         Kind::Time => Value::Text(duration(&text()?, false)?),
         Kind::Size => Value::Text(size(&text()?)?),
-        Kind::SizeOrOff if directive.arg(0) == "0" => Value::text("off"),
-        Kind::SizeOrOff => Value::Text(size(&text()?)?),
+        Kind::Held => Value::Text(size_within(&text()?, 1, 1 << 30)?),
+        Kind::Slice if directive.arg(0) == "0" => Value::text("off"),
+        Kind::Slice => Value::Text(size_within(&text()?, 4 << 10, 1 << 30)?),
         Kind::Flag => Value::Flag(flag(directive.arg(0))?),
-        Kind::Number => Value::Number(number(directive.arg(0))?),
+        Kind::Number(min, max) => Value::Number(number_within(directive.arg(0), min, max)?),
         Kind::Words(known) => words(directive, known)?,
         Kind::Texts => {
             let all = directives.iter().flat_map(|directive| directive.texts());
@@ -160,6 +162,14 @@ pub(super) fn size(text: &str) -> Result<String, String> {
     units::size(text).map(|_| text.to_owned()).map_err(|problem| problem.reason)
 }
 
+fn size_within(text: &str, min: u64, max: u64) -> Result<String, String> {
+    let read = units::size(text).map_err(|problem| problem.reason)?;
+    match (min..=max).contains(&read) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("must be from {} to {} here", bytes(min), bytes(max))),
+    }
+}
+
 /// So many bytes, in the largest unit that needs no fraction.
 pub(super) fn bytes(bytes: u64) -> String {
     let units = [(30, "g"), (20, "m"), (10, "k")];
@@ -175,17 +185,43 @@ pub(super) fn flag(text: &str) -> Result<bool, String> {
     }
 }
 
+/// A number that ours may be.
+pub(super) fn number_within(text: &str, min: u64, max: u64) -> Result<u64, String> {
+    match number(text)? {
+        number if (min..=max).contains(&number) => Ok(number),
+        _ => Err(format!("must be from {min} to {max} here")),
+    }
+}
+
 pub(super) fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("`{text}` is no number"))
 }
 
-/// Of `proxy_cache_use_stale` and `proxy_next_upstream`, which has no `updating`.
-pub(super) const FAILURES: &[&str] = &[
+/// The largest number that ours may be.
+pub(super) const MANY: u64 = u32::MAX as u64;
+
+/// Of `proxy_cache_use_stale`.
+const STALE: &[&str] = &[
     "off",
     "error",
     "timeout",
     "invalid_header",
     "updating",
+    "http_500",
+    "http_502",
+    "http_503",
+    "http_504",
+    "http_403",
+    "http_404",
+    "http_429",
+];
+
+/// Of `proxy_next_upstream`.
+pub(super) const FAILURES: &[&str] = &[
+    "off",
+    "error",
+    "timeout",
+    "invalid_header",
     "non_idempotent",
     "http_500",
     "http_502",

@@ -39,7 +39,8 @@ pub struct Line {
 /// What became of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Each directive once, in the order nginx reads them.
+    /// Each directive once, in the order nginx reads them; lines of `types` only where they are not
+    /// exact.
     pub directives: Vec<Line>,
     /// How many there are of each verdict.
     pub summary: Summary,
@@ -59,6 +60,8 @@ pub struct Summary {
 pub(super) struct Verdicts {
     lines: Vec<Line>,
     told: Vec<bool>,
+    /// Those that are lines of `types`, which are not worth a line where they are carried over.
+    minor: Vec<bool>,
 }
 
 impl Verdicts {
@@ -68,7 +71,9 @@ impl Verdicts {
         tree.iter().for_each(|directive| collect(directive, &mut lines));
         lines.sort_by_key(|(number, _)| *number);
         let told = vec![false; lines.len()];
-        Self { lines: lines.into_iter().map(|(_, line)| line).collect(), told }
+        let mut minor = told.clone();
+        tree.iter().for_each(|directive| note_minor(directive, &mut minor));
+        Self { lines: lines.into_iter().map(|(_, line)| line).collect(), told, minor }
     }
 
     /// All of it is carried over.
@@ -106,6 +111,37 @@ impl Verdicts {
         directive.inside().iter().for_each(|inner| self.exact_whole(inner));
     }
 
+    /// Says of what nobody took what can be known from around it: a block that was left out, or
+    /// another directive of its name, which is the one that counts.
+    pub(super) fn leave(&mut self, siblings: &[Directive]) {
+        for directive in siblings {
+            let same = |other: &&Directive| other.name == directive.name && self.is_told(other);
+            if !self.is_told(directive) && siblings.iter().any(|other| same(&other)) {
+                self.needless(directive, "never counts: another one of its name does");
+            }
+            self.leave_block(directive);
+            self.leave(directive.inside());
+        }
+    }
+
+    fn leave_block(&mut self, directive: &Directive) {
+        let (known, note) = known::verdict(&directive.name);
+        let told = self.is_told(directive);
+        let verdict = if told { self.lines[directive.number].verdict } else { known };
+        for inner in directive.inside() {
+            match verdict {
+                _ if self.is_told(inner) => {}
+                Verdict::Unsupported | Verdict::Unknown => {
+                    let place =
+                        format!("see `{}` in line {}", directive.name, directive.place.line);
+                    self.tell(inner, Verdict::Unsupported, &place);
+                }
+                Verdict::Exact if !told => self.needless(inner, &note),
+                Verdict::Exact | Verdict::Differs => {}
+            }
+        }
+    }
+
     /// Whether this was said of it.
     pub(super) fn is(&self, directive: &Directive, verdict: Verdict) -> bool {
         let line = self.lines.get(directive.number);
@@ -134,14 +170,19 @@ impl Verdicts {
     }
 
     /// The report. What nobody took is known by its name, or not at all.
-    pub(super) fn finish(mut self) -> Report {
+    pub(super) fn finish(self) -> Report {
         let mut summary = Summary::default();
-        for (line, told) in self.lines.iter_mut().zip(&self.told) {
+        let told = self.told.iter().zip(&self.minor);
+        let mut directives = Vec::new();
+        for (mut line, (told, minor)) in self.lines.into_iter().zip(told) {
             if !told {
                 let name = line.directive.split(' ').next().unwrap_or_default();
                 let (verdict, note) = known::verdict(name);
                 line.verdict = verdict;
                 line.notes = vec![note];
+            }
+            if *minor && line.verdict == Verdict::Exact {
+                continue;
             }
             *match line.verdict {
                 Verdict::Exact => &mut summary.exact,
@@ -149,8 +190,9 @@ impl Verdicts {
                 Verdict::Unsupported => &mut summary.unsupported,
                 Verdict::Unknown => &mut summary.unknown,
             } += 1;
+            directives.push(line);
         }
-        Report { directives: self.lines, summary }
+        Report { directives, summary }
     }
 }
 
@@ -164,6 +206,15 @@ fn collect(directive: &Directive, lines: &mut Vec<(usize, Line)>) {
     };
     lines.push((directive.number, line));
     directive.inside().iter().for_each(|inner| collect(inner, lines));
+}
+
+fn note_minor(directive: &Directive, minor: &mut [bool]) {
+    for inner in directive.inside() {
+        if let Some(line) = minor.get_mut(inner.number) {
+            *line = directive.name == "types";
+        }
+        note_minor(inner, minor);
+    }
 }
 
 impl Report {
@@ -182,7 +233,8 @@ impl Report {
             let word = line.verdict.word();
             let directive = printable(&line.directive, DIRECTIVE_MAX);
             let _ = writeln!(text, "{:width$}  {word:11}  {directive}", place(line));
-            for note in &line.notes {
+            let told = line.verdict != Verdict::Exact;
+            for note in line.notes.iter().filter(|_| told) {
                 let _ =
                     writeln!(text, "{:width$}               {}", "", printable(note, usize::MAX));
             }
@@ -230,7 +282,7 @@ mod tests {
 
     #[test]
     fn the_worst_that_is_said_of_a_directive_counts() {
-        let tree = parse("a { b; c; }\npid x;\nnobody_knows_this;");
+        let tree = parse("a { b; c; }\npid x;\nnobody_knows_this { x; }\ngeo $a { b c; }");
         let mut verdicts = Verdicts::new(&tree);
         verdicts.exact(&tree[0]);
         verdicts.differs(&tree[0], "one");
@@ -238,6 +290,7 @@ mod tests {
         verdicts.differs(&tree[0], "two");
         verdicts.unsupported(&tree[0].inside()[0], "why");
         verdicts.needless(&tree[0].inside()[1], "fine");
+        verdicts.leave(&tree);
         let report = verdicts.finish();
         let shown = report.directives.iter().map(|line| (line.verdict, line.notes.join(", ")));
         let shown: Vec<_> = shown.take(3).collect();
@@ -247,7 +300,10 @@ mod tests {
             (Verdict::Exact, "fine".to_owned()),
         ];
         assert_eq!(shown, expected);
-        assert_eq!(report.directives[4].verdict, Verdict::Unknown);
+        let rest: Vec<_> = report.directives[4..].iter().map(|line| line.verdict).collect();
+        assert_eq!(rest[0], Verdict::Unknown);
+        assert_eq!(rest[1..], [Verdict::Unsupported; 3]);
+        assert_eq!(report.directives[5].notes, ["see `nobody_knows_this` in line 3"]);
         assert!(!report.is_exact());
         let text = report.text();
         assert!(text.starts_with("nginx.conf:1  differs      a\n"), "{text}");

@@ -78,7 +78,14 @@ fn condition<'a>(
 ) {
     let condition = match Condition::of(import, scope, directive) {
         Ok(condition) => condition,
-        Err(why) => return import.verdicts.unsupported_whole(directive, &why),
+        Err(why) => {
+            import.verdicts.unsupported_whole(directive, &why);
+            let refuses = |inner: &&Directive| inner.name == "return" && inner.arg(0) >= "4";
+            if directive.inside().iter().any(|inner| refuses(&inner)) {
+                import.verdicts.unsupported(directive, REFUSED);
+            }
+            return;
+        }
     };
     import.verdicts.exact(directive);
     let mut ended = false;
@@ -177,7 +184,11 @@ fn return_if<'a>(
         "302" => "redirect",
         _ => {
             let why = "where it depends only 301 and 302 can be answered: use a route, `access` or `methods`";
-            return import.verdicts.unsupported(directive, why);
+            import.verdicts.unsupported(directive, why);
+            if status >= "4" {
+                import.verdicts.unsupported(directive, REFUSED);
+            }
+            return;
         }
     };
     let line = directive.place.line;
@@ -199,6 +210,8 @@ fn return_if<'a>(
     done.from.push(directive);
     import.verdicts.exact(directive);
 }
+
+const REFUSED: &str = "whom it refused is let in now";
 
 /// Those that are carried out in turn.
 const NAMES: &[&str] = &["set", "rewrite", "return", "if", "break"];

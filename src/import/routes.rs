@@ -10,7 +10,7 @@ use super::locations::Path;
 use super::process;
 use super::report::Verdict;
 use super::rewrites;
-use super::scope::Scope;
+use super::scope::{Level, Scope};
 use super::settings;
 use super::tree::Directive;
 use super::upstreams;
@@ -41,7 +41,7 @@ pub(super) fn write<'a>(
         (None, Some(proxy)) if proxy.name == "proxy_pass" => {
             match proxied(import, &scope, path, proxy, section) {
                 Ok(()) => caches(import, &scope, section),
-                Err(why) => missing(import, proxy, &why, section),
+                Err(why) => missing(import, &scope, (proxy, &why), section),
             }
         }
         (None, Some(handler)) => {
@@ -51,10 +51,11 @@ pub(super) fn write<'a>(
                 "empty_gif" => "write `respond`, or a file",
                 _ => "out of scope: keep nginx for it, and `proxy` to that",
             };
-            missing(import, handler, why, section);
+            missing(import, &scope, (handler, why), section);
         }
         (None, None) => files::write(import, &scope, path, section),
     }
+    import.note_missing(&scope, section);
 }
 
 /// All paths that no location is for.
@@ -75,9 +76,11 @@ pub(super) fn answered<'a>(
             section.set(key, value, &[answer]);
             import.verdicts.exact(answer);
         }
-        Err(why) => return missing(import, answer, &why, section),
+        Err(why) => return missing(import, scope, (answer, &why), section),
     }
-    settings::write(import, scope, section);
+    if scope.level == Level::Location {
+        settings::write(import, scope, section);
+    }
     let off = || Value::text("off");
     let gates: [(&str, &[&str], Value); 5] = [
         ("access", gate::ACCESS, Value::List(Vec::new())),
@@ -115,7 +118,7 @@ fn said(
         }
         (200..=599, None) => Ok(("respond", Value::Number(status))),
         (200..=599, Some(body)) => {
-            let kind = scope.word("default_type").unwrap_or("text/plain");
+            let kind = files::default_type_of(scope.one("default_type"));
             let entries = [
                 ("status", Value::Number(status)),
                 ("body", Value::Text(body)),
@@ -232,6 +235,10 @@ fn caches<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section)
         let how = format!("off where `{}` of line {} counts", rule.name, rule.place.line);
         import.verdicts.differs(zone, &how);
     }
+    if let Some(buffering) = scope.one("proxy_buffering").filter(|one| one.arg(0) == "off") {
+        section.set("cache.zone", Value::text("off"), &[buffering]);
+        import.verdicts.differs(zone, "off where `proxy_buffering` is: nginx stores nothing there");
+    }
     let ignored = scope.effective(&["proxy_ignore_headers"]);
     let ignores =
         ignored.iter().flat_map(|one| one.texts()).any(|field| field.eq_ignore_ascii_case("vary"));
@@ -244,17 +251,20 @@ fn caches<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section)
         let how = "off where `Vary` is ignored: stored codings are told apart by it";
         import.verdicts.differs(gzip, how);
     }
-    if scope.one("proxy_cache_valid").is_none() && section.get("cache.zone").is_none() {
-        // Inherited, with nothing to add.
-        import.verdicts.exact(zone);
-    }
 }
 
 /// A route that answers that it is not there: another one must not take its requests.
-fn missing(import: &mut Import<'_>, directive: &Directive, why: &str, section: &mut Section) {
+fn missing<'a>(
+    import: &mut Import<'a>,
+    scope: &Scope<'a>,
+    (directive, why): (&'a Directive, &str),
+    section: &mut Section,
+) {
     import.verdicts.unsupported(directive, &format!("{why}; answered with 501"));
-    section.note(format!("not carried over, line {}: {}", directive.place.line, directive.line()));
     section.set("respond", Value::Number(501), &[directive]);
+    if scope.level == Level::Location {
+        settings::write(import, scope, section);
+    }
 }
 
 /// `methods`, where all others are denied.

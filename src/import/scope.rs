@@ -36,6 +36,11 @@ impl<'a> Scope<'a> {
         self.own.extend(block);
     }
 
+    /// All that stands at this very level, in its order.
+    pub(super) fn whole(&self) -> impl Iterator<Item = &'a Directive> {
+        self.own.iter().copied()
+    }
+
     /// The directives of these names at this very level, in their order.
     pub(super) fn own(&self, names: &[&str]) -> Vec<&'a Directive> {
         let named = |directive: &&&Directive| names.contains(&directive.name.as_str());

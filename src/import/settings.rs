@@ -29,6 +29,7 @@ const TOPICS: &[(&[&str], Topic)] = &[
     (bodies::GZIP, bodies::gzip),
     (&["proxy_ssl_protocols"], bodies::upstream_protocols),
     (&["proxy_ssl_name"], bodies::upstream_name),
+    (bodies::IDENTITY, bodies::identity),
     (&["proxy_cache"], cache::zone),
     (&["proxy_cache_key"], cache::key),
     (&["proxy_cache_methods"], cache::methods),

@@ -109,6 +109,7 @@ fn site<'a>(
     }
     process::within(import, &scope);
     settings::write(import, &scope, section.inner("defaults"));
+    import.note_missing(&scope, &mut section);
     let scope = Rc::new(scope);
     locations::write(import, &scope, rewritten.answer, &mut section);
     Some(section)
@@ -170,7 +171,7 @@ fn name(
         if everywhere {
             return true;
         }
-        import.verdicts.needless(server.directive, "never answers: another has its names");
+        locations::unreached(import, server.directive, "never answers: another has its names");
         return false;
     }
     for listen in &place.listens {

@@ -118,6 +118,11 @@ impl Reader {
         // nginx takes a carriage return for a blank; the places stay as they are.
         let text = String::from_utf8_lossy(&bytes).replace('\r', " ");
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
+        if depth(&text) > BLOCKS_MAX {
+            self.faults
+                .push(wrong(format!("`{shown}` has more than {BLOCKS_MAX} blocks in one another")));
+            return Vec::new();
+        }
         let (config, errors) = nginx_lint_parser::parse_string_with_errors(&text);
         let source = Source { name: shown.into(), text };
         for error in errors {
@@ -231,6 +236,22 @@ fn fault_at(source: &Source, offset: usize, width: usize) -> Fault {
     }
 }
 
+/// How many blocks are open at a time, those of comments left out. What is quoted counts as well.
+fn depth(text: &str) -> usize {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let mut open = 0_usize;
+    let mut deepest = 0;
+    for c in lines.flat_map(str::chars) {
+        match c {
+            '{' => open += 1,
+            '}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(open);
+    }
+    deepest
+}
+
 /// The tree of a text, as if it were the file `nginx.conf`.
 #[cfg(test)]
 pub(super) fn parse(text: &str) -> Vec<Directive> {
@@ -250,6 +271,8 @@ pub(super) fn parse(text: &str) -> Vec<Directive> {
 /// nginx ends where it runs out of files that may be open.
 const DEPTH_MAX: usize = 20;
 const FILES_MAX: usize = 10_000;
+/// Each takes a piece of the stack.
+const BLOCKS_MAX: usize = 500;
 /// Far above any configuration; what comes behind is not read.
 const DIRECTIVES_MAX: usize = 1_000_000;
 
@@ -322,6 +345,8 @@ mod tests {
             text.contains("cannot read `none.conf`") && text.contains("nginx.conf:2:3"),
             "{text}"
         );
+        let text = told(&"a {".repeat(100_000));
+        assert!(text.contains("more than 500 blocks"), "{text}");
         let text = told("include nginx.conf;");
         assert!(text.contains("does one include itself?"), "{text}");
         let text = read(&folder.path().join("missing.conf")).unwrap_err().to_string();

@@ -99,7 +99,10 @@ fn server(import: &mut Import<'_>, directive: &Directive) -> Result<(Value, bool
     for text in directive.texts().skip(1) {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
         let value = match key {
-            "weight" | "max_fails" | "max_conns" => Value::Number(plain::number(value)?),
+            "weight" => Value::Number(plain::number_within(value, 1, 65_535)?),
+            "max_fails" | "max_conns" => {
+                Value::Number(plain::number_within(value, 0, plain::MANY)?)
+            }
             "fail_timeout" => Value::Text(plain::duration(value, true)?),
             "slow_start" => Value::Text(plain::duration(value, false)?),
             "backup" | "down" => {
@@ -148,7 +151,8 @@ fn balance_of(
 fn keepalive(import: &mut Import<'_>, directive: &Directive, section: &mut Section) {
     let text = directive.arg(0);
     let value = match directive.name.as_str() {
-        "keepalive" | "keepalive_requests" => plain::number(text).map(Value::Number),
+        "keepalive" => plain::number_within(text, 0, plain::MANY).map(Value::Number),
+        "keepalive_requests" => plain::number_within(text, 1, plain::MANY).map(Value::Number),
         "keepalive_timeout" | "keepalive_time" => plain::duration(text, true).map(Value::Text),
         _ => return,
     };
@@ -190,7 +194,9 @@ fn sticky(import: &mut Import<'_>, directive: &Directive, section: &mut Section)
 fn queue(import: &mut Import<'_>, directive: &Directive, section: &mut Section) {
     let time = directive.texts().find_map(|text| text.strip_prefix("timeout="));
     let time = time.map_or(Ok("60s".to_owned()), |time| plain::duration(time, true));
-    match plain::number(directive.arg(0)).and_then(|number| Ok((number, time?))) {
+    match plain::number_within(directive.arg(0), 1, 1_000_000)
+        .and_then(|number| Ok((number, time?)))
+    {
         Ok((number, time)) => {
             let table = [("requests", Value::Number(number)), ("time", Value::Text(time))];
             section.set("queue", Value::table(table), &[directive]);
@@ -239,13 +245,15 @@ fn asked(directive: &Directive) -> Result<Value, String> {
     let text = directive.arg(0);
     match directive.name.as_str() {
         "proxy_next_upstream" => {
-            let known = |word: &&str| plain::FAILURES.contains(word) && *word != "updating";
+            let known = |word: &&str| plain::FAILURES.contains(word);
             match directive.texts().find(|word| !known(word)) {
                 Some(word) => Err(format!("there is no `{word}` here")),
                 None => Ok(Value::texts(directive.texts())),
             }
         }
-        "proxy_next_upstream_tries" => plain::number(text).map(Value::Number),
+        "proxy_next_upstream_tries" => {
+            plain::number_within(text, 0, plain::MANY).map(Value::Number)
+        }
         "proxy_next_upstream_timeout" => plain::duration(text, false).map(Value::Text),
         _ if text == "2" => Ok(Value::Number(2)),
         _ => Err("upstreams are spoken to in HTTP/1.1 or HTTP/2".to_owned()),

@@ -29,15 +29,14 @@ fn zone(import: &mut Import<'_>, directive: &Directive) -> Result<Section, Strin
     let known = import.add_zone(name)?;
     let mut section = Section::new(format!("zone.{}", quoted_part(&known)));
     section.note_of(directive);
-    let path = import.paths.below(directive.arg(0));
-    section.set("path", Value::Text(path), &[]);
+    let path = import.paths.below(directive.arg(0).trim_end_matches('/'));
+    section.set("path", Value::Text(format!("{path}-larder")), &[]);
     // nginx keeps responses on disk only.
     section.set("memory", Value::text("0"), &[]);
     let mut levels = false;
-    import.verdicts.differs(
-        directive,
-        "the folder gets files of Larder's own: nginx's are not used, so give it another one, or import them",
-    );
+    import
+        .verdicts
+        .differs(directive, "in a folder of its own: nginx's files are left as they are");
     let mut temp_path = true;
     for text in directive.texts().skip(1) {
         match text.split_once('=') {
@@ -117,7 +116,7 @@ mod tests {
             limit_req_zone $binary_remote_addr zone=one:10m rate=30r/m; limit_conn_zone $server_name zone=two:64k; }",
         );
         for expected in [
-            "# nginx.conf:1: proxy_cache_path cache/a levels=1:2 keys_zone=a.b:10m max_size=1g inactive=60m use_temp_path=off\n[zone.\"a.b\"]\npath = \"/etc/nginx/cache/a\"\nmemory = \"0\"\nlevels = \"1:2\"\nmax_size = \"1g\"\ninactive = \"60m\"\n",
+            "# nginx.conf:1: proxy_cache_path cache/a levels=1:2 keys_zone=a.b:10m max_size=1g inactive=60m use_temp_path=off\n[zone.\"a.b\"]\npath = \"/etc/nginx/cache/a-larder\"\nmemory = \"0\"\nlevels = \"1:2\"\nmax_size = \"1g\"\ninactive = \"60m\"\n",
             "[limit.one]\nkey = \"$binary_remote_addr\"\nrate = \"30/m\"\nsize = \"10m\"\n",
             "[limit.two]\nkey = \"$server_name\"\nsize = \"64k\"\n",
         ] {

@@ -83,26 +83,31 @@ fn a_syntax_error_is_told_with_its_place_and_nothing_is_written() {
     assert!(!folder.path().join("larder.toml").exists());
 }
 
-/// A proxy with what is made of a configuration of nginx's; `ORIGIN` stands for the origin.
-async fn proxy(config: &str, origin: &Origin) -> Proxy {
+#[test]
+fn without_a_server_there_is_nothing_to_write() {
+    let folder = folder("server { listen 80; }\n");
+    let ran = larder(folder.path(), &["nginx.conf", "-o", "larder.toml"]);
+    assert_eq!(ran.status.code(), Some(1));
+    let told = text(&ran.stderr);
+    assert!(told.contains("there is no `server` in it"), "{told}");
+    assert!(told.contains("stands where nginx does not take it"), "{told}");
+    assert!(!folder.path().join("larder.toml").exists());
+}
+
+/// A proxy with what is made of a configuration of nginx's, and its folder; `ORIGIN` stands for the
+/// origin.
+async fn proxy(config: &str, origin: &Origin) -> (Proxy, tempfile::TempDir) {
     let folder = folder(&config.replace("ORIGIN", &origin.address.to_string()));
     let imported = import::import(&folder.path().join("nginx.conf"), None).unwrap();
-    let toml = imported
-        .toml
-        .replace("127.0.0.1:81\"", "127.0.0.1:0\"")
-        .replace("127.0.0.1:9145", "127.0.0.1:0");
-    // The zone's folder is gone with this one, and nothing here needs it.
-    let toml = toml.replace("memory = \"0\"", "memory = \"8m\"");
-    let without_path = toml
-        .lines()
-        .filter(|line| !line.contains("/cache\"") && !line.starts_with("use_temp_path"));
-    Proxy::with(&without_path.collect::<Vec<_>>().join("\n"), origin).await
+    let toml = imported.toml.replace("127.0.0.1:81\"", "127.0.0.1:0\"");
+    let toml = toml.replace("127.0.0.1:9145", "127.0.0.1:0");
+    (Proxy::with(&toml, origin).await, folder)
 }
 
 #[tokio::test]
 async fn rules_by_method_query_and_cookie_keep_answers_out_as_in_nginx() {
     let origin = Origin::start().await;
-    let proxy = proxy(
+    let (proxy, _folder) = proxy(
         "http {
         proxy_cache_path cache keys_zone=pages:10m;
         server {
@@ -143,7 +148,7 @@ async fn rules_by_method_query_and_cookie_keep_answers_out_as_in_nginx() {
 async fn conditions_redirect_with_what_they_captured() {
     let origin = Origin::start().await;
     origin.on("/page", ok("page"));
-    let proxy = proxy(
+    let (proxy, _folder) = proxy(
         "http { server {
             listen 127.0.0.1:81;
             if ($http_x_host ~* ^www\\.(.+)$) { return 301 https://$1$request_uri; }
