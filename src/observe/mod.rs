@@ -2,5 +2,6 @@
 
 pub mod exchange;
 pub mod access;
+pub mod events;
 pub mod line;
 pub mod metrics;
