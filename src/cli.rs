@@ -341,7 +341,8 @@ fn time(text: &str) -> Result<Duration, String> {
 
 fn check(mut written: WrittenCheck, config: Option<PathBuf>) -> Result<Check, clap::Error> {
     written.file.or_default(config);
-    let config = written.file.file().ok_or_else(|| missing("say what to check: `-c larder.toml`"))?;
+    let config =
+        written.file.file().ok_or_else(|| missing("say what to check: `-c larder.toml`"))?;
     Ok(Check { config, quiet: written.quiet })
 }
 

@@ -12,15 +12,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::build::{self, Generation};
 use super::StartError;
+use super::build::{self, Generation};
 use super::inherited::Inherited;
 use super::pid::PidFile;
 use super::server::{Last, Server};
 use super::service;
 use crate::cache::Zone;
-use crate::config::{self, Config};
 use crate::config::load::Loaded;
+use crate::config::{self, Config};
 
 /// Where a reload takes things from.
 #[derive(Default)]

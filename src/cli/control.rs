@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::examples::RELOAD_EXAMPLES;
 use super::config_file::{self, ConfigFile};
+use super::examples::RELOAD_EXAMPLES;
 use super::{admin, default_admin};
 use crate::config::AdminAddress;
 

@@ -5,9 +5,9 @@ use std::io::Write as _;
 
 use super::Failure;
 use crate::cli::{Check, ConfigFile};
+use crate::config::Config;
 use crate::config::fault::Faults;
 use crate::config::load::{self, Loaded};
-use crate::config::Config;
 
 /// Says what is wrong with a configuration, or that nothing is.
 pub fn run(check: &Check) -> Result<(), Failure> {

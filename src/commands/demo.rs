@@ -1,7 +1,7 @@
 //! `larder demo`: a slow API of our own, and the cache in front of it.
 
-use super::{Failure, events};
 use super::serve::{print, start};
+use super::{Failure, events};
 use crate::app;
 use crate::cli::Demo;
 use crate::config::Log;

@@ -28,7 +28,8 @@ pub fn run(serve: Serve) -> Result<(), Failure> {
             let sources = sources(file, events);
             let has_log = config.log.error.is_some();
             let clock = Clock::Real;
-            let running = start_with(Setup { config, clock, sources, inherited, takeover, program });
+            let running =
+                start_with(Setup { config, clock, sources, inherited, takeover, program });
             let running = running.inspect_err(|failure| {
                 // It is told on standard error as well.
                 if let Some(problem) = failure.problem.as_ref().filter(|_| has_log) {

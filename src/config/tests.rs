@@ -15,7 +15,8 @@ use super::{Config, HostName, PathMatch};
 #[test]
 fn good_files_load_without_a_warning() {
     for path in files("good") {
-        let loaded = load(&path, None).unwrap_or_else(|faults| panic!("{}\n{faults}", path.display()));
+        let loaded =
+            load(&path, None).unwrap_or_else(|faults| panic!("{}\n{faults}", path.display()));
         assert_eq!(loaded.warnings, [], "{}", path.display());
     }
 }

@@ -200,7 +200,10 @@ fn a_prefix_is_where_relative_paths_start_and_includes_start_from_their_file() {
     let write = |path: &str, text: &str| fs::write(folder.path().join(path), text).expect("a file");
     fs::create_dir(folder.path().join("conf")).expect("a folder");
     write("conf/larder.toml", "include = \"site.toml\"\n[server]\npid = \"a.pid\"\n");
-    write("conf/site.toml", "[[site]]\nlisten = 8080\n[[site.route]]\npath = \"/\"\nstatic = \"www\"\n");
+    write(
+        "conf/site.toml",
+        "[[site]]\nlisten = 8080\n[[site.route]]\npath = \"/\"\nstatic = \"www\"\n",
+    );
     let load = |prefix: Option<&Path>| {
         let path = folder.path().join("conf/larder.toml");
         larder::config::load::load(&path, prefix).expect("it is valid").config
