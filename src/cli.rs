@@ -2,6 +2,7 @@
 
 mod config_file;
 mod examples;
+mod values;
 pub mod control;
 pub mod purge;
 pub mod snapshot;
@@ -17,15 +18,15 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 use http::Uri;
-use http::uri::Authority;
 
-use crate::config::{self, AdminAddress, units};
+use crate::config::AdminAddress;
 pub use config_file::ConfigFile;
 use control::{Control, To, What};
 use examples::{
     CHECK_EXAMPLES, DEMO_EXAMPLES, EXAMPLES, EXPLAIN_EXAMPLES, INSPECT_EXAMPLES, PURGE_EXAMPLES,
     SERVE_EXAMPLES, STATS_EXAMPLES,
 };
+use values::{AdminChoice, admin, admin_or_none, field, origin, time};
 
 /// What the operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -309,10 +310,6 @@ struct WrittenCheck {
     quiet: bool,
 }
 
-/// In a type of its own, since clap takes an `Option` for an argument that may be missing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct AdminChoice(Option<AdminAddress>);
-
 fn serve(mut written: WrittenServe, config: Option<PathBuf>) -> Result<Serve, clap::Error> {
     let Some(origin) = written.to else {
         written.file.or_default(config);
@@ -335,10 +332,6 @@ fn serve(mut written: WrittenServe, config: Option<PathBuf>) -> Result<Serve, cl
     }))
 }
 
-fn time(text: &str) -> Result<Duration, String> {
-    units::duration(text).map_err(|problem| problem.reason)
-}
-
 fn check(mut written: WrittenCheck, config: Option<PathBuf>) -> Result<Check, clap::Error> {
     written.file.or_default(config);
     let config =
@@ -348,53 +341,6 @@ fn check(mut written: WrittenCheck, config: Option<PathBuf>) -> Result<Check, cl
 
 fn missing(problem: &str) -> clap::Error {
     Written::command().error(ErrorKind::MissingRequiredArgument, problem)
-}
-
-fn origin(text: &str) -> Result<Uri, String> {
-    let example = "expected an origin such as `http://127.0.0.1:3000`";
-    let uri: Uri = text.parse().map_err(|error| format!("{error}; {example}"))?;
-    match uri.scheme_str() {
-        Some("http" | "https") => {}
-        _ => return Err(example.to_owned()),
-    }
-    let plain = |authority: &Authority| {
-        let port_is_good = authority.port_u16().is_some() || authority.as_str() == authority.host();
-        !authority.host().is_empty() && !authority.as_str().contains('@') && port_is_good
-    };
-    if !uri.authority().is_some_and(plain) || uri.query().is_some() {
-        return Err(example.to_owned());
-    }
-    Ok(uri)
-}
-
-/// `Name: value`, as curl takes it.
-fn field(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("expected `Name: value`")?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
-}
-
-fn admin_or_none(text: &str) -> Result<AdminChoice, String> {
-    Ok(AdminChoice(if text == "none" { None } else { Some(admin(text)?) }))
-}
-
-fn admin(text: &str) -> Result<AdminAddress, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return match path {
-            "" => Err("no path after `unix:`".to_owned()),
-            path => Ok(AdminAddress::Unix(PathBuf::from(path))),
-        };
-    }
-    let example = "expected an address such as `127.0.0.1:9145` or `unix:/run/larder.sock`";
-    let address: SocketAddr = text.parse().map_err(|_| example.to_owned())?;
-    if !address.ip().to_canonical().is_loopback() {
-        return Err("only a loopback address may be used".to_owned());
-    }
-    Ok(AdminAddress::Tcp(address))
-}
-
-/// Where the operator's listener is if nothing says where.
-fn default_admin() -> AdminAddress {
-    AdminAddress::Tcp(config::ADMIN_DEFAULT)
 }
 
 const CONFIG_VARIABLE: &str = "LARDER_CONFIG";

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::config_file::{self, ConfigFile};
 use super::examples::RELOAD_EXAMPLES;
-use super::{admin, default_admin};
+use super::values::{admin, default_admin};
 use crate::config::AdminAddress;
 
 /// What a running server is asked to do, and which.

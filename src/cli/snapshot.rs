@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::ADMIN_DEFAULT;
 use super::examples::{LOAD_EXAMPLES, SAVE_EXAMPLES};
 use super::stored::Stored;
-use super::{ADMIN_DEFAULT, admin};
+use super::values::admin;
 use crate::config::{AdminAddress, units};
 
 /// What to do with a snapshot.

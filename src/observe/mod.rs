@@ -2,6 +2,5 @@
 
 pub mod exchange;
 pub mod access;
-pub mod events;
 pub mod line;
 pub mod metrics;
