@@ -154,13 +154,13 @@ TOGETHER = [
 
 LATER = [
     # All of these are asked for at one time, and again when they are stale.
-    page("/stale/500", body="good\n"), page("/stale/503", body="good\n"), page("/stale/502", body="good\n"), page("/stale/timeout", body="good\n"), page("/stale/silent", body="good\n"),
+    page("/stale/500", body="good\n"), page("/stale/503", body="good\n"), page("/stale/502", body="good\n"), page("/stale/timeout", body="good\n"), page("/stale/silent", body="good\n"), page("/stale/wide", body="good\n"),
     page("/stale/404", body="good\n"), page("/stale/changed", body="good\n", etag='"1"'), page("/stale/same", body="good\n", etag='"1"'),
     page("/stale/dated", body="good\n", modified="Tue, 14 Nov 2023 22:13:20 GMT"), page("/stale/slow", body="good\n"),
-    *[get(f"/stale/{n}", 200, "MISS", seen=1) for n in ("500", "503", "502", "timeout", "silent", "404", "changed", "same", "dated", "slow", "down")],
+    *[get(f"/stale/{n}", 200, "MISS", seen=1) for n in ("500", "503", "502", "timeout", "silent", "wide", "404", "changed", "same", "dated", "slow", "down")],
     wait(),
     page("/stale/500", 500), page("/stale/503", 503), page("/stale/502", 502), page("/stale/timeout", delay=3), page("/stale/silent", silent=True),
-    page("/stale/404", 404, body="gone\n"), page("/stale/changed", body="better\n", etag='"2"'), page("/stale/slow", body="better\n", delay=0.5),
+    page("/stale/wide", fields=[("X-Wide", "w" * 5000)]), page("/stale/404", 404, body="gone\n"), page("/stale/changed", body="better\n", etag='"2"'), page("/stale/slow", body="better\n", delay=0.5),
     get("/stale/500", 200, "STALE", seen=1, text="^good$"),
     get("/stale/500", 200, "STALE", text="^good$"),
     get("/stale/503", 200, "STALE", seen=1, text="^good$"),
@@ -168,6 +168,8 @@ LATER = [
     get("/stale/502", 502, "EXPIRED", seen=1),
     get("/stale/timeout", 200, "STALE", seen=1, text="^good$"),
     get("/stale/silent", 200, "STALE", text="^good$"),
+    # More than proxy_buffer_size: invalid_header.
+    get("/stale/wide", 200, "STALE", text="^good$"),
     get("/stale/404", 404, "EXPIRED", seen=1),
     get("/stale/404", 404, "HIT", seen=0),
     get("/stale/changed", 200, "EXPIRED", seen=1, text="^better$", origin={"If-None-Match": '^"1"$'}),
