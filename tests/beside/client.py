@@ -55,8 +55,8 @@ class Connection:
     def send(self, data):
         self.socket.sendall(data)
 
-    def read(self, method="GET"):
-        """The next response, interim ones before it noted in it."""
+    def read(self, method="GET", body=b""):
+        """The next response, interim ones before it noted in it. `body` is what is sent when 100 comes."""
         answer = Answer()
         try:
             while True:
@@ -64,6 +64,8 @@ class Connection:
                 if answer.status >= 200 or answer.status == 101:
                     break
                 answer.interim.append(answer.status)
+                if answer.status == 100:
+                    self.send(body)
             self.read_body(answer, method)
         except (OSError, ValueError, http.client.HTTPException) as error:
             answer.error = "reset" if isinstance(error, ConnectionError) else str(error) or type(error).__name__

@@ -51,20 +51,35 @@ def steps(nginx, larder, step, cache_field):
 
 
 def answers(a, b):
-    """Differences of two responses; those of a page that nginx made itself are named so."""
-    own = "own page: " if b"<center>nginx" in a.body else ""
-    parts = " of parts" if a.get("content-type").startswith("multipart/byteranges") else ""
+    """Differences of two responses. What follows from another difference is none of its own: with another status all is."""
+    for what, x, y in (("error", a.error or "-", b.error or "-"), ("status", a.status, b.status)):
+        if x != y:
+            return [Difference(what, str(x), str(y))]
     found = [Difference(what, str(x), str(y)) for what, x, y in (
-        ("error", a.error or "-", b.error or "-"), ("version", a.version, b.version), ("status", a.status, b.status),
-        ("reason", a.reason, b.reason), ("interim", a.interim, b.interim), ("framing", a.framing, b.framing),
+        ("version", a.version, b.version), ("reason", a.reason, b.reason), ("interim", a.interim, b.interim), ("framing", a.framing, b.framing),
         ("end of the connection", a.closed, b.closed)) if x != y]
-    for difference in fields(a.fields, b.fields):
-        if difference.what in ("field content-length", "field content-type", "field transfer-encoding"):
-            difference = Difference(own + difference.what + parts, difference.nginx, difference.larder)
-        found.append(difference)
+    found += fields(a.fields, b.fields)
     if body(a) != body(b):
-        found.append(Difference(own + "body" + parts, shown(a.decoded()), shown(b.decoded())))
-    return found
+        found.append(Difference("body", shown(a.decoded()), shown(b.decoded())))
+    return [mark(difference, a) for difference in found if not follows(difference, found)]
+
+
+def follows(difference, found):
+    """Whether it is but another side of one that is told."""
+    whats = {each.what for each in found}
+    return (difference.what == "field content-length" and whats & {"framing", "body"} or
+            difference.what == "field transfer-encoding" and "framing" in whats)
+
+
+def mark(difference, nginx):
+    """Names what is of a page that nginx made itself, or of several ranges: texts that each server has its own of."""
+    about = difference.what in ("body", "field content-length", "field content-type", "framing")
+    bare = not nginx.body and nginx.status >= 300 and nginx.get("content-type") == "text/html" and nginx.get("x-origin") == "-"
+    if about and (b"<center>nginx" in nginx.decoded() or bare):
+        return Difference(f"own page: {difference.what}", difference.nginx, difference.larder)
+    if about and nginx.get("content-type").startswith("multipart/byteranges"):
+        return Difference(f"{difference.what} of several ranges", difference.nginx, difference.larder)
+    return difference
 
 
 def fields(a, b):
@@ -92,7 +107,7 @@ def same(name, a, b):
     if name in ("date", "expires") and len(a) == len(b) == 1:
         x, y = moment(a[0]), moment(b[0])
         return bool(x and y) and (name == "date" or abs((x - y).total_seconds()) <= 2)
-    return boundary(a) == boundary(b)
+    return random(a) == random(b)
 
 
 def moment(text):
@@ -102,9 +117,9 @@ def moment(text):
         return None
 
 
-def boundary(values):
-    """Boundaries are drawn at random."""
-    return [re.sub(r"boundary=\S+", "boundary=B", value) for value in values]
+def random(values):
+    """Boundaries of parts and names of requests are drawn."""
+    return [re.sub(r"boundary=\S+", "boundary=B", re.sub("^[0-9a-f]{32}$", "ID", value)) for value in values]
 
 
 def body(answer):
@@ -126,8 +141,8 @@ def bursts(a, b, cache_field):
             found.append(Difference(what, *counts))
     for status in sorted({x.status for x in a} & {x.status for x in b}):
         first = [next(x for x in each if x.status == status) for each in (a, b)]
-        # Who of them was first is chance.
-        found += [d for d in answers(*first) if d.what != f"field {cache_field}"]
+        # Who of them was the one that fetched is chance.
+        found += [d for d in answers(*first) if d.what not in (f"field {cache_field}", "field cache-status")]
     return found
 
 

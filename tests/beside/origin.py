@@ -6,6 +6,7 @@ changes a page, stops an origin and reads what it saw without a request that wou
 
 import functools
 import hashlib
+import random
 import socket
 import ssl
 import threading
@@ -243,12 +244,21 @@ def read_body(reader, given):
 
 
 def free_port():
-    """Of five digits, so that texts that name it are of one length whichever it is."""
-    while True:
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            if s.getsockname()[1] > 9999:
-                return s.getsockname()[1]
+    """A port that nobody has and that was not given away before. All have five digits, so that texts that name one are of
+    one length, and lie below those that the kernel gives to clients, so that who stops for a while finds his again."""
+    with PORTS_LOCK:
+        for port in PORTS:
+            with socket.socket() as s:
+                try:
+                    s.bind(("127.0.0.1", port))
+                    return port
+                except OSError:
+                    continue
+    raise OSError("no port is free")
+
+
+PORTS_LOCK = threading.Lock()
+PORTS = iter(random.sample(range(10_000, 32_000), 22_000))
 
 
 def quietly(function, *args):

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from client import Answer, Connection
+from client import Connection
 from origin import Page
 
 SHORT = 2           # seconds that short-lived responses of the scripts are fresh
@@ -75,23 +75,11 @@ class Ask:
         head, body = self.head(server.host), self.body or b""
         if self.chunked:
             body = b"".join(b"%x\r\n%s\r\n" % (len(body[n:n + 4096]), body[n:n + 4096]) for n in range(0, len(body), 4096)) + b"0\r\n\r\n"
-        answer = Answer()
-        if self.patient:
-            connection.send(head)
-            connection.read_head(answer)
-            interim = [answer.status]
-            if answer.status == 100:
-                connection.send(body)
-                answer = connection.read(self.method)
-                answer.interim = interim + answer.interim
-            else:
-                connection.read_body(answer, self.method)
-        else:
-            try:
-                connection.send(head + body)
-            except ConnectionError:
-                pass  # It may answer before it has read all.
-            answer = connection.read(self.method)
+        try:
+            connection.send(head if self.patient else head + body)
+        except ConnectionError:
+            pass  # It may answer before it has read all.
+        answer = connection.read(self.method, body if self.patient else b"")
         if self.closes is not None and not answer.error:
             answer.closed = connection.ends()
         if self.on is None:

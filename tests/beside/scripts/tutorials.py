@@ -173,7 +173,8 @@ HEALTH = [
     *[get("/bad", 200, text="^well$") for _ in range(3)],
     page("/bad", 502, origin="origin_b", body="not well either\n"),
     get("/bad", 502, seen=1),
-    wait(10.5),
+    # The fail_timeout of both, counted in whole seconds.
+    wait(12),
     page("/worse", 500, origin="origin"),
     page("/worse", 500, origin="origin_b"),
     # 500 is not in the list.
