@@ -4,6 +4,8 @@ CONF: a file of conf/, or "stock". STEPS: see steps.py. HOST: the host of reques
 configuration tells the cache status. FILES: what else lies in the server's folder, by name.
 """
 
+import importlib
+
 # The configurations in their order, with their modules.
 SCRIPTS = {
     "stock": "stock",
@@ -24,3 +26,8 @@ SCRIPTS = {
     "gateway": "gateway",
     "mirror": "mirror",
 }
+
+
+def load(name):
+    module = importlib.import_module(f"scripts.{SCRIPTS[name]}")
+    return module.script(name) if hasattr(module, "script") else module
