@@ -47,6 +47,8 @@ def steps(nginx, larder, step, cache_field):
         found = bursts(nginx.answers, larder.answers, cache_field)
     else:
         found = [d for pair in zip(nginx.answers, larder.answers) for d in answers(*pair)]
+    if any(d.what in ("status", "error") for d in found):
+        return found  # And so the origins need not have seen the same.
     return found + origins(nginx.seen, larder.seen, ordered=not hasattr(step, "count"))
 
 

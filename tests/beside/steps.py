@@ -57,7 +57,8 @@ class Ask:
         more = "".join(f" {name}: {value}" for name, value in self.send.items() if value is not None and len(value) < 40)
         host = f" ({self.host})" if self.host is not None else ""
         target = self.target if len(self.target) < 60 else f"{self.target[:50]}...{len(self.target)}"
-        return f"{self.method} {target}{host}{more}"
+        version = f" HTTP/{self.version}" if self.version != "1.1" else ""
+        return f"{self.method} {target}{version}{host}{more}"
 
     def head(self, host):
         fields = {"Host": host if self.host is None else self.host} | self.send

@@ -85,6 +85,10 @@ class AtTheOrigin(unittest.TestCase):
         self.assertEqual(self.whats([self.seen()], []), ["origin: requests"])
         self.assertEqual(self.whats([self.seen(A="1")], [self.seen("/x", A="2")]), ["origin: target", "origin: field a"])
 
+    def test_behind_another_status_they_need_not_have_seen_the_same(self):
+        found = compare.steps(Told([answer(200)], [self.seen()]), Told([answer(400)], []), get("/", 200), "x-cache-status")
+        self.assertEqual([d.what for d in found], ["status"])
+
     def test_of_many_at_a_time_the_order_does_not_count(self):
         one, two = self.seen("/1"), self.seen("/2")
         self.assertEqual(self.whats([one, two], [two, one], SimpleNamespace(count=2)), [])

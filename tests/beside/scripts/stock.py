@@ -208,6 +208,11 @@ CONNECTIONS = [
     get("/missing/host", 400, send={"Host": None}, seen=0, closes=True),
     raw("GET /a HTTP/1.1\nHost: example.com\n\nGET /b HTTP/1.1\nHost: example.com\nConnection: close\n\n", [200, 200], True, "two in one go"),
     raw("GET /a HTTP/1.1\nHost: example.com\nHost: example.com\n\n", [400], True, "Host twice"),
+    # How they are joined is compared at the origin.
+    raw("GET /twice HTTP/1.1\nHost: example.com\nX-Forwarded-For: 10.0.0.1\nX-Forwarded-For: 10.0.0.2\nCookie: a=1\nCookie: b=2\nX-A: 1\nX-A: 2\n"
+        "Accept: a/b\nAccept: c/d\nConnection: close\n\n", [200], None, "fields twice"),
+    raw("GET /twice HTTP/1.1\nHost: example.com\nAuthorization: Basic eDp5\nAuthorization: Basic eDp6\nConnection: close\n\n", [400], None, "Authorization twice"),
+    raw("GET /twice HTTP/1.1\nHost: example.com\nRange: bytes=0-1\nRange: bytes=2-3\nConnection: close\n\n", [200], None, "Range twice"),
     raw("GET /\n", [0], None, "HTTP/0.9 with an answer without a head"),
     raw("nonsense\n\n", [400], True, "no request"),
     raw("\n\nGET /a HTTP/1.1\nHost: example.com\nConnection: close\n\n", [200], None, "empty lines before it"),
