@@ -1,4 +1,4 @@
-//! Values of options, as they are written.
+//! Arguments as values.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use http::Uri;
 use http::uri::Authority;
 
-use crate::config::{AdminAddress, units};
+use crate::config::{self, AdminAddress, units};
 
 /// In a type of its own, since clap takes an `Option` for an argument that may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct AdminChoice(pub Option<AdminAddress>);
+pub(super) struct AdminChoice(pub(super) Option<AdminAddress>);
 
 pub(super) fn time(text: &str) -> Result<Duration, String> {
     units::duration(text).map_err(|problem| problem.reason)
@@ -57,4 +57,9 @@ pub(super) fn admin(text: &str) -> Result<AdminAddress, String> {
         return Err("only a loopback address may be used".to_owned());
     }
     Ok(AdminAddress::Tcp(address))
+}
+
+/// Where the operator's listener is if nothing says where.
+pub(super) fn default_admin() -> AdminAddress {
+    AdminAddress::Tcp(config::ADMIN_DEFAULT)
 }

@@ -33,6 +33,11 @@ pub(super) fn main_level(
                 }
                 Err(why) => import.verdicts.unsupported(directive, &why),
             },
+            ("pid", _) => {
+                let path = import.paths.below(directive.arg(0));
+                server.set("pid", Value::Text(path), &[directive]);
+                import.verdicts.exact(directive);
+            }
             ("error_log", _) => error_log(import, directive, log),
             ("events", _) => events(import, directive, main, server),
             _ => {}
@@ -63,15 +68,31 @@ fn events(import: &mut Import<'_>, events: &Directive, main: &[Directive], serve
 }
 
 fn error_log(import: &mut Import<'_>, directive: &Directive, log: &mut Section) {
-    let level = match directive.arg(1) {
-        "" | "error" | "crit" | "alert" | "emerg" => "error",
-        "warn" => "warn",
-        "notice" | "info" => "info",
-        _ => "debug",
+    let (level, is_exact) = match directive.arg(1) {
+        "" | "error" => ("error", true),
+        "warn" => ("warn", true),
+        "info" => ("info", true),
+        "debug" => ("debug", true),
+        "notice" => ("info", false),
+        _ => ("error", false),
     };
     log.set("level", Value::text(level), &[directive]);
-    let how = "events go to standard error: have the service manager write them to a file";
-    import.verdicts.differs(directive, how);
+    match directive.arg(0) {
+        "stderr" | "/dev/stderr" => {}
+        path if path.starts_with("syslog:") || path.starts_with("memory:") => {
+            import
+                .verdicts
+                .differs(directive, "written to standard error: `[log] error` takes a path");
+        }
+        path => {
+            let path = import.paths.below(path);
+            log.set("error", Value::Text(path), &[directive]);
+        }
+    }
+    import.verdicts.exact(directive);
+    if !is_exact {
+        import.verdicts.differs(directive, &format!("the level is `{level}`"));
+    }
 }
 
 /// What of the level of http is for the whole process.
@@ -223,12 +244,14 @@ mod tests {
     #[test]
     fn the_process_has_what_it_had() {
         let toml = toml(
-            "worker_processes 4; error_log /var/log/e.log warn; events { worker_connections 1000; }
+            "worker_processes 4; pid /run/n.pid; error_log /var/log/e.log warn; events { worker_connections 1000; }
             http { keepalive_timeout 10s; sendfile on; large_client_header_buffers 4 16k; resolver 10.0.0.2 valid=30s;
                    access_log logs/a.log combined buffer=32k; }",
         );
         for expected in [
             "workers = 4",
+            "pid = \"/run/n.pid\"",
+            "error = \"/var/log/e.log\"",
             "connections = 4000",
             "keepalive_timeout = \"10s\"",
             "sendfile = true",
