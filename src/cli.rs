@@ -11,7 +11,6 @@ pub mod snapshot;
 pub mod stored;
 pub mod zone;
 pub mod upstream;
-mod values;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;

@@ -128,7 +128,6 @@ const MISSING: &[(&str, &str)] = &[
         "stands where nginx does not take it",
     ),
     ("user", "run it as that user: `User=` of systemd; it needs no root but for ports below 1024"),
-    ("pid", "no pid file is written: the service manager knows the process, or `larder stats`"),
     (
         "worker_cpu_affinity worker_priority worker_rlimit_core working_directory",
         "the service manager says so: `CPUAffinity=`, `Nice=`, `LimitCORE=`, `WorkingDirectory=`",

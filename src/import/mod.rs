@@ -99,6 +99,7 @@ fn of_tree(tree: &[Directive], paths: Paths) -> Imported {
     import.verdicts.leave(tree);
     let mut toml = HEADER.to_owned();
     sections.iter().for_each(|section| section.write(&mut toml));
+    toml.push_str(FOOTER);
     Imported { toml, report: import.verdicts.finish() }
 }
 
@@ -157,7 +158,6 @@ impl<'a> Import<'a> {
         all.append(&mut self.maps);
         all.push(defaults);
         all.extend(sites);
-        all.push(admin());
         all
     }
 
@@ -252,11 +252,10 @@ fn add_name(names: &mut BTreeSet<String>, name: &str) -> Result<String, String> 
     Ok(name.to_owned())
 }
 
-fn admin() -> Section {
-    let mut admin = Section::new("admin");
-    admin.note("of Larder's own, for `larder stats`, `purge`, `reload` and others; \"off\": none");
-    admin.set("listen", Value::text("127.0.0.1:9145"), &[]);
-    admin
-}
-
+/// nginx has no such listener, and no port is opened that nobody named.
+const FOOTER: &str = "
+# For `larder stats`, `purge` and others:
+# [admin]
+# listen = \"127.0.0.1:9145\"
+";
 const HEADER: &str = "# Imported from nginx. Behind each key is the line that it comes from.\n";

@@ -100,7 +100,6 @@ async fn proxy(config: &str, origin: &Origin) -> (Proxy, tempfile::TempDir) {
     let folder = folder(&config.replace("ORIGIN", &origin.address.to_string()));
     let imported = import::import(&folder.path().join("nginx.conf"), None).unwrap();
     let toml = imported.toml.replace("127.0.0.1:81\"", "127.0.0.1:0\"");
-    let toml = toml.replace("127.0.0.1:9145", "127.0.0.1:0");
     (Proxy::with(&toml, origin).await, folder)
 }
 
