@@ -156,9 +156,8 @@ impl Path {
                 _ => Ok((self, None)),
             };
         };
-        let prefix = match outer {
-            Self::Prefix(prefix) | Self::Final(prefix) => prefix,
-            _ => return Err("only within a prefix there are regular expressions here".to_owned()),
+        let (Self::Prefix(prefix) | Self::Final(prefix)) = outer else {
+            return Err("only within a prefix there are regular expressions here".to_owned());
         };
         let (sign, pattern) = text.split_once(' ').unwrap_or(("~", text));
         let pattern = match pattern.strip_prefix('^') {
