@@ -142,7 +142,7 @@ pub(super) fn hidden<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &m
     section.set("cache.hide_header", Value::texts(all), &hide);
     if !passed.is_empty() {
         let is_usual =
-            |name: &&str| HIDDEN_BY_NGINX.iter().any(|known| known.eq_ignore_ascii_case(name));
+            |name: &&str| WRITTEN_ANEW.iter().any(|known| known.eq_ignore_ascii_case(name));
         let unusual: Vec<_> = passed.into_iter().filter(|name| !is_usual(name)).collect();
         section.set("cache.pass_header", Value::texts(unusual), &pass);
     }
@@ -181,8 +181,11 @@ pub(super) fn purge<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mu
     }
 }
 
-/// What nginx writes anew for each answer.
-pub(super) const HIDDEN_BY_NGINX: [&str; 2] = ["Date", "Server"];
+/// What nginx says of itself, in the place of the origin. `Date` it writes anew as well, but an answer
+/// without one would be worse than one with the origin's.
+pub(super) const HIDDEN_BY_NGINX: [&str; 1] = ["Server"];
+/// What nginx hides unless it is told not to, and we do not.
+const WRITTEN_ANEW: [&str; 2] = ["Date", "Server"];
 const CACHED: [&str; 3] = ["GET", "HEAD", "POST"];
 const IGNORED: [&str; 6] =
     ["Cache-Control", "Expires", "X-Accel-Expires", "Set-Cookie", "Vary", "X-Accel-Buffering"];
@@ -204,7 +207,7 @@ mod tests {
         check_defaults("proxy_cache_valid 5m;",               "valid = { \"200 301 302\" = \"5m\" }");
         check_defaults("proxy_cache_methods GET POST PUT;",   "methods = [\"GET\", \"POST\"]");
         check_defaults("proxy_ignore_headers Vary X-Accel-Redirect;", "ignore_headers = [\"Vary\"]");
-        check_defaults("proxy_hide_header X-Powered-By; proxy_pass_header Server;", "hide_header = [\"Date\", \"X-Powered-By\"]|pass_header = []");
+        check_defaults("proxy_hide_header X-Powered-By; proxy_pass_header Server;", "hide_header = [\"X-Powered-By\"]|pass_header = []");
         check_defaults("proxy_cache_purge PURGE from 127.0.0.1;", "purge = { from = [\"127.0.0.1\"] }");
         check_defaults("map $request_method $purge { PURGE 1; default 0; } proxy_cache_purge $purge;", "purge = { from = [\"0.0.0.0/0\", \"::/0\"] }");
         assert_eq!(verdict("http { proxy_cache nobody; }", "proxy_cache"), Verdict::Unsupported);

@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn the_worst_that_is_said_of_a_directive_counts() {
-        let tree = parse("a { b; c; }\npid x;\nnobody_knows_this { x; }\ngeo $a { b c; }");
+        let tree = parse("a { b; c; }\nuser x;\nnobody_knows_this { x; }\ngeo $a { b c; }");
         let mut verdicts = Verdicts::new(&tree);
         verdicts.exact(&tree[0]);
         verdicts.differs(&tree[0], "one");
