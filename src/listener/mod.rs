@@ -61,8 +61,8 @@ pub trait Handler: Send + Sync + 'static {
         gap: &Gap,
     ) -> impl Future<Output = Response<Body>> + Send;
 
-    /// The answer to a plain GET, if it is at hand and needs none of the steps of `handle`: its head
-    /// is appended to `out`, its body is returned, and both are sent.
+    /// The answer to a plain GET that is not special, if it is at hand and needs none of the steps of
+    /// `handle`: its head is appended to `out`, its body is returned, and both are sent.
     fn at_hand(
         &self,
         _get: &PlainGet<'_>,
