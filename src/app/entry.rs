@@ -50,7 +50,7 @@ impl Entry {
 impl listener::Handler for Entry {
     async fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<Option<Incoming>>,
         connection: &Arc<Connection>,
         gap: &Gap,
     ) -> Response<Body> {

@@ -13,14 +13,14 @@ use crate::harness::proxy::CACHED;
 use crate::harness::{Origin, Proxy, Reply, eventually, ok};
 
 /// Says nothing that counts, but is a field that only hyper's side looks at.
-const THE_USUAL_WAY: &str = "TE: trailers\r\n";
+pub(crate) const THE_USUAL_WAY: &str = "TE: trailers\r\n";
 
 fn lasting(body: &str) -> Reply {
     ok(body).header("Cache-Control", "max-age=60").header("Date", "Mon, 21 Sep 2026 14:13:20 GMT")
 }
 
 /// All that comes in answer to these bytes until the connection ends.
-async fn all(proxy: &Proxy, bytes: &[u8]) -> String {
+pub(crate) async fn all(proxy: &Proxy, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(proxy.address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut received = Vec::new();
@@ -30,7 +30,7 @@ async fn all(proxy: &Proxy, bytes: &[u8]) -> String {
 }
 
 /// With the fields of each head in order of their names, which is all that may differ.
-fn sorted(answers: &str) -> String {
+pub(crate) fn sorted(answers: &str) -> String {
     let mut parts: Vec<String> = answers.split("\r\n\r\n").map(str::to_owned).collect();
     for part in &mut parts {
         if let Some(at) = part.find("HTTP/1.1 ") {
@@ -42,7 +42,7 @@ fn sorted(answers: &str) -> String {
     parts.join("\r\n\r\n")
 }
 
-fn get(path: &str, fields: &str) -> String {
+pub(crate) fn get(path: &str, fields: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: example.com\r\n{fields}\r\n")
 }
 
