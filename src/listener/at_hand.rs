@@ -12,12 +12,19 @@
 //! may have any, since a head came with something behind it, a body or the next head, stays with it
 //! to the end.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use http_body::Body as _;
 
+use super::connection;
 use super::watch::Watch;
 use super::wire::GATHERED_BYTES;
+use crate::body::Body;
+use crate::body::ledger::Ledger;
 use crate::config::Limits;
 use crate::plain_get::{PlainGet, Room};
 
@@ -33,7 +40,7 @@ pub(super) struct AtHand {
 }
 
 /// As `Handler::at_hand`.
-pub(super) type Answer = dyn Fn(&PlainGet<'_>, &mut Vec<u8>) -> Option<Bytes> + Send + Sync;
+pub(super) type Answer = dyn Fn(&PlainGet<'_>, &mut Vec<u8>) -> Option<Body> + Send + Sync;
 
 impl AtHand {
     /// Answers with `answer`, if there is one, as long as the connection may go on.
@@ -43,9 +50,10 @@ impl AtHand {
 
     /// The answer to what has just come in, if all of it is a request that is answered here. What
     /// is not goes to hyper, and so does what follows until it has answered.
-    pub(super) fn answer(&mut self, bytes: &[u8]) -> Option<Reply> {
+    /// `ledger` is that of a connection that takes pieces of files.
+    pub(super) fn answer(&mut self, bytes: &[u8], ledger: Option<&Arc<Ledger>>) -> Option<Reply> {
         let looks = self.passed_on < USELESS || self.passed_on.is_multiple_of(USELESS);
-        let reply = if self.between && looks { self.reply(bytes) } else { None };
+        let reply = if self.between && looks { self.reply(bytes, ledger) } else { None };
         if reply.is_some() {
             self.passed_on = 0;
         } else if self.between {
@@ -55,7 +63,7 @@ impl AtHand {
         reply
     }
 
-    fn reply(&self, bytes: &[u8]) -> Option<Reply> {
+    fn reply(&self, bytes: &[u8], ledger: Option<&Arc<Ledger>>) -> Option<Reply> {
         let answer = self.answer.as_ref()?;
         if self.watch.is_next_last() {
             return None;
@@ -63,13 +71,19 @@ impl AtHand {
         let mut room = Room::default();
         let get = PlainGet::read(bytes, &mut room, &self.limits)?;
         let mut head = Vec::with_capacity(GATHERED_BYTES);
-        let mut body = answer(&get, &mut head)?;
-        if body.len() <= head.capacity() - head.len() {
-            head.extend_from_slice(&body);
-            body = Bytes::new();
+        let body = answer(&get, &mut head)?;
+        let Some(mut next) = body.as_bytes() else {
+            let busy = self.watch.request(false);
+            let rest = connection::Answer::new(body, busy, ledger, self.limits.sendfile);
+            let (next, rest) = (Bytes::new(), Some(rest));
+            return Some(Reply { head, at: 0, next, rest, is_last: get.closes });
+        };
+        if next.len() <= head.capacity() - head.len() {
+            head.extend_from_slice(&next);
+            next = Bytes::new();
         }
         self.watch.answered();
-        Some(Reply { head, at: 0, body, is_last: get.closes })
+        Some(Reply { head, at: 0, next, rest: None, is_last: get.closes })
     }
 
     /// hyper gets bytes that nobody looked at.
@@ -87,22 +101,44 @@ impl AtHand {
 pub(super) struct Reply {
     head: Vec<u8>,
     at: usize,
-    body: Bytes,
+    /// The next bytes of the body.
+    next: Bytes,
+    /// What comes after them, where the body is not all in memory.
+    rest: Option<connection::Answer>,
     /// Nothing comes after it.
     pub(super) is_last: bool,
 }
 
 impl Reply {
-    /// What is left of the head, and of the body behind it.
+    /// Gets the next bytes of the body, unless there are some.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.next.is_empty()
+            && let Some(rest) = &mut self.rest
+        {
+            match ready!(Pin::new(&mut *rest).poll_frame(cx)).transpose() {
+                Ok(frame) => {
+                    let bytes = frame.and_then(|frame| frame.into_data().ok());
+                    self.next = bytes.unwrap_or_default();
+                }
+                Err(error) => return Poll::Ready(Err(io::Error::other(error))),
+            }
+            if rest.is_end_stream() {
+                self.rest = None;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// What is left of the head, and the next bytes of the body behind it.
     pub(super) fn left(&self) -> (&[u8], &[u8]) {
-        (&self.head[self.at..], &self.body)
+        (&self.head[self.at..], &self.next)
     }
 
     /// So many bytes of it went out.
     pub(super) fn advance(&mut self, bytes: usize) {
         let of_head = bytes.min(self.head.len() - self.at);
         self.at += of_head;
-        self.body.advance(bytes - of_head);
+        self.next.advance(bytes - of_head);
     }
 }
 

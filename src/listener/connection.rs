@@ -326,13 +326,20 @@ where
 }
 
 /// A response body that keeps the connection busy until hyper has taken all of it.
-struct Answer {
+pub(super) struct Answer {
     body: Body,
     _busy: Busy,
 }
 
 impl Answer {
-    fn new(mut body: Body, busy: Busy, ledger: Option<&Arc<Ledger>>, sendfile: bool) -> Self {
+    /// A `ledger` is of a connection over which the kernel may send what cannot change any more, with
+    /// `sendfile` all else that rests in files.
+    pub(super) fn new(
+        mut body: Body,
+        busy: Busy,
+        ledger: Option<&Arc<Ledger>>,
+        sendfile: bool,
+    ) -> Self {
         ledger.into_iter().for_each(|ledger| body.splice(ledger, sendfile));
         Self { body, _busy: busy }
     }

@@ -26,7 +26,6 @@ mod heads;
 use std::future::Future;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
@@ -61,7 +60,7 @@ pub trait Handler: Send + Sync + 'static {
         _get: &PlainGet<'_>,
         _client: &Connection,
         _out: &mut Vec<u8>,
-    ) -> Option<Bytes> {
+    ) -> Option<Body> {
         None
     }
 

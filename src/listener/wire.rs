@@ -55,15 +55,27 @@ impl Wired {
 
     /// Writes what is left of an answer that was at hand.
     fn finish_reply(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(reply) = &mut self.reply else { return Poll::Ready(Ok(())) };
+        let Some(mut reply) = self.reply.take() else { return Poll::Ready(Ok(())) };
+        let written = self.write_reply(cx, &mut reply);
+        match &written {
+            Poll::Ready(_) => self.done |= reply.is_last,
+            Poll::Pending => self.reply = Some(reply),
+        }
+        written
+    }
+
+    fn write_reply(&mut self, cx: &mut Context<'_>, reply: &mut Reply) -> Poll<io::Result<()>> {
         loop {
-            let stream = Pin::new(&mut self.stream);
+            let next = reply.poll_next(cx)?;
             let written = match reply.left() {
-                ([], []) => break,
-                (head, []) => stream.poll_write(cx, head),
-                (head, body) => {
-                    stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(body)])
+                ([], []) => {
+                    let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+                    ready!(self.waited(flushed))?;
+                    return next.map(Ok);
                 }
+                (head, []) => self.write(cx, &[IoSlice::new(head)]),
+                ([], body) => self.write(cx, &[IoSlice::new(body)]),
+                (head, body) => self.write(cx, &[IoSlice::new(head), IoSlice::new(body)]),
             };
             self.watch.wrote(&written);
             match ready!(written)? {
@@ -71,10 +83,14 @@ impl Wired {
                 bytes => reply.advance(bytes),
             }
         }
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        ready!(self.waited(flushed))?;
-        self.done |= self.reply.take().is_some_and(|reply| reply.is_last);
-        Poll::Ready(Ok(()))
+    }
+
+    /// What answers these bytes, if it is at hand.
+    fn answer(&mut self, bytes: &[u8]) -> bool {
+        // What the kernel sends by itself is not encrypted.
+        let ledger = self.stream.plain().map(|_| &self.ledger);
+        self.reply = self.at_hand.answer(bytes, ledger);
+        self.reply.is_some()
     }
 
     /// The next bytes for hyper: none of an answer that was at hand, nor of its request.
@@ -88,8 +104,8 @@ impl Wired {
             }
             if !self.opening.is_empty() {
                 let bytes = self.opening.len().min(buf.remaining());
-                self.reply = self.at_hand.answer(&self.opening);
-                if self.reply.is_some() {
+                let opening = self.opening.clone();
+                if self.answer(&opening) {
                     self.opening.clear();
                     continue;
                 }
@@ -99,8 +115,7 @@ impl Wired {
             }
             ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
             let new = &buf.filled()[before..];
-            self.reply = self.at_hand.answer(new);
-            if self.reply.is_some() {
+            if self.answer(new) {
                 buf.set_filled(before);
                 continue;
             }
@@ -159,6 +174,9 @@ impl Wired {
         slices: &[IoSlice<'_>],
         more: bool,
     ) -> Poll<io::Result<usize>> {
+        if let ([bytes], false) = (slices, more) {
+            return Pin::new(&mut self.stream).poll_write(cx, bytes);
+        }
         let mut space = [MaybeUninit::uninit(); GATHERED_BYTES];
         let mut gathered = ReadBuf::uninit(&mut space);
         match (gather(slices, &mut gathered), more) {
@@ -306,6 +324,10 @@ impl AsyncWrite for Wired {
     /// hyper flushes only when we have taken all that it holds, so what we write here ourselves is
     /// in nothing's midst.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.reply.is_some() {
+            // hyper has nothing; what the reply holds is flushed with it.
+            return Poll::Ready(Ok(()));
+        }
         self.ledger.expect_none().map_err(mismatch)?;
         ready!(self.finish_interim(cx))?;
         while let Some(head) = self.interim.next(cx.waker()) {

@@ -104,9 +104,12 @@ impl Sending {
         let (Way::Spliced(_), Some(ledger)) = (self.way, &self.ledger) else { return None };
         let range = self.step(PIECE_BYTES_MAX as u64);
         let (offset, length) = (body.offset() + range.start, (range.end - range.start) as usize);
-        let places = (0..length).step_by(PROBED_BYTES).chain([length - 1]);
+        // A short piece comes together: its end tells.
+        let is_short = length <= PROBED_BYTES;
+        let places = (0..length).step_by(PROBED_BYTES).skip(usize::from(is_short));
+        let mut places = places.chain([length - 1]);
         let has = |place| body.disk.warm.has(&body.file, offset + place as u64);
-        if !body.disk.warm.may_splice() || !places.into_iter().all(has) {
+        if !body.disk.warm.may_splice() || !places.all(has) {
             return None;
         }
         ledger.stand_in(Piece { source: Arc::clone(body) as Arc<dyn Source>, offset, length })
@@ -138,10 +141,9 @@ impl Sending {
         self.next.start += bytes.len() as u64;
         if let Way::Proving(identity) = self.way
             && self.next.is_empty()
-            && Identity::of(&self.body.file) == Some(identity)
         {
-            let disk = &self.body.disk;
-            disk.verified.note(self.body.hash, identity, disk.clock.instant());
+            let StoredBody { disk, hash, file, .. } = &*self.body;
+            disk.verified.note_unchanged(*hash, (file, identity), &disk.clock);
         }
         Frame::data(bytes)
     }
@@ -218,7 +220,7 @@ impl Source for StoredBody {
 }
 
 /// Below this, the kernel's way costs more than reading and verifying does.
-const SPLICED_BYTES_MIN: u64 = 64 * 1024;
+pub(super) const SPLICED_BYTES_MIN: u64 = 4 * 1024;
 /// As much as is read ahead at once, and so comes together. Looking at each page would cost more
 /// than now and then waiting for one.
 const PROBED_BYTES: usize = 128 * 1024;

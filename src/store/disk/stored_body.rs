@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use rustix::fs::{Advice, fadvise};
 
 use super::access::{Access, Problem};
-use super::format::{self, CHUNK_BYTES, Fault, Footer};
+use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Fault, Footer};
 use super::sending::Sending;
 use super::{Disk, at};
 use crate::body;
@@ -34,6 +34,19 @@ impl StoredBody {
         sums: Vec<u64>,
     ) -> Self {
         Self { disk: Arc::clone(disk), hash, file, footer, sums }
+    }
+
+    /// The body of a file of which `bytes` are all.
+    pub(super) fn of_whole(
+        disk: &Arc<Disk>,
+        hash: KeyHash,
+        file: &Arc<File>,
+        bytes: &[u8],
+    ) -> Result<Self, Fault> {
+        let footer = format::decode_footer(bytes, bytes.len() as u64)?;
+        let trailer = footer.layout.trailer_offset() as usize..bytes.len() - FOOTER_BYTES;
+        let sums = format::decode_trailer(&bytes[trailer], &footer)?;
+        Ok(Self::new(disk, hash, Arc::clone(file), footer, sums))
     }
 
     /// Length of the body.
