@@ -135,7 +135,7 @@ async fn bodies_of_every_length_come_right_however_they_are_asked_for() {
 
 #[tokio::test]
 async fn short_bodies_come_right_from_their_files_and_damage_is_not_sent() {
-    for (sendfile, length) in [(true, 4_095), (true, 4_096), (true, 20_000), (false, 20_000)] {
+    for (sendfile, length) in [(true, 8_191), (true, 8_192), (true, 20_000), (false, 20_000)] {
         let stage = Stage::new(sendfile, "").await;
         let body = pattern(length);
         stage.store("/a", &body, 4).await;

@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::access::Looks;
 use super::index::Facts;
+use super::stored_body::StoredBody;
 use crate::config;
 use crate::semantics::key::KeyHash;
 use crate::store::memory::KeyIsHash;
@@ -143,9 +144,12 @@ impl OpenFiles {
 }
 
 impl OpenFile {
-    /// Whether its body may be sent unread once it is known to be right.
-    pub(super) fn is_sent(&self) -> bool {
-        matches!(self.entry.content, Content::Response(_, Body::Disk(_)))
+    /// Its body, where that may be sent unread once it is known to be right.
+    pub(super) fn sent(&self) -> Option<&StoredBody> {
+        match &self.entry.content {
+            Content::Response(_, Body::Disk(body)) => Some(body),
+            _ => None,
+        }
     }
 
     /// Whether nobody else had changed, moved or removed it at some moment of this second.

@@ -125,13 +125,15 @@ impl Disk {
             return None;
         }
         let read = |entry| Some(Ok(Read { entry, facts: opened.facts, opened: None }));
-        let place = opened.body.filter(|_| !self.is_proven(hash, &opened));
+        let place = opened.body.filter(|_| !self.is_proven(hash, &opened, now_s));
         let Some(place) = place else {
             // A head must not promise what a disk that fails does not give: then a job looks first.
             let begins = |body: &StoredBody| self.warm.has(&opened.file, body.offset());
-            return match &opened.entry.content {
-                Content::Response(_, Body::Disk(body)) if !begins(body) => Some(Err(Cold)),
-                _ => read(Arc::clone(&opened.entry)),
+            let unseen = opened.sent().filter(|_| opened.body.is_none());
+            return if unseen.is_none_or(begins) {
+                read(Arc::clone(&opened.entry))
+            } else {
+                Some(Err(Cold))
             };
         };
         let body = match self.read_body(hash, &opened, place) {
