@@ -36,7 +36,7 @@ impl StoredBody {
         footer: Footer,
         sums: Vec<u64>,
     ) -> Self {
-        let (disk, proven_s) = (Arc::clone(disk), AtomicU32::new(0));
+        let (disk, proven_s) = (Arc::clone(disk), AtomicU32::new(NEVER_S));
         Self { disk, hash, file, footer, sums, proven_s }
     }
 
@@ -134,6 +134,9 @@ impl StoredBody {
         self.footer.layout.body_offset()
     }
 }
+
+/// A second that no clock comes to.
+const NEVER_S: u32 = u32::MAX;
 
 impl fmt::Debug for StoredBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
