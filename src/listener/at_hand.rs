@@ -16,13 +16,15 @@ use std::mem::MaybeUninit;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http_body::Body as _;
 use tokio::io::ReadBuf;
 
 use super::Handler;
 use super::bounds::End;
-use super::connection::One;
+use super::connection::{Answer, One};
 use super::drain::Stage;
 use super::exchange::Get;
+use super::response::Outgoing;
 use super::unit::Unit;
 use super::wire::{GATHERED_BYTES, Wire};
 use crate::plain_get::{PlainGet, Room};
@@ -50,9 +52,17 @@ pub(super) enum Next {
 
 /// An answer that was at hand.
 struct Reply {
-    left: Unit,
+    left: Left,
     /// Nothing comes after it.
     is_last: bool,
+}
+
+/// What is left to be sent of it.
+enum Left {
+    /// All there is, in memory.
+    Bytes(Unit),
+    /// What its body gives, which rests in a file. In a box, for the sake of idle connections.
+    Body(Box<Outgoing>),
 }
 
 impl Between {
@@ -70,15 +80,14 @@ impl Between {
     ) -> Poll<Result<Next, End>> {
         loop {
             if let Some(reply) = &mut self.reply {
-                ready!(wire.poll_send(cx, &mut reply.left))?;
-                ready!(wire.poll_flush(cx))?;
+                ready!(reply.left.poll(wire, cx))?;
                 if self.reply.take().is_some_and(|reply| reply.is_last) {
                     return Poll::Ready(Ok(Next::Nothing));
                 }
             }
             if !self.held.is_empty() {
                 let held = std::mem::take(&mut self.held);
-                match self.look(one, &held) {
+                match self.look(one, wire, &held) {
                     Some(next) => return Poll::Ready(Ok(next)),
                     None => continue,
                 }
@@ -94,21 +103,21 @@ impl Between {
                 wire.watch.read(0);
                 return Poll::Ready(Ok(Next::Nothing));
             }
-            if let Some(next) = self.look(one, buf.filled()) {
+            if let Some(next) = self.look(one, wire, buf.filled()) {
                 return Poll::Ready(Ok(next));
             }
         }
     }
 
     /// Who goes on with what has just come in; nobody, if that is a request whose answer is at hand.
-    fn look<H: Handler>(&mut self, one: &One<H>, bytes: &[u8]) -> Option<Next> {
+    fn look<H: Handler>(&mut self, one: &One<H>, wire: &Wire, bytes: &[u8]) -> Option<Next> {
         let other = || Some(Next::Other(Bytes::copy_from_slice(bytes)));
         let mut room = Room::default();
         let get = PlainGet::read(bytes, &mut room, &one.limits).filter(|_| one.takes_plain_gets());
         let Some(get) = get else { return other() };
         if !get.is_special {
             let looks = self.in_vain < USELESS || self.in_vain.is_multiple_of(USELESS);
-            self.reply = if looks { Reply::at_hand(one, &get) } else { None };
+            self.reply = if looks { Reply::at_hand(one, wire, &get) } else { None };
             if self.reply.is_some() {
                 self.in_vain = 0;
                 return None;
@@ -123,18 +132,39 @@ impl Between {
 
 impl Reply {
     /// The answer, as long as nothing has to be said to the client but that.
-    fn at_hand<H: Handler>(one: &One<H>, get: &PlainGet<'_>) -> Option<Self> {
+    fn at_hand<H: Handler>(one: &One<H>, wire: &Wire, get: &PlainGet<'_>) -> Option<Self> {
         if one.drain.stage() != Stage::Serving || one.watch.is_next_last() {
             return None;
         }
         let mut head = Vec::with_capacity(GATHERED_BYTES);
-        let mut body = one.handler.at_hand(get, &one.client, &mut head)?;
-        if body.len() <= head.capacity() - head.len() {
-            head.extend_from_slice(&body);
-            body = Bytes::new();
+        let body = one.handler.at_hand(get, &one.client, &mut head)?;
+        let Some(mut bytes) = body.as_bytes() else {
+            let length = body.size_hint().exact()?;
+            let busy = one.watch.request(false);
+            let body = Answer::new(body, busy, wire.ledger().as_ref(), one.limits.sendfile);
+            let left = Left::Body(Box::new(Outgoing::behind(head, body, length)));
+            return Some(Self { left, is_last: get.closes });
+        };
+        if bytes.len() <= head.capacity() - head.len() {
+            head.extend_from_slice(&bytes);
+            bytes = Bytes::new();
         }
         one.watch.answered();
-        Some(Self { left: Unit::new(head, body), is_last: get.closes })
+        Some(Self { left: Left::Bytes(Unit::new(head, bytes)), is_last: get.closes })
+    }
+}
+
+impl Left {
+    /// Sends it all.
+    fn poll(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        match self {
+            Self::Bytes(unit) => {
+                ready!(wire.poll_send(cx, unit))?;
+                ready!(wire.poll_flush(cx))?;
+                Poll::Ready(Ok(()))
+            }
+            Self::Body(outgoing) => outgoing.poll(wire, cx),
+        }
     }
 }
 

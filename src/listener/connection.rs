@@ -236,7 +236,14 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn new(mut body: Body, busy: Busy, ledger: Option<&Arc<Ledger>>, sendfile: bool) -> Self {
+    /// A `ledger` is of a connection over which the kernel may send what cannot change any more, with
+    /// `sendfile` all else that rests in files.
+    pub(super) fn new(
+        mut body: Body,
+        busy: Busy,
+        ledger: Option<&Arc<Ledger>>,
+        sendfile: bool,
+    ) -> Self {
         ledger.into_iter().for_each(|ledger| body.splice(ledger, sendfile));
         Self { body, _busy: busy }
     }

@@ -32,7 +32,6 @@ mod heads;
 use std::future::Future;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
@@ -68,7 +67,7 @@ pub trait Handler: Send + Sync + 'static {
         _get: &PlainGet<'_>,
         _client: &Connection,
         _out: &mut Vec<u8>,
-    ) -> Option<Bytes> {
+    ) -> Option<Body> {
         None
     }
 

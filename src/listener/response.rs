@@ -65,6 +65,12 @@ impl Outgoing {
         Self { unit: Unit::new(text, Bytes::new()), next: None, framing, body, is_last }
     }
 
+    /// A response whose head is written, and says so many bytes.
+    pub(super) fn behind(text: Vec<u8>, body: Answer, length: u64) -> Self {
+        let (unit, framing) = (Unit::new(text, Bytes::new()), Framing::Length(length));
+        Self { unit, next: None, framing, body: Some(body), is_last: false }
+    }
+
     /// Sends it all.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use crate::disk::on_disk;
 use crate::harness::kept::Kept;
 use crate::harness::proxy::CACHED;
 use crate::harness::{Origin, Proxy, Reply, eventually, ok};
@@ -132,6 +133,32 @@ async fn a_hit_is_the_same_whichever_way_it_comes() {
             if path != "/204" && path != "/599" {
                 assert!(origin.seen(path) <= seen + 2, "{path} is stored");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hit_in_a_file_is_the_same_whichever_way_it_comes() {
+    for (sendfile, memory) in [(true, "0"), (false, "0"), (false, "64m")] {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let memory = format!("{memory}\"\nmemory_max_object = \"4m");
+        let config = on_disk(folder.path(), "").replace("64m", &memory);
+        let origin = origin_of_all().await;
+        let config = format!("[server]\nsendfile = {sendfile}\n{config}");
+        let proxy = Proxy::with(&config, &origin).await;
+        proxy.get("/end").await;
+        for words in [60, 1_000, 14_000, 140_000] {
+            let (path, body) = (format!("/{words}"), "word ".repeat(words));
+            origin.on(&path, lasting(&body).header("ETag", "\"a\""));
+            proxy.get(&path).await;
+            proxy.flush().await;
+            // Read, verified, and sent by the kernel where it may.
+            for _ in 0..3 {
+                let answers = same_both_ways(&proxy, &path, "").await;
+                assert!(answers.contains(&body) && answers.ends_with("the end"), "{words}");
+                same_both_ways(&proxy, &path, "If-None-Match: \"a\"\r\n").await;
+            }
+            assert_eq!(origin.seen(&path), 1);
         }
     }
 }

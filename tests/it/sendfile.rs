@@ -134,6 +134,23 @@ async fn bodies_of_every_length_come_right_however_they_are_asked_for() {
 }
 
 #[tokio::test]
+async fn short_bodies_come_right_from_their_files_and_damage_is_not_sent() {
+    for (sendfile, length) in [(true, 8_191), (true, 8_192), (true, 20_000), (false, 20_000)] {
+        let stage = Stage::new(sendfile, "").await;
+        let body = pattern(length);
+        stage.store("/a", &body, 4).await;
+        let part = stage.proxy.send("GET", "/a", &[("range", "bytes=7-4090")]).await;
+        assert!(part.status == 206 && part.body == body[7..=4_090], "{length}");
+        let path = file_of(stage.folder.path(), "/a");
+        // Near the end of the body.
+        stage.flip("/a", fs::metadata(&path).unwrap().len() - 100);
+        stage.proxy.advance_s(1);
+        let again = stage.proxy.get("/a").await;
+        assert!(again.cache() == "MISS" && again.complete && again.body == body, "{length}");
+    }
+}
+
+#[tokio::test]
 async fn many_answers_on_one_connection_come_in_order() {
     let stage = Stage::new(true, "").await;
     let bodies: Vec<_> = [10, 1_000_000, 300, 70_000, 262_144].map(pattern).into();
