@@ -2,7 +2,7 @@
 //! (RFC 9110 section 15.2)
 //!
 //! ```text
-//!   peer -> Sink::send -> Queue -> listener/wire.rs, when hyper flushes -> client
+//!   peer -> Sink::send -> Queue -> listener/wire.rs, between two writes -> client
 //!                           ^
 //!                          Gap: open from the first sink until the response is there
 //! ```

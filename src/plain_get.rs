@@ -1,23 +1,25 @@
-//! A *plain GET*: a request that asks for all of a target, or for nothing if the client has it, and
-//! says nothing else that an answer at hand would depend on. Most requests are.
+//! A *plain GET*: a request without a body that wants nothing of the connection but its answer. Most
+//! requests are.
 //!
 //! ```text
 //!   bytes -> PlainGet::read -> listener: Handler::at_hand -> proxy/at_hand.rs -> bytes
+//!                 |                  '- None, or `is_special` -> request -> Handler::handle
 //!                 '- None -> hyper, with the same bytes from the first on
 //! ```
 //!
-//! So a hit needs neither hyper nor a `HeaderMap`. Nothing is refused here: what is not clearly a
-//! plain GET goes the usual way. Nothing is read here that hyper would read otherwise: the parser is
-//! its own, and what the two could differ in is left to it.
+//! So a hit needs neither hyper nor a `HeaderMap`, and no such request needs hyper. Nothing is
+//! refused here: what is not clearly a plain GET goes the usual way. Nothing is read here that hyper
+//! would read otherwise: the parser is its own, and what the two could differ in is left to it.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-use httparse::{EMPTY_HEADER, Header, Request, Status};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use httparse::{EMPTY_HEADER, Header, Status};
 use memchr::memchr_iter;
 
 use crate::config::Limits;
 
 /// A request of HTTP/1.1 for a path of this server; it has one `Host`, no body, and no field that
-/// asks for something else than a whole answer that is fresh, or for something of the connection.
+/// asks for something of the connection but to close it.
 pub struct PlainGet<'a> {
     /// Path and query, as they were sent.
     pub target: &'a str,
@@ -27,6 +29,8 @@ pub struct PlainGet<'a> {
     pub closes: bool,
     /// It has `If-None-Match` or `If-Modified-Since`.
     pub is_conditional: bool,
+    /// It has a field that asks for something else than a whole answer that is fresh.
+    pub is_special: bool,
     fields: &'a [Header<'a>],
 }
 
@@ -49,7 +53,7 @@ impl<'a> PlainGet<'a> {
         {
             return None;
         }
-        let mut request = Request::new(&mut room.0);
+        let mut request = httparse::Request::new(&mut room.0);
         let Ok(Status::Complete(length)) = request.parse(bytes) else { return None };
         if length != bytes.len() || request.version != Some(1) || has_bare_line_feed(bytes) {
             return None;
@@ -62,11 +66,13 @@ impl<'a> PlainGet<'a> {
         {
             return None;
         }
-        let (mut host, mut connection, mut is_conditional) = (None, None, false);
+        let (mut host, mut connection) = (None, None);
+        let (mut is_conditional, mut is_special) = (false, false);
         for field in fields {
             match meaning(field.name) {
                 Meaning::None => {}
                 Meaning::Condition => is_conditional = true,
+                Meaning::Special => is_special = true,
                 Meaning::Host if host.is_none() => host = Some(field.value),
                 Meaning::Connection if connection.is_none() => connection = Some(field.value),
                 Meaning::Host | Meaning::Connection | Meaning::Other => return None,
@@ -75,7 +81,7 @@ impl<'a> PlainGet<'a> {
         let host = str::from_utf8(host?).ok().filter(|host| !host.is_empty())?;
         let closes = connection.is_some_and(|value| value.eq_ignore_ascii_case(b"close"));
         let is_usual = |value: &[u8]| closes || value.eq_ignore_ascii_case(b"keep-alive");
-        let get = Self { target, host, closes, is_conditional, fields };
+        let get = Self { target, host, closes, is_conditional, is_special, fields };
         connection.is_none_or(is_usual).then_some(get)
     }
 
@@ -87,6 +93,26 @@ impl<'a> PlainGet<'a> {
     /// The query, where there is one.
     pub fn query(&self) -> Option<&'a str> {
         self.target.split_once('?').map(|(_, query)| query)
+    }
+
+    /// The request that it is, as hyper would give it; `head` is what it was read from. `None` if it
+    /// cannot be told.
+    pub fn request<B>(&self, head: &[u8], body: B) -> Option<Request<B>> {
+        let all = Bytes::copy_from_slice(head);
+        let part = |part: &[u8]| {
+            let at = part.as_ptr().addr().checked_sub(head.as_ptr().addr())?;
+            let end = at.checked_add(part.len()).filter(|end| *end <= all.len())?;
+            Some(all.slice(at..end))
+        };
+        let mut fields = HeaderMap::with_capacity(self.fields.len());
+        for field in self.fields {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+            fields.append(name, HeaderValue::from_maybe_shared(part(field.value)?).ok()?);
+        }
+        let mut request = Request::new(body);
+        *request.uri_mut() = Uri::from_maybe_shared(part(self.target.as_bytes())?).ok()?;
+        *request.headers_mut() = fields;
+        Some(request)
     }
 
     /// The lines of a field.
@@ -113,6 +139,7 @@ impl<'a> PlainGet<'a> {
 }
 
 /// What a field is to an answer at hand.
+#[derive(Clone, Copy)]
 enum Meaning {
     /// Nothing.
     None,
@@ -122,33 +149,34 @@ enum Meaning {
     Connection,
     /// It says what the client has.
     Condition,
-    /// Something: the request is no plain GET.
+    /// It asks for something that only the steps of the proxy know of.
+    Special,
+    /// It frames a body, or wants something of the connection: the request is no plain GET.
     Other,
 }
 
 fn meaning(name: &str) -> Meaning {
-    let is = |names: &[&str]| {
-        if names.iter().any(|known| name.eq_ignore_ascii_case(known)) {
-            Meaning::Other
-        } else {
-            Meaning::None
-        }
+    let is = |meaning, names: &[&str]| {
+        let is_one = names.iter().any(|known| name.eq_ignore_ascii_case(known));
+        if is_one { meaning } else { Meaning::None }
     };
     match name.as_bytes().first().map_or(0, |first| first | 0x20) {
         b'h' if name.eq_ignore_ascii_case("host") => Meaning::Host,
-        b'h' => is(&["http2-settings"]),
+        b'h' => is(Meaning::Other, &["http2-settings"]),
         b'c' if name.eq_ignore_ascii_case("connection") => Meaning::Connection,
-        b'c' => is(&["cache-control", "content-length", "content-encoding", "content-type"]),
-        b'e' => is(&["expect"]),
+        b'c' if name.eq_ignore_ascii_case("content-length") => Meaning::Other,
+        b'c' => is(Meaning::Special, &["cache-control", "content-encoding", "content-type"]),
+        b'e' => is(Meaning::Other, &["expect"]),
         b'i' if name.eq_ignore_ascii_case("if-none-match") => Meaning::Condition,
         b'i' if name.eq_ignore_ascii_case("if-modified-since") => Meaning::Condition,
         // If-Match and its kind.
-        b'i' if name.as_bytes().get(2) == Some(&b'-') => Meaning::Other,
-        b'k' => is(&["keep-alive"]),
-        b'p' => is(&["pragma", "proxy-connection"]),
-        b'r' => is(&["range"]),
-        b't' => is(&["te", "trailer", "transfer-encoding"]),
-        b'u' => is(&["upgrade"]),
+        b'i' if name.as_bytes().get(2) == Some(&b'-') => Meaning::Special,
+        b'k' => is(Meaning::Other, &["keep-alive"]),
+        b'p' if name.eq_ignore_ascii_case("proxy-connection") => Meaning::Other,
+        b'p' => is(Meaning::Special, &["pragma"]),
+        b'r' => is(Meaning::Special, &["range"]),
+        b't' => is(Meaning::Other, &["te", "trailer", "transfer-encoding"]),
+        b'u' => is(Meaning::Other, &["upgrade"]),
         _ => Meaning::None,
     }
 }
@@ -181,6 +209,8 @@ const IS_OF_TARGET: [bool; 256] = {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use http::{Method, Version};
 
     use super::*;
 
@@ -231,8 +261,7 @@ mod tests {
         }
         for field in [
             "connection: keep-alive, x", "Connection:", "Connection: close\r\nConnection: close", "Content-Length: 0", "Transfer-Encoding: chunked",
-            "Content-Type: a", "Expect: 100-continue", "If-Match: a", "if-unmodified-since: a", "If-Range: a",
-            "Range: bytes=0-", "Cache-Control: max-age=0", "Pragma: no-cache", "Upgrade: h2c", "HTTP2-Settings: a",
+            "Expect: 100-continue", "Upgrade: h2c", "HTTP2-Settings: a",
             "TE: trailers", "Trailer: a", "Keep-Alive: 5", "Proxy-Connection: close",
         ] {
             plain(&format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n"), None);
@@ -241,6 +270,47 @@ mod tests {
             plain(&format!("GET / HTTP/1.1\r\nHost: a\r\n{long}\r\n"), None);
         }
         plain(&format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "y".repeat(100)), None);
+    }
+
+    #[test]
+    fn what_asks_for_more_than_a_fresh_answer_is_special() {
+        for (field, expected) in [
+            ("Accept: */*", false),
+            ("If-None-Match: a", false),
+            ("Content-Type: a", true),
+            ("If-Match: a", true),
+            ("if-unmodified-since: a", true),
+            ("If-Range: a", true),
+            ("Range: bytes=0-", true),
+            ("Cache-Control: max-age=0", true),
+            ("Pragma: no-cache", true),
+        ] {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
+            let mut room = Room::default();
+            let get = PlainGet::read(head.as_bytes(), &mut room, &limits());
+            assert_eq!(get.map(|get| get.is_special), Some(expected), "{field}");
+        }
+    }
+
+    #[test]
+    fn the_request_has_all_that_came_in() {
+        let head =
+            "GET /a?b HTTP/1.1\r\nHost: a\r\nX-A:  1 \r\naccept: b\r\nx-a: \u{e4}\r\nx-b:\r\n\r\n";
+        let mut room = Room::default();
+        let get = PlainGet::read(head.as_bytes(), &mut room, &limits()).unwrap();
+        let request = get.request(head.as_bytes(), ()).unwrap();
+        assert_eq!((request.method(), request.version()), (&Method::GET, Version::HTTP_11));
+        assert_eq!(request.uri(), "/a?b");
+        let fields: Vec<_> =
+            request.headers().iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+        let expected: [(&str, &[u8]); 5] = [
+            ("host", b"a"),
+            ("x-a", b"1"),
+            ("x-a", "\u{e4}".as_bytes()),
+            ("accept", b"b"),
+            ("x-b", b""),
+        ];
+        assert_eq!(fields, expected);
     }
 
     #[track_caller]

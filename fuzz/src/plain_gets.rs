@@ -1,4 +1,4 @@
-//! Requests that a hit answers without hyper.
+//! Requests that are answered without hyper.
 //!
 //! What is taken for a plain GET is one to everybody: it cannot be read in two ways, ends where the
 //! bytes end, and each of its parts is what the usual way would make of it.
@@ -17,7 +17,10 @@ pub fn check(data: &[u8]) {
     let mut scan = HeadScan::default();
     scan.at_head();
     scan.feed(data);
-    assert!(!scan.is_ambiguous() && scan.is_one_head());
+    assert!(!scan.is_ambiguous() && scan.is_complete());
+    assert_eq!(data.windows(4).filter(|end| end == b"\r\n\r\n").count(), 1);
+    let request = get.request(data, ()).expect("what is one can be told");
+    assert_eq!(request.uri().path_and_query().map(|target| target.as_str()), Some(get.target));
     let uri = Uri::try_from(get.target).expect("hyper takes the target");
     assert_eq!((uri.path(), uri.query()), (get.path(), get.query()));
     assert!(uri.authority().is_none() && uri.path().starts_with('/'));
@@ -29,29 +32,35 @@ pub fn check(data: &[u8]) {
         let name = HeaderName::from_bytes(&line[..colon]).expect("hyper takes the name");
         HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).expect("hyper takes the value");
         hosts += usize::from(name == http::header::HOST);
-        assert!(!SPECIAL.contains(&name.as_str()), "{name}");
+        assert!(!OF_THE_CONNECTION.contains(&name.as_str()), "{name}");
+        assert!(get.is_special || !SPECIAL.contains(&name.as_str()), "{name}");
+        assert!(request.headers().contains_key(&name), "{name}");
     });
     assert_eq!(hosts, 1);
 }
 
-/// Fields that a hit looks at, or the connection.
-const SPECIAL: [&str; 16] = [
-    "cache-control",
+/// Fields that frame a body, or want something of the connection.
+const OF_THE_CONNECTION: [&str; 9] = [
     "content-length",
     "expect",
     "http2-settings",
-    "if-match",
-    "if-range",
-    "if-unmodified-since",
     "keep-alive",
-    "pragma",
     "proxy-connection",
-    "range",
     "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
+];
+
+/// Fields that ask for something else than a whole answer that is fresh.
+const SPECIAL: [&str; 7] = [
+    "cache-control",
     "content-type",
+    "if-match",
+    "if-range",
+    "if-unmodified-since",
+    "pragma",
+    "range",
 ];
 
 fn limits() -> Limits {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
@@ -50,7 +49,7 @@ impl Entry {
 impl listener::Handler for Entry {
     async fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<Option<Incoming>>,
         connection: &Arc<Connection>,
         gap: &Gap,
     ) -> Response<Body> {
@@ -63,7 +62,7 @@ impl listener::Handler for Entry {
         get: &PlainGet<'_>,
         connection: &Connection,
         out: &mut Vec<u8>,
-    ) -> Option<Bytes> {
+    ) -> Option<Body> {
         let serving = self.serving.load();
         serving.worker.at_hand(&serving.hosts, connection, get, out)
     }

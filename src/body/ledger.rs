@@ -112,12 +112,17 @@ impl Ledger {
         Some(stand_in)
     }
 
+    /// Whether pieces wait, or something was wrong.
+    pub fn is_in_use(&self) -> bool {
+        self.in_use.load(Relaxed)
+    }
+
     /// What is to be done with what hyper wants to write.
     ///
     /// # Errors
     /// Close the connection; every later call fails as well.
     pub fn next(&self, slices: &[IoSlice<'_>]) -> Result<Next, Mismatch> {
-        if !self.in_use.load(Relaxed) && slices.iter().all(|slice| place_of(slice).is_none()) {
+        if !self.is_in_use() && slices.iter().all(|slice| place_of(slice).is_none()) {
             return Ok(Next { slices: slices.len(), piece: None });
         }
         let mut state = self.lock();
@@ -153,7 +158,7 @@ impl Ledger {
     /// # Errors
     /// As `next`.
     pub fn expect_none(&self) -> Result<(), Mismatch> {
-        if !self.in_use.load(Relaxed) {
+        if !self.is_in_use() {
             return Ok(());
         }
         let why = "what stands for a piece of a file was lost";

@@ -58,9 +58,7 @@ impl Sending {
         if length < SPLICED_BYTES_MIN || !self.file.warm.may_splice() {
             return None;
         }
-        let mut places =
-            (offset..offset + length).step_by(PROBED_BYTES).chain([offset + length - 1]);
-        if !places.all(|place| self.file.warm.has(&self.file.file, place)) {
+        if !self.file.warm.seems_to_have(&self.file.file, offset, length as usize) {
             return None;
         }
         let source = Arc::clone(&self.file) as Arc<dyn Source>;
@@ -156,8 +154,6 @@ impl HttpBody for Sending {
 
 /// Below this, the kernel's way costs more than reading does.
 const SPLICED_BYTES_MIN: u64 = 64 * 1024;
-/// As much as is read ahead at once, and so comes together.
-const PROBED_BYTES: usize = 128 * 1024;
 /// Read on the worker at a time: what a core's cache holds from the read to the send.
 const WARM_BYTES: u64 = 64 * 1024;
 /// Some hundred microseconds of reading and sending to a fast client.

@@ -20,8 +20,6 @@ pub struct HeadScan {
     has_line: bool,
     /// What came last ends a head.
     is_complete: bool,
-    /// Heads that ended since the first of them began.
-    heads: usize,
     ambiguous: bool,
 }
 
@@ -32,13 +30,8 @@ impl HeadScan {
     }
 
     /// Whether the last bytes were the end of a head.
-    pub(super) fn is_complete(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.is_complete
-    }
-
-    /// Whether one head without a body came, and nothing behind it.
-    pub fn is_one_head(&self) -> bool {
-        self.is_complete && self.heads == 1 && !self.in_body
     }
 
     /// The next bytes begin a head, unless one has begun behind the last.
@@ -95,7 +88,6 @@ impl HeadScan {
             self.has_line = true;
         } else {
             self.is_complete = std::mem::take(&mut self.has_line);
-            self.heads += usize::from(self.is_complete);
             self.ambiguous |= self.framing > 1;
             self.in_body = self.framing > 0;
             self.framing = 0;

@@ -11,8 +11,14 @@ mod connection;
 mod secure;
 mod stream;
 mod opening;
-mod wire;
+mod bounds;
 mod at_hand;
+mod exchange;
+mod response;
+mod usual;
+mod wired;
+mod wire;
+mod unit;
 mod http2;
 #[doc(hidden)]
 pub mod head; // for the fuzz package
@@ -26,7 +32,6 @@ mod heads;
 use std::future::Future;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
@@ -42,26 +47,27 @@ pub use bind::bind;
 pub use connections::Connections;
 pub use drain::Drain;
 
-/// Answers requests. hyper has made sure of their syntax, and of nothing else.
+/// Answers requests, which come with a body or surely without. hyper, or its parser, has made sure of
+/// their syntax, and of nothing else.
 pub trait Handler: Send + Sync + 'static {
     /// The response to `request`. Dropped before its end when the client goes away. A body that
     /// fails closes the connection without an end, so that the client notices. Until then the `gap`
     /// takes interim responses.
     fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<Option<Incoming>>,
         client: &Arc<Connection>,
         gap: &Gap,
     ) -> impl Future<Output = Response<Body>> + Send;
 
-    /// The answer to a plain GET, if it is at hand and needs none of the steps of `handle`: its head
-    /// is appended to `out`, its body is returned, and both are sent.
+    /// The answer to a plain GET that is not special, if it is at hand and needs none of the steps of
+    /// `handle`: its head is appended to `out`, its body is returned, and both are sent.
     fn at_hand(
         &self,
         _get: &PlainGet<'_>,
         _client: &Connection,
         _out: &mut Vec<u8>,
-    ) -> Option<Bytes> {
+    ) -> Option<Body> {
         None
     }
 

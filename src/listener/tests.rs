@@ -66,7 +66,7 @@ impl Handler for Paths {
 
     async fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<Option<Incoming>>,
         _: &Arc<Connection>,
         gap: &Gap,
     ) -> Response<Body> {
@@ -100,7 +100,7 @@ impl Handler for Paths {
 }
 
 /// Switches protocols, then sends back what it gets.
-fn upgrade(request: Request<Incoming>) -> Response<Body> {
+fn upgrade(request: Request<Option<Incoming>>) -> Response<Body> {
     tokio::spawn(async move {
         let mut stream = TokioIo::new(hyper::upgrade::on(request).await.unwrap());
         let mut bytes = [0; 2];
@@ -111,13 +111,14 @@ fn upgrade(request: Request<Incoming>) -> Response<Body> {
     response.header("connection", "upgrade").body(Body::empty()).unwrap()
 }
 
-fn fields(request: &Request<Incoming>) -> String {
+fn fields(request: &Request<Option<Incoming>>) -> String {
     let fields = request.headers().iter();
     fields.map(|(name, value)| format!("{name}={};", value.to_str().unwrap())).collect()
 }
 
-async fn read(mut body: Incoming) -> Bytes {
+async fn read(body: Option<Incoming>) -> Bytes {
     let mut text = Vec::new();
+    let Some(mut body) = body else { return text.into() };
     while let Some(Ok(frame)) =
         std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await
     {

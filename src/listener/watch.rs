@@ -5,7 +5,7 @@
 //!   New, Idle ----------------> Head ----------------> Busy
 //!      ^                                                |
 //!      '------------------------------------------------'
-//!                    hyper has all of the response
+//!                  all of the response was taken
 //!
 //!   New, Head: header_timeout   Idle: keepalive_timeout   Busy: none of its own
 //!   and in every state, while the client takes no bytes: send_timeout
@@ -49,6 +49,8 @@ pub(super) struct Watch {
     urgent: AtomicBool,
     /// Others want its place.
     unwanted: AtomicBool,
+    /// All that hyper wrote is out.
+    flushed: AtomicBool,
     /// Requests so far.
     requests: AtomicU64,
     /// Guards the scan of heads; only the connection's own task takes it.
@@ -105,6 +107,7 @@ impl Watch {
             ends_response: AtomicBool::new(false),
             urgent: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
+            flushed: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             scan: Mutex::default(),
         }
@@ -130,6 +133,12 @@ impl Watch {
         } else {
             self.read(bytes.len());
         }
+    }
+
+    /// These bytes came in, of a head and what is behind it, and are the first that hyper gets.
+    pub(super) fn read_anew(&self, bytes: &[u8]) {
+        *self.scan.lock().unwrap_or_else(PoisonError::into_inner) = HeadScan::default();
+        self.read_head(bytes);
     }
 
     /// Whether a head of this connection could be read in two ways.
@@ -169,10 +178,15 @@ impl Watch {
         Busy(self.clone())
     }
 
-    /// Whether hyper has had one request, which had no body, and has answered it.
-    pub(super) fn is_one_answered(&self) -> bool {
-        let is_one = || self.scan.lock().unwrap_or_else(PoisonError::into_inner).is_one_head();
-        self.state() == State::Idle && !self.has_body.load(Relaxed) && is_one()
+    /// Whether all is out that hyper wrote so far.
+    pub(super) fn flushed(&self, all: bool) {
+        self.flushed.store(all, Relaxed);
+    }
+
+    /// Whether hyper has answered all that it was asked, so that nothing is lost when it goes. Of a
+    /// request with a body it may still be reading some.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.state() == State::Idle && self.flushed.load(Relaxed) && !self.has_body.load(Relaxed)
     }
 
     /// Whether the next request is the last one of the connection.
@@ -322,7 +336,7 @@ impl Watch {
     }
 }
 
-/// A request under way. Lies in the response body, which hyper drops when it has taken all of it;
+/// A request under way. Lies in the response body, which is dropped when all of it was taken;
 /// bytes that are not written by then fall under `send_timeout`.
 pub(super) struct Busy(Arc<Watch>);
 

@@ -1,6 +1,5 @@
-//! The socket under hyper: tells the watch what goes over it, answers plain GETs, puts interim
-//! responses between what hyper writes, and sends pieces of files where hyper writes what stands for
-//! them.
+//! A client's socket: tells the watch what goes over it, puts interim responses between others, and
+//! sends pieces of files where something stands for them.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -16,120 +15,141 @@ use rustix::net::{SendFlags, send};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::at_hand::{AtHand, Reply};
 use super::stream::Stream;
 use super::watch::Watch;
 use crate::body::ledger::{Failure, Ledger, Mismatch, Piece};
 use crate::interim::Queue;
 
-/// A client's socket as hyper sees it.
-pub(super) struct Wired {
+/// What one connection reads from and writes to, whoever frames its requests.
+pub(super) struct Wire {
     pub(super) stream: Stream,
-    /// What was read before, and the watch has seen.
-    opening: Bytes,
-    watch: Arc<Watch>,
-    shut: bool,
+    pub(super) watch: Arc<Watch>,
     interim: Arc<Queue>,
     ledger: Arc<Ledger>,
     /// What is left of an interim response that is being written; nothing else goes out before.
     begun: Bytes,
-    at_hand: AtHand,
-    /// An answer that was at hand and is being written; no request is read before it is out.
-    reply: Option<Reply>,
-    /// The last answer went out, and hyper had no part in it.
-    done: bool,
+    shut: bool,
 }
 
-impl Wired {
-    pub(super) fn new(
-        stream: Stream,
-        opening: Bytes,
-        watch: Arc<Watch>,
-        interim: Arc<Queue>,
-        ledger: Arc<Ledger>,
-        at_hand: AtHand,
-    ) -> Self {
-        let (shut, begun, reply, done) = (false, Bytes::new(), None, false);
-        Self { stream, opening, watch, shut, interim, ledger, begun, at_hand, reply, done }
+impl Wire {
+    pub(super) fn new(stream: Stream, watch: Arc<Watch>) -> Self {
+        let (interim, ledger) = (Arc::default(), Arc::default());
+        Self { stream, watch, interim, ledger, begun: Bytes::new(), shut: false }
     }
 
-    /// Writes what is left of an answer that was at hand.
-    fn finish_reply(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(reply) = &mut self.reply else { return Poll::Ready(Ok(())) };
-        loop {
-            let stream = Pin::new(&mut self.stream);
-            let written = match reply.left() {
-                ([], []) => break,
-                (head, []) => stream.poll_write(cx, head),
-                (head, body) => {
-                    stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(body)])
-                }
-            };
-            self.watch.wrote(&written);
-            match ready!(written)? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                bytes => reply.advance(bytes),
-            }
+    /// Where interim responses come from that are written here.
+    pub(super) fn interim(&self) -> Arc<Queue> {
+        Arc::clone(&self.interim)
+    }
+
+    /// What bodies note pieces of files in. None over TLS: what the kernel sends by itself is not
+    /// encrypted.
+    pub(super) fn ledger(&self) -> Option<Arc<Ledger>> {
+        self.stream.plain().map(|_| Arc::clone(&self.ledger))
+    }
+
+    /// Whether what a body gave last may stand for a piece of a file.
+    pub(super) fn has_pieces(&self) -> bool {
+        self.ledger.is_in_use()
+    }
+
+    /// The next bytes that came in.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+
+    /// Sends all of `bytes`.
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &mut impl Buf,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.finish_interim(cx))?;
+        self.send_all(cx, bytes)
+    }
+
+    /// Sends a beginning of what is to be written; how many bytes of it.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.finish_interim(cx))?;
+        self.write(cx, slices)
+    }
+
+    /// Call it when all that was to be written has been taken, for what is written here by itself
+    /// must be in nothing's midst.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.ledger.expect_none().map_err(mismatch)?;
+        ready!(self.finish_interim(cx))?;
+        while let Some(head) = self.interim.next(cx.waker()) {
+            self.begun = head;
+            ready!(self.finish_interim(cx))?;
         }
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        ready!(self.waited(flushed))?;
-        self.done |= self.reply.take().is_some_and(|reply| reply.is_last);
-        Poll::Ready(Ok(()))
+        self.waited(flushed)
     }
 
-    /// The next bytes for hyper: none of an answer that was at hand, nor of its request.
-    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        loop {
-            ready!(self.finish_reply(cx))?;
-            if self.done {
-                // What hyper takes for the client's end.
-                return Poll::Ready(Ok(()));
-            }
-            if !self.opening.is_empty() {
-                let bytes = self.opening.len().min(buf.remaining());
-                self.reply = self.at_hand.answer(&self.opening);
-                if self.reply.is_some() {
-                    self.opening.clear();
-                    continue;
-                }
-                buf.put_slice(&self.opening[..bytes]);
-                self.opening.advance(bytes);
-                return Poll::Ready(Ok(()));
-            }
-            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-            let new = &buf.filled()[before..];
-            self.reply = self.at_hand.answer(new);
-            if self.reply.is_some() {
-                buf.set_filled(before);
-                continue;
-            }
-            if self.watch.reads_head() {
-                self.watch.read_head(new);
-            } else {
-                if !new.is_empty() {
-                    self.at_hand.lost_sight();
-                }
-                self.watch.read(new.len());
-            }
+    /// Closes our side, then reads and forgets what a client sends that was not done yet, until it
+    /// notices. (nginx: lingering_close)
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.shut {
+            let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+            ready!(self.waited(shut))?;
+            self.shut = true;
+        }
+        if !self.watch.close() {
             return Poll::Ready(Ok(()));
+        }
+        let mut space = [0; 4096];
+        loop {
+            let mut buf = ReadBuf::new(&mut space);
+            let read = ready!(self.poll_read(cx, &mut buf));
+            if read.is_err() || buf.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
         }
     }
 
     fn finish_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.begun.is_empty() {
-            let written = Pin::new(&mut self.stream).poll_write(cx, &self.begun);
-            self.watch.wrote(&written);
-            match ready!(written)? {
+        if self.begun.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut begun = std::mem::take(&mut self.begun);
+        let sent = self.send_all(cx, &mut begun);
+        self.begun = begun;
+        sent
+    }
+
+    fn send_all(&mut self, cx: &mut Context<'_>, bytes: &mut impl Buf) -> Poll<io::Result<()>> {
+        while bytes.has_remaining() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = bytes.chunks_vectored(&mut slices);
+            match ready!(self.write(cx, &slices[..count]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                bytes => self.begun.advance(bytes),
+                sent => bytes.advance(sent),
             }
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what hyper wants to write, or a beginning of it.
     fn write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = self.write_next(cx, slices);
+        self.watch.wrote(&written);
+        written
+    }
+
+    /// Sends bytes up to what stands for a piece of a file, and a beginning of that.
+    fn write_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let next = self.ledger.next(slices).map_err(mismatch)?;
         let bytes = &slices[..next.slices];
         let Some(piece) = next.piece else { return self.write_bytes(cx, bytes, false) };
@@ -159,6 +179,9 @@ impl Wired {
         slices: &[IoSlice<'_>],
         more: bool,
     ) -> Poll<io::Result<usize>> {
+        if let ([one], false) = (slices, more) {
+            return Pin::new(&mut self.stream).poll_write(cx, one);
+        }
         let mut space = [MaybeUninit::uninit(); GATHERED_BYTES];
         let mut gathered = ReadBuf::uninit(&mut space);
         match (gather(slices, &mut gathered), more) {
@@ -196,7 +219,7 @@ impl Wired {
         }
     }
 
-    /// Where the kernel does not send such files, but hyper counts on it.
+    /// Where the kernel does not send such files, but whoever writes counts on it.
     fn copy_piece(&mut self, cx: &mut Context<'_>, piece: &Piece) -> Poll<io::Result<usize>> {
         let mut room = vec![0; piece.length.min(COPIED_BYTES)];
         match piece.source.file().read_at(&mut room, piece.offset) {
@@ -264,82 +287,9 @@ fn gather(slices: &[IoSlice<'_>], gathered: &mut ReadBuf<'_>) -> bool {
 
 /// Up to here copying costs less than a second piece does.
 pub(super) const GATHERED_BYTES: usize = 4096;
+/// As many as lie in one [`Unit`](super::unit::Unit).
+const SLICES: usize = 3;
 const COPIED_BYTES: usize = 64 * 1024;
-
-impl AsyncRead for Wired {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Wired {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.finish_interim(cx))?;
-        let written = self.write(cx, &[IoSlice::new(bytes)]);
-        self.watch.wrote(&written);
-        written
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.finish_interim(cx))?;
-        let written = self.write(cx, slices);
-        self.watch.wrote(&written);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    /// hyper flushes only when we have taken all that it holds, so what we write here ourselves is
-    /// in nothing's midst.
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.ledger.expect_none().map_err(mismatch)?;
-        ready!(self.finish_interim(cx))?;
-        while let Some(head) = self.interim.next(cx.waker()) {
-            self.begun = head;
-            ready!(self.finish_interim(cx))?;
-        }
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        ready!(self.waited(flushed))?;
-        self.at_hand.flushed();
-        Poll::Ready(Ok(()))
-    }
-
-    /// Closes our side, then reads and forgets what a client sends that was not done yet, until it
-    /// notices. (nginx: lingering_close)
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.shut {
-            ready!(self.finish_reply(cx))?;
-            let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
-            ready!(self.waited(shut))?;
-            self.shut = true;
-        }
-        if !self.watch.close() {
-            return Poll::Ready(Ok(()));
-        }
-        let mut space = [0; 4096];
-        loop {
-            let mut buf = ReadBuf::new(&mut space);
-            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf));
-            if read.is_err() || buf.filled().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -10,14 +10,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode, Uri, Version, header};
 
 use super::Worker;
 use super::admit::bare_host;
 use super::deliver::{CACHE_STATUS, OF_A_BODY};
 use super::key::KEY_CAPACITY;
+use super::record;
 use super::route::{Cache, Hosts, Route, Site, X_ACCEL_LIMIT_RATE, is_normal};
+use crate::body::Body;
 use crate::cache::lookup::{Found, Key, Lookup};
 use crate::client::Connection;
 use crate::config;
@@ -30,19 +31,18 @@ use crate::semantics::precondition::{self, Met};
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::status::{CacheStatus, DIGITS_MAX, FRESH, decimal};
-use crate::store;
 
 impl Worker {
     /// Answers a plain GET that came to a listener with these hosts, if a stored response is at
-    /// hand for it: its head is appended to `out`, its body is returned. The exchange is recorded;
-    /// whoever gets an answer sends it.
+    /// hand for it: its head is appended to `out`, its body is returned. Whoever gets an answer sends
+    /// it; the exchange is recorded, or will be when the body ends.
     pub fn at_hand(
-        &self,
+        self: &Arc<Self>,
         hosts: &Hosts,
         connection: &Connection,
         get: &PlainGet<'_>,
         out: &mut Vec<u8>,
-    ) -> Option<Bytes> {
+    ) -> Option<Body> {
         if hosts.isolates {
             return None;
         }
@@ -56,23 +56,23 @@ impl Worker {
         let cache = route.at_hand()?;
         let now = Timestamp::from(self.proxy.clock.now());
         let found = Asked { get, host: &host, site, route, connection }.find(cache, now)?;
-        let store::Body::Memory(body) = &found.body else { return None };
         let is_304 = has_it(get, cache, &found)?;
         let status = if is_304 { StatusCode::NOT_MODIFIED } else { found.stored.status };
-        let body = if is_304 { Bytes::new() } else { body.clone() };
-        let length = (!is_304).then_some(body.len() as u64);
+        let length = (!is_304).then(|| found.body.len());
         write_head((route, cache), (get, &found), (status, length), now, out)?;
-        self.record_hit(connection, get, cache, (status, body.len() as u64))?;
-        Some(body)
+        let exchange = self.hit(connection, get, cache, status)?;
+        let body = length.map_or_else(Body::empty, |length| found.body.stream(0..length));
+        Some(record::at_hand(self, exchange, body))
     }
 
-    fn record_hit(
+    /// What is recorded of such an answer.
+    fn hit(
         &self,
         connection: &Connection,
         get: &PlainGet<'_>,
         cache: &Cache,
-        (status, sent_bytes): (StatusCode, u64),
-    ) -> Option<()> {
+        status: StatusCode,
+    ) -> Option<Exchange> {
         let request = match &self.access {
             Some(_) => Some(Box::new(RequestFacts {
                 started: self.proxy.clock.instant(),
@@ -86,19 +86,14 @@ impl Worker {
             })),
             None => None,
         };
-        let exchange = Exchange {
+        Some(Exchange {
             request,
             status: status.as_u16(),
             cache: Some(CacheStatus::Hit),
             reason: Reason::Fresh,
             zone: Some(cache.zone_number),
             upstream: None,
-        };
-        self.shard.count(&exchange, sent_bytes);
-        if let Some(access) = &self.access {
-            access.record(&exchange, sent_bytes);
-        }
-        Some(())
+        })
     }
 }
 

@@ -268,11 +268,7 @@ impl Source {
     /// The bytes of a range that lies within the length, where that is known.
     pub(super) fn body(&self, part: Range<u64>) -> Body {
         match self {
-            Self::Rest(store::Body::Memory(bytes)) => {
-                Body::full(bytes.slice(part.start as usize..part.end as usize))
-            }
-            Self::Rest(store::Body::Large(body)) => body.stream(part),
-            Self::Rest(store::Body::Disk(body)) => body.stream(part),
+            Self::Rest(body) => body.stream(part),
             Self::Fill(fill) => Body::stream(fill.follow(part)),
             Self::File(file) => file.stream(part),
         }

@@ -155,7 +155,7 @@ impl Worker {
         self: &Arc<Self>,
         hosts: &Hosts,
         client: Client<'_>,
-        request: Request<Incoming>,
+        request: Request<Option<Incoming>>,
     ) -> Response<Body> {
         let (mut request, body) = request.into_parts();
         let mut seen = self
@@ -207,7 +207,7 @@ impl Worker {
         hosts: &Hosts,
         client: Client<'_>,
         request: &mut http::request::Parts,
-        (body, seen): (Incoming, Option<&mut RequestFacts>),
+        (body, seen): (Option<Incoming>, Option<&mut RequestFacts>),
     ) -> Result<Answer, Error> {
         let present = Present::of(&request.headers);
         if present.connection {
@@ -239,7 +239,6 @@ impl Worker {
             way: None,
         };
         let (remote, limited) = (call.remote, call.limited);
-        let body = Some(body);
         let mut sent = Sent { gap: client.gap, seen, body, remote, limited, held: None };
         let mut answer = if site.is_plain && call.route.is_plain {
             let result = match route {

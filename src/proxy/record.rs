@@ -47,11 +47,21 @@ pub(super) fn at_end(
         zone: answer.zone,
         upstream: answer.upstream,
     };
-    let end = Box::new(AtEnd { worker: Arc::clone(worker), exchange, _held: answer.held });
+    let end = AtEnd::of(worker, exchange, answer.held);
     let mut response = answer.response;
     let Some(joining) = answer.tunnel else { return response.map(|body| body.on_end(end)) };
     response.extensions_mut().insert(Tunnel::new(joining.run(end)));
     response
+}
+
+/// The body of an answer that was at hand. One that is here goes out, or its client is gone: that is
+/// all there will be to tell.
+pub(super) fn at_hand(worker: &Arc<Worker>, exchange: Exchange, body: Body) -> Body {
+    if !body.is_here() {
+        return body.on_end(AtEnd::of(worker, exchange, None));
+    }
+    worker.record(&exchange, http_body::Body::size_hint(&body).lower());
+    body
 }
 
 struct AtEnd {
@@ -62,10 +72,21 @@ struct AtEnd {
 
 impl OnEnd for AtEnd {
     fn end(self: Box<Self>, sent: u64, _complete: bool) {
-        let Self { worker, exchange, _held } = *self;
-        worker.shard.count(&exchange, sent);
-        if let Some(access) = &worker.access {
-            access.record(&exchange, sent);
+        self.worker.record(&self.exchange, sent);
+    }
+}
+
+impl AtEnd {
+    fn of(worker: &Arc<Worker>, exchange: Exchange, held: Option<Box<Held>>) -> Box<Self> {
+        Box::new(Self { worker: Arc::clone(worker), exchange, _held: held })
+    }
+}
+
+impl Worker {
+    fn record(&self, exchange: &Exchange, sent_bytes: u64) {
+        self.shard.count(exchange, sent_bytes);
+        if let Some(access) = &self.access {
+            access.record(exchange, sent_bytes);
         }
     }
 }

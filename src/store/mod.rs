@@ -9,11 +9,13 @@ mod disks;
 pub mod patience;
 pub(crate) mod secret;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use bytes::Bytes;
 
+use crate::body;
 use crate::semantics::fields::Names;
 use crate::semantics::stored::Stored;
 use crate::semantics::variants::Variants;
@@ -111,6 +113,17 @@ impl Body {
     /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The bytes of `range`, which lies within it.
+    pub fn stream(&self, range: Range<u64>) -> body::Body {
+        match self {
+            Self::Memory(bytes) => {
+                body::Body::full(bytes.slice(range.start as usize..range.end as usize))
+            }
+            Self::Large(body) => body.stream(range),
+            Self::Disk(body) => body.stream(range),
+        }
     }
 }
 

@@ -8,19 +8,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use crate::disk::on_disk;
 use crate::harness::kept::Kept;
 use crate::harness::proxy::CACHED;
 use crate::harness::{Origin, Proxy, Reply, eventually, ok};
 
 /// Says nothing that counts, but is a field that only hyper's side looks at.
-const THE_USUAL_WAY: &str = "TE: trailers\r\n";
+pub(crate) const THE_USUAL_WAY: &str = "TE: trailers\r\n";
 
 fn lasting(body: &str) -> Reply {
     ok(body).header("Cache-Control", "max-age=60").header("Date", "Mon, 21 Sep 2026 14:13:20 GMT")
 }
 
 /// All that comes in answer to these bytes until the connection ends.
-async fn all(proxy: &Proxy, bytes: &[u8]) -> String {
+pub(crate) async fn all(proxy: &Proxy, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(proxy.address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut received = Vec::new();
@@ -30,7 +31,7 @@ async fn all(proxy: &Proxy, bytes: &[u8]) -> String {
 }
 
 /// With the fields of each head in order of their names, which is all that may differ.
-fn sorted(answers: &str) -> String {
+pub(crate) fn sorted(answers: &str) -> String {
     let mut parts: Vec<String> = answers.split("\r\n\r\n").map(str::to_owned).collect();
     for part in &mut parts {
         if let Some(at) = part.find("HTTP/1.1 ") {
@@ -42,7 +43,7 @@ fn sorted(answers: &str) -> String {
     parts.join("\r\n\r\n")
 }
 
-fn get(path: &str, fields: &str) -> String {
+pub(crate) fn get(path: &str, fields: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: example.com\r\n{fields}\r\n")
 }
 
@@ -132,6 +133,32 @@ async fn a_hit_is_the_same_whichever_way_it_comes() {
             if path != "/204" && path != "/599" {
                 assert!(origin.seen(path) <= seen + 2, "{path} is stored");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hit_in_a_file_is_the_same_whichever_way_it_comes() {
+    for (sendfile, memory) in [(true, "0"), (false, "0"), (false, "64m")] {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let memory = format!("{memory}\"\nmemory_max_object = \"4m");
+        let config = on_disk(folder.path(), "").replace("64m", &memory);
+        let origin = origin_of_all().await;
+        let config = format!("[server]\nsendfile = {sendfile}\n{config}");
+        let proxy = Proxy::with(&config, &origin).await;
+        proxy.get("/end").await;
+        for words in [60, 1_000, 14_000, 140_000] {
+            let (path, body) = (format!("/{words}"), "word ".repeat(words));
+            origin.on(&path, lasting(&body).header("ETag", "\"a\""));
+            proxy.get(&path).await;
+            proxy.flush().await;
+            // Read, verified, and sent by the kernel where it may.
+            for _ in 0..3 {
+                let answers = same_both_ways(&proxy, &path, "").await;
+                assert!(answers.contains(&body) && answers.ends_with("the end"), "{words}");
+                same_both_ways(&proxy, &path, "If-None-Match: \"a\"\r\n").await;
+            }
+            assert_eq!(origin.seen(&path), 1);
         }
     }
 }

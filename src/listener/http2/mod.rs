@@ -141,7 +141,7 @@ impl<H: Handler> Requests<H> {
         } else {
             let (mut parts, body) = request.into_parts();
             head::as_of_http1(&mut parts);
-            self.handler.handle(Request::from_parts(parts, body), &self.client, &gap).await
+            self.handler.handle(Request::from_parts(parts, Some(body)), &self.client, &gap).await
         };
         hang_up(&response)?;
         let Held { under_way, stall, streams } = held;

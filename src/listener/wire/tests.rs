@@ -1,4 +1,4 @@
-//! Bodies from files over real sockets, under hyper as it is.
+//! Bodies from files over real sockets, with and without hyper as it is.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use socket2::SockRef;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -30,6 +30,7 @@ use crate::interim::Gap;
 use crate::listener::connection::serve;
 use crate::listener::drain::Drain;
 use crate::listener::tests::limits;
+use crate::listener::wired::Wired;
 use crate::listener::{Connections, Handler};
 
 /// A file, and what became of pieces of it.
@@ -183,7 +184,7 @@ impl Handler for Served {
 
     async fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<Option<Incoming>>,
         _: &Arc<Connection>,
         gap: &Gap,
     ) -> Response<Body> {
@@ -290,19 +291,38 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     })
 }
 
-/// The client asks for all at once, in this manner, and reads so many bytes at a time.
-async fn all_come_right(plans: Vec<Plan>, methods: &[&str], read: usize, buffer: Option<usize>) {
+/// In which manner a client asks.
+#[derive(Clone, Copy, Debug)]
+struct Manner {
+    methods: &'static [&'static str],
+    /// Not before it has the answer to what it asked last, so that hyper is not needed.
+    one_by_one: bool,
+    /// Bytes that it reads at a time.
+    read: usize,
+    /// About the size of our socket's buffer.
+    buffer: Option<usize>,
+}
+
+async fn all_come_right(plans: Vec<Plan>, manner: Manner) {
+    let Manner { methods, one_by_one, read, buffer } = manner;
     let file = pattern(plans.iter().map(Plan::length).max().unwrap_or(0) / 4 + 1);
     let resting = Resting::of(&file);
     let (client, serving) =
         connected(Plans(plans.clone(), resting.clone()), limits(), buffer).await;
     let (reading, mut writing) = client.into_split();
-    let asked: String = (0..plans.len())
+    let asked: Vec<String> = (0..plans.len())
         .map(|n| format!("{} /{n} HTTP/1.1\r\nhost: h\r\n\r\n", methods[n % methods.len()]))
         .chain(["GET /0 HTTP/1.0\r\n\r\n".to_owned()])
         .collect();
+    let asked = if one_by_one { asked } else { vec![asked.concat()] };
+    let (answered, mut next) = mpsc::unbounded_channel();
     let asking = tokio::spawn(async move {
-        writing.write_all(asked.as_bytes()).await.unwrap();
+        for request in asked {
+            writing.write_all(request.as_bytes()).await.unwrap();
+            if one_by_one {
+                next.recv().await;
+            }
+        }
         writing
     });
     let mut stream = BufReader::with_capacity(read, reading);
@@ -313,12 +333,12 @@ async fn all_come_right(plans: Vec<Plan>, methods: &[&str], read: usize, buffer:
             (status, length) = head(&mut stream).await;
         }
         assert_eq!(status, "200");
-        if methods[number % methods.len()] == "HEAD" {
-            continue;
+        if methods[number % methods.len()] != "HEAD" {
+            assert_eq!(length.is_some(), plan.has_length || plan.length() == 0);
+            let body = body(&mut stream, length).await;
+            assert!(body == file[..plan.length()], "{number} of {plans:?}");
         }
-        assert_eq!(length.is_some(), plan.has_length || plan.length() == 0);
-        let body = body(&mut stream, length).await;
-        assert!(body == file[..plan.length()], "{number} of {plans:?}");
+        let _ = answered.send(());
     }
     // The old way: to the end of the connection, whether there is a length or not.
     let (status, _) = head(&mut stream).await;
@@ -327,6 +347,7 @@ async fn all_come_right(plans: Vec<Plan>, methods: &[&str], read: usize, buffer:
     stream.read_to_end(&mut body).await.unwrap();
     assert!(body == file[..plans[0].length()], "to HTTP/1.0, {plans:?}");
     serving.await.unwrap();
+    drop(answered);
     drop(asking.await.unwrap());
     assert_eq!(*resting.failures.lock().unwrap(), Vec::<String>::new());
 }
@@ -348,40 +369,53 @@ proptest! {
     fn bodies_from_files_and_from_memory_come_right_in_any_order(
         plans in vec(any_plan(), 1..7),
         heads in any::<bool>(),
+        one_by_one in any::<bool>(),
         read in prop_oneof![1usize..100, 1000usize..100_000],
         buffer in prop::option::of(2000usize..30_000),
     ) {
-        let methods: &[&str] = if heads { &["GET", "HEAD", "GET"] } else { &["GET"] };
+        let methods: &'static [&'static str] = if heads { &["GET", "HEAD", "GET"] } else { &["GET"] };
         // A byte at a time takes the longer, the more there are.
         let all: usize = plans.iter().map(Plan::length).sum();
-        block_on(all_come_right(plans, methods, read.max(all / 5000), buffer));
+        let read = read.max(all / 5000);
+        block_on(all_come_right(plans, Manner { methods, one_by_one, read, buffer }));
     }
 }
 
 #[test]
 fn a_body_that_lies_ends_the_connection_before_a_wrong_byte() {
     let file = pattern(100_000);
-    for how in [How::Copy, How::Lost] {
-        for good in [0, 50_000] {
-            let parts = [(How::Piece, good), (how, 90_000), (How::Piece, 1000)];
-            let plan = Plan::of(&parts[usize::from(good == 0)..]);
-            let received = block_on(async {
-                let plans = Plans(vec![plan], Resting::of(&file));
-                let (mut client, serving) = connected(plans, limits(), None).await;
-                client.write_all(b"GET /0 HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
-                let mut received = Vec::new();
-                let _ = client.read_to_end(&mut received).await;
-                serving.await.unwrap();
-                received
-            });
-            let end = received.windows(4).position(|end| end == b"\r\n\r\n");
-            let body = end.map_or(&[][..], |end| &received[end + 4..]);
-            // A lost piece shows when the next one is due; until then all is right.
-            assert!(file.starts_with(body), "{how:?} behind {good}");
-            assert!(body.len() < good + 91_000, "{how:?} behind {good}");
-        }
+    for (how, good, way) in [
+        (How::Copy, 0, ""),
+        (How::Copy, 0, BY_HYPER),
+        (How::Copy, 50_000, ""),
+        (How::Copy, 50_000, BY_HYPER),
+        (How::Lost, 0, ""),
+        (How::Lost, 0, BY_HYPER),
+        (How::Lost, 50_000, ""),
+        (How::Lost, 50_000, BY_HYPER),
+    ] {
+        let parts = [(How::Piece, good), (how, 90_000), (How::Piece, 1000)];
+        let plan = Plan::of(&parts[usize::from(good == 0)..]);
+        let received = block_on(async {
+            let plans = Plans(vec![plan], Resting::of(&file));
+            let (mut client, serving) = connected(plans, limits(), None).await;
+            let request = format!("GET /0 HTTP/1.1\r\nhost: h\r\n{way}\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut received = Vec::new();
+            let _ = client.read_to_end(&mut received).await;
+            serving.await.unwrap();
+            received
+        });
+        let end = received.windows(4).position(|end| end == b"\r\n\r\n");
+        let body = end.map_or(&[][..], |end| &received[end + 4..]);
+        // A lost piece shows when the next one is due; until then all is right.
+        assert!(file.starts_with(body), "{how:?} behind {good} {way}");
+        assert!(body.len() < good + 91_000, "{how:?} behind {good} {way}");
     }
 }
+
+/// A field that no plain GET has.
+const BY_HYPER: &str = "te: trailers\r\n";
 
 #[test]
 fn a_hyper_that_copies_what_it_is_given_sends_nothing() {
@@ -399,10 +433,9 @@ fn a_hyper_that_copies_what_it_is_given_sends_nothing() {
         let received = block_on(async {
             let (mut client, server) = pair().await;
             let watch = Arc::new(Watch::new(Clock::default(), Arc::new(limits())));
-            let stream = Stream::Plain(server);
-            let at_hand = AtHand::new(None, watch.clone(), Arc::new(limits()));
-            let (interim, ledger) = (Arc::default(), ledger.clone());
-            let wired = Wired::new(stream, Bytes::new(), watch, interim, ledger, at_hand);
+            let mut wire = Wire::new(Stream::Plain(server), watch);
+            wire.ledger = ledger.clone();
+            let wired = Wired::new(wire, Bytes::new());
             let mut builder = Builder::new();
             flatten(&mut builder);
             client.write_all(b"GET /0 HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::format::Fault;
 use super::place::path_of;
 use super::read::IN_ANOTHERS_PLACE;
+use super::verified::Identity;
 use super::{Disk, is_missing};
 use crate::semantics::key::KeyHash;
 use crate::warm::Warm;
@@ -43,9 +44,7 @@ pub enum Problem {
 /// What a plain file looks like from outside; whatever somebody writes into it shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Looks {
-    pub(super) bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+    pub(super) identity: Identity,
     /// Whether it still has a name.
     is_linked: bool,
 }
@@ -94,12 +93,7 @@ impl Looks {
         if FileType::from_raw_mode(meta.st_mode) != FileType::RegularFile {
             return Err(Problem::Format(Fault::Corrupt("not a file")));
         }
-        Ok(Self {
-            bytes: u64::try_from(meta.st_size).unwrap_or(0),
-            modified: (meta.st_mtime as i64, meta.st_mtime_nsec as i64),
-            changed: (meta.st_ctime as i64, meta.st_ctime_nsec as i64),
-            is_linked: meta.st_nlink > 0,
-        })
+        Ok(Self { identity: Identity::from(&meta), is_linked: meta.st_nlink > 0 })
     }
 }
 

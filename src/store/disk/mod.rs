@@ -13,6 +13,7 @@ mod verified;
 pub mod remove;
 pub mod tend;
 mod read;
+mod whole;
 mod open_files;
 pub mod access;
 pub mod index;

@@ -12,10 +12,11 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::access::Looks;
 use super::index::Facts;
+use super::stored_body::StoredBody;
 use crate::config;
 use crate::semantics::key::KeyHash;
-use crate::store::Entry;
 use crate::store::memory::KeyIsHash;
+use crate::store::{Body, Content, Entry};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -36,9 +37,9 @@ pub(super) struct OpenFile {
     pub(super) seen_s: AtomicU32,
     /// What the index shall know of it.
     pub(super) facts: Facts,
-    /// What it holds; without the body, where that is read at each lookup.
+    /// What it holds; without a body, where that is always read at a lookup.
     pub(super) entry: Arc<Entry>,
-    /// Where that lies.
+    /// Where a body lies that is read at a lookup, unless it is known to be right.
     pub(super) body: Option<Place>,
 }
 
@@ -143,6 +144,14 @@ impl OpenFiles {
 }
 
 impl OpenFile {
+    /// Its body, where that may be sent unread once it is known to be right.
+    pub(super) fn sent(&self) -> Option<&StoredBody> {
+        match &self.entry.content {
+            Content::Response(_, Body::Disk(body)) => Some(body),
+            _ => None,
+        }
+    }
+
     /// Whether nobody else had changed, moved or removed it at some moment of this second.
     pub(super) fn is_as_it_was(&self, now_s: u32) -> bool {
         if self.seen_s.load(Ordering::Relaxed) == now_s {
@@ -240,7 +249,6 @@ mod tests {
 
     use super::*;
     use crate::store::tests::stored_with;
-    use crate::store::{Body, Content};
 
     fn open(path: &Path) -> OpenFile {
         let file = File::open(path).unwrap();

@@ -3,7 +3,6 @@
 //! A small body is read and verified whole, a large one as it is sent (`stored_body.rs`). What the
 //! page cache has is read on the worker; all else, and every fault, is for one blocking job.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,13 +10,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::access::{Access, Problem};
-use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Fault, Footer, Found, Layout};
+use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Fault, Footer, Found};
 use super::groups::Seen;
 use super::head::Meaning;
 use super::index::Facts;
-use super::open_files::{OpenFile, Place};
+use super::open_files::OpenFile;
 use super::order::{Ticket, UnderWay};
 use super::stored_body::StoredBody;
+use super::whole::Whole;
 use super::{Disk, fault_at, is_missing};
 use crate::config;
 use crate::semantics::key::KeyHash;
@@ -32,14 +32,6 @@ struct Read {
     facts: Facts,
     /// To be kept open, where that is wanted.
     opened: Option<OpenFile>,
-}
-
-/// Bytes of a file that were read whole.
-struct Room {
-    bytes: Bytes,
-    capacity: usize,
-    /// The thread uses it again once nobody holds it.
-    is_kept: bool,
 }
 
 impl Disk {
@@ -133,24 +125,22 @@ impl Disk {
             return None;
         }
         let read = |entry| Some(Ok(Read { entry, facts: opened.facts, opened: None }));
-        let Some(place) = opened.body else {
+        let place = opened.body.filter(|_| !self.is_proven(hash, &opened, now_s));
+        let Some(place) = place else {
             // A head must not promise what a disk that fails does not give: then a job looks first.
             let begins = |body: &StoredBody| self.warm.has(&opened.file, body.offset());
-            return match &opened.entry.content {
-                Content::Response(_, Body::Disk(body)) if !begins(body) => Some(Err(Cold)),
-                _ => read(Arc::clone(&opened.entry)),
+            let unseen = opened.sent().filter(|_| opened.body.is_none());
+            return if unseen.is_none_or(begins) {
+                read(Arc::clone(&opened.entry))
+            } else {
+                Some(Err(Cold))
             };
         };
-        let access = Access::Warm(&self.warm);
-        let may_read = self.warm.may_read() && place.bytes as u64 <= WARM_FILE_BYTES_MAX;
-        let room = may_read.then(|| Room::read(&opened.file, (place.offset, place.bytes), access));
-        // A job finds damage as well, and knows what to do about it.
-        let is_right = |room: &Room| place.holds(&room.bytes);
-        let Some(room) = room.and_then(Result::ok).filter(is_right) else {
-            return Some(Err(Cold));
+        let body = match self.read_body(hash, &opened, place) {
+            Ok(body) => body,
+            Err(cold) => return Some(Err(cold)),
         };
-        let body = room.leave(&room.bytes, self.memory.is_in_use());
-        read(Arc::new(opened.entry.with_body(Body::of(body))))
+        read(Arc::new(opened.entry.with_body(body)))
     }
 
     /// Puts what was read into memory and keeps its file open, unless something was called for
@@ -224,13 +214,15 @@ impl Disk {
             let file = Arc::clone(&file);
             wanted.then_some(OpenFile { file, looks, seen_s, facts, entry, body })
         };
-        if looks.bytes <= self.whole_bytes_max + SMALL_FILE_OVERHEAD_BYTES {
-            match self.read_small(&file, looks.bytes, hash, access) {
-                Ok((entry, place)) if place.bytes as u64 <= self.whole_bytes_max => {
-                    let (facts, empty) = (facts(&entry), Body::Memory(Bytes::new()));
+        if looks.identity.bytes <= self.whole_bytes_max + SMALL_FILE_OVERHEAD_BYTES {
+            match self.read_whole(&file, looks.identity.bytes, hash, access) {
+                Ok(Whole { entry, place, sent }) if place.bytes as u64 <= self.whole_bytes_max => {
+                    let facts = facts(&entry);
                     let opened = match entry.content {
                         Content::Response(..) => {
-                            keep(Arc::new(entry.with_body(empty)), facts, Some(place))
+                            let empty = || Body::Memory(Bytes::new());
+                            let body = sent.map_or_else(empty, |body| Body::Disk(Arc::new(body)));
+                            keep(Arc::new(entry.with_body(body)), facts, Some(place))
                         }
                         Content::Variants(_) => keep(Arc::clone(&entry), facts, None),
                     };
@@ -241,7 +233,7 @@ impl Disk {
                 Err(problem) => return Err((problem, Some(file))),
             }
         }
-        match read_ends(&file, looks.bytes, hash, access) {
+        match read_ends(&file, looks.identity.bytes, hash, access) {
             Ok((found, footer, sums)) => {
                 let body = StoredBody::new(self, hash, Arc::clone(&file), footer, sums);
                 let entry = Arc::new(entry(found, || Body::Disk(Arc::new(body))));
@@ -251,57 +243,6 @@ impl Disk {
             }
             Err(problem) => Err((problem, Some(file))),
         }
-    }
-
-    fn read_small(
-        &self,
-        file: &File,
-        length: u64,
-        hash: KeyHash,
-        access: Access<'_>,
-    ) -> Result<(Arc<Entry>, Place), Problem> {
-        let on_worker = matches!(access, Access::Warm(_));
-        // The worker is not held for what costs many times more than a job does.
-        if on_worker && length > WARM_FILE_BYTES_MAX {
-            return Err(Problem::Cold);
-        }
-        let room = Room::read(file, (0, length as usize), access)?;
-        let (found, body) = format::decode_whole(&room.bytes)?;
-        let found = in_its_place(found, hash)?;
-        let offset = length - Layout { slot_bytes: 0, body_bytes: body.len() as u64 }.file_bytes();
-        let place = Place { offset, bytes: body.len(), hash: found.slot.body_hash };
-        let body = room.leave(body, self.memory.is_in_use());
-        Ok((Arc::new(entry(found, || Body::of(body))), place))
-    }
-}
-
-impl Room {
-    /// Some bytes of a file.
-    fn read(
-        file: &File,
-        (offset, bytes): (u64, usize),
-        access: Access<'_>,
-    ) -> Result<Self, Problem> {
-        let is_kept = matches!(access, Access::Warm(_));
-        let room = if is_kept { ROOM.take() } else { Bytes::new() };
-        let mut room = room.try_into_mut().unwrap_or_default();
-        room.resize(bytes, 0);
-        access.read(file, &mut room, offset)?;
-        Ok(Self { capacity: room.capacity(), bytes: room.freeze(), is_kept })
-    }
-
-    /// Takes `part` of the bytes along, to rest in memory or not, and lets others have the room.
-    fn leave(&self, part: &[u8], to_memory: bool) -> Bytes {
-        // Whoever holds a slice holds the room, which is more than an entry in memory weighs.
-        let part = if to_memory || part.len() < self.capacity / 2 {
-            Bytes::copy_from_slice(part)
-        } else {
-            self.bytes.slice_ref(part)
-        };
-        if self.is_kept {
-            ROOM.set(self.bytes.clone());
-        }
-        part
     }
 }
 
@@ -353,11 +294,11 @@ pub(super) fn read_ends(
     Ok((found, footer, sums))
 }
 
-fn in_its_place(found: Found, hash: KeyHash) -> Result<Found, Fault> {
+pub(super) fn in_its_place(found: Found, hash: KeyHash) -> Result<Found, Fault> {
     if found.slot.place == hash { Ok(found) } else { Err(Fault::Corrupt(IN_ANOTHERS_PLACE)) }
 }
 
-fn entry(found: Found, body: impl FnOnce() -> Body) -> Entry {
+pub(super) fn entry(found: Found, body: impl FnOnce() -> Body) -> Entry {
     let content = match found.head.meaning {
         Meaning::Response(stored) => Content::Response(Arc::new(stored), body()),
         Meaning::Variants(variants) => Content::Variants(Arc::new(variants)),
@@ -377,17 +318,10 @@ fn is_small(entry: &Entry) -> bool {
     !matches!(entry.content, Content::Response(_, Body::Disk(_)))
 }
 
-thread_local! {
-    /// The last file this thread read whole: its room is used again once nobody holds it.
-    static ROOM: Cell<Bytes> = const { Cell::new(Bytes::new()) };
-}
-
 /// What is said of a file that is whole, but that of another hash.
 pub(super) const IN_ANOTHERS_PLACE: &str = "in another's place";
 /// Beside the body, a file of this size or less has a head of a usual length.
 const SMALL_FILE_OVERHEAD_BYTES: u64 = 64 * 1024;
-/// Reading and verifying it takes about 50 us.
-const WARM_FILE_BYTES_MAX: u64 = 320 * 1024;
 /// Footer and trailer of a body up to 31 MiB.
 const TAIL_BYTES: u64 = 4096;
 

@@ -26,7 +26,7 @@ impl Sealed {
     /// There is none, or it cannot be read, or nothing of it may be trusted.
     pub fn open(path: &Path, hash: KeyHash) -> Result<Self, Problem> {
         let (file, looks) = Access::Waiting.open(path)?;
-        let (found, footer, sums) = read_ends(&file, looks.bytes, hash, Access::Waiting)?;
+        let (found, footer, sums) = read_ends(&file, looks.identity.bytes, hash, Access::Waiting)?;
         Ok(Self { found, layout: footer.layout, sums, file })
     }
 

@@ -24,6 +24,7 @@ use super::stored_body::{StoredBody, part};
 use super::verified::Identity;
 use crate::body::ledger::{Failure, Ledger, PIECE_BYTES_MAX, Piece, Source};
 use crate::body::{Error, FileBody};
+use crate::store::memory::now_s;
 
 /// Some of a stored body, in its order.
 pub(super) struct Sending {
@@ -52,6 +53,8 @@ enum Way {
     Proving(Identity),
     /// By the kernel, while the file looks as it did when it was verified.
     Spliced(Identity),
+    /// By the kernel: the lookup saw in this second all that would be looked at.
+    Seen,
 }
 
 impl Sending {
@@ -74,6 +77,9 @@ impl Sending {
         let is_short = self.next.end - self.next.start < SPLICED_BYTES_MIN;
         if self.ledger.is_none() || is_short || !disk.warm.may_splice() {
             return Way::Read;
+        }
+        if self.body.is_proven_in(now_s(&disk.clock)) {
+            return Way::Seen;
         }
         let Some(identity) = Identity::of(&self.body.file) else { return Way::Read };
         if disk.verified.holds(hash, identity, disk.clock.instant()) {
@@ -99,14 +105,15 @@ impl Sending {
             Way::Spliced(verified) if Identity::of(&body.file) != Some(verified) => {
                 self.way = Way::Read;
             }
-            Way::Read | Way::Proving(_) | Way::Spliced(_) => {}
+            Way::Read | Way::Proving(_) | Way::Spliced(_) | Way::Seen => {}
         }
-        let (Way::Spliced(_), Some(ledger)) = (self.way, &self.ledger) else { return None };
+        let (Way::Spliced(_) | Way::Seen, Some(ledger)) = (self.way, &self.ledger) else {
+            return None;
+        };
         let range = self.step(PIECE_BYTES_MAX as u64);
         let (offset, length) = (body.offset() + range.start, (range.end - range.start) as usize);
-        let places = (0..length).step_by(PROBED_BYTES).chain([length - 1]);
-        let has = |place| body.disk.warm.has(&body.file, offset + place as u64);
-        if !body.disk.warm.may_splice() || !places.into_iter().all(has) {
+        let (warm, is_seen) = (&body.disk.warm, matches!(self.way, Way::Seen));
+        if !warm.may_splice() || !is_seen && !warm.seems_to_have(&body.file, offset, length) {
             return None;
         }
         ledger.stand_in(Piece { source: Arc::clone(body) as Arc<dyn Source>, offset, length })
@@ -138,10 +145,9 @@ impl Sending {
         self.next.start += bytes.len() as u64;
         if let Way::Proving(identity) = self.way
             && self.next.is_empty()
-            && Identity::of(&self.body.file) == Some(identity)
         {
-            let disk = &self.body.disk;
-            disk.verified.note(self.body.hash, identity, disk.clock.instant());
+            let StoredBody { disk, hash, file, .. } = &*self.body;
+            disk.verified.note_unchanged(*hash, (file, identity), &disk.clock);
         }
         Frame::data(bytes)
     }
@@ -218,10 +224,7 @@ impl Source for StoredBody {
 }
 
 /// Below this, the kernel's way costs more than reading and verifying does.
-const SPLICED_BYTES_MIN: u64 = 64 * 1024;
-/// As much as is read ahead at once, and so comes together. Looking at each page would cost more
-/// than now and then waiting for one.
-const PROBED_BYTES: usize = 128 * 1024;
+pub(super) const SPLICED_BYTES_MIN: u64 = 8 * 1024;
 /// Read on the worker at a time: what a core's cache holds from the read to the send.
 const WARM_BYTES: u64 = 64 * 1024;
 /// Some hundred microseconds of reading, verifying and sending to a fast client.

@@ -10,11 +10,12 @@ use bytes::{Bytes, BytesMut};
 use rustix::fs::{Advice, fadvise};
 
 use super::access::{Access, Problem};
-use super::format::{self, CHUNK_BYTES, Fault, Footer};
+use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Fault, Footer};
 use super::sending::Sending;
 use super::{Disk, at};
 use crate::body;
 use crate::semantics::key::KeyHash;
+use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// The open file of one stored response.
 pub struct StoredBody {
@@ -23,6 +24,8 @@ pub struct StoredBody {
     pub(super) file: Arc<File>,
     pub(super) footer: Footer,
     pub(super) sums: Vec<u64>,
+    /// In which second a lookup last saw that it is right, and all in the page cache.
+    proven_s: AtomicU32,
 }
 
 impl StoredBody {
@@ -33,7 +36,31 @@ impl StoredBody {
         footer: Footer,
         sums: Vec<u64>,
     ) -> Self {
-        Self { disk: Arc::clone(disk), hash, file, footer, sums }
+        let (disk, proven_s) = (Arc::clone(disk), AtomicU32::new(NEVER_S));
+        Self { disk, hash, file, footer, sums, proven_s }
+    }
+
+    /// The body of a file of which `bytes` are all.
+    pub(super) fn of_whole(
+        disk: &Arc<Disk>,
+        hash: KeyHash,
+        file: &Arc<File>,
+        bytes: &[u8],
+    ) -> Result<Self, Fault> {
+        let footer = format::decode_footer(bytes, bytes.len() as u64)?;
+        let trailer = footer.layout.trailer_offset() as usize..bytes.len() - FOOTER_BYTES;
+        let sums = format::decode_trailer(&bytes[trailer], &footer)?;
+        Ok(Self::new(disk, hash, Arc::clone(file), footer, sums))
+    }
+
+    /// Notes that a lookup in this second saw that it is right, and all in the page cache.
+    pub(super) fn proven_in(&self, now_s: u32) {
+        self.proven_s.store(now_s, Ordering::Relaxed);
+    }
+
+    /// Whether one did.
+    pub(super) fn is_proven_in(&self, now_s: u32) -> bool {
+        self.proven_s.load(Ordering::Relaxed) == now_s
     }
 
     /// Length of the body.
@@ -107,6 +134,9 @@ impl StoredBody {
         self.footer.layout.body_offset()
     }
 }
+
+/// A second that no clock comes to.
+const NEVER_S: u32 = u32::MAX;
 
 impl fmt::Debug for StoredBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

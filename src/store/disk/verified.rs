@@ -9,8 +9,9 @@ use std::fs::File;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::fstat;
+use rustix::fs::{Stat, fstat};
 
+use crate::clock::Clock;
 use crate::semantics::key::KeyHash;
 
 /// The files of one folder that are known to be right.
@@ -26,7 +27,7 @@ pub(super) struct Verified {
 pub(super) struct Identity {
     device: u64,
     inode: u64,
-    bytes: i64,
+    pub(super) bytes: u64,
     modified: (i64, i64),
     changed: (i64, i64),
 }
@@ -56,6 +57,19 @@ impl Verified {
         part.insert(hash, Proof { identity, at: now });
     }
 
+    /// Notes that a file that looked like this, and whose changes would show, was just verified, if
+    /// it still does.
+    pub(super) fn note_unchanged(
+        &self,
+        hash: KeyHash,
+        (file, identity): (&File, Identity),
+        clock: &Clock,
+    ) {
+        if Identity::of(file) == Some(identity) {
+            self.note(hash, identity, clock.instant());
+        }
+    }
+
     fn part(&self, hash: KeyHash) -> MutexGuard<'_, HashMap<KeyHash, Proof>> {
         self.parts[hash.0 as usize % PARTS].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -64,14 +78,7 @@ impl Verified {
 impl Identity {
     /// What a file looks like now; `None` if that cannot be told.
     pub(super) fn of(file: &File) -> Option<Self> {
-        let meta = fstat(file).ok()?;
-        Some(Self {
-            device: meta.st_dev,
-            inode: meta.st_ino,
-            bytes: meta.st_size,
-            modified: (meta.st_mtime as i64, meta.st_mtime_nsec as i64),
-            changed: (meta.st_ctime as i64, meta.st_ctime_nsec as i64),
-        })
+        fstat(file).ok().as_ref().map(Self::from)
     }
 
     /// Whether a change from now on would show: file systems count time in steps, and two changes
@@ -79,6 +86,18 @@ impl Identity {
     pub(super) fn is_settled(&self, now: SystemTime) -> bool {
         let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         seconds.abs_diff(u64::try_from(self.changed.0).unwrap_or(0)) > STEP_S
+    }
+}
+
+impl From<&Stat> for Identity {
+    fn from(meta: &Stat) -> Self {
+        Self {
+            device: meta.st_dev,
+            inode: meta.st_ino,
+            bytes: u64::try_from(meta.st_size).unwrap_or(0),
+            modified: (meta.st_mtime, meta.st_mtime_nsec as i64),
+            changed: (meta.st_ctime, meta.st_ctime_nsec as i64),
+        }
     }
 }
 
@@ -95,7 +114,6 @@ mod tests {
     use std::fs::{self, FileTimes};
 
     use super::*;
-    use crate::clock::Clock;
 
     fn identity(inode: u64) -> Identity {
         Identity { device: 1, inode, bytes: 100, modified: (9, 0), changed: (10, 0) }

@@ -18,6 +18,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::{Folder, Fsync, Zone};
 use crate::semantics::date::Timestamp;
+use crate::store::disk::sending::SPLICED_BYTES_MIN;
 use crate::store::tests::stored_with;
 use crate::store::tiered::Tiered;
 use crate::warm::Warm;
@@ -132,7 +133,7 @@ pub(in crate::store::disk) fn page_cache_has(path: &Path) -> bool {
     let warm = Warm::default();
     let file = Access::Warm(&warm).open(path);
     file.is_ok_and(|(file, looks)| {
-        let mut bytes = vec![0; looks.bytes as usize];
+        let mut bytes = vec![0; looks.identity.bytes as usize];
         Access::Warm(&warm).read(&file, &mut bytes, 0).is_ok()
     })
 }
@@ -275,6 +276,37 @@ fn an_open_file_is_found_without_its_path_and_verified_each_time() {
         assert!(!path.exists(), "put aside");
     }
     assert_eq!(store.usage().faults_corrupt, 2);
+}
+
+#[test]
+fn a_body_in_an_open_file_is_left_there_once_it_is_known_to_be_right() {
+    let folder = folder();
+    let clock = Clock::manual(Clock::Real.now() + Duration::from_secs(60));
+    let zone = Zone { open_files: 10, ..zone(folder.path(), 0) };
+    let store = Tiered::open(&zone, clock.clone());
+    until(|| !store.usage().cold);
+    let path = path_of(folder.path());
+    let get = || store.get_warm(KeyHash::of(KEY), KEY, Timestamp::from(clock.now()));
+    let is_left = |entry: &Entry| matches!(entry.content, Content::Response(_, Body::Disk(_)));
+    for length in [SPLICED_BYTES_MIN as usize - 1, SPLICED_BYTES_MIN as usize, CHUNK_BYTES] {
+        put(&store, KEY, pattern(length));
+        if !page_cache_has(&path) {
+            return;
+        }
+        let is_long = length as u64 >= SPLICED_BYTES_MIN;
+        for left in [false, false, is_long, is_long] {
+            let entry = get().unwrap().unwrap();
+            assert_eq!(is_left(&entry), left, "{length}");
+            assert!(body_without_jobs(&entry) == pattern(length), "{length}");
+        }
+        let mut bad = fs::read(&path).unwrap();
+        let last_of_body = bad.len() - FOOTER_BYTES - 9;
+        bad[last_of_body] ^= 1;
+        fs::write(&path, bad).unwrap();
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(get().err(), Some(Cold), "{length}");
+        assert!(run(store.get(KeyHash::of(KEY), KEY)).is_none(), "{length}");
+    }
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! Requests that hyper frames: all but plain GETs. It is there for as long as one of them is under
+//! way; a connection that is idle has none.
+
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+
+use super::Handler;
+use super::bounds::{Bounds, End};
+use super::connection::One;
+use super::drain::Stage;
+use super::wire::Wire;
+use super::wired::Wired;
+use crate::config::Limits;
+use crate::interim::Gap;
+use crate::tunnel;
+
+/// What becomes of a connection.
+pub(super) enum After {
+    /// All is answered, and these bytes were read meanwhile.
+    Between(Wire, Bytes),
+    /// It was closed, or is no HTTP any more.
+    Closed(Option<tunnel::Run>),
+    Ended(End, Option<Wire>),
+}
+
+/// Answers what begins with these bytes.
+pub(super) async fn answer<H: Handler>(
+    one: &One<H>,
+    wire: Wire,
+    bounds: &mut Bounds<'_>,
+    opening: Bytes,
+) -> After {
+    let watch = Arc::clone(&wire.watch);
+    watch.read_anew(&opening);
+    let (interim, ledger) = (wire.interim(), wire.ledger());
+    let service = service_fn(|request: Request<Incoming>| {
+        let gap = Gap::new(Arc::clone(&interim), request.version());
+        one.answer(request.map(Some), gap, ledger.clone())
+    });
+    let io = TokioIo::new(Wired::new(wire, opening));
+    let mut connection = builder(&one.limits).serve_connection(io, service).with_upgrades();
+    let mut is_told = false;
+    let closed = bounds.hold(|cx| {
+        loop {
+            if let Poll::Ready(closed) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(closed.map(|()| true).map_err(End::from));
+            }
+            let goes_on = one.drain.stage() < Stage::Draining;
+            if goes_on && watch.is_at_rest() {
+                return Poll::Ready(Ok(false));
+            }
+            if goes_on || is_told {
+                return Poll::Pending;
+            }
+            Pin::new(&mut connection).graceful_shutdown();
+            is_told = true;
+        }
+    });
+    let end = match closed.await {
+        Ok(true) => {
+            let tunnel = one.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return After::Closed(tunnel);
+        }
+        Ok(false) => None,
+        Err(end) => Some(end),
+    };
+    let parts = connection.into_parts().map(|parts| (parts.io.into_inner(), parts.read_buf));
+    match (end, parts) {
+        (None, Some((wired, read))) => {
+            let (wire, unread) = wired.into_parts();
+            let read = if unread.is_empty() { read } else { [read, unread].concat().into() };
+            After::Between(wire, read)
+        }
+        (None, None) => After::Closed(None),
+        (Some(end), parts) => After::Ended(end, parts.map(|(wired, _)| wired.into_parts().0)),
+    }
+}
+
+fn builder(limits: &Limits) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .keep_alive(!limits.keepalive_timeout.is_zero())
+        .half_close(false)
+        .auto_date_header(false)
+        .max_headers(limits.headers_max)
+        .max_header_size(limits.header_bytes_max)
+        .max_buf_size(limits.header_bytes_max.max(BUFFER))
+        // It would copy every body into one buffer, and hold all of a body that is there at once.
+        .pipeline_flush(false)
+        .header_read_timeout(None);
+    builder
+}
+
+/// Bytes that hyper reads ahead or holds back for writing; not less than its least (8 KiB), enough
+/// for a read of a fast request body.
+const BUFFER: usize = 64 * 1024;
