@@ -4,7 +4,7 @@
 //! page cache has is read on the worker; all else, and every fault, is for one blocking job.
 
 use std::cell::Cell;
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -192,7 +192,10 @@ impl Disk {
             Problem::Io(error) if is_missing(&error) => {
                 self.faults.read_well();
                 let _file = self.file_lock(hash);
-                let gone = !path.exists();
+                // Under the lock nobody is writing it: one without a byte stays so.
+                let is_empty =
+                    fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0);
+                let gone = if is_empty { self.unlink(hash).is_ok() } else { !path.exists() };
                 if let Some(blocks) = gone.then(|| self.index.remove(hash)).flatten() {
                     self.space.release(u64::from(blocks) * super::BLOCK_BYTES);
                 }
