@@ -14,6 +14,7 @@ mod worker;
 mod server;
 mod reload;
 mod inherited;
+mod pid;
 mod channel;
 mod upgrade;
 mod takeover;
@@ -48,7 +49,8 @@ use source::OperatorView;
 use worker::WorkerThread;
 
 pub use inherited::Inherited;
-pub use reload::{ReloadError, Reloaded, Sources};
+pub use pid::read as process_in;
+pub use reload::{EventLog, ReloadError, Reloaded, Sources};
 pub use signals::wait as wait_for_signals;
 pub use takeover::Takeover;
 pub use upgrade::Program;
@@ -137,6 +139,10 @@ pub fn start_with(mut setup: Setup) -> Result<Running, StartError> {
     }
     let listeners = server.doors().addresses();
     takeover.map_or(Ok(()), |takeover| takeover.ready(&server))?;
+    // Last of all: whoever waits for the file finds a server that serves.
+    let path = generation.config.pid.as_deref();
+    let pid = server.new_pid_file(path).map_err(StartError::from_display)?;
+    server.turn_pid_file(path, pid);
     Ok(Running { listeners, admin: admin_address, server, stop, threads })
 }
 
@@ -191,8 +197,13 @@ impl Running {
         }
     }
 
-    /// Opens the access log anew, after it was moved away.
+    /// Opens the logs anew, after they were moved away.
     pub fn reopen_logs(&self) {
+        if let Some(events) = &self.server.sources.events
+            && let Err(error) = (events.reopen)()
+        {
+            tracing::error!(%error, "cannot reopen the event log");
+        }
         let reopened = self.server.generation().access.as_ref().map(|access| access.reopen());
         if let Some(Err(error)) = reopened {
             tracing::error!(%error, "cannot reopen the access log");
@@ -257,6 +268,7 @@ impl Running {
             let _ = thread.join();
         }
         self.zones().iter().for_each(|zone| zone.store.close(keep_index));
+        self.server.turn_pid_file(None, None);
     }
 
     fn zones(&self) -> Vec<Arc<Zone>> {

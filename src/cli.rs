@@ -1,6 +1,8 @@
 //! Arguments -> command; does nothing itself.
 
+mod config_file;
 mod examples;
+mod values;
 pub mod control;
 pub mod purge;
 pub mod snapshot;
@@ -16,14 +18,15 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 use http::Uri;
-use http::uri::Authority;
 
-use crate::config::{AdminAddress, units};
-use control::{Control, What};
+use crate::config::AdminAddress;
+pub use config_file::ConfigFile;
+use control::{Control, To, What};
 use examples::{
     CHECK_EXAMPLES, DEMO_EXAMPLES, EXAMPLES, EXPLAIN_EXAMPLES, INSPECT_EXAMPLES, PURGE_EXAMPLES,
     SERVE_EXAMPLES, STATS_EXAMPLES,
 };
+use values::{AdminChoice, admin, admin_or_none, field, origin, time};
 
 /// What the operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +59,7 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Serve {
     /// As a configuration file says.
-    File(PathBuf),
+    File(ConfigFile),
     /// In front of one origin, without a file.
     To(ServeTo),
 }
@@ -91,7 +94,7 @@ pub enum CacheDir {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// The configuration file.
-    pub config: PathBuf,
+    pub config: ConfigFile,
     /// Say nothing when all is well.
     pub quiet: bool,
 }
@@ -181,10 +184,11 @@ pub fn parse_from(
     config: Option<OsString>,
 ) -> Result<Command, clap::Error> {
     let written = Written::try_parse_from(arguments)?;
-    if let Some(what) = written.signal {
-        return Ok(Command::Control(Control { what, admin: written.admin }));
-    }
     let config = config.filter(|path| !path.is_empty()).map(PathBuf::from);
+    if let Some(what) = written.signal {
+        let to = To::new(written.admin, written.nginx.file, config);
+        return Ok(Command::Control(Control { what, to }));
+    }
     Ok(match written.command {
         None if written.test => Command::Check(check(written.nginx, config)?),
         None => return Err(missing("say what to do: `-t` checks, `serve` serves")),
@@ -197,7 +201,7 @@ pub fn parse_from(
         Some(WrittenCommand::Snapshot(what)) => Command::Snapshot(what.with_default(config)),
         Some(WrittenCommand::Inspect(inspect)) => Command::Inspect(inspect),
         Some(WrittenCommand::Zone(zone)) => Command::Zone(zone.with_default(config)),
-        Some(WrittenCommand::Control(control)) => Command::Control(control.checked()),
+        Some(WrittenCommand::Control(control)) => Command::Control(control.checked(config)),
         Some(WrittenCommand::Upstream(upstream)) => Command::Upstream(upstream),
     })
 }
@@ -226,12 +230,13 @@ struct Written {
     #[command(flatten)]
     nginx: WrittenCheck,
     /// Tell a running server, as the commands of these names do
-    #[arg(short = 's', value_name = "SIGNAL", conflicts_with_all = ["test", "config", "quiet"])]
+    #[arg(short = 's', value_name = "SIGNAL", conflicts_with_all = ["test", "quiet"])]
     signal: Option<What>,
-    /// For `-s`: the server's operator listener
-    #[arg(long, value_name = "ADDR", default_value = ADMIN_DEFAULT, value_parser = admin)]
-    #[arg(requires = "signal")]
-    admin: AdminAddress,
+    /// For `-s`: the server's operator listener [default: what the configuration says, or
+    /// 127.0.0.1:9145]
+    #[arg(long, value_name = "ADDR", value_parser = admin, requires = "signal")]
+    #[arg(conflicts_with_all = ["config", "relative_to"])]
+    admin: Option<AdminAddress>,
     /// Print version, as nginx does
     #[arg(short = 'v', action = ArgAction::Version)]
     version_too: Option<bool>,
@@ -276,7 +281,7 @@ enum WrittenCommand {
 #[derive(Args)]
 struct WrittenServe {
     /// Forward to this origin, without a configuration file
-    #[arg(long, value_name = "URL", value_parser = origin, conflicts_with = "config")]
+    #[arg(long, value_name = "URL", value_parser = origin, conflicts_with_all = ["config", "relative_to"])]
     to: Option<Uri>,
     /// Where clients connect
     #[arg(long, value_name = "ADDR", default_value = LISTEN_DEFAULT, requires = "to", conflicts_with = "config")]
@@ -292,29 +297,23 @@ struct WrittenServe {
     /// How long 200, 301 and 302 are fresh where the origin does not say, for example `10m`
     #[arg(long, value_name = "TIME", value_parser = time, requires = "to", conflicts_with = "config")]
     valid: Option<Duration>,
-    /// The configuration file [env: LARDER_CONFIG]
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    file: config_file::Named,
 }
 
 #[derive(Args)]
 struct WrittenCheck {
-    /// The configuration file [env: LARDER_CONFIG]
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    file: config_file::Named,
     /// Print nothing when there is no mistake
     #[arg(short, long)]
     quiet: bool,
 }
 
-/// In a type of its own, since clap takes an `Option` for an argument that may be missing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct AdminChoice(Option<AdminAddress>);
-
-fn serve(written: WrittenServe, config: Option<PathBuf>) -> Result<Serve, clap::Error> {
+fn serve(mut written: WrittenServe, config: Option<PathBuf>) -> Result<Serve, clap::Error> {
     let Some(origin) = written.to else {
-        let file = written.config.or(config);
-        return file.map(Serve::File).ok_or_else(|| {
+        written.file.or_default(config);
+        return written.file.file().map(Serve::File).ok_or_else(|| {
             missing("say what to serve: `--to http://127.0.0.1:3000` or `-c larder.toml`")
         });
     };
@@ -333,60 +332,15 @@ fn serve(written: WrittenServe, config: Option<PathBuf>) -> Result<Serve, clap::
     }))
 }
 
-fn time(text: &str) -> Result<Duration, String> {
-    units::duration(text).map_err(|problem| problem.reason)
-}
-
-fn check(written: WrittenCheck, config: Option<PathBuf>) -> Result<Check, clap::Error> {
-    let file = written.config.or(config);
-    let config = file.ok_or_else(|| missing("say what to check: `-c larder.toml`"))?;
+fn check(mut written: WrittenCheck, config: Option<PathBuf>) -> Result<Check, clap::Error> {
+    written.file.or_default(config);
+    let config =
+        written.file.file().ok_or_else(|| missing("say what to check: `-c larder.toml`"))?;
     Ok(Check { config, quiet: written.quiet })
 }
 
 fn missing(problem: &str) -> clap::Error {
     Written::command().error(ErrorKind::MissingRequiredArgument, problem)
-}
-
-fn origin(text: &str) -> Result<Uri, String> {
-    let example = "expected an origin such as `http://127.0.0.1:3000`";
-    let uri: Uri = text.parse().map_err(|error| format!("{error}; {example}"))?;
-    match uri.scheme_str() {
-        Some("http" | "https") => {}
-        _ => return Err(example.to_owned()),
-    }
-    let plain = |authority: &Authority| {
-        let port_is_good = authority.port_u16().is_some() || authority.as_str() == authority.host();
-        !authority.host().is_empty() && !authority.as_str().contains('@') && port_is_good
-    };
-    if !uri.authority().is_some_and(plain) || uri.query().is_some() {
-        return Err(example.to_owned());
-    }
-    Ok(uri)
-}
-
-/// `Name: value`, as curl takes it.
-fn field(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("expected `Name: value`")?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
-}
-
-fn admin_or_none(text: &str) -> Result<AdminChoice, String> {
-    Ok(AdminChoice(if text == "none" { None } else { Some(admin(text)?) }))
-}
-
-fn admin(text: &str) -> Result<AdminAddress, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return match path {
-            "" => Err("no path after `unix:`".to_owned()),
-            path => Ok(AdminAddress::Unix(PathBuf::from(path))),
-        };
-    }
-    let example = "expected an address such as `127.0.0.1:9145` or `unix:/run/larder.sock`";
-    let address: SocketAddr = text.parse().map_err(|_| example.to_owned())?;
-    if !address.ip().to_canonical().is_loopback() {
-        return Err("only a loopback address may be used".to_owned());
-    }
-    Ok(AdminAddress::Tcp(address))
 }
 
 const CONFIG_VARIABLE: &str = "LARDER_CONFIG";
@@ -399,6 +353,10 @@ mod tests {
 
     fn parse(arguments: &str) -> Result<Command, clap::Error> {
         parse_from(format!("larder {arguments}").split_whitespace().collect::<Vec<_>>(), None)
+    }
+
+    fn file(path: &str) -> ConfigFile {
+        ConfigFile { path: path.into(), prefix: None }
     }
 
     #[test]
@@ -427,7 +385,7 @@ mod tests {
 
     #[test]
     fn nginx_aliases_are_understood() {
-        let check = Command::Check(Check { config: "a.toml".into(), quiet: false });
+        let check = Command::Check(Check { config: file("a.toml"), quiet: false });
         for arguments in ["check -c a.toml", "-t -c a.toml", "-tc a.toml"] {
             assert_eq!(parse(arguments).unwrap(), check, "{arguments}");
         }
@@ -445,15 +403,24 @@ mod tests {
             ("quit", What::Quit),
             ("reopen", What::Reopen),
         ] {
-            let admin = AdminAddress::Tcp(default);
-            let expected = Command::Control(Control { what, admin });
+            let to = To::Admin(AdminAddress::Tcp(default));
+            let expected = Command::Control(Control { what, to });
             assert_eq!(parse(name).unwrap(), expected);
             assert_eq!(parse(&format!("-s {name}")).unwrap(), expected);
         }
         let unix = AdminAddress::Unix("/run/a.sock".into());
-        let expected = Command::Control(Control { what: What::Stop, admin: unix });
+        let expected = Command::Control(Control { what: What::Stop, to: To::Admin(unix) });
         assert_eq!(parse("stop --admin unix:/run/a.sock").unwrap(), expected);
         assert_eq!(parse("-s stop --admin unix:/run/a.sock").unwrap(), expected);
+        let to = To::Config(ConfigFile { path: "/p/a.toml".into(), prefix: Some("/p".into()) });
+        let expected = Command::Control(Control { what: What::Reload, to });
+        for arguments in ["reload -p /p -c a.toml", "-s reload -p /p -c a.toml"] {
+            assert_eq!(parse(arguments).unwrap(), expected, "{arguments}");
+        }
+        let command = parse_from(["larder", "-s", "stop"], Some("/e.toml".into())).unwrap();
+        let expected = Control { what: What::Stop, to: To::Config(file("/e.toml")) };
+        assert_eq!(command, Command::Control(expected));
+        assert!(parse("-s stop -c a.toml --admin 127.0.0.1:1").is_err());
         assert!(parse("-s restart").is_err());
         assert!(parse("-s reload -t").is_err());
         assert!(parse("--admin 127.0.0.1:1").is_err());
@@ -463,13 +430,13 @@ mod tests {
     fn the_environment_names_the_file_when_nothing_else_does() {
         let config = Some(OsString::from("/e.toml"));
         let command = parse_from(["larder", "serve"], config.clone()).unwrap();
-        assert_eq!(command, Command::Serve(Serve::File("/e.toml".into())));
+        assert_eq!(command, Command::Serve(Serve::File(file("/e.toml"))));
         let command = parse_from(["larder", "serve", "-c", "a.toml"], config.clone()).unwrap();
-        assert_eq!(command, Command::Serve(Serve::File("a.toml".into())));
+        assert_eq!(command, Command::Serve(Serve::File(file("a.toml"))));
         let command = parse_from(["larder", "serve", "--to", "http://a"], config.clone()).unwrap();
         assert!(matches!(command, Command::Serve(Serve::To(_))));
         let command = parse_from(["larder", "-t"], config).unwrap();
-        assert_eq!(command, Command::Check(Check { config: "/e.toml".into(), quiet: false }));
+        assert_eq!(command, Command::Check(Check { config: file("/e.toml"), quiet: false }));
     }
 
     #[test]
@@ -479,8 +446,8 @@ mod tests {
             let arguments = ["larder", "zone"].iter().chain(arguments);
             let Ok(Command::Zone(zone)) = parse_from(arguments, config.clone()) else { panic!() };
             let zone::Where { zone, stored } = zone.at().clone();
-            let (config, cache_dir) = (stored.config, stored.cache_dir);
-            (zone, config.map(|p| p.display().to_string()), cache_dir.is_some())
+            let (config, cache_dir) = (stored.config(), stored.cache_dir);
+            (zone, config.map(|file| file.path.display().to_string()), cache_dir.is_some())
         };
         let (ours, env) = (Some("a.toml".to_owned()), Some("/e.toml".to_owned()));
         assert_eq!(at(&["ls"]), (None, env.clone(), false));

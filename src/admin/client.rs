@@ -147,7 +147,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotRunning(address) => {
-                write!(f, "not running: nobody listens on {}", Name(address))
+                let name = Name(address);
+                write!(f, "not running: nobody listens on {name} (`[admin] listen`, `--admin`)")
             }
             Self::Failed(address, problem) => write!(f, "{}: {problem}", Name(address)),
         }

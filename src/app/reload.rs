@@ -8,28 +8,40 @@
 //! ```
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::StartError;
 use super::build::{self, Generation};
 use super::inherited::Inherited;
+use super::pid::PidFile;
 use super::server::{Last, Server};
 use super::service;
 use crate::cache::Zone;
-use crate::config::Config;
 use crate::config::load::Loaded;
+use crate::config::{self, Config};
 
 /// Where a reload takes things from.
 #[derive(Default)]
 pub struct Sources {
     /// Reads the configuration. Mistakes are given as they are shown to people, without colours.
     pub load: Option<Load>,
-    /// Sets the level or filter of the event log.
-    pub set_level: Option<SetLevel>,
+    /// The event log.
+    pub events: Option<EventLog>,
+}
+
+/// What can be changed of the event log while it is written.
+pub struct EventLog {
+    /// Sets its level or filter, and where it goes.
+    pub set: SetLog,
+    /// Opens its file anew.
+    pub reopen: Reopen,
 }
 
 type Load = Box<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
-type SetLevel = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+type SetLog = Box<dyn Fn(&config::Log) -> Result<(), String> + Send + Sync>;
+type Reopen = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
 
 /// A reload that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,10 +113,10 @@ impl Server {
         let before = self.generation();
         let mut warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
         warnings.extend(keep_fixed(&mut config, &before.config));
-        self.set_level(&config.log.level)?;
+        self.set_log(&config.log)?;
         let next = self.next(config, &before).inspect_err(|_| {
             // It was accepted before.
-            let _ = self.set_level(&before.config.log.level);
+            let _ = self.set_log(&before.config.log);
         })?;
         self.cap.set(next.config.limits.connections);
         let generation = next.number;
@@ -116,14 +128,25 @@ impl Server {
 
     /// Makes the generation and lets clients in to it.
     fn next(&self, config: Config, before: &Generation) -> Result<Generation, ReloadError> {
-        let refused = |error: super::StartError| ReloadError(error.to_string());
+        let refused = |error: StartError| ReloadError(error.to_string());
         let mut doors = self.doors();
         let addresses = build::addresses(&config);
         let mut none = Inherited::default();
         let bound = doors.bind(&addresses, self.workers.len(), &mut none).map_err(refused)?;
-        let next = Generation::new(config, &self.clock, Some(before)).map_err(refused)?;
-        doors.turn_to(&next, bound, &self.workers);
-        Ok(next)
+        let path = config.pid.clone();
+        let pid = self.new_pid_file(path.as_deref()).map_err(StartError::from_display);
+        let pid = pid.map_err(refused)?;
+        match Generation::new(config, &self.clock, Some(before)) {
+            Ok(next) => {
+                self.turn_pid_file(path.as_deref(), pid);
+                doors.turn_to(&next, bound, &self.workers);
+                Ok(next)
+            }
+            Err(error) => {
+                pid.into_iter().for_each(PidFile::remove);
+                Err(refused(error))
+            }
+        }
     }
 
     /// Lets go of what the generation before had for itself alone.
@@ -140,8 +163,9 @@ impl Server {
         }
     }
 
-    fn set_level(&self, level: &str) -> Result<(), ReloadError> {
-        self.sources.set_level.as_ref().map_or(Ok(()), |set| set(level).map_err(ReloadError))
+    fn set_log(&self, log: &config::Log) -> Result<(), ReloadError> {
+        let events = self.sources.events.as_ref();
+        events.map_or(Ok(()), |events| (events.set)(log).map_err(ReloadError))
     }
 
     fn note(&self, result: &Result<Reloaded, ReloadError>) {

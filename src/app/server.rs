@@ -1,5 +1,7 @@
 //! What lives as long as the process, and the generation that is in use.
 
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
@@ -11,6 +13,7 @@ use super::Setup;
 use super::build::Generation;
 use super::cap::Cap;
 use super::doors::Doors;
+use super::pid::PidFile;
 use super::reload::Sources;
 use super::upgrade::Program;
 use super::worker::{Job, Jobs};
@@ -36,6 +39,8 @@ pub(super) struct Server {
     admin: Mutex<Option<Door>>,
     /// Ends it, alone.
     admin_stop: watch::Sender<bool>,
+    /// Guards the file that says which process serves.
+    pid: Mutex<Option<PidFile>>,
     /// One reload at a time.
     pub(super) reloading: Arc<tokio::sync::Mutex<()>>,
     /// Guards what the last reload came to.
@@ -72,6 +77,7 @@ impl Server {
             program,
             admin: Mutex::default(),
             admin_stop: watch::channel(false).0,
+            pid: Mutex::default(),
             reloading: Arc::default(),
             last: Mutex::new(last),
             alive: Mutex::new(vec![Arc::downgrade(first.proxy())]),
@@ -126,6 +132,28 @@ impl Server {
         }
     }
 
+    /// Says in a file at `path` that this process serves, if it is not said there already.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn new_pid_file(&self, path: Option<&Path>) -> io::Result<Option<PidFile>> {
+        let is_kept = self.pid().as_ref().is_some_and(|kept| Some(kept.path()) == path);
+        path.filter(|_| !is_kept).map(PidFile::write).transpose()
+    }
+
+    /// Says it there alone from now on, or nowhere; `new` is what was made for that.
+    pub(super) fn turn_pid_file(&self, path: Option<&Path>, new: Option<PidFile>) {
+        let mut kept = self.pid();
+        if kept.as_ref().map(PidFile::path) != path {
+            let before = std::mem::replace(&mut *kept, new);
+            before.into_iter().for_each(PidFile::remove);
+        }
+    }
+
+    fn pid(&self) -> MutexGuard<'_, Option<PidFile>> {
+        self.pid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The operator's listener.
     pub(super) fn admin(&self) -> MutexGuard<'_, Option<Door>> {
         self.admin.lock().unwrap_or_else(PoisonError::into_inner)
@@ -145,6 +173,8 @@ impl Server {
             admin.leave();
         }
         self.admin_stop.send_replace(true);
+        // It is the other's by now.
+        *self.pid() = None;
         self.doors().part()
     }
 

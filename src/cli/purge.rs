@@ -2,7 +2,8 @@
 
 use clap::{ArgGroup, Args};
 
-use super::{ADMIN_DEFAULT, admin};
+use super::ADMIN_DEFAULT;
+use super::values::admin;
 use crate::config::AdminAddress;
 
 /// What to remove, and from which server.

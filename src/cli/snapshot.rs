@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::ADMIN_DEFAULT;
 use super::examples::{LOAD_EXAMPLES, SAVE_EXAMPLES};
 use super::stored::Stored;
-use super::{ADMIN_DEFAULT, admin};
+use super::values::admin;
 use crate::config::{AdminAddress, units};
 
 /// What to do with a snapshot.
@@ -80,7 +81,7 @@ impl Save {
     /// Where a server is asked, if one is there; `configured` is what the configuration says.
     pub fn admin(&self, configured: Option<AdminAddress>) -> Option<AdminAddress> {
         let by_default =
-            || admin(ADMIN_DEFAULT).ok().filter(|_| self.which.stored.config.is_none());
+            || admin(ADMIN_DEFAULT).ok().filter(|_| self.which.stored.config().is_none());
         self.admin.clone().or(configured).or_else(by_default)
     }
 }
@@ -93,6 +94,10 @@ fn size(text: &str) -> Result<u64, String> {
 mod tests {
     use super::*;
     use crate::cli::{Command, parse_from};
+
+    fn path(which: &Which) -> Option<PathBuf> {
+        which.stored.config().map(|file| file.path)
+    }
 
     fn parse(arguments: &str) -> Result<Snapshot, clap::Error> {
         let arguments: Vec<_> = arguments.split_whitespace().collect();
@@ -109,14 +114,14 @@ mod tests {
             panic!()
         };
         assert_eq!((save.hottest, save.max_size, save.fresh), (Some(5), Some(2048), true));
-        assert_eq!(save.which.stored.config, Some("/e.toml".into()));
+        assert_eq!(path(&save.which), Some("/e.toml".into()));
         assert_eq!(save.admin(None), None, "a configuration without an admin listener");
         let Ok(Snapshot::Save(save)) = parse("save d --cache-dir c") else { panic!() };
-        assert_eq!(save.which.stored.config, None);
+        assert_eq!(path(&save.which), None);
         assert_eq!(save.admin(None), admin("127.0.0.1:9145").ok());
         let Ok(Snapshot::Load(load)) = parse("load d --zone a --from b -c x") else { panic!() };
+        assert_eq!(path(&load.which), Some("x".into()));
         assert_eq!((load.which.zone, load.from), (Some("a".into()), Some("b".into())));
-        assert_eq!(load.which.stored.config, Some("x".into()));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use clap::{Args, Subcommand};
 
+use super::ADMIN_DEFAULT;
 use super::examples::{UPSTREAM_EXAMPLES, UPSTREAM_LS_EXAMPLES};
-use super::{ADMIN_DEFAULT, admin};
+use super::values::admin;
 use crate::config::AdminAddress;
 
 /// What to do with the servers of an upstream.

@@ -2,25 +2,27 @@
 
 use std::fmt::Display;
 use std::io::Write as _;
-use std::path::Path;
 
 use super::Failure;
-use crate::cli::Check;
-use crate::config::{Config, load};
+use crate::cli::{Check, ConfigFile};
+use crate::config::Config;
+use crate::config::fault::Faults;
+use crate::config::load::{self, Loaded};
 
 /// Says what is wrong with a configuration, or that nothing is.
 pub fn run(check: &Check) -> Result<(), Failure> {
-    load(&check.config)?;
+    let file = &check.config;
+    told(load::load(&file.path, file.prefix()))?;
     if !check.quiet {
-        writeln!(anstream::stderr(), "the configuration {} is valid", check.config.display())?;
+        writeln!(anstream::stderr(), "the configuration {} is valid", file.path.display())?;
     }
     Ok(())
 }
 
-/// Loads a configuration; prints its warnings, and its mistakes if there are any.
-pub(super) fn load(path: &Path) -> Result<Config, Failure> {
+/// What was loaded; prints its warnings, and its mistakes if there are any.
+pub(super) fn told(loaded: Result<Loaded, Faults>) -> Result<Config, Failure> {
     let mut stderr = anstream::stderr();
-    match load::load(path) {
+    match loaded {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 writeln!(stderr, "{warning}\n")?;
@@ -32,8 +34,8 @@ pub(super) fn load(path: &Path) -> Result<Config, Failure> {
 }
 
 /// Loads a configuration for what it says of one thing; its warnings are for others.
-pub(super) fn load_only(path: &Path) -> Result<Config, Failure> {
-    match load::load_without_certificates(path) {
+pub(super) fn load_only(file: &ConfigFile) -> Result<Config, Failure> {
+    match load::load_without_certificates(&file.path, file.prefix()) {
         Ok(loaded) => Ok(loaded.config),
         Err(faults) => Err(refused(&faults)?),
     }

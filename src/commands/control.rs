@@ -1,15 +1,21 @@
 //! `larder reload`, `stop`, `quit`, `reopen`: a running server is told.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::StatusCode;
+use rustix::io::Errno;
+use rustix::process::{Signal, kill_process};
 
-use super::{EXIT_FAILURE, Failure, block_on, refusal, show};
+use super::{EXIT_FAILURE, EXIT_NOT_RUNNING, Failure, block_on, check, refusal, show};
 use crate::admin::client::{self, Answer};
 use crate::admin::control::{Control as Asked, Reloaded};
 use crate::admin::routes::Problem;
-use crate::cli::control::{Control, What};
+use crate::app;
+use crate::cli::ConfigFile;
+use crate::cli::control::{Control, To, What};
+use crate::config::AdminAddress;
 
 /// Tells a running server what to do.
 ///
@@ -17,18 +23,60 @@ use crate::cli::control::{Control, What};
 ///
 /// The server is not running, or keeps its configuration since the new one is wrong.
 pub fn run(control: &Control) -> Result<(), Failure> {
+    let admin = match &control.to {
+        To::Admin(admin) => admin.clone(),
+        To::Config(file) => match find(file)? {
+            Found::Admin(admin) => admin,
+            Found::PidFile(path) => return signal(control.what, &path),
+        },
+    };
     let asked = match control.what {
-        What::Reload => return reload(control),
+        What::Reload => return reload(&admin),
         What::Stop => Asked::Stop,
         What::Quit => Asked::Quit,
         What::Reopen => Asked::Reopen,
     };
-    let answer = block_on(client::post(&control.admin, &asked.path(), Vec::new()))??;
+    let answer = block_on(client::post(&admin, &asked.path(), Vec::new()))??;
     if answer.status == StatusCode::ACCEPTED { Ok(()) } else { Err(refusal(&answer)) }
 }
 
-fn reload(control: &Control) -> Result<(), Failure> {
-    let answer = block_on(client::post_for(&control.admin, "/v1/reload", RELOAD_MAX))??;
+/// How a configuration lets its server be found.
+enum Found {
+    Admin(AdminAddress),
+    PidFile(PathBuf),
+}
+
+fn find(file: &ConfigFile) -> Result<Found, Failure> {
+    let config = check::load_only(file)?;
+    let admin = config.admin.map(Found::Admin);
+    admin.or(config.pid.map(Found::PidFile)).ok_or_else(|| {
+        let path = file.path.display();
+        Failure::new(format!("{path} has neither `[admin]` nor `pid` to find the server by"))
+    })
+}
+
+/// Sends the signal that means it. What comes of it is in the event log.
+fn signal(what: What, path: &Path) -> Result<(), Failure> {
+    let not_running = |error: io::Error| Failure {
+        status: EXIT_NOT_RUNNING,
+        problem: Some(format!("no server runs, by `{}`: {error}", path.display())),
+    };
+    let process = app::process_in(path).map_err(not_running)?;
+    let signal = match what {
+        What::Reload => Signal::HUP,
+        What::Stop => Signal::TERM,
+        What::Quit => Signal::QUIT,
+        What::Reopen => Signal::USR1,
+    };
+    match kill_process(process, signal) {
+        Ok(()) => Ok(()),
+        Err(Errno::SRCH) => Err(not_running(Errno::SRCH.into())),
+        Err(error) => Err(Failure::new(io::Error::from(error))),
+    }
+}
+
+fn reload(admin: &AdminAddress) -> Result<(), Failure> {
+    let answer = block_on(client::post_for(admin, "/v1/reload", RELOAD_MAX))??;
     if answer.status == StatusCode::UNPROCESSABLE_ENTITY {
         return Err(kept(&answer)?);
     }

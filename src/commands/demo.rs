@@ -1,15 +1,17 @@
 //! `larder demo`: a slow API of our own, and the cache in front of it.
 
-use super::Failure;
-use super::serve::{print, start, start_log};
+use super::serve::{print, start};
+use super::{Failure, events};
 use crate::app;
 use crate::cli::Demo;
+use crate::config::Log;
 use crate::config::simple::simple;
 use crate::demo as origin;
 
 /// Starts both and says what to try.
 pub fn run(demo: &Demo) -> Result<(), Failure> {
-    drop(start_log("warn")?);
+    let log = Log { level: "warn".to_owned(), error: None, access: None };
+    drop(events::start(&log)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (address, _serving) = origin::start().await?;

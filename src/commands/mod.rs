@@ -1,6 +1,7 @@
 //! What each command does, and the exit status it ends with.
 
 pub mod serve;
+mod events;
 pub mod check;
 pub mod demo;
 pub mod purge;

@@ -4,31 +4,38 @@ use std::path::PathBuf;
 
 use anstream::adapter::strip_str;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing_subscriber::EnvFilter;
 
-use super::{Failure, block_on, check};
-use crate::app::{self, Inherited, Program, Running, Setup, Sources, Takeover};
-use crate::cli::{CacheDir, Serve, ServeTo, default_cache_dir};
+use super::{Failure, block_on, check, events};
+use crate::app::{self, EventLog, Inherited, Program, Running, Setup, Sources, Takeover};
+use crate::cli::{CacheDir, ConfigFile, Serve, ServeTo, default_cache_dir};
 use crate::clock::Clock;
+use crate::config::fault::Faults;
 use crate::config::simple::{set_valid, simple};
-use crate::config::{AdminAddress, Config, load};
+use crate::config::{self, AdminAddress, Config, load};
 
 /// Serves as a file says, or in front of one origin without a file.
 pub fn run(serve: Serve) -> Result<(), Failure> {
     match serve {
-        Serve::File(path) => {
+        Serve::File(file) => {
             // Both before there are threads, and before the file of the program is replaced.
             let (systemd, program) = (Inherited::from_systemd(), Program::this().ok());
-            let config = check::load(&path)?;
-            let log = start_log(&config.log.level)?;
+            let config = load(&file)?;
+            let events = events::start(&config.log)?;
             let (takeover, inherited) = match Takeover::begin().map_err(Failure::new)? {
                 Some((takeover, inherited)) => (Some(takeover), inherited),
                 None => (None, systemd),
             };
-            let sources = sources(path, log);
+            let sources = sources(file, events);
+            let has_log = config.log.error.is_some();
             let clock = Clock::Real;
             let running =
-                start_with(Setup { config, clock, sources, inherited, takeover, program })?;
+                start_with(Setup { config, clock, sources, inherited, takeover, program });
+            let running = running.inspect_err(|failure| {
+                // It is told on standard error as well.
+                if let Some(problem) = failure.problem.as_ref().filter(|_| has_log) {
+                    tracing::error!("{problem}");
+                }
+            })?;
             for address in &running.listeners {
                 tracing::info!(%address, "listening");
             }
@@ -56,7 +63,7 @@ fn serve_to(to: ServeTo) -> Result<(), Failure> {
         set_valid(&mut config, lifetime);
     }
     // Without a file there is nothing to read anew.
-    drop(start_log(&config.log.level)?);
+    drop(events::start(&config.log)?);
     let running = start(config)?;
     print(&greeting(&running, &origin, cache_dir))?;
     until_stopped(running)
@@ -74,15 +81,30 @@ fn start_with(mut setup: Setup) -> Result<Running, Failure> {
 }
 
 /// What a reload reads: the file at `path`, as it is by then.
-fn sources(path: PathBuf, log: EventLog) -> Sources {
+fn sources(file: ConfigFile, events: EventLog) -> Sources {
     let load = move || {
-        let mut loaded =
-            load::load(&path).map_err(|faults| strip_str(&faults.to_string()).to_string())?;
+        let mut loaded = load::load(&file.path, file.prefix()).map_err(|faults| plain(&faults))?;
         fit_open_files(&mut loaded.config);
         Ok(loaded)
     };
-    let set_level = move |level: &str| log(filter(level)?);
-    Sources { load: Some(Box::new(load)), set_level: Some(Box::new(set_level)) }
+    Sources { load: Some(Box::new(load)), events: Some(events) }
+}
+
+/// Loads the configuration. What is wrong with it is told where the event log is to be as well.
+fn load(file: &ConfigFile) -> Result<Config, Failure> {
+    let loaded = load::load(&file.path, file.prefix());
+    if let Err(faults) = &loaded
+        && let Some(error) = load::error_log(&file.path, file.prefix())
+    {
+        let log = config::Log { level: "error".to_owned(), error: Some(error), access: None };
+        drop(events::start(&log)?);
+        tracing::error!("the configuration is refused:\n{}", plain(faults));
+    }
+    check::told(loaded)
+}
+
+fn plain(faults: &Faults) -> String {
+    strip_str(&faults.to_string()).to_string()
 }
 
 /// Takes all the open files that the system gives, and no more clients than leave as many for the
@@ -121,31 +143,6 @@ fn fit_open_files(config: &mut Config) {
 pub(super) fn until_stopped(running: Running) -> Result<(), Failure> {
     block_on(app::wait_for_signals(running))??;
     Ok(())
-}
-
-/// Begins the event log, on standard error. `LARDER_LOG` counts before the configuration.
-pub(super) fn start_log(level: &str) -> Result<EventLog, Failure> {
-    let filter = filter(level).map_err(Failure::new)?;
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr())
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let log = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .with_target(false)
-        .with_env_filter(filter)
-        .with_filter_reloading();
-    let handle = log.reload_handle();
-    log.init();
-    Ok(Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())))
-}
-
-/// Sets the filter of the event log.
-type EventLog = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
-
-fn filter(level: &str) -> Result<EnvFilter, String> {
-    let wanted = std::env::var("LARDER_LOG").unwrap_or_else(|_| level.to_owned());
-    EnvFilter::try_new(&wanted)
-        .map_err(|error| format!("no log level or filter: `{wanted}`: {error}"))
 }
 
 /// Prints to standard output.

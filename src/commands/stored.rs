@@ -14,8 +14,8 @@ use crate::store::disk::audit;
 /// # Errors
 /// The file is no configuration, or there is no folder.
 pub(super) fn config(stored: &Stored) -> Result<Config, Failure> {
-    if let Some(path) = &stored.config {
-        return check::load_only(path);
+    if let Some(file) = stored.config() {
+        return check::load_only(&file);
     }
     let folder = stored.cache_dir.clone().or_else(serve::user_cache_dir);
     let folder = folder

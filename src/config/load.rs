@@ -9,7 +9,7 @@ use super::fault::{Fault, Faults, Problem};
 use super::file::File;
 use super::read::{self, At, FromNode, List, Named};
 use super::report::Report;
-use super::resolve::{map, resolve};
+use super::resolve::{self, map, resolve};
 use super::tree::{self, Node, Value};
 
 /// A configuration that can be used.
@@ -21,20 +21,31 @@ pub struct Loaded {
     pub warnings: Vec<Fault>,
 }
 
-/// Reads the file at `path`.
+/// Reads the file at `path`. Relative paths in it start from `prefix`, or else from its folder;
+/// those of `include` always from there. (nginx: -p)
 ///
 /// # Errors
 /// Show them: everything that is wrong in the file and those it includes, or that it cannot be read.
-pub fn load(path: &Path) -> Result<Loaded, Faults> {
-    read(path, Report::default())
+pub fn load(path: &Path, prefix: Option<&Path>) -> Result<Loaded, Faults> {
+    read(path, Report::default().with_prefix(prefix))
 }
 
 /// The same without a look into certificates and keys, to which the reader may have no right.
 ///
 /// # Errors
 /// As `load`.
-pub fn load_without_certificates(path: &Path) -> Result<Loaded, Faults> {
-    read(path, Report::without_certificates())
+pub fn load_without_certificates(path: &Path, prefix: Option<&Path>) -> Result<Loaded, Faults> {
+    read(path, Report::without_certificates().with_prefix(prefix))
+}
+
+/// Where the file at `path` wants the event log, as far as that can be read however much is wrong
+/// with the rest: who starts a server looks there for what is wrong.
+pub fn error_log(path: &Path, prefix: Option<&Path>) -> Option<PathBuf> {
+    let text = fs::read_to_string(path).ok()?;
+    let mut report = Report::default().with_prefix(prefix);
+    let (_, node) = tree::parse(&path.display().to_string(), &text, &mut report);
+    let file = File::from_node(&node, &mut report)?;
+    resolve::log(file.log.as_ref(), &mut report).error
 }
 
 fn read(path: &Path, report: Report) -> Result<Loaded, Faults> {
@@ -86,7 +97,7 @@ fn included(node: &Node, report: &mut Report) -> Vec<Node> {
 
 /// Adds the files of one pattern.
 fn include(nodes: &mut Vec<Node>, pattern: &At<String>, report: &mut Report) {
-    let path = report.path(pattern.span, &pattern.value);
+    let path = report.path_beside(pattern.span, &pattern.value);
     let paths = match matching(&path) {
         Ok(paths) => paths,
         Err(problem) => return report.error(pattern.span, problem),

@@ -33,7 +33,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,6 +62,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where request bodies lie that are too large for memory (nginx: client_body_temp_path).
     pub temp_path: PathBuf,
+    /// The file that holds the id of the process while it serves (nginx: pid).
+    pub pid: Option<PathBuf>,
     /// Event and access log.
     pub log: Log,
     /// Where responses rest; names are unique.
@@ -115,6 +117,8 @@ pub struct Limits {
 pub struct Log {
     /// A level or a filter of the event log, for example `info`.
     pub level: String,
+    /// Where the event log goes; `None` is standard error (nginx: error_log).
+    pub error: Option<PathBuf>,
     /// The access log, if there is one.
     pub access: Option<AccessLog>,
 }
@@ -149,3 +153,6 @@ pub enum AdminAddress {
     /// A unix socket.
     Unix(PathBuf),
 }
+
+/// Where the operator's listener is if `[admin]` does not say.
+pub const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9145);

@@ -24,6 +24,8 @@ pub(crate) struct Report {
     pub declared: Declared,
     /// Whoever reads the configuration may have no right to keys.
     without_certificates: bool,
+    /// Where relative paths start from, if not in the folder of the file that has them.
+    prefix: Option<PathBuf>,
     sources: Vec<Source>,
     faults: Vec<(Span, Fault)>,
     seen: HashSet<(Span, String)>,
@@ -44,6 +46,11 @@ impl Report {
         Self { without_certificates: true, ..Self::default() }
     }
 
+    /// The same where relative paths start from `prefix`, if there is one.
+    pub(crate) fn with_prefix(self, prefix: Option<&Path>) -> Self {
+        Self { prefix: prefix.map(Path::to_owned), ..self }
+    }
+
     /// Takes in a file; returns its number.
     pub(crate) fn add_source(&mut self, name: &str, text: &str) -> usize {
         let (name, text) = (name.to_owned(), text.to_owned());
@@ -58,8 +65,16 @@ impl Report {
         text.get(span.start..span.end).unwrap_or_default()
     }
 
-    /// `path`, seen from the folder of the file that names it.
+    /// `path`, seen from the prefix, or else from the folder of the file that names it.
     pub(crate) fn path(&self, span: Span, path: &str) -> PathBuf {
+        match &self.prefix {
+            Some(prefix) => prefix.join(path),
+            None => self.path_beside(span, path),
+        }
+    }
+
+    /// `path`, seen from the folder of the file that names it, whatever the prefix is.
+    pub(crate) fn path_beside(&self, span: Span, path: &str) -> PathBuf {
         let folder = Path::new(&self.sources[span.file].name).parent();
         folder.map_or_else(|| PathBuf::from(path), |folder| folder.join(path))
     }

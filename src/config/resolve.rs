@@ -57,6 +57,7 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
         shutdown_timeout: duration(server.shutdown_timeout.as_ref(), "30s"),
         limits: limits(&server, report),
         temp_path: bodies::temp_path(server.temp_path.as_ref(), report),
+        pid: server.pid.as_ref().map(|pid| report.path(pid.span, &pid.value)),
         log: log(file.log.as_ref(), report),
         zones: scope.zones,
         upstreams: scope.upstreams.all,
@@ -214,14 +215,17 @@ fn limits(server: &Server, report: &mut Report) -> Limits {
     }
 }
 
-fn log(log: Option<&At<Log>>, report: &mut Report) -> super::Log {
+/// What is logged, and where.
+pub(super) fn log(log: Option<&At<Log>>, report: &mut Report) -> super::Log {
     let log = log.map(|at| at.value.clone()).unwrap_or_default();
     let level = log.level.map_or_else(|| "info".to_owned(), |level| level.value.0);
     let access = match log.access.map(|at| at.value) {
         None | Some(OrOff::Off) => None,
         Some(OrOff::On(access)) => Some(access_log(&access, report)),
     };
-    super::Log { level, access }
+    let error = log.error.filter(|path| path.value != STANDARD_ERROR);
+    let error = error.map(|path| report.path(path.span, &path.value));
+    super::Log { level, error, access }
 }
 
 fn access_log(access: &Access, report: &mut Report) -> AccessLog {
@@ -235,12 +239,16 @@ fn access_log(access: &Access, report: &mut Report) -> AccessLog {
     }
 }
 
+/// Without `[admin]` no port is opened that nobody named.
 fn admin(admin: Option<&At<Admin>>) -> Option<AdminAddress> {
-    match admin.and_then(|admin| admin.value.listen.as_ref()) {
+    match admin?.value.listen.as_ref() {
         Some(listen) => listen.value.0.clone(),
-        None => Some(AdminAddress::Tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 9145)))),
+        None => Some(AdminAddress::Tcp(super::ADMIN_DEFAULT)),
     }
 }
+
+/// Where the event log goes by default.
+const STANDARD_ERROR: &str = "stderr";
 
 /// The value as written or the default, which is written as the operator would.
 fn duration(at: Option<&At<Duration>>, default: &str) -> Duration {

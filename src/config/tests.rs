@@ -15,7 +15,8 @@ use super::{Config, HostName, PathMatch};
 #[test]
 fn good_files_load_without_a_warning() {
     for path in files("good") {
-        let loaded = load(&path).unwrap_or_else(|faults| panic!("{}\n{faults}", path.display()));
+        let loaded =
+            load(&path, None).unwrap_or_else(|faults| panic!("{}\n{faults}", path.display()));
         assert_eq!(loaded.warnings, [], "{}", path.display());
     }
 }
@@ -36,7 +37,7 @@ fn bad_files_are_told_what_is_wrong() {
     for path in files {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         // Included files are named as seen from the file, so that no folder is in the messages.
-        let faults = load(&path).expect_err(&name).to_string();
+        let faults = load(&path, None).expect_err(&name).to_string();
         let folder = format!("{}/", path.parent().unwrap().display());
         let faults = format!("{}\n", faults.replace(&folder, ""));
         let expected = path.with_extension("expected");
@@ -50,7 +51,7 @@ fn bad_files_are_told_what_is_wrong() {
 
 #[test]
 fn a_missing_file_is_one_line() {
-    let faults = load(Path::new("/nowhere/larder.toml")).unwrap_err().to_string();
+    let faults = load(Path::new("/nowhere/larder.toml"), None).unwrap_err().to_string();
     assert_eq!(
         faults,
         "error: cannot read `/nowhere/larder.toml`: No such file or directory (os error 2)"
@@ -232,7 +233,7 @@ fn the_smallest_file_has_nginxs_defaults() {
     assert_eq!(route.action.proxy().unwrap().upstream, "h:80");
     assert_eq!(config.upstreams[0].name, "h:80");
     assert!(route.cache.is_none() && route.purge.is_none() && route.status_header.is_none());
-    assert!(config.admin.is_some() && config.log.access.is_none());
+    assert!(config.admin.is_none() && config.log.access.is_none());
     assert_eq!(config.limits.connections, 16384);
 }
 
@@ -260,7 +261,7 @@ fn nginxs_semantics_bring_nginxs_defaults_and_give_way_to_what_is_written() {
 #[test]
 fn the_tutorials_cache_is_as_the_tutorial_says() {
     let path = folder("good").join("tutorial-2-cache.toml");
-    let config = load(&path).unwrap().config;
+    let config = load(&path, None).unwrap().config;
     assert_eq!(config.zones[0].levels, [1, 2]);
     assert_eq!(config.upstreams[0].peers.len(), 3);
     let site = &config.sites[0];
@@ -281,7 +282,7 @@ fn the_reference_loads_and_says_the_defaults() {
     let small = config(
         "[zone.api]\n[upstream.backend]\nserver = [\"127.0.0.1:3000\", \"127.0.0.1:3001\"]\n\
          [[site]]\nname = [\"example.com\", \"*.example.com\"]\n[[site.route]]\npath = \"/\"\n\
-         proxy = \"http://backend\"\ncache.zone = \"api\"\n",
+         proxy = \"http://backend\"\ncache.zone = \"api\"\n[admin]\n",
     );
     let mut full = loaded.config;
     full.sites[0].routes[0].line = small.sites[0].routes[0].line;

@@ -61,6 +61,7 @@ mod tidy;
 mod admin;
 mod reload;
 mod upgrade;
+mod as_nginx;
 mod service;
 mod names;
 mod sockets;

@@ -26,7 +26,7 @@ pub fn run(zone: &Zone) -> Result<(), Failure> {
 
 /// The zones that are meant; each has a folder.
 fn zones(at: &Where) -> Result<Vec<config::Zone>, Failure> {
-    if let (None, Some(zone)) = (&at.stored.config, &at.zone) {
+    if let (None, Some(zone)) = (at.stored.config(), &at.zone) {
         return Err(Failure::usage(format!("say where zone `{zone}` is: `-c larder.toml`")));
     }
     let config = stored::config(&at.stored)?;

@@ -77,6 +77,7 @@ table! {
         certificate_poll: Duration,
         resolver: List<NameServer>,
         temp_path: String,
+        pid: String,
     }
 }
 
@@ -84,6 +85,7 @@ table! {
     /// `[log]`
     Log() {
         level: LogLevel,
+        error: String,
         access: OrOff<Access>,
     }
 }

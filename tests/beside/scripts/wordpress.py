@@ -1,0 +1,202 @@
+"""A blog's cache over time: what is stored, who goes past it, what is served when PHP fails."""
+
+from steps import Burst, ask, down, get, head, page, up, wait
+
+CONF = "wordpress.conf"
+HOST = "example.com"
+CACHE_FIELD = "x-cache"
+CSS = b"body { color: #123456; background: white }\n" * 30
+FILES = {"www/wp-content/themes/plain/style.css": CSS, "www/robots.txt": b"User-agent: *\nDisallow: /wp-admin/\n", "www/.htaccess": b"Deny from all\n",
+         "www/wp-content/uploads/2026/11/a.jpg": bytes(range(256)) * 20, "www/wp-content/uploads/evil.php": b"<?php evil();", "www/readme.html": b"<p>read me</p>\n",
+         "www/favicon.ico": b"\0\1\2", "errors/50x.html": b"<p>Back in a moment.</p>\n"}
+POST = "<html><body>" + "<p>Words of a post.</p>\n" * 100 + "</body></html>\n"
+LOGGED_IN = {"Cookie": "wordpress_logged_in_0a1b=admin"}
+PHP = {"X-Forwarded-Proto": "^http$", "X-Device": "^desktop$", "Host": "^example.com$", "X-Forwarded-For": r"^127\.0\.0\.1$"}
+
+CACHED = [
+    page("/", body=POST, type="text/html; charset=UTF-8", fields=[("X-Powered-By", "PHP/8.2"), ("Link", '</wp-json/>; rel="https://api.w.org/"')]),
+    get("/", 200, "MISS", seen=1, origin=PHP, has={"X-Skip-Cache": "^0$", "Link": "wp-json"}, lacks=("X-Powered-By", "X-Frame-Options", "X-Content-Type-Options")),
+    get("/", 200, "HIT", seen=0, text="Words of a post"),
+    # The method is in the key.
+    head("/", 200, "MISS", seen=1),
+    head("/", 200, "HIT", seen=0, has={"Content-Type": "^text/html; charset=UTF-8$"}),
+    get("/?utm_source=mail", 200, "BYPASS", seen=1, has={"X-Skip-Cache": "^1$"}),
+    get("/?utm_source=mail", 200, "BYPASS", seen=1),
+    get("/?", 200, "MISS", seen=1),
+    page("/2026/11/post/", body=POST, type="text/html", etag='"p1"', modified="Tue, 14 Nov 2023 22:13:20 GMT"),
+    get("/2026/11/post/", 200, "MISS", seen=1),
+    get("/2026/11/post/", 200, "HIT", seen=0),
+    get("/2026/11/post/", 304, "HIT", send={"If-None-Match": '"p1"'}, seen=0),
+    get("/2026/11/post/", 304, "HIT", send={"If-None-Match": 'W/"p1"'}, seen=0),
+    get("/2026/11/post/", 304, "HIT", send={"If-None-Match": '"p0", "p1"'}),
+    get("/2026/11/post/", 304, "HIT", send={"If-None-Match": "*"}),
+    get("/2026/11/post/", 200, "HIT", send={"If-None-Match": '"p0"'}),
+    get("/2026/11/post/", 304, "HIT", send={"If-Modified-Since": "Tue, 14 Nov 2023 22:13:20 GMT"}),
+    get("/2026/11/post/", 412, "HIT", send={"If-Match": '"p0"'}),
+    # Without Accept-Ranges of the origin nothing is cut.
+    get("/2026/11/post/", 200, "HIT", send={"Range": "bytes=0-9"}),
+    get("/2026/11/post/", 200, "HIT", send={"Cache-Control": "no-cache", "Pragma": "no-cache"}),
+    get("/2026/11/post/", 200, "HIT", send={"Authorization": "Basic eDp5"}),
+    # Compressed on the way out: one entry for all.
+    get("/2026/11/post/", 200, "HIT", send={"Accept-Encoding": "gzip"}, has={"Content-Encoding": "^gzip$", "ETag": '^W/"p1"$', "Vary": "^Accept-Encoding$"}, seen=0),
+    get("/2026/11/post/", 200, "HIT", send={"Accept-Encoding": "br"}, has={"ETag": '^"p1"$', "Vary": "^Accept-Encoding$"}, seen=0),
+    get("/2026/11/post/", 304, "HIT", send={"Accept-Encoding": "gzip", "If-None-Match": 'W/"p1"'}),
+    get("/2026/11/post", 200, "MISS", seen=1),
+    get("/2026//11/post/", 200, "MISS", seen=1),
+    get("/2026/11/p%6Fst/", 200, "MISS", seen=1),
+    get("/2026/11/./post/", 200, "MISS", seen=1),
+    get("/", 200, "HIT", send={"User-Agent": "Mozilla/5.0 (iPhone)"}, seen=0),
+    get("/phone", 200, "MISS", send={"User-Agent": "Mozilla/5.0 (iPhone)"}, origin={"X-Device": "^phone$"}),
+    get("/phone2", 200, "MISS", send={"User-Agent": "Mozilla/5.0 (Linux; Android 14) Mobile"}, origin={"X-Device": "^phone$"}),
+    get("/other/host", 200, "MISS", host="other.example"),
+    get("/other/host", 200, "HIT", host="other.example"),
+    get("/other/host", 200, "MISS"),
+]
+
+SKIPPED = [
+    get("/", 200, "BYPASS", send=LOGGED_IN, seen=1, origin={"Cookie": "logged_in"}),
+    get("/", 200, "BYPASS", send={"Cookie": "a=b; comment_author_1=me"}, seen=1),
+    get("/", 200, "HIT", send={"Cookie": "harmless=1"}, seen=0),
+    get("/new", 200, "BYPASS", send=LOGGED_IN, seen=1),
+    get("/new", 200, "MISS", seen=1),
+    ask("POST", "/", 200, "-", body=b"comment=hello", seen=1, has={"X-Skip-Cache": "^1$"}),
+    ask("POST", "/", 200, "-", body=b"comment=hello", seen=1),
+    get("/", 200, "HIT", seen=0),
+    get("/wp-admin/", 200, "BYPASS", seen=1),
+    get("/WP-Admin/", 200, "BYPASS", seen=1),
+    get("/feed/", 200, "BYPASS", seen=1),
+    get("/shop/cart/", 200, "BYPASS", seen=1),
+    get("/sitemap_index.xml", 200, "BYPASS", seen=1),
+    get("/index.php", 200, "MISS", seen=1),
+    get("/index.php", 200, "HIT", seen=0),
+    get("/wp-cron.php", 200, "BYPASS", seen=1),
+    ask("PUT", "/x", 200, "-", body=b"x"),
+    ask("DELETE", "/x", 200, "-"),
+    ask("OPTIONS", "/x", 200, "-"),
+]
+
+ORIGIN_SAYS = [
+    # Cache-Control and Expires are not looked at; Set-Cookie and Vary are.
+    page("/private", cache="private, no-store"),
+    get("/private", 200, "MISS", seen=1, has={"Cache-Control": "^private, no-store$"}),
+    get("/private", 200, "HIT", seen=0),
+    page("/cookie", fields=[("Set-Cookie", "PHPSESSID=1")]),
+    get("/cookie", 200, "MISS", seen=1),
+    get("/cookie", 200, "MISS", seen=1),
+    page("/vary", fields=[("Vary", "Accept-Language")]),
+    get("/vary", 200, "MISS", send={"Accept-Language": "de"}, seen=1),
+    get("/vary", 200, "HIT", send={"Accept-Language": "de"}, seen=0),
+    get("/vary", 200, "MISS", send={"Accept-Language": "en"}, seen=1),
+    get("/vary", 200, "HIT", send={"Accept-Language": "en"}, seen=0),
+    get("/vary", 200, "HIT", send={"Accept-Language": "de"}, seen=0),
+    page("/star", fields=[("Vary", "*")]),
+    get("/star", 200, "MISS", seen=1),
+    get("/star", 200, "MISS", seen=1),
+    page("/accel", fields=[("X-Accel-Expires", "0")]),
+    get("/accel", 200, "MISS", seen=1),
+    get("/accel", 200, "MISS", seen=1, lacks=("X-Accel-Expires",)),
+    page("/accel/long", fields=[("X-Accel-Expires", "60")]),
+    get("/accel/long", 200, "MISS", seen=1),
+    page("/lost", 404, body="<p>lost</p>\n", type="text/html"),
+    get("/lost", 404, "MISS", seen=1, text="lost"),
+    get("/lost", 404, "HIT", seen=0),
+    page("/moved", 301, fields=[("Location", "http://example.com/2026/11/post/")]),
+    get("/moved", 301, "MISS", seen=1),
+    get("/moved", 301, "HIT", seen=0, has={"Location": "^http://example.com/2026/11/post/$"}),
+    page("/moved/here", 302, fields=[("Location", "http://php/there")]),
+    get("/moved/here", 302, "MISS", has={"Location": "^http://example.com:{listen}/there$"}),
+    get("/moved/here", 302, "HIT", has={"Location": "^http://example.com:{listen}/there$"}),
+    page("/fails", 500, body="PHP Fatal error\n"),
+    get("/fails", 500, "MISS", seen=1),
+    get("/fails", 500, "MISS", seen=1),
+    page("/teapot", 418),
+    get("/teapot", 418, "MISS", seen=1),
+    page("/none", 204),
+    get("/none", 204, "MISS", seen=1),
+]
+
+FILES_OF_IT = [
+    get("/wp-content/themes/plain/style.css", 200, "-", size=len(CSS), seen=0, has={"Cache-Control": r"^max-age=2592000 \| public$", "Expires": "GMT$", "Content-Type": "^text/css$"},
+        lacks=("X-Frame-Options", "X-Content-Type-Options")),
+    get("/wp-content/themes/plain/style.css?ver=6.4", 200, seen=0, size=len(CSS)),
+    get("/wp-content/themes/plain/style.css", 200, send={"Accept-Encoding": "gzip"}, has={"Content-Encoding": "^gzip$", "Vary": "^Accept-Encoding$", "ETag": '^W/"'}),
+    get("/wp-content/themes/plain/style.css", 206, send={"Range": "bytes=0-3"}, text="^body$"),
+    get("/wp-content/themes/plain/style.css", 304, send={"If-Modified-Since": "Tue, 14 Nov 2023 22:13:20 GMT"}),
+    head("/wp-content/uploads/2026/11/a.jpg", 200, has={"Content-Type": "^image/jpeg$", "Content-Length": "^5120$"}),
+    get("/wp-content/uploads/2026/11/a.jpg", 206, send={"Range": "bytes=-256"}, size=256),
+    get("/wp-content/uploads/2026/11/none.jpg", 404, seen=0, lacks=("X-Frame-Options",)),
+    get("/wp-content/uploads/evil.php", 403, seen=0, has={"X-Content-Type-Options": "^nosniff$"}),
+    get("/.htaccess", 403, seen=0),
+    get("/sub/.git/config", 403, seen=0),
+    get("/xmlrpc.php", 403, seen=0),
+    ask("POST", "/xmlrpc.php", 403, body=b"<x/>", seen=0),
+    get("/robots.txt", 200, seen=0, has={"X-Frame-Options": "^SAMEORIGIN$", "X-Content-Type-Options": "^nosniff$"}),
+    get("/favicon.ico", 200, seen=0),
+    get("/readme.html", 200, seen=0, has={"Content-Type": "^text/html$"}),
+    get("/50x.html", 404, seen=0),
+    get("/wp-content/themes/", 403, seen=0),
+    get("/wp-content/themes", 301, seen=0, has={"Location": "^http://example.com:{listen}/wp-content/themes/$"}),
+    get("/wp-content/none", 404, seen=0),
+    get("/wp-content", 200, "MISS", seen=1),
+    get("/anything?x=1", 301, host="www.example.com", has={"Location": r"^http://example.com/anything\?x=1$"}, seen=0),
+    ask("POST", "/anything", 301, host="www.example.com", body=b"x"),
+    ask("POST", "/upload", 413, body=b"x" * ((2 << 20) + 1), seen=0),
+    ask("POST", "/upload", 200, body=b"x" * 1_500_000, seen=1),
+    Burst(6, "/wp-login.php", {200: 3, 429: 3}, seen=3),
+]
+
+TOGETHER = [
+    page("/slow", delay=0.6),
+    Burst(8, "/slow", {200: 8}, {"MISS": 1, "HIT": 7}, seen=1),
+    page("/slow/private", delay=0.2, fields=[("Set-Cookie", "a=1")]),
+    Burst(3, "/slow/private", {200: 3}, {"MISS": 3}, seen=3),
+]
+
+LATER = [
+    # All of these are asked for at one time, and again when they are stale.
+    page("/stale/500", body="good\n"), page("/stale/503", body="good\n"), page("/stale/502", body="good\n"), page("/stale/timeout", body="good\n"), page("/stale/silent", body="good\n"), page("/stale/wide", body="good\n"),
+    page("/stale/404", body="good\n"), page("/stale/changed", body="good\n", etag='"1"'), page("/stale/same", body="good\n", etag='"1"'),
+    page("/stale/dated", body="good\n", modified="Tue, 14 Nov 2023 22:13:20 GMT"), page("/stale/slow", body="good\n"),
+    *[get(f"/stale/{n}", 200, "MISS", seen=1) for n in ("500", "503", "502", "timeout", "silent", "wide", "404", "changed", "same", "dated", "slow", "down")],
+    wait(),
+    page("/stale/500", 500), page("/stale/503", 503), page("/stale/502", 502), page("/stale/timeout", delay=3), page("/stale/silent", silent=True),
+    page("/stale/wide", fields=[("X-Wide", "w" * 5000)]), page("/stale/404", 404, body="gone\n"), page("/stale/changed", body="better\n", etag='"2"'), page("/stale/slow", body="better\n", delay=0.5),
+    get("/stale/500", 200, "STALE", seen=1, text="^good$"),
+    get("/stale/500", 200, "STALE", text="^good$"),
+    get("/stale/503", 200, "STALE", seen=1, text="^good$"),
+    # 502 is not in the list.
+    get("/stale/502", 502, "EXPIRED", seen=1),
+    get("/stale/timeout", 200, "STALE", seen=1, text="^good$"),
+    get("/stale/silent", 200, "STALE", text="^good$"),
+    # More than proxy_buffer_size: invalid_header.
+    get("/stale/wide", 200, "STALE", text="^good$"),
+    get("/stale/404", 404, "EXPIRED", seen=1),
+    get("/stale/404", 404, "HIT", seen=0),
+    get("/stale/changed", 200, "EXPIRED", seen=1, text="^better$", origin={"If-None-Match": '^"1"$'}),
+    get("/stale/changed", 200, "HIT", seen=0),
+    get("/stale/same", 200, "REVALIDATED", seen=1, text="^good$", origin={"If-None-Match": '^"1"$'}),
+    get("/stale/same", 200, "HIT", seen=0),
+    get("/stale/dated", 200, "REVALIDATED", seen=1, origin={"If-Modified-Since": "^Tue, 14 Nov 2023 22:13:20 GMT$"}),
+    Burst(4, "/stale/slow", {200: 4}, {"EXPIRED": 1, "UPDATING": 3}, seen=1),
+    get("/", 200, "EXPIRED", seen=1),
+    head("/", 200, "EXPIRED", seen=1),
+    get("/2026/11/post/", 200, "REVALIDATED", seen=1),
+    get("/moved", 301, "HIT", seen=0),
+    get("/accel/long", 200, "HIT", seen=0),
+    get("/lost", 404, "EXPIRED", seen=1),
+    down(),
+    get("/stale/down", 200, "STALE", seen=0, text="down"),
+    get("/stale/down", 200, "STALE"),
+    get("/stale/down", 200, "STALE", send={"Range": "bytes=0-1", "If-None-Match": '"no"'}),
+    get("/never/asked", 502, seen=0, text="Back in a moment"),
+    get("/stale/down?x=1", 502, text="Back in a moment"),
+    get("/stale/down", 502, send=LOGGED_IN, text="Back in a moment"),
+    head("/never/asked", 502),
+    up(),
+    page("/hangs", delay=3),
+    get("/hangs", 504, text="Back in a moment", seen=1),
+    get("/stale/down", 200, "EXPIRED", seen=1),
+    wait(2),
+]
+
+STEPS = CACHED + SKIPPED + ORIGIN_SAYS + FILES_OF_IT + TOGETHER + LATER
