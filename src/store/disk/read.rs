@@ -4,13 +4,14 @@
 //! page cache has is read on the worker; all else, and every fault, is for one blocking job.
 
 use std::cell::Cell;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::access::{Access, Problem};
+use super::audit;
 use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Fault, Footer, Found, Layout};
 use super::groups::Seen;
 use super::head::Meaning;
@@ -193,9 +194,8 @@ impl Disk {
                 self.faults.read_well();
                 let _file = self.file_lock(hash);
                 // Under the lock nobody is writing it: one without a byte stays so.
-                let is_empty =
-                    fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0);
-                let gone = if is_empty { self.unlink(hash).is_ok() } else { !path.exists() };
+                let gone =
+                    if audit::is_empty(path) { self.unlink(hash).is_ok() } else { !path.exists() };
                 if let Some(blocks) = gone.then(|| self.index.remove(hash)).flatten() {
                     self.space.release(u64::from(blocks) * super::BLOCK_BYTES);
                 }
