@@ -13,6 +13,7 @@ pub mod index_snapshots;
 pub mod keys;
 pub mod heads;
 pub mod plain_gets;
+pub mod responses;
 pub mod manifests;
 mod message;
 
@@ -20,7 +21,7 @@ mod message;
 pub type Check = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder in `corpus/`.
-pub const TARGETS: [(&str, Check); 11] = [
+pub const TARGETS: [(&str, Check); 12] = [
     ("directives", directives::check),
     ("dates", dates::check),
     ("ranges", ranges::check),
@@ -31,5 +32,6 @@ pub const TARGETS: [(&str, Check); 11] = [
     ("keys", keys::check),
     ("heads", heads::check),
     ("plain_gets", plain_gets::check),
+    ("responses", responses::check),
     ("manifests", manifests::check),
 ];

@@ -9,7 +9,7 @@ use http_body::Body as HttpBody;
 use super::call::{Call, OwnedCall};
 use super::compress::Compressing;
 use super::deliver::Source;
-use super::outgoing;
+use super::outgoing::{self, Told};
 use super::route::Cache;
 use super::slice::Slice;
 use crate::body::Body;
@@ -24,7 +24,7 @@ use crate::semantics::reason::Reason;
 use crate::semantics::rules::Rules;
 use crate::semantics::storable::{Asked, Storable, storable, storable_part};
 use crate::semantics::stored::Stored;
-use crate::upstream::{self, Held};
+use crate::upstream;
 
 /// How much is asked for.
 #[derive(Clone)]
@@ -110,7 +110,7 @@ impl Extent {
         &self,
         call: &OwnedCall,
         mut request: Request<()>,
-        held: Option<&dyn Held>,
+        told: Told<'_>,
     ) -> Result<upstream::Reply, upstream::Failure> {
         let fields = request.headers_mut();
         match self {
@@ -123,9 +123,9 @@ impl Extent {
                 }
             }
             Self::Slice(slice) => drop(fields.insert(header::RANGE, slice.asked())),
-            Self::RestOf(found) => return complete(found, call, request, held).await,
+            Self::RestOf(found) => return complete(found, call, request, told).await,
         }
-        send(call, request, held).await
+        send(call, request, told).await
     }
 
     /// Whether the answer may be stored.
@@ -204,18 +204,18 @@ async fn complete(
     found: &Found,
     call: &OwnedCall,
     request: Request<()>,
-    held: Option<&dyn Held>,
+    told: Told<'_>,
 ) -> Result<upstream::Reply, upstream::Failure> {
     let length = found.body.len();
     let Some((range, validator)) = parts::rest(&found.stored, length) else {
-        return send(call, request, held).await;
+        return send(call, request, told).await;
     };
     let mut rest = request.clone();
     rest.headers_mut().insert(header::RANGE, range);
     if let Some(validator) = validator {
         rest.headers_mut().insert(header::IF_RANGE, HeaderValue::clone(validator));
     }
-    let mut reply = send(call, rest, held).await?;
+    let mut reply = send(call, rest, told).await?;
     let (status, came) = (reply.response.status(), reply.response.body().size_hint().exact());
     if parts::completes(&found.stored, length, status, reply.response.headers(), came) {
         let (head, body) = reply.response.into_parts();
@@ -228,7 +228,7 @@ async fn complete(
     }
     if matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE) {
         drop(reply);
-        return send(call, request, held).await;
+        return send(call, request, told).await;
     }
     Ok(reply)
 }
@@ -236,7 +236,7 @@ async fn complete(
 async fn send(
     call: &OwnedCall,
     request: Request<()>,
-    held: Option<&dyn Held>,
+    told: Told<'_>,
 ) -> Result<upstream::Reply, upstream::Failure> {
-    outgoing::send(&call.view(), request.map(|()| Body::empty()), held).await
+    outgoing::send(&call.view(), request.map(|()| Body::empty()), told).await
 }

@@ -53,6 +53,8 @@ pub(super) struct Fetch {
     pub(super) request: Request<()>,
     /// Whether it goes on when nobody follows.
     survival: Survival,
+    /// Its client has an answer.
+    pub(super) is_behind: bool,
     /// The zone's last purge before this began: later ones count for what comes of it.
     pub(super) generation: u64,
 }
@@ -137,13 +139,13 @@ impl Fetch {
             extent,
             request,
             survival,
+            is_behind: false,
             generation,
         })
     }
 
     /// Fetches; ready when it is known what comes. The rest goes on behind.
-    pub(super) async fn run(mut self) -> Report {
-        outgoing::hear_interim(&mut self.request, self.call.interim.as_ref());
+    pub(super) async fn run(self) -> Report {
         let (report, reported) = oneshot::channel();
         // In a box, for it may become a task, and its future is moved several times.
         let awaited = Awaited { fetch: Some(Box::pin(self.fetch(report))), reported };
@@ -157,6 +159,7 @@ impl Fetch {
     /// Fetches for nobody in particular, so that nobody gets the interim responses.
     pub(super) fn run_behind(mut self) {
         self.survival.finish_max = u64::MAX;
+        self.is_behind = true;
         let view = self.call.view();
         view.worker.shard.count_background_fetch(self.cache.zone_number);
         let (report, _) = oneshot::channel();

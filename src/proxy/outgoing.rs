@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
-use hyper::ext::on_informational;
 
 use super::call::Call;
 use super::error::Error;
@@ -14,7 +13,7 @@ use crate::config::template::Template;
 use crate::interim::Sink;
 use crate::semantics::fields;
 use crate::semantics::rules::Rules;
-use crate::upstream::{self, Announced, Asked, Held};
+use crate::upstream::{self, Announced, Asked, Held, Interim};
 
 /// Builds the request for the route's upstream, without a body.
 ///
@@ -32,8 +31,10 @@ pub(super) fn request(call: &Call<'_>) -> Result<Request<()>, Error> {
     }
     set_headers(call, &mut headers)?;
     fields::add_via(&mut headers, call.request.version);
-    let target = target(call);
-    let target: Uri = target.parse().map_err(|_| Error::BadRequest("target"))?;
+    let target = match target(call) {
+        Some(target) => target.parse().map_err(|_| Error::BadRequest("target"))?,
+        None => call.request.uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from),
+    };
     let mut request = Request::new(());
     *request.method_mut() = call.request.method.clone();
     *request.uri_mut() = target;
@@ -50,18 +51,27 @@ pub(super) fn ask_for_all(request: &mut Request<()>, convert_head: bool) {
     fields::remove_all(request.headers_mut(), &CONDITIONAL);
 }
 
-/// Sends the interim responses to this request on to the client that it is for. They are in no
-/// response, and so in none that is stored.
-pub(super) fn hear_interim<B>(request: &mut Request<B>, client: Option<&Sink>) {
-    let Some(client) = client.cloned() else { return };
-    on_informational(request, move |interim| {
+/// Who is told what happens before there is a response.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    /// That it has to wait for a peer to come back; where nobody is, it fails then.
+    pub(super) held: Option<&'a dyn Held>,
+    /// The interim responses to it: the client that it is for. They are in no response, and so in
+    /// none that is stored.
+    pub(super) interim: Option<&'a Sink>,
+}
+
+/// Sends interim responses on.
+struct OnTheirWay<'a>(&'a Sink);
+
+impl Interim for OnTheirWay<'_> {
+    fn heard(&self, status: StatusCode, mut fields: HeaderMap) {
         // The connection to the client says itself that a body may come.
-        if interim.status() != StatusCode::CONTINUE {
-            let mut fields = interim.headers().clone();
+        if status != StatusCode::CONTINUE {
             incoming::remove_hop_by_hop(&mut fields);
-            client.send(interim.status(), &fields);
+            self.0.send(status, &fields);
         }
-    });
+    }
 }
 
 /// Tells the origin that `Surrogate-Control` is heeded here, and under which name (W3C, Edge
@@ -73,15 +83,14 @@ pub(super) fn announce_surrogate(request: &mut Request<()>, rules: &Rules) {
     }
 }
 
-/// Sends a request to the route's upstream: the one place where one is asked. `held` is told when
-/// it has to wait for a peer to come back; without it, it fails then.
+/// Sends a request to the route's upstream: the one place where one is asked.
 ///
 /// # Errors
 /// Nobody gave a response.
 pub(super) async fn send(
     call: &Call<'_>,
     mut request: Request<Body>,
-    held: Option<&dyn Held>,
+    told: Told<'_>,
 ) -> Result<upstream::Reply, upstream::Failure> {
     let named = || call.route.forwards.get(upstream_named(call.way)?);
     let Some(forward) = call.route.forward.as_ref().or_else(named) else {
@@ -94,7 +103,10 @@ pub(super) async fn send(
     let pool = &call.worker.pools[forward.group_number];
     let group = &forward.group;
     let (key, cookie) = (given(call, group.key.as_ref()), given(call, group.cookie.as_ref()));
-    let asked = Asked { client: call.remote.ip(), key: &key, cookie: &cookie, held };
+    let interim = told.interim.map(OnTheirWay);
+    let interim = interim.as_ref().map(|interim| interim as &dyn Interim);
+    let client = call.remote.ip();
+    let asked = Asked { client, key: &key, cookie: &cookie, held: told.held, interim };
     upstream::send(group, pool, request, &call.route.settings.timeout, &asked).await
 }
 
@@ -143,19 +155,17 @@ fn value(text: &[u8]) -> Result<HeaderValue, Error> {
     HeaderValue::from_bytes(text).map_err(|_| Error::BadRequest("header value"))
 }
 
-/// nginx: without a URI part the target goes on as it came, byte for byte; a URI part replaces the
-/// part of the normalised path that the route matched.
-fn target<'a>(call: &Call<'a>) -> Cow<'a, str> {
+/// nginx: without a URI part the target goes on as it came, byte for byte, and this is nothing; a
+/// URI part replaces the part of the normalised path that the route matched.
+fn target<'a>(call: &Call<'a>) -> Option<Cow<'a, str>> {
     let proxy = call.route.settings.action.proxy();
     let said = call.way.and_then(|way| way.destination.as_ref()?.target.as_deref());
     if let Some(target) = said {
-        return Cow::Borrowed(target);
+        return Some(Cow::Borrowed(target));
     }
     let is_rewritten_here = call.way.is_some_and(|way| way.is_rewritten_here);
     let uri = proxy.and_then(|proxy| proxy.uri.as_ref()).filter(|_| !is_rewritten_here);
-    let Some((uri, proxy)) = uri.zip(proxy) else {
-        return Cow::Borrowed(call.request_uri());
-    };
+    let (uri, proxy) = uri.zip(proxy)?;
     let matched = call.route.settings.path.literal().unwrap_or_default();
     let rest = call.path.strip_prefix(matched).unwrap_or("");
     let rest = if proxy.strip_prefix { rest.trim_start_matches('/') } else { rest };
@@ -165,7 +175,7 @@ fn target<'a>(call: &Call<'a>) -> Cow<'a, str> {
         target.push('?');
         target.push_str(query);
     }
-    Cow::Owned(target)
+    Some(Cow::Owned(target))
 }
 
 const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");

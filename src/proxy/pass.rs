@@ -9,12 +9,14 @@ use super::compress::{self, Compressing};
 use super::deliver::{self, Answer};
 use super::error::{self, Error};
 use super::invalidate::invalidate;
+use super::outgoing::Told;
 use super::route::Cache;
 use super::serve::Uncached;
 use super::{incoming, outgoing, partial, tee, trailers, tunnel, whole};
 use crate::body::Body;
 use crate::cache::lock::Permit;
 use crate::cache::lookup::Key;
+use crate::clock::Clock;
 use crate::semantics::date::Timestamp;
 use crate::semantics::freshness::Times;
 use crate::semantics::invalidation::post_answers_get;
@@ -32,12 +34,12 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     if why.reason == Reason::Upgrade {
         tunnel::ask(&view, request.headers_mut());
     }
-    let mut request = request.map(|()| body);
-    outgoing::hear_interim(&mut request, call.interim.as_ref());
+    let request = request.map(|()| body);
     let clock = &view.worker.proxy.clock;
-    let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));
+    let begun = clock.instant();
     let for_get = ForGet::of(&call);
-    let reply = match outgoing::send(&view, request, Some(&outgoing::Client)).await {
+    let told = Told { held: Some(&outgoing::Client), interim: call.interim.as_ref() };
+    let reply = match outgoing::send(&view, request, told).await {
         Ok(reply) => reply,
         Err(failure) => {
             tracing::warn!(error = %failure, "upstream failed");
@@ -62,13 +64,12 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     let mut handling =
         Handling { forwarded_status: code, ..Handling::forwarded(why.forwarded, why.reason) };
     let facts = incoming::facts(Some(&reply.peer), clock.instant(), begun);
-    let (received, dated) = (Timestamp::from(clock.now()), Timestamp::from(clock.wall()));
-    let times = Times { requested, received, dated };
+    let for_get = for_get.map(|for_get| (for_get.times(clock), for_get));
     let for_get =
-        for_get.filter(|for_get| for_get.is_answered(response.status(), response.headers()));
-    let own = for_get.as_ref().map(|for_get| &for_get.permit);
+        for_get.filter(|(_, for_get)| for_get.is_answered(response.status(), response.headers()));
+    let own = for_get.as_ref().map(|(_, for_get)| &for_get.permit);
     invalidate(&call, response.status(), response.headers(), own).await;
-    if let Some(for_get) = for_get {
+    if let Some((times, for_get)) = for_get {
         (response, handling.stored) = for_get.store(response, times, coded_here).await;
     }
     response.headers_mut().extend(announced);
@@ -84,6 +85,7 @@ struct ForGet {
     permit: Permit,
     /// What was purged since then counts for the answer.
     generation: u64,
+    requested: Timestamp,
 }
 
 impl ForGet {
@@ -100,7 +102,15 @@ impl ForGet {
         let (key, own) = Call { request: &reading, ..view }.key_and_own(cache);
         let permit = cache.zone.fetch_beside(own);
         let generation = cache.zone.generation();
-        Some(Self { call: Arc::clone(call), cache: Arc::clone(cache), key, permit, generation })
+        let requested = Timestamp::from(view.worker.proxy.clock.now());
+        let (call, cache) = (Arc::clone(call), Arc::clone(cache));
+        Some(Self { call, cache, key, permit, generation, requested })
+    }
+
+    /// Those of an answer that has just come.
+    fn times(&self, clock: &Clock) -> Times {
+        let (received, dated) = (Timestamp::from(clock.now()), Timestamp::from(clock.wall()));
+        Times { requested: self.requested, received, dated }
     }
 
     fn is_answered(&self, status: StatusCode, fields: &HeaderMap) -> bool {

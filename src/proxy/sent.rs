@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::error;
 use super::fetch::{Fetch, Fetched, Report};
 use super::incoming;
+use super::outgoing::Told;
 use crate::body::Body;
 use crate::cache::lock::Permit;
 use crate::clock::Clock;
@@ -45,7 +46,8 @@ impl Fetch {
         let method = request.method().clone();
         let awaited = Awaited { permit: &self.permit, report, clock };
         let held = (awaited.is_wanted() && !self.has_stand_in()).then_some(&awaited as &dyn Held);
-        let sent = self.extent.send(&self.call, request, held).await;
+        let interim = self.call.interim.as_ref().filter(|_| !self.is_behind);
+        let sent = self.extent.send(&self.call, request, Told { held, interim }).await;
         let (received, dated) = (Timestamp::from(clock.now()), Timestamp::from(clock.wall()));
         let times = Times { requested, received, dated };
         let facts = |peer: Option<&Arc<str>>| incoming::facts(peer, clock.instant(), begun);

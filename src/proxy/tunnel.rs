@@ -88,12 +88,10 @@ impl Joining {
         let mut record = Record { end: Some(end), sent: 0 };
         let Self { client, peer, timeouts, clock } = self;
         // Kept until the end: the peer counts it as a request under way.
-        let Switched { connection, active: _active } = peer;
-        let (client, peer) = match tokio::join!(client, connection) {
-            (Ok(client), Ok(peer)) => (TokioIo::new(client), TokioIo::new(peer)),
-            (Err(error), _) | (_, Err(error)) => {
-                return tracing::debug!(%error, "no tunnel came about");
-            }
+        let Switched { connection: peer, active: _active } = peer;
+        let client = match client.await {
+            Ok(client) => TokioIo::new(client),
+            Err(error) => return tracing::debug!(%error, "no tunnel came about"),
         };
         let begun = clock.instant();
         let mut tunnel = Tunnel { client, peer, up: Way::new(begun), down: Way::new(begun) };

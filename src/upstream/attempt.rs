@@ -7,18 +7,18 @@ use std::time::Instant;
 use tokio::time::{Instant as Deadline, timeout};
 
 use super::announce::{self, Announced};
-use super::connect::{Connection, New, Opening, connect};
+use super::connect::{New, Opening, connect};
 use super::error::{Error, Kind, Phase};
 use super::group::Group;
-use super::head;
+use super::head::Said;
+use super::http1::{self, Connection, How, Interim};
 use super::http2::Place;
 use super::outgoing::Outgoing;
 use super::pool::Pool;
-use super::reply::{self, Held, Reply};
+use super::reply::{self, Reply, Rest};
 use super::retry::{self, Facts};
 use super::stats::Active;
-use super::wire::{Mark, Wire};
-use crate::body::Body;
+use super::wire::Wire;
 use crate::config::{HttpVersion, Timeouts};
 
 /// One peer's chance.
@@ -26,6 +26,7 @@ pub(super) struct Attempt<'a> {
     pub(super) group: &'a Arc<Group>,
     pub(super) pool: &'a Arc<Pool>,
     pub(super) timeouts: &'a Timeouts,
+    pub(super) interim: Option<&'a dyn Interim>,
     pub(super) at: usize,
 }
 
@@ -42,7 +43,7 @@ impl Attempt<'_> {
         let mut connected = None;
         let mut kept = self.kept(outgoing);
         let mut again = 0;
-        let (response, held) = loop {
+        let (head, rest) = loop {
             let (held, made) = match kept.take() {
                 Some(kept) => (kept, None),
                 None => self.connect(outgoing.version(self.group), &self.ahead(outgoing)).await?,
@@ -56,8 +57,9 @@ impl Attempt<'_> {
                 Err(lost) => return Err(lost.error),
             }
         };
-        peer.counts.response(response.status());
-        let (response, switched) = reply::response(response, held, self.pool, active);
+        peer.counts.response(head.status());
+        let (response, switched) =
+            reply::response(head, rest, self.timeouts.read, (self.pool, active));
         Ok(Reply {
             response,
             switched,
@@ -76,7 +78,7 @@ impl Attempt<'_> {
     }
 
     /// A kept connection that still leads to the peer.
-    fn idle(&self) -> Option<Connection> {
+    fn idle(&self) -> Option<Box<Connection>> {
         let target = &self.group.peers[self.at].target;
         loop {
             let connection = self.pool.take(self.at)?;
@@ -146,34 +148,23 @@ impl Attempt<'_> {
 
     async fn over_http1(
         &self,
-        mut connection: Connection,
+        connection: Box<Connection>,
         outgoing: &mut Outgoing,
     ) -> Result<Answered, Lost> {
-        connection.requests += 1;
-        let wire = connection.wire.clone();
-        let upgrading = outgoing.is_upgrade();
-        let request = outgoing.take(&wire);
-        let mark = wire.begin();
-        let sent = async {
-            connection.sender.try_send_request(request).await.map_err(|mut error| {
-                error.take_message().into_iter().for_each(|unsent| outgoing.give_back(unsent));
-                let phase = if wire.is_sent() { Phase::Head } else { Phase::Send };
-                Error::exchange(phase, error.into_error())
-            })
-        };
-        let error = match self.wait(sent, &wire).await {
-            Ok(response) => match head::fault(&response, upgrading) {
-                None => {
-                    outgoing.written = true;
-                    let read = self.timeouts.read;
-                    let response = response.map(|body| Body::incoming(body, read, None));
-                    return Ok((response, Held::Connection(connection)));
-                }
-                Some(fault) => Error::from(Phase::Head, Kind::InvalidResponse, fault),
-            },
-            Err(error) => error,
-        };
-        Err(Lost::new(error, &wire, mark, outgoing))
+        let how = How { timeouts: self.timeouts, interim: self.interim };
+        let body = outgoing.take_body();
+        match http1::exchange(connection, &outgoing.parts, body, &how).await {
+            Ok((head, rest)) => {
+                outgoing.written = true;
+                Ok((head, Rest::Http1(rest)))
+            }
+            Err(lost) => {
+                let http1::Lost { error, written, head_begun, unsent } = *lost;
+                unsent.into_iter().for_each(|body| outgoing.give_back(body));
+                outgoing.written |= written;
+                Err(Lost { error, is_refused: false, written, head_begun })
+            }
+        }
     }
 
     async fn over_http2(
@@ -187,8 +178,8 @@ impl Attempt<'_> {
         let sent = match place.send(request, &wire, &peer.address) {
             Ok(sent) => sent,
             Err(unsent) => {
-                let (error, request) = *unsent;
-                outgoing.give_back(request);
+                let (error, body) = *unsent;
+                outgoing.give_back(body);
                 return Err(Lost { error, is_refused: true, written: false, head_begun: false });
             }
         };
@@ -200,12 +191,12 @@ impl Attempt<'_> {
             })
         };
         let error = match self.wait(response, &wire).await {
-            Ok(response) => match head::fault(&response, false) {
+            Ok(response) => match Said::of(response.headers()).fault(response.status(), false) {
                 None => {
                     outgoing.written = true;
-                    let read = self.timeouts.read;
-                    let response = response.map(|body| Body::incoming(body, read, None));
-                    return Ok((response, Held::Place(place)));
+                    let (head, received) = response.into_parts();
+                    let head = http::Response::from_parts(head, ());
+                    return Ok((head, Rest::Http2(received, place)));
                 }
                 Some(fault) => Error::from(Phase::Head, Kind::InvalidResponse, fault),
             },
@@ -220,8 +211,8 @@ impl Attempt<'_> {
         Err(Lost { error, is_refused, written: !is_refused, head_begun: false })
     }
 
-    /// Waits for the head with one timer, which is set anew only when it fires: bytes that move
-    /// meanwhile just note the time. The peer has `send` to take the next bytes of the request, and
+    /// Waits for a head of HTTP/2 with one timer, which is set anew only when it fires: bytes that
+    /// move meanwhile just note the time. The peer has `send` to take the next bytes of the request, and
     /// `read` to send the next bytes of its head once it has the request.
     async fn wait<T>(
         &self,
@@ -249,7 +240,13 @@ impl Attempt<'_> {
     }
 }
 
-type Answered = (http::Response<Body>, Held);
+type Answered = (http::Response<()>, Rest);
+
+/// What a request goes over.
+enum Held {
+    Connection(Box<Connection>),
+    Place(Place),
+}
 
 /// An attempt that failed after it had a connection.
 struct Lost {
@@ -263,13 +260,6 @@ struct Lost {
 }
 
 impl Lost {
-    fn new(error: Error, wire: &Wire, mark: Mark, outgoing: &mut Outgoing) -> Self {
-        // After a timeout hyper may be writing at this moment, on another thread.
-        let written = wire.wrote_since(mark) || error.kind == Kind::Timeout;
-        outgoing.written |= written;
-        Self { error, is_refused: false, written, head_begun: wire.read_since(mark) }
-    }
-
     /// Whether the same peer may be asked once more: over a connection that was there already
     /// because it may have died meanwhile, over a new one only if the request was refused.
     fn may_go_again(&self, is_new: bool, outgoing: &Outgoing) -> bool {

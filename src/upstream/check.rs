@@ -19,10 +19,11 @@ use tokio::time::{sleep, timeout};
 use super::announce;
 use super::connect::{New, Opening, connect};
 use super::group::{Group, Peer};
+use super::http1::{self, How};
 use super::wire::Wire;
 use crate::body::Body;
 use crate::clock::Clock;
-use crate::config::{self, BodyMatch, HealthCheck, HttpVersion};
+use crate::config::{self, BodyMatch, HealthCheck, HttpVersion, Timeouts};
 use crate::tls::Connector;
 
 /// Checks the peers of a group.
@@ -132,9 +133,15 @@ impl Checker {
         let connected = connect(at, peer, opening, self.config.timeout).await;
         let request = self.request(peer)?;
         match connected.map_err(|error| error.to_string())? {
-            New::Http1(mut connection) => {
-                let sent = connection.sender.send_request(request).await;
-                self.judge(sent.map_err(|error| error.to_string())?).await
+            New::Http1(connection) => {
+                // Later than that of the whole check.
+                let limit = self.config.timeout.saturating_mul(2);
+                let timeouts = Timeouts { connect: limit, send: limit, read: limit };
+                let how = How { timeouts: &timeouts, interim: None };
+                let (request, body) = request.into_parts();
+                let answer = http1::exchange(connection, &request, body, &how).await;
+                let (head, rest) = answer.map_err(|lost| lost.error.to_string())?;
+                self.judge(head.map(|()| rest.into_body(limit, None))).await
             }
             New::Http2(connection) => {
                 let mut place = connection.first_place();

@@ -5,23 +5,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
-use tracing::debug;
 
 use super::error::{Error, Kind, Phase};
 use super::group::Peer;
-use super::http2;
 use super::socket::Socket;
 use super::target::{Named, Target};
 use super::wire::{Wire, Wired};
-use crate::body::Body;
+use super::{http1, http2};
 use crate::clock::Clock;
 use crate::config::HttpVersion;
 use crate::tls::Connector;
@@ -29,25 +24,9 @@ use crate::tls::Connector;
 /// A connection to a peer that has just been made.
 pub(super) enum New {
     /// For one request at a time.
-    Http1(Connection),
+    Http1(Box<http1::Connection>),
     /// For many.
     Http2(Arc<http2::Connection>),
-}
-
-/// A connection of HTTP/1.1 to a peer. Dropping it closes it.
-pub(super) struct Connection {
-    /// Which peer of the group.
-    pub(super) peer: usize,
-    pub(super) sender: SendRequest<Body>,
-    /// What goes over it and when.
-    pub(super) wire: Arc<Wire>,
-    pub(super) made: Instant,
-    /// Which address of the peer's it leads to; `None` for a unix socket.
-    pub(super) to: Option<SocketAddr>,
-    /// Requests sent over it.
-    pub(super) requests: u64,
-    /// Ends the task that runs it; `None` once the connection belongs to an upgrade.
-    task: Option<AbortHandle>,
 }
 
 /// How a connection begins.
@@ -59,22 +38,6 @@ pub(super) struct Opening<'a> {
     /// How it is encrypted, if it is.
     pub(super) tls: Option<&'a Connector>,
     pub(super) clock: &'a Clock,
-}
-
-impl Connection {
-    /// Lets the connection live on without us, for whoever takes it over after a `101`.
-    pub(super) fn release(mut self) {
-        self.task = None;
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        // Without its sender hyper would still finish sending a request body that nobody wants.
-        if let Some(task) = &self.task {
-            task.abort();
-        }
-    }
 }
 
 /// A new connection to peer number `at`. Waiting for the first lookup of a name, all its
@@ -110,25 +73,15 @@ pub(super) async fn connect(
             return Err(Error::new(phase, Kind::Timeout));
         }
     };
-    let wire = Arc::new(Wire::new(clock.clone(), peer.counts.clone()));
     let version = opening.version.agreed(stream.agreed());
-    let io = Wired::new(stream, wire.clone());
     if version == HttpVersion::Http2 {
+        let wire = Arc::new(Wire::new(clock.clone(), peer.counts.clone()));
+        let io = Wired::new(stream, wire.clone());
         let scheme = if opening.tls.is_some() { "https" } else { "http" };
         return http2::handshake(at, io, wire, to, scheme).await.map(New::Http2);
     }
-    let (sender, connection) = http1::handshake(TokioIo::new(io))
-        .await
-        .map_err(|error| Error::exchange(Phase::Connect, error))?;
-    let address = peer.address.clone();
-    let task = tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            debug!(peer = %address, %error, "connection to a peer ended");
-        }
-    });
-    let made = clock.instant();
-    let task = Some(task.abort_handle());
-    Ok(New::Http1(Connection { peer: at, sender, wire, made, to, requests: 0, task }))
+    let facts = (peer.counts.clone(), clock);
+    Ok(New::Http1(http1::Connection::new(at, stream, to, facts)))
 }
 
 async fn secured(

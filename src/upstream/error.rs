@@ -15,7 +15,7 @@ pub struct Error {
     pub phase: Phase,
     /// What happened.
     pub kind: Kind,
-    /// What the system or hyper said, for the log.
+    /// What the system said, or what was wrong, for the log.
     pub source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -109,18 +109,6 @@ impl Error {
         Self::from(Phase::Connect, if timeout { Kind::Timeout } else { Kind::Refused }, source)
     }
 
-    /// What hyper says about an exchange that came as far as `phase`.
-    pub(super) fn exchange(phase: Phase, source: hyper::Error) -> Self {
-        let kind = if let Some(fault) = request_body(&source) {
-            return Self::from(Phase::Send, Kind::RequestBody(fault), source);
-        } else if source.is_parse() {
-            Kind::InvalidResponse
-        } else {
-            Kind::Closed
-        };
-        Self::from(if source.is_parse() { Phase::Head } else { phase }, kind, source)
-    }
-
     /// The client's body failed while it was sent.
     pub(super) fn of_request_body(source: body::Error) -> Self {
         Self::from(Phase::Send, Kind::RequestBody(fault(&source)), source)
@@ -132,11 +120,6 @@ impl Error {
         let nobodys = matches!(self.kind, Kind::NoLivePeer | Kind::Busy | Kind::Unresolved);
         !nobodys && !matches!(self.kind, Kind::RequestBody(_))
     }
-}
-
-fn request_body(error: &hyper::Error) -> Option<RequestBody> {
-    let body = error.source()?.downcast_ref::<body::Error>().filter(|_| error.is_user())?;
-    Some(fault(body))
 }
 
 fn fault(body: &body::Error) -> RequestBody {

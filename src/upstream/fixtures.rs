@@ -75,7 +75,8 @@ pub(super) fn health_check() -> HealthCheck {
 
 /// Of a client that waits as long as it has to.
 pub(super) fn asked() -> Asked<'static> {
-    Asked { client: [127, 0, 0, 1].into(), key: b"", cookie: b"", held: Some(&Patient) }
+    let client = [127, 0, 0, 1].into();
+    Asked { client, key: b"", cookie: b"", held: Some(&Patient), interim: None }
 }
 
 struct Patient;

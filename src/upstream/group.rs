@@ -198,7 +198,7 @@ impl Group {
 
     /// Reports that a peer answered as it should.
     pub(super) fn succeeded(&self, at: usize) {
-        self.state().members[at].health.succeeded(self.clock.now());
+        self.state().members[at].health.succeeded(|| self.clock.now());
     }
 
     /// Reports that a peer can be reached again, whatever it failed before.

@@ -1,41 +1,61 @@
 //! Is the length of this response beyond doubt? (RFC 9112 section 6.3)
 //!
-//! hyper lets responses through that two readers may cut differently. nginx calls them invalid, and
-//! so do we: a cache that errs here serves one response as another.
+//! There are responses that two readers may cut differently, and readers that let them through.
+//! nginx calls them invalid, and so do we: a cache that errs here serves one response as another.
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, StatusCode};
 
-/// What is wrong with the head of a response, if anything is. `upgrading` says that the request
-/// asked for another protocol.
-pub(super) fn fault<B>(response: &Response<B>, upgrading: bool) -> Option<&'static str> {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrading {
-        return Some("101 that nobody asked for");
-    }
-    framing(response.headers())
+/// What a head says of the length of its message: the first field of each kind, and how many there
+/// are.
+#[derive(Default)]
+pub(super) struct Said<'a> {
+    pub(super) length: Option<&'a [u8]>,
+    lengths: usize,
+    pub(super) coding: Option<&'a [u8]>,
+    codings: usize,
 }
 
-fn framing(headers: &HeaderMap) -> Option<&'static str> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
-    let (length, encoding) = (lengths.next(), encodings.next());
-    if length.is_some() && encoding.is_some() {
-        return Some("both Content-Length and Transfer-Encoding");
-    }
-    if lengths.next().is_some() {
-        return Some("more than one Content-Length");
-    }
-    if length.is_some_and(|value| !value.as_bytes().iter().all(u8::is_ascii_digit)) {
-        return Some("Content-Length that is no number");
-    }
-    if encodings.next().is_some() {
-        return Some("more than one Transfer-Encoding");
-    }
-    match encoding.map(|value| value.as_bytes()) {
-        Some(coding) if !coding.eq_ignore_ascii_case(b"chunked") && !is_unknown(coding) => {
-            Some("Transfer-Encoding other than chunked")
+impl<'a> Said<'a> {
+    /// Found in one pass: most heads have one of these, which to look for costs more.
+    pub(super) fn of(fields: &'a HeaderMap) -> Self {
+        let mut said = Self::default();
+        for (name, value) in fields {
+            if *name == CONTENT_LENGTH {
+                said.lengths += 1;
+                said.length.get_or_insert(value.as_bytes());
+            } else if *name == TRANSFER_ENCODING {
+                said.codings += 1;
+                said.coding.get_or_insert(value.as_bytes());
+            }
         }
-        _ => None,
+        said
+    }
+
+    /// What is wrong with a head that says this, if anything is. `upgrading` says that the request
+    /// asked for another protocol.
+    pub(super) fn fault(&self, status: StatusCode, upgrading: bool) -> Option<&'static str> {
+        if status == StatusCode::SWITCHING_PROTOCOLS && !upgrading {
+            return Some("101 that nobody asked for");
+        }
+        if self.length.is_some() && self.coding.is_some() {
+            return Some("both Content-Length and Transfer-Encoding");
+        }
+        if self.lengths > 1 {
+            return Some("more than one Content-Length");
+        }
+        if self.length.is_some_and(|length| !length.iter().all(u8::is_ascii_digit)) {
+            return Some("Content-Length that is no number");
+        }
+        if self.codings > 1 {
+            return Some("more than one Transfer-Encoding");
+        }
+        match self.coding {
+            Some(coding) if !coding.eq_ignore_ascii_case(b"chunked") && !is_unknown(coding) => {
+                Some("Transfer-Encoding other than chunked")
+            }
+            _ => None,
+        }
     }
 }
 
@@ -73,10 +93,12 @@ mod tests {
 
     #[track_caller]
     fn check(status: u16, fields: &str, expected: bool, why: &str) {
-        let mut response = Response::builder().status(status);
+        let mut response = http::Response::builder().status(status);
         for (name, value) in fields.lines().filter_map(|line| line.split_once(": ")) {
             response = response.header(name, value);
         }
-        assert_eq!(fault(&response.body(()).unwrap(), false).is_some(), expected, "{why}");
+        let response = response.body(()).unwrap();
+        let fault = Said::of(response.headers()).fault(response.status(), false);
+        assert_eq!(fault.is_some(), expected, "{why}");
     }
 }

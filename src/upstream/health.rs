@@ -58,10 +58,11 @@ impl Health {
     }
 
     /// A request went well. Earlier failures are forgotten only if they are `fail_timeout` ago.
-    pub(super) fn succeeded(&mut self, now: SystemTime) {
+    /// Only then is `now` asked for.
+    pub(super) fn succeeded(&mut self, now: impl FnOnce() -> SystemTime) {
         if self.failed_at != self.checked_at {
             if self.is_out() {
-                self.back_at = Some(now);
+                self.back_at = Some(now());
             }
             self.forget();
         }
@@ -128,7 +129,7 @@ mod tests {
             let now = at(second.parse().unwrap());
             match what {
                 "F" => drop(health.failed(now)),
-                "S" => health.succeeded(now),
+                "S" => health.succeeded(|| now),
                 _ => health.picked(now),
             }
         }
@@ -143,7 +144,7 @@ mod tests {
         assert_eq!(health.part(at(0), slow), 1000, "nothing happened yet");
         health.failed(at(0));
         health.picked(at(11));
-        health.succeeded(at(12));
+        health.succeeded(|| at(12));
         let parts = [12, 13, 22, 32, 99].map(|second| health.part(at(second), slow));
         assert_eq!(parts, [1, 50, 500, 1000, 1000]);
         assert_eq!(health.part(at(13), Duration::ZERO), 1000, "where it is off");

@@ -151,13 +151,13 @@ impl Place {
     /// Sends a request; its body follows in a task of its own. `wire` is for this request alone.
     ///
     /// # Errors
-    /// Nothing was sent: the request comes back.
+    /// Nothing was sent: the body comes back.
     pub(super) fn send(
         &mut self,
         request: Request<Body>,
         wire: &Arc<Wire>,
         authority: &str,
-    ) -> Result<Sent, Box<(Error, Request<Body>)>> {
+    ) -> Result<Sent, Box<(Error, Body)>> {
         let (parts, body) = request.into_parts();
         let mut sender = self.connection.sender.clone();
         let begun = head(&parts, self.connection.scheme, authority)
@@ -172,7 +172,7 @@ impl Place {
             });
         let (response, stream) = match begun {
             Ok(begun) => begun,
-            Err(error) => return Err(Box::new((error, Request::from_parts(parts, body)))),
+            Err(error) => return Err(Box::new((error, body))),
         };
         let failure = Failed::default();
         if !body.is_end_stream() {

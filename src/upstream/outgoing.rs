@@ -69,18 +69,24 @@ impl Outgoing {
         Facts { method: &self.parts.method, replayable, written: self.written }
     }
 
-    pub(super) fn take(&mut self, wire: &Arc<Wire>) -> Request<Body> {
-        let body = match &mut self.body {
+    /// Its body, for one attempt.
+    pub(super) fn take_body(&mut self) -> Body {
+        match &mut self.body {
             Content::Whole(body) => body.again().unwrap_or_default(),
             Content::Stream(body) => body.take().unwrap_or_default(),
-        };
-        Request::from_parts(self.parts.clone(), Upload::watch(body, wire))
+        }
     }
 
-    /// Takes a request back of which nothing was sent.
-    pub(super) fn give_back(&mut self, unsent: Request<Body>) {
+    /// A copy of it, for one attempt.
+    pub(super) fn take(&mut self, wire: &Arc<Wire>) -> Request<Body> {
+        let body = Upload::watch(self.take_body(), wire);
+        Request::from_parts(self.parts.clone(), body)
+    }
+
+    /// Takes a body back of which nothing was sent.
+    pub(super) fn give_back(&mut self, unsent: Body) {
         if let Content::Stream(body) = &mut self.body {
-            *body = Some(unsent.into_body());
+            *body = Some(unsent);
         }
     }
 }

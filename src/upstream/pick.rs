@@ -8,6 +8,7 @@ use super::balance::{self, Peers, Share};
 use super::group::{Group, Member, Members, Peer};
 use super::hash::{Ring, Walk};
 use super::hold::Held;
+use super::http1::Interim;
 use super::stats::{Active, State};
 use crate::config::Balance;
 
@@ -22,6 +23,8 @@ pub struct Asked<'a> {
     pub cookie: &'a [u8],
     /// Who is told when it is held; `None` if it is not to be: there is an answer without a peer.
     pub held: Option<&'a dyn Held>,
+    /// Who hears what comes ahead of the response, if anybody does. Peers of HTTP/2 are not heard.
+    pub interim: Option<&'a dyn Interim>,
 }
 
 /// How a group chooses.

@@ -1,14 +1,19 @@
 //! Idle connections to the peers of one group, kept by one worker, and those of HTTP/2, which carry
 //! several requests at a time. (nginx: keepalive)
 //!
-//! Connections that hyper has seen closed are noticed when they are looked at; those that were
-//! idle too long are closed by one task a pool, which lives only while there is something to close.
+//! One task a pool, its *keeper*, closes what was idle too long, and what the peer has closed or
+//! sends something on. Idle sockets wake it, so that the others cost nothing. It lives only while
+//! there is something to close.
 
 use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use super::connect::Connection;
+use tokio::time::{Instant as Deadline, sleep};
+
+use super::http1::Connection;
 use super::http2::{self, Place};
 use crate::clock::Clock;
 use crate::config;
@@ -31,12 +36,12 @@ struct State {
     shared: Vec<Arc<http2::Connection>>,
     /// Whose turn it is to make one to each peer.
     turns: HashMap<usize, Arc<tokio::sync::Mutex<()>>>,
-    /// The task that closes what was idle too long is running.
-    watched: bool,
+    /// The task that closes connections, if it runs; what wakes nobody before it has begun.
+    keeper: Option<Waker>,
 }
 
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Instant,
 }
 
@@ -57,22 +62,25 @@ impl Pool {
     /// Connections that wait for a request.
     pub fn idle(&self) -> usize {
         let state = self.state();
-        let idle = state.idle.iter().filter(|idle| !idle.connection.sender.is_closed()).count();
-        idle + state.shared.iter().filter(|shared| shared.idle().is_some()).count()
+        state.idle.len() + state.shared.iter().filter(|shared| shared.idle().is_some()).count()
     }
 
     /// A connection to peer number `peer` that may carry a request; the one used last, because the
     /// peer is the least likely to be about to close it.
-    pub(super) fn take(&self, peer: usize) -> Option<Connection> {
+    pub(super) fn take(&self, peer: usize) -> Option<Box<Connection>> {
         let oldest = self.clock.instant().checked_sub(self.idle_timeout);
         let mut state = self.state();
         let usable = |idle: &Idle| {
-            idle.connection.peer == peer
-                && idle.connection.sender.is_ready()
-                && oldest.is_none_or(|oldest| idle.since > oldest)
+            idle.connection.peer == peer && oldest.is_none_or(|oldest| idle.since > oldest)
         };
-        let at = state.idle.iter().rposition(usable)?;
-        state.idle.remove(at).map(|idle| idle.connection)
+        loop {
+            let at = state.idle.iter().rposition(usable)?;
+            let mut taken = state.idle.remove(at)?.connection;
+            // What the keeper has not come to yet.
+            if taken.is_quiet(&mut Context::from_waker(Waker::noop())) {
+                return Some(taken);
+            }
+        }
     }
 
     /// A place on a connection of HTTP/2 to peer number `peer`, if there is one.
@@ -108,48 +116,46 @@ impl Pool {
     }
 
     /// Keeps a connection whose exchange is over, if it may carry another; else closes it.
-    pub(super) fn put(self: &Arc<Self>, connection: Connection) {
+    pub(super) fn put(self: &Arc<Self>, mut connection: Box<Connection>) {
         let now = self.clock.instant();
         let worn = connection.requests >= self.requests_max
             || now.duration_since(connection.made) >= self.lifetime;
-        if worn || self.idle_max == 0 || connection.sender.is_closed() {
+        if worn || self.idle_max == 0 {
             return;
         }
         let mut state = self.state();
-        if state.idle.len() >= self.idle_max {
-            state.idle.retain(|idle| !idle.connection.sender.is_closed());
+        self.watch(&mut state);
+        let keeper = state.keeper.as_ref().unwrap_or(Waker::noop());
+        if !connection.is_quiet(&mut Context::from_waker(keeper)) {
+            return;
         }
         if state.idle.len() >= self.idle_max {
             state.idle.pop_front();
         }
         state.idle.push_back(Idle { connection, since: now });
-        self.watch(&mut state);
     }
 
     fn watch(self: &Arc<Self>, state: &mut State) {
-        if !state.watched {
-            state.watched = true;
-            tokio::spawn(close_idle(Arc::downgrade(self), self.idle_timeout));
+        if state.keeper.is_none() {
+            state.keeper = Some(Waker::noop().clone());
+            tokio::spawn(keep(Arc::downgrade(self), self.idle_timeout));
         }
     }
 
-    /// Closes what was idle too long. Returns when to look again; `None` if nothing is left.
-    fn close_expired(&self) -> Option<Duration> {
+    /// Closes what was idle too long or is not quiet; the others wake `cx` when they are not.
+    /// Returns when to look again; `None` if nothing is left.
+    fn look(&self, cx: &mut Context<'_>) -> Option<Instant> {
         let now = self.clock.instant();
         let mut state = self.state();
-        let expired = |idle: &Idle| {
-            idle.connection.sender.is_closed()
-                || now.duration_since(idle.since) >= self.idle_timeout
-        };
-        state.idle.retain(|idle| !expired(idle));
+        state.idle.retain_mut(|idle| {
+            now.duration_since(idle.since) < self.idle_timeout && idle.connection.is_quiet(cx)
+        });
         state.shared.retain(|shared| self.is_kept(shared));
         let oldest = state.idle.front().map(|idle| now.duration_since(idle.since));
         let shared = state.shared.iter().map(|shared| shared.idle().unwrap_or_default());
-        let Some(longest) = oldest.into_iter().chain(shared).max() else {
-            state.watched = false;
-            return None;
-        };
-        Some(self.idle_timeout.saturating_sub(longest))
+        let longest = oldest.into_iter().chain(shared).max();
+        state.keeper = longest.map(|_| cx.waker().clone());
+        longest.map(|longest| now + self.idle_timeout.saturating_sub(longest))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -158,12 +164,17 @@ impl Pool {
     }
 }
 
-async fn close_idle(pool: Weak<Pool>, first: Duration) {
-    let mut wait = first;
-    loop {
-        tokio::time::sleep(wait).await;
-        let Some(pool) = pool.upgrade() else { return };
-        let Some(next) = pool.close_expired() else { return };
-        wait = next;
-    }
+/// Looks when an idle connection wakes it, and when the next one was idle for too long.
+async fn keep(pool: Weak<Pool>, first: Duration) {
+    let mut timer = std::pin::pin!(sleep(first));
+    poll_fn(|cx| {
+        loop {
+            let Some(next) = pool.upgrade().and_then(|pool| pool.look(cx)) else {
+                return Poll::Ready(());
+            };
+            timer.as_mut().reset(Deadline::from_std(next));
+            ready!(timer.as_mut().poll(cx));
+        }
+    })
+    .await;
 }

@@ -1,10 +1,9 @@
 //! A response, and what becomes of its connection when the body ends.
 //!
 //! ```text
-//!   body read to its end ----> pool, if the request is all sent and the peer keeps it open
-//!   body failed or dropped --> closed: nobody may take what is left for another response
-//!   over HTTP/2            --> the place is given back; an early end cancels the request alone
-//!   101                    --> it belongs to whoever switches protocols
+//!   over HTTP/1 --> the pool, or closed: http1/body.rs
+//!   over HTTP/2 --> the place is given back; an early end cancels the request alone
+//!   101         --> it belongs to whoever switches protocols
 //! ```
 
 use std::pin::Pin;
@@ -15,10 +14,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::upgrade::OnUpgrade;
 
-use super::connect::Connection;
-use super::http2::Place;
+use super::http1::{self, Upgraded};
+use super::http2::{Place, Received};
 use super::pool::Pool;
 use super::stats::Active;
 use crate::body::{Body, Error};
@@ -47,8 +45,8 @@ pub struct Reply {
 
 /// A connection to a peer that speaks another protocol from now on.
 pub struct Switched {
-    /// The connection, once hyper has let it go.
-    pub connection: OnUpgrade,
+    /// The connection.
+    pub connection: Upgraded,
     /// Counts it as a request under way.
     pub active: Active,
 }
@@ -59,35 +57,32 @@ impl std::fmt::Debug for Switched {
     }
 }
 
-/// What a response comes over.
-pub(super) enum Held {
-    Connection(Connection),
-    Place(Place),
+/// What follows the head of a response.
+pub(super) enum Rest {
+    Http1(http1::Rest),
+    Http2(Received, Place),
 }
 
-/// Puts a body around what comes, which ends the exchange when it ends itself.
+/// Puts a body behind a head, which ends the exchange when it ends itself. It fails when no byte
+/// comes for `read_timeout`.
 pub(super) fn response(
-    mut response: http::Response<Body>,
-    held: Held,
-    pool: &Arc<Pool>,
-    active: Active,
+    head: http::Response<()>,
+    rest: Rest,
+    read_timeout: Duration,
+    (pool, active): (&Arc<Pool>, Active),
 ) -> (http::Response<Body>, Option<Switched>) {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let connection = hyper::upgrade::on(&mut response);
-        if let Held::Connection(connection) = held {
-            connection.release();
+    let body = match rest {
+        Rest::Http1(rest) if head.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            let connection = rest.into_switched();
+            return (head.map(|()| Body::empty()), Some(Switched { connection, active }));
         }
-        return (response.map(|_| Body::empty()), Some(Switched { connection, active }));
-    }
-    let response = response.map(|inner| {
-        let mut tail = Tail { inner, held: Some((held, active)), pool: pool.clone() };
-        if tail.inner.is_end_stream() {
-            tail.finish();
-            return Body::empty();
+        Rest::Http1(rest) => rest.into_body(read_timeout, Some((Arc::clone(pool), active))),
+        Rest::Http2(received, place) => {
+            let inner = Body::incoming(received, read_timeout, None);
+            Body::stream(Tail { inner, held: Some((place, active)) })
         }
-        Body::stream(tail)
-    });
-    (response, None)
+    };
+    (head.map(|()| body), None)
 }
 
 /// A frame without trailers that must not be.
@@ -101,17 +96,7 @@ pub(super) fn allowed(mut frame: Frame<Bytes>) -> Frame<Bytes> {
 struct Tail {
     inner: Body,
     /// Until the body ends; dropped with it if that is too early.
-    held: Option<(Held, Active)>,
-    pool: Arc<Pool>,
-}
-
-impl Tail {
-    fn finish(&mut self) {
-        let Some((Held::Connection(connection), _active)) = self.held.take() else { return };
-        if !connection.wire.is_uploading() {
-            self.pool.put(connection);
-        }
-    }
+    held: Option<(Place, Active)>,
 }
 
 impl HttpBody for Tail {
@@ -124,10 +109,8 @@ impl HttpBody for Tail {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         let frame = frame.map(|frame| frame.map(allowed));
-        if matches!(frame, Some(Err(_))) {
+        if !matches!(frame, Some(Ok(_))) || self.inner.is_end_stream() {
             self.held = None;
-        } else if frame.is_none() || self.inner.is_end_stream() {
-            self.finish();
         }
         Poll::Ready(frame)
     }

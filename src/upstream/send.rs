@@ -10,6 +10,7 @@ use super::back;
 use super::error::{Error, Failure};
 use super::group::Group;
 use super::hold::{Joined, Place, Tend};
+use super::http1::Interim;
 use super::outgoing::Outgoing;
 use super::pick::{Asked, Chooser, Pick, Picked};
 use super::pool::Pool;
@@ -39,7 +40,8 @@ pub async fn send(
 ) -> Result<Reply, Failure> {
     let mut outgoing = Outgoing::new(request);
     let chooser = Chooser::new(group, asked);
-    let mut sending = Sending { group, pool, timeouts, chooser, reached: false };
+    let interim = asked.interim;
+    let mut sending = Sending { group, pool, timeouts, interim, chooser, reached: false };
     let Some(hold) = &group.hold else { return sending.ask_any(&mut outgoing).await };
     let Some(held) = asked.held else {
         // Who has another answer does not press upon peers that are just back.
@@ -88,6 +90,7 @@ struct Sending<'a> {
     group: &'a Arc<Group>,
     pool: &'a Arc<Pool>,
     timeouts: &'a Timeouts,
+    interim: Option<&'a dyn Interim>,
     chooser: Chooser<'a>,
     /// One of them was there, whatever it answered.
     reached: bool,
@@ -108,11 +111,12 @@ impl Sending<'_> {
     /// Asks one after the other, as far as that is allowed.
     async fn ask_any(&mut self, outgoing: &mut Outgoing) -> Result<Reply, Failure> {
         let group = self.group;
-        let begun = group.clock.instant();
+        let begun = group.tries_timeout.map(|_| group.clock.instant());
         let mut picked = self.first().await?;
         loop {
             let Picked { at, active } = picked;
-            let attempt = Attempt { group, pool: self.pool, timeouts: self.timeouts, at };
+            let Self { pool, timeouts, interim, .. } = *self;
+            let attempt = Attempt { group, pool, timeouts, interim, at };
             let mut result = attempt.run(active, outgoing).await;
             self.chooser.tried.push(at);
             let tries = self.chooser.tried.len();
@@ -132,10 +136,10 @@ impl Sending<'_> {
                     Outcome::Failed(error)
                 }
             };
-            let passed = || group.clock.instant().saturating_duration_since(begun);
+            let is_late = |(limit, begun)| group.clock.instant().duration_since(begun) >= limit;
             let may = tries < group.tries
                 && retry::allowed(outcome, outgoing.facts(), &group.next_upstream)
-                && group.tries_timeout.is_none_or(|limit| passed() < limit);
+                && !group.tries_timeout.zip(begun).is_some_and(is_late);
             let next = may.then(|| group.pick(&mut self.chooser));
             let Some(Pick::Peer(next)) = next else {
                 let peer = Some(group.peers[at].address.clone());

@@ -15,6 +15,8 @@ use crate::clock::Clock;
 use crate::config::{self, Timeouts};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+/// Over when it is read, not before.
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
 
 struct Setup {
     group: Arc<Group>,
@@ -98,7 +100,7 @@ async fn one_connection_carries_many_requests() {
 
 #[tokio::test]
 async fn only_the_first_reply_waits_for_a_connection() {
-    let origin = Origin::new(|_, _| Some(OK)).await;
+    let origin = Origin::new(|_, _| Some(CHUNKED)).await;
     let setup = Setup::new(&upstream(vec![origin.peer()]));
     let first = setup.send(Method::GET, Body::empty()).await.unwrap();
     assert!(first.connect.is_some());
@@ -289,8 +291,19 @@ async fn a_body_dropped_early_closes_its_connection() {
 }
 
 #[tokio::test]
-async fn idle_connections_have_limits() {
+async fn an_answer_that_is_all_here_holds_no_connection() {
     let origin = Origin::new(|_, _| Some(OK)).await;
+    let setup = Setup::new(&upstream(vec![origin.peer()]));
+    let first = setup.send(Method::GET, Body::empty()).await.unwrap();
+    assert_eq!((setup.group.stats()[0].active, setup.pool.idle()), (0, 1));
+    assert_eq!(setup.get().await.unwrap(), "ok");
+    assert_eq!(read(first.response.into_body()).await.unwrap(), "ok");
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn idle_connections_have_limits() {
+    let origin = Origin::new(|_, _| Some(CHUNKED)).await;
     let mut config = upstream(vec![origin.peer()]);
     config.keepalive = 2;
     config.keepalive_timeout = Duration::from_millis(80);
@@ -367,8 +380,7 @@ async fn an_upgrade_takes_the_connection_over() {
     let request = request.header("upgrade", "x").header("connection", "upgrade");
     let request = request.body(Body::empty()).unwrap();
     let reply = send(&setup.group, &setup.pool, request, &setup.timeouts, &asked()).await.unwrap();
-    let upgraded = reply.switched.unwrap().connection.await.unwrap();
-    let mut stream = hyper_util::rt::TokioIo::new(upgraded);
+    let mut stream = reply.switched.unwrap().connection;
     let mut bytes = [0; 2];
     tokio::io::AsyncReadExt::read_exact(&mut stream, &mut bytes).await.unwrap();
     assert_eq!(&bytes, b"hi");

@@ -1,7 +1,6 @@
 //! What goes over one connection to a peer, and when it last moved.
 //!
-//! Lies under hyper, which tells neither how much of a request it has written nor whether a
-//! response had begun when a connection broke. Times are kept here because a timer for every write
+//! Lies under HTTP/2 and under tunnels; an exchange of HTTP/1 keeps its own account. Times are kept here because a timer for every write
 //! would cost more than the write.
 
 use std::io::{self, IoSlice};
@@ -28,7 +27,6 @@ pub(super) struct Wire {
     pub(super) clock: Clock,
     begun: Instant,
     counts: Arc<Counts>,
-    sent: AtomicU64,
     received: AtomicU64,
     /// Milliseconds after `begun` when bytes last moved, or began to wait for the peer.
     moved_ms: AtomicU64,
@@ -41,7 +39,6 @@ pub(super) struct Wire {
 /// How much had gone over a connection at some time.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
-    sent: u64,
     received: u64,
 }
 
@@ -52,7 +49,6 @@ impl Wire {
             clock,
             begun,
             counts,
-            sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             moved_ms: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
@@ -63,12 +59,7 @@ impl Wire {
     /// Starts the clock of a request.
     pub(super) fn begin(&self) -> Mark {
         self.moved();
-        Mark { sent: self.sent.load(Relaxed), received: self.received.load(Relaxed) }
-    }
-
-    /// Whether bytes were written since.
-    pub(super) fn wrote_since(&self, mark: Mark) -> bool {
-        self.sent.load(Relaxed) > mark.sent
+        Mark { received: self.received.load(Relaxed) }
     }
 
     /// Whether bytes came back since.
@@ -76,27 +67,10 @@ impl Wire {
         self.received.load(Relaxed) > mark.received
     }
 
-    /// Whether the request is written as far as it is here.
-    pub(super) fn is_sent(&self) -> bool {
-        !self.blocked.load(Relaxed) && !self.uploading.load(Relaxed)
-    }
-
-    /// Whether the client has not sent its whole body yet.
-    pub(super) fn is_uploading(&self) -> bool {
-        self.uploading.load(Relaxed)
-    }
-
-    /// When the peer has used up its patience if nothing moves until then, and in what phase.
-    /// `None` while we wait for the client, whose body has a limit of its own.
+    /// As [`deadline`] says.
     pub(super) fn deadline(&self, timeouts: &Timeouts) -> Option<(Instant, Phase)> {
         let moved = self.begun + Duration::from_millis(self.moved_ms.load(Relaxed));
-        if self.blocked.load(Relaxed) {
-            Some((moved + timeouts.send, Phase::Send))
-        } else if self.is_uploading() {
-            None
-        } else {
-            Some((moved + timeouts.read, Phase::Head))
-        }
+        deadline(moved, self.blocked.load(Relaxed), self.uploading.load(Relaxed), timeouts)
     }
 
     /// The peer has no room for the next bytes of the request, or has it again.
@@ -113,7 +87,6 @@ impl Wire {
     fn wrote(&self, written: &Poll<io::Result<usize>>) {
         match written {
             Poll::Ready(Ok(bytes)) => {
-                self.sent.fetch_add(*bytes as u64, Relaxed);
                 self.counts.sent_bytes.fetch_add(*bytes as u64, Relaxed);
                 self.blocked.store(false, Relaxed);
                 self.moved();
@@ -128,7 +101,21 @@ impl Wire {
     }
 }
 
-/// The socket as hyper sees it.
+/// When the peer has used up its patience if nothing moves until then, and in what phase. `None`
+/// while we wait for the client, whose body has a limit of its own.
+pub(super) fn deadline(
+    moved: Instant,
+    is_blocked: bool,
+    uploads: bool,
+    timeouts: &Timeouts,
+) -> Option<(Instant, Phase)> {
+    if is_blocked {
+        return Some((moved + timeouts.send, Phase::Send));
+    }
+    (!uploads).then_some((moved + timeouts.read, Phase::Head))
+}
+
+/// The socket, watched.
 pub(super) struct Wired {
     stream: Socket,
     wire: Arc<Wire>,
