@@ -2,15 +2,13 @@
 //!
 //! It ends when the response is stored, whoever still wants it (see `Awaited`).
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
-use tokio::runtime::Handle;
-use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::sync::oneshot;
 
+use super::awaited::Awaited;
 use super::call::OwnedCall;
 use super::compress;
 use super::error::Error;
@@ -148,7 +146,7 @@ impl Fetch {
     pub(super) async fn run(self) -> Report {
         let (report, reported) = oneshot::channel();
         // In a box, for it may become a task, and its future is moved several times.
-        let awaited = Awaited { fetch: Some(Box::pin(self.fetch(report))), reported };
+        let awaited = Awaited::new(Box::pin(self.fetch(report)), reported);
         awaited.await.unwrap_or_else(|| {
             // It always tells.
             let fetched = Fetched::Failed(Error::Upstream(Failure::Error));
@@ -339,40 +337,6 @@ impl Fetch {
                 }
             }
             Err(why) => why.tell(writer),
-        }
-    }
-}
-
-/// A fetch that its client waits for. What is left of it when it has told what came, or when the
-/// client goes, is a task of its own: mostly nothing, for a short body comes with its head.
-struct Awaited {
-    fetch: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    reported: oneshot::Receiver<Report>,
-}
-
-impl Future for Awaited {
-    type Output = Option<Report>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Report>> {
-        // Taken out: one that panics does not go on.
-        if let Some(mut fetch) = self.fetch.take()
-            && fetch.as_mut().poll(cx).is_pending()
-        {
-            self.fetch = Some(fetch);
-        }
-        match self.reported.try_recv() {
-            Ok(report) => Poll::Ready(Some(report)),
-            Err(TryRecvError::Empty) => Poll::Pending,
-            Err(TryRecvError::Closed) => Poll::Ready(None),
-        }
-    }
-}
-
-impl Drop for Awaited {
-    fn drop(&mut self) {
-        // Without a runtime the worker is at its end.
-        if let (Some(fetch), Ok(runtime)) = (self.fetch.take(), Handle::try_current()) {
-            runtime.spawn(fetch);
         }
     }
 }
