@@ -1,6 +1,6 @@
 //! One exchange with an upstream whose answer may be stored, and its tee into a fill.
 //!
-//! It runs as a task of its own: it ends when the response is stored, whoever still wants it.
+//! It ends when the response is stored, whoever still wants it (see `Awaited`).
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use tokio::sync::oneshot;
 
+use super::awaited::Awaited;
 use super::call::OwnedCall;
 use super::compress;
 use super::error::Error;
@@ -144,10 +145,10 @@ impl Fetch {
     /// Fetches; ready when it is known what comes. The rest goes on behind.
     pub(super) async fn run(self) -> Report {
         let (report, reported) = oneshot::channel();
-        // In a box, for a task's future is moved several times.
-        tokio::spawn(Box::pin(self.fetch(report)));
-        reported.await.unwrap_or_else(|_| {
-            // Only a panic drops the sender unused; the worker goes on.
+        // In a box, for it may become a task, and its future is moved several times.
+        let awaited = Awaited::new(Box::pin(self.fetch(report)), reported);
+        awaited.await.unwrap_or_else(|| {
+            // It always tells.
             let fetched = Fetched::Failed(Error::Upstream(Failure::Error));
             Report { fetched, aside: Aside::default() }
         })

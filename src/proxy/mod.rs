@@ -38,6 +38,7 @@ mod plan;
 mod step;
 mod join;
 mod fetch;
+mod awaited;
 mod sent;
 mod validated;
 mod incoming;

@@ -169,7 +169,7 @@ impl Step<'_> {
                 let stored = Arc::clone(&fill.stored);
                 let served = Served {
                     stored,
-                    names: Names::ANY,
+                    names: Names::of(&fill.stored.fields),
                     source: Source::Fill(fill),
                     status,
                     handling,

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName};
 use http_body::Body as _;
 
 use super::disk::format;
+use super::disk::scan::Scan;
 use super::tiered::{Tiered, Usage};
 use super::{Body, Content, Entry};
 use crate::clock::Clock;
@@ -111,6 +112,59 @@ pub(super) fn filled(folder: &Path, entry: &Arc<Entry>) -> Zone {
     store.put(hash(), Arc::clone(entry));
     run(store.flush());
     zone
+}
+
+#[test]
+fn a_file_without_a_byte_is_no_response_and_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let zone = zone(folder.path());
+    let path = file_of(&zone, hash());
+    // As a kill leaves it, for who looks at the folder and for who asks.
+    for is_known in [false, true] {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "").unwrap();
+        let store = open(&zone);
+        if is_known {
+            until(&store, |usage| usage.scan == Scan::Done);
+            assert_eq!(store.usage().disk_entries, 0);
+        }
+        assert!(run(store.get(hash(), KEY)).is_none());
+        until(&store, |_| !path.exists());
+        store.put(hash(), response("one"));
+        run(store.flush());
+        assert_eq!((store.usage().faults_corrupt, store.usage().disk_entries), (0, 1));
+        drop(store);
+        let found = run(open(&zone).get(hash(), KEY)).unwrap();
+        assert_eq!(parts(&found).1, "one");
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_new_file_is_written_in_its_place_and_an_older_one_replaced_in_one_step() {
+    use std::os::unix::fs::MetadataExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let zone = filled(folder.path(), &response("one"));
+    let path = file_of(&zone, hash());
+    let before = fs::File::open(&path).unwrap();
+    let whole = fs::read(&path).unwrap();
+    // Whether the index knows of it or not.
+    for is_known in [true, false] {
+        let store = open(&zone);
+        if is_known {
+            until(&store, |usage| !usage.cold);
+        }
+        store.put(hash(), response("two"));
+        run(store.flush());
+        assert_ne!(before.metadata().unwrap().ino(), fs::metadata(&path).unwrap().ino());
+        assert_eq!(store.usage().disk_entries, 1);
+        drop(store);
+        assert_eq!(parts(&run(open(&zone).get(hash(), KEY)).unwrap()).1, "two");
+    }
+    let mut read = vec![0; whole.len()];
+    std::os::unix::fs::FileExt::read_exact_at(&before, &mut read, 0).unwrap();
+    assert_eq!(read, whole, "whoever reads the older one is not disturbed");
 }
 
 #[test]

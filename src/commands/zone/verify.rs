@@ -135,11 +135,7 @@ impl Check<'_> {
                 0
             }
             What::Temporary => {
-                self.counts.temporary += 1;
-                let (_, orphans) = &mut self.orphans[folder];
-                if orphans.len() < ORPHANS_MAX {
-                    orphans.push(path);
-                }
+                self.unfinished(folder, path);
                 0
             }
             What::Unknown => {
@@ -181,7 +177,12 @@ impl Check<'_> {
                 }
                 Some(damage) => damage,
             },
-            Err(problem) if problem.is_missing() => return Ok(read),
+            Err(problem) if problem.is_missing() => {
+                if audit::is_empty(&path) {
+                    self.unfinished(folder, path);
+                }
+                return Ok(read);
+            }
             Err(Problem::Format(Fault::OtherVersion)) => {
                 self.counts.other_version += 1;
                 return Ok(read);
@@ -200,6 +201,15 @@ impl Check<'_> {
         self.counts.repaired += u64::from(repaired);
         self.tell("damaged", &path, &damage, repaired)?;
         Ok(read)
+    }
+
+    /// A file that is being written, or was when a server died.
+    fn unfinished(&mut self, folder: usize, path: PathBuf) {
+        self.counts.temporary += 1;
+        let (_, orphans) = &mut self.orphans[folder];
+        if orphans.len() < ORPHANS_MAX {
+            orphans.push(path);
+        }
     }
 
     fn well(&mut self, folder: usize, hash: KeyHash, examined: &Examined) {

@@ -57,7 +57,8 @@ impl Disk {
 }
 
 impl Access<'_> {
-    /// Opens a plain file; anything else at its path is damage. What it looks like as well.
+    /// Opens a plain file; anything else at its path is damage. What it looks like as well. One
+    /// without a byte counts as none: it is being written, or whoever wrote it was killed.
     pub(super) fn open(self, path: &Path) -> Result<(File, Looks), Problem> {
         let file = match self {
             Self::Waiting => open_waiting(path)?,
@@ -67,6 +68,9 @@ impl Access<'_> {
             }
         };
         let looks = Looks::of(&file)?;
+        if looks.identity.bytes == 0 {
+            return Err(Problem::Io(io::ErrorKind::NotFound.into()));
+        }
         Ok((file, looks))
     }
 

@@ -320,7 +320,12 @@ pub fn put_aside(root: &Path, path: &Path, hash: KeyHash, seen: Option<&File>) -
     !quarantine::is_there(path, seen)
 }
 
-/// Those of `paths`, temporary files that were found, go if no server is running: it was one that
+/// Whether a plain file without a byte lies there: one that was not written yet.
+pub fn is_empty(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0)
+}
+
+/// Those of `paths`, unfinished files that were found, go if no server is running: it was one that
 /// died which left them. How many went, `None` where a server holds the folder.
 pub fn remove_orphans(root: &Path, paths: &[PathBuf]) -> Option<u64> {
     // All were there before this moment, in which nobody writes; a server that starts now gives
@@ -328,7 +333,13 @@ pub fn remove_orphans(root: &Path, paths: &[PathBuf]) -> Option<u64> {
     if is_held(root) {
         return None;
     }
-    Some(paths.iter().filter(|path| fs::remove_file(path).is_ok()).count() as u64)
+    // What was empty may have been written since.
+    let is_unfinished = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(is_temp) || is_empty(path)
+    };
+    let gone = |path: &&PathBuf| is_unfinished(path) && fs::remove_file(path).is_ok();
+    Some(paths.iter().filter(gone).count() as u64)
 }
 
 /// Whether a server uses the folder, as far as can be told.

@@ -34,12 +34,17 @@ impl Disk {
             fs::rename(temp, &path)
         });
         renamed.map_err(|error| fault_at(&path, error))?;
+        self.is_in_place(hash, file_bytes, facts);
+        Ok(())
+    }
+
+    /// A finished file is at its path. Under the file's lock.
+    pub(super) fn is_in_place(&self, hash: KeyHash, file_bytes: u64, facts: Facts) {
         let older = self.index.insert(hash, blocks_of(file_bytes), facts, now_s(&self.clock));
         if let Some(older) = older {
             self.space.release(u64::from(older) * BLOCK_BYTES);
         }
         self.not_outdated(hash);
-        Ok(())
     }
 
     /// Puts a file that was found into the index, if it is not there. Takes the file's lock.
@@ -74,16 +79,44 @@ impl Disk {
             Some(folder) => folder.join(name),
             None => path.with_file_name(name),
         };
+        let file = self.create_new(&temp);
+        Ok((file.map_err(|error| fault_at(&temp, error))?, temp))
+    }
+
+    /// A new file at its final path, for one that is written at once and lies in one page: then
+    /// whoever looks finds it empty or whole, also when this process is killed meanwhile. It spares
+    /// the rename, a third of what the file system has to do. `None` where there is a file already,
+    /// which is to be replaced in one step. Under the file's lock.
+    pub(super) fn create_in_place(
+        &self,
+        hash: KeyHash,
+        file_bytes: u64,
+    ) -> io::Result<Option<(File, PathBuf)>> {
+        // What is synced has a name only afterwards.
+        let is_wanted = self.temp_folder.is_none() && !self.synced && file_bytes <= BLOCK_BYTES;
+        if !is_wanted || self.index.contains(hash) {
+            return Ok(None);
+        }
+        self.may_change()?;
+        self.before_change(hash);
+        let path = self.path(hash);
+        match self.create_new(&path) {
+            Ok(file) => Ok(Some((file, path))),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(fault_at(&path, error)),
+        }
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
-        let file = options.open(&temp).or_else(|error| {
+        options.open(path).or_else(|error| {
             if error.kind() != io::ErrorKind::NotFound {
                 return Err(error);
             }
-            self.create_below(temp.parent().unwrap_or(&self.root))?;
-            options.open(&temp)
-        });
-        Ok((file.map_err(|error| fault_at(&temp, error))?, temp))
+            self.create_below(path.parent().unwrap_or(&self.root))?;
+            options.open(path)
+        })
     }
 
     /// Makes a folder below the root. Not the root itself: what is made there without the lock and

@@ -10,12 +10,13 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use super::super::memory::KeyIsHash;
 use super::super::{Content, Entry};
 use super::groups::{Groups, Seen};
 use crate::semantics::key::KeyHash;
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 
 /// The operations of one zone.
 #[derive(Default)]
@@ -36,6 +37,12 @@ struct State {
     last: u64,
     /// Numbers of the jobs that wait or run.
     outstanding: BTreeSet<u64>,
+    /// Writers that wait until they are woken.
+    idle: usize,
+    /// A writer looks for work again in a moment.
+    lingers: bool,
+    /// Those who wait until jobs are done.
+    flushing: usize,
     stopped: bool,
 }
 
@@ -109,7 +116,7 @@ impl Order {
             place.queued = true;
             place.users += 1;
             state.queue.push_back(hash);
-            self.work.notify_one();
+            self.wake_writer(state);
         }
         accepted
     }
@@ -168,14 +175,45 @@ impl Order {
     /// the lock of that hash's file before it takes the job.
     pub(super) fn next(self: &Arc<Self>) -> Option<Ticket> {
         let mut state = self.lock();
+        let mut has_lingered = false;
         loop {
             if state.stopped {
                 return None;
             }
             if let Some(hash) = state.queue.pop_front() {
+                if !state.queue.is_empty() {
+                    self.wake_writer(&state);
+                }
                 return Some(Ticket { order: Arc::clone(self), hash, number: 0 });
             }
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if has_lingered || state.lingers {
+                state.idle += 1;
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.idle -= 1;
+                has_lingered = false;
+            } else {
+                state.lingers = true;
+                drop(state);
+                thread::sleep(LINGER);
+                state = self.lock();
+                state.lingers = false;
+                has_lingered = true;
+            }
+        }
+    }
+
+    /// Wakes one who waits for work, unless somebody looks for it anyway: waking a thread takes
+    /// longer than handing it another job.
+    fn wake_writer(&self, state: &State) {
+        if state.idle > 0 && !state.lingers {
+            self.work.notify_one();
+        }
+    }
+
+    /// Wakes those who wait until jobs are done.
+    fn wake_flushing(&self, state: &State) {
+        if state.flushing > 0 {
+            self.done.notify_all();
         }
     }
 
@@ -183,9 +221,11 @@ impl Order {
     pub(super) fn flush(&self) {
         let mut state = self.lock();
         let target = state.last;
+        state.flushing += 1;
         while !state.stopped && state.outstanding.first().is_some_and(|first| *first <= target) {
             state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.flushing -= 1;
     }
 
     /// Lets the writers stop after the job they are at; jobs that wait are forgotten.
@@ -199,7 +239,7 @@ impl Order {
         let (number, job) = state.places.get_mut(&hash.0)?.waiting.take()?;
         state.queued_bytes -= job.bytes();
         state.outstanding.remove(&number);
-        self.done.notify_all();
+        self.wake_flushing(state);
         Some(job)
     }
 
@@ -278,7 +318,7 @@ impl Ticket {
             place.running = None;
             place.applied = place.applied.max(number);
         }
-        self.order.done.notify_all();
+        self.order.wake_flushing(&state);
     }
 
     /// Begins to commit a spool: a job that waits is older and is cancelled. `None` when the hash
@@ -348,6 +388,9 @@ fn merge(older: Option<Job>, newer: Job) -> Option<Job> {
     }
 }
 
+/// How long a writer without work waits before it has to be woken: under load the next jobs come
+/// meanwhile.
+const LINGER: Duration = Duration::from_millis(2);
 /// Jobs that may wait in one zone.
 const JOBS_MAX: usize = 4096;
 /// Bytes of bodies that may wait in one zone.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::access::{Access, Problem};
+use super::audit;
 use super::format::{self, CHUNK_BYTES, FOOTER_BYTES, Fault, Footer, Found};
 use super::groups::Seen;
 use super::head::Meaning;
@@ -182,7 +183,9 @@ impl Disk {
             Problem::Io(error) if is_missing(&error) => {
                 self.faults.read_well();
                 let _file = self.file_lock(hash);
-                let gone = !path.exists();
+                // Under the lock nobody is writing it: one without a byte stays so.
+                let gone =
+                    if audit::is_empty(path) { self.unlink(hash).is_ok() } else { !path.exists() };
                 if let Some(blocks) = gone.then(|| self.index.remove(hash)).flatten() {
                     self.space.release(u64::from(blocks) * super::BLOCK_BYTES);
                 }

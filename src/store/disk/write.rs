@@ -1,7 +1,8 @@
 //! Stored responses written: whole or not at all.
 //!
 //! A file is written beside its place and renamed into it; what is dropped on the way leaves
-//! nothing behind. Only a newer head is written in place, into the slot that does not count.
+//! nothing behind. In place is written a small file where there is none yet, in one step, and a
+//! newer head, into the slot that does not count.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -23,7 +24,7 @@ use super::{Disk, at, fault_at};
 use crate::semantics::key::KeyHash;
 use crate::store::{Body, Content, Entry};
 
-/// A temporary file; dropping it removes it, unless it was put in its place.
+/// A file that is not finished; dropping it removes it, unless it was put in its place.
 pub(super) struct Temp {
     pub(super) file: Arc<File>,
     pub(super) path: PathBuf,
@@ -52,6 +53,12 @@ impl Ends<'_> {
         file.seek(SeekFrom::Start(layout.body_offset()))?;
         write_body(file)?;
         file.write_all(self.tail)
+    }
+}
+
+impl Temp {
+    fn of((file, path): (File, PathBuf)) -> Self {
+        Self { file: Arc::new(file), path, placed: false }
     }
 }
 
@@ -130,15 +137,24 @@ impl Disk {
         if !layout.fits(head.len()) {
             return Err(at(&self.root, &"the head is too long"));
         }
-        let reservation = self.reserve(layout.file_bytes())?;
-        let mut temp = self.temp(slot.place)?;
+        let (place, file_bytes) = (slot.place, layout.file_bytes());
+        let reservation = self.reserve(file_bytes)?;
+        let in_place = self.in_place(place, file_bytes)?;
+        let is_in_place = in_place.is_some();
+        let mut temp = in_place.map_or_else(|| self.temp(place), Ok)?;
         let written = write(&temp.file)
             .and_then(|()| self.sync(&temp.file))
-            .map_err(|error| fault_at(&temp.path, error))
-            .and_then(|()| self.put_in_place(slot.place, &temp.path, layout.file_bytes(), facts));
+            .map_err(|error| fault_at(&temp.path, error));
+        let written = written.and_then(|()| {
+            if is_in_place {
+                self.is_in_place(place, file_bytes, facts);
+                return Ok(());
+            }
+            self.put_in_place(place, &temp.path, file_bytes, facts)
+        });
         temp.placed = written.is_ok();
         self.wrote(written, layout)?;
-        reservation.keep(super::block_bytes(layout.file_bytes()));
+        reservation.keep(super::block_bytes(file_bytes));
         Ok(())
     }
 
@@ -212,12 +228,13 @@ impl Disk {
 
     pub(super) fn temp(&self, hash: KeyHash) -> io::Result<Temp> {
         // Only a failure is noted: that a file can be created does not prove the disk well.
-        let created = self.create_temp(hash);
-        let (file, path) = match created {
-            Ok(created) => created,
-            Err(error) => return self.faults.wrote(Err(error)),
-        };
-        Ok(Temp { file: Arc::new(file), path, placed: false })
+        self.create_temp(hash).map(Temp::of).or_else(|error| self.faults.wrote(Err(error)))
+    }
+
+    /// The file at its final path, where it may be written there.
+    fn in_place(&self, hash: KeyHash, file_bytes: u64) -> io::Result<Option<Temp>> {
+        let created = self.create_in_place(hash, file_bytes);
+        created.map(|file| file.map(Temp::of)).or_else(|error| self.faults.wrote(Err(error)))
     }
 }
 
