@@ -81,6 +81,7 @@ fn zone(path: PathBuf) -> Zone {
         use_temp_path: false,
         fsync: Fsync::Never,
         open_files: 4096,
+        sendfile: false,
     }
 }
 

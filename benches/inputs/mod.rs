@@ -117,6 +117,7 @@ pub(crate) fn zone() -> Arc<cache::Zone> {
         memory_object_bytes_max: 64 << 20,
         disk_bytes_max: None,
         open_files: 0,
+        sendfile: false,
         disk_bytes_min_free: 0,
         inactive: Duration::from_secs(24 * 3600),
         use_temp_path: false,

@@ -190,6 +190,7 @@ fn zone(rests: Rests, folder: &Path) -> Arc<Zone> {
         use_temp_path: false,
         fsync: config::Fsync::Never,
         open_files: if chance(0.8) { 64 } else { 0 },
+        sendfile: false,
     };
     Zone::open(&config, Clock::default())
 }

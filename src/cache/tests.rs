@@ -35,6 +35,7 @@ fn zone() -> Arc<Zone> {
         use_temp_path: false,
         fsync: config::Fsync::Never,
         open_files: 64,
+        sendfile: false,
     };
     Zone::open(&config, Clock::default())
 }

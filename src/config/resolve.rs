@@ -52,10 +52,12 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
     let defaults = file.defaults.as_ref().map(|at| at.value.clone()).unwrap_or_default();
     let sites = site::sites(file.site.as_ref(), &defaults, &mut scope, report);
     warn_of_unused(file, &scope, report);
+    let limits = limits(&server, report);
+    scope.zones.iter_mut().for_each(|zone| zone.sendfile = limits.sendfile);
     Config {
         workers: workers(&server, report),
         shutdown_timeout: duration(server.shutdown_timeout.as_ref(), "30s"),
-        limits: limits(&server, report),
+        limits,
         temp_path: bodies::temp_path(server.temp_path.as_ref(), report),
         pid: server.pid.as_ref().map(|pid| report.path(pid.span, &pid.value)),
         log: log(file.log.as_ref(), report),

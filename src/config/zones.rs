@@ -29,6 +29,9 @@ pub struct Zone {
     pub fsync: Fsync,
     /// Files that are kept open at most (nginx: open_file_cache).
     pub open_files: u32,
+    /// Whether the kernel may send bodies that are not read each time, short ones among them, as
+    /// `Limits` has it (nginx: sendfile).
+    pub sendfile: bool,
 }
 
 /// One folder of a zone's disk tier.

@@ -87,6 +87,7 @@ impl Stage {
             use_temp_path: false,
             fsync: Fsync::Never,
             open_files: 64,
+            sendfile: false,
         }
     }
 

@@ -41,6 +41,7 @@ pub(super) fn zone(path: &Path) -> Zone {
         use_temp_path: false,
         fsync: Fsync::Never,
         open_files: 64,
+        sendfile: false,
     }
 }
 

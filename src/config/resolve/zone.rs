@@ -43,6 +43,8 @@ fn zone(name: &At<String>, zone: &file::Zone, report: &mut Report) -> Zone {
         use_temp_path: flag(zone.use_temp_path.as_ref(), false),
         fsync: zone.fsync.as_ref().map(|at| at.value).unwrap_or_default(),
         open_files: number(zone.open_files.as_ref(), OPEN_FILES, 0..=OPEN_FILES_MAX, report),
+        // What `[server]` says comes later.
+        sendfile: false,
     }
 }
 

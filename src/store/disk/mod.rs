@@ -78,6 +78,8 @@ pub(super) struct Disk {
     /// Longer bodies are read as they are sent.
     whole_bytes_max: u64,
     warm: Warm,
+    /// Short bodies too may stay in their files, proven, until they are sent.
+    sendfile: bool,
     verified: Verified,
     open_files: OpenFiles,
     order: Arc<Order>,
@@ -143,6 +145,7 @@ impl Disk {
             memory: Arc::clone(memory),
             whole_bytes_max: read::whole_bytes_max(zone),
             warm: Warm::default(),
+            sendfile: zone.sendfile,
             verified: Verified::default(),
             open_files: OpenFiles::new(zone, folder),
             order: Arc::default(),

@@ -55,7 +55,9 @@ impl Disk {
         let found = in_its_place(found, hash)?;
         let offset = length - Layout { slot_bytes: 0, body_bytes: body.len() as u64 }.file_bytes();
         let place = Place { offset, bytes: body.len(), hash: found.slot.body_hash };
-        let is_sent = !self.memory.is_in_use() && place.bytes as u64 >= SPLICED_BYTES_MIN;
+        let is_long = place.bytes as u64 >= SPLICED_BYTES_MIN;
+        // Else damage is found before the head is written, at every lookup.
+        let is_sent = self.sendfile && is_long && !self.memory.is_in_use();
         let sent = is_sent.then(|| StoredBody::of_whole(self, hash, file, &room.bytes));
         let body = room.leave(body, self.memory.is_in_use());
         let entry = Arc::new(entry(found, || Body::of(body)));

@@ -99,6 +99,7 @@ fn open(folder: &Path) -> Arc<Tiered> {
         use_temp_path: false,
         fsync: config::Fsync::Never,
         open_files: if chance(0.8) { some(1..4) as u32 } else { 0 },
+        sendfile: false,
     };
     let store = Tiered::open(&config, Clock::default());
     assert_eq!(store.usage().fault, None);

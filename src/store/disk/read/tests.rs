@@ -41,6 +41,7 @@ pub(in crate::store::disk) fn zone(folder: &Path, memory_bytes: u64) -> Zone {
         use_temp_path: false,
         fsync: Fsync::Never,
         open_files: 0,
+        sendfile: true,
     }
 }
 
