@@ -233,7 +233,7 @@ fn the_smallest_file_has_nginxs_defaults() {
     assert_eq!(route.action.proxy().unwrap().upstream, "h:80");
     assert_eq!(config.upstreams[0].name, "h:80");
     assert!(route.cache.is_none() && route.purge.is_none() && route.status_header.is_none());
-    assert!(config.admin.is_none() && config.log.access.is_none());
+    assert!(config.admin.is_none() && config.log.access.is_empty());
     assert_eq!(config.limits.connections, 16384);
 }
 

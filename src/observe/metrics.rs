@@ -350,7 +350,8 @@ mod tests {
     }
 
     fn fetched(mut exchange: Exchange) -> Exchange {
-        exchange.upstream = Some(UpstreamFacts { peer: "a:1".into(), time: Duration::ZERO });
+        exchange.upstream =
+            Some(UpstreamFacts { peer: "a:1".into(), status: Some(200), time: Duration::ZERO });
         exchange
     }
 

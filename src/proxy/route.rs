@@ -18,6 +18,7 @@ use crate::config::pattern::{Captured, Pattern, Patterns};
 use crate::config::template::{Part, Template, Variable};
 use crate::config::{self, Action, HostName, PathMatch};
 use crate::files::Files;
+use crate::observe::logs::Logs;
 use crate::semantics::fields::Names;
 use crate::tls::settings::VerifyClient;
 use crate::upstream::Group;
@@ -78,6 +79,8 @@ pub struct Route {
     pub caching: Caching,
     /// Response fields that clients do not get.
     pub hidden: Hidden,
+    /// The access logs that its requests are in, if they are in any.
+    pub logs: Option<Arc<Logs>>,
     /// What requests must pass, if anything.
     pub gate: Option<Box<Gate>>,
     /// The upstream does not see who asks, so what it answers is for all.
@@ -141,6 +144,7 @@ impl Route {
             caching: Caching::default(),
             is_plain: is_plain(&settings),
             finishes: settings.finish.is_needed(),
+            logs: None,
             gate: None,
             hides_authorization: false,
             settings,
@@ -158,7 +162,8 @@ impl Route {
         let redirect = Redirect { to, status: StatusCode::MOVED_PERMANENTLY };
         let (cache, purge, rewrite) = (None, None, Vec::new());
         let action = Action::Redirect(redirect);
-        Self::new(config::Route { action, cache, purge, rewrite, ..self.settings.clone() })
+        let settings = config::Route { action, cache, purge, rewrite, ..self.settings.clone() };
+        Self { logs: self.logs.clone(), ..Self::new(settings) }
     }
 
     /// Where it forwards to, as the configuration has it (nginx: $proxy_host).
@@ -211,6 +216,11 @@ impl<T: Clone> Hosts<T> {
     /// Whether a client may speak HTTP/2 here without having agreed on it.
     pub fn takes_http2(&self) -> bool {
         self.http2
+    }
+
+    /// The site for hosts that no site names, if such are not refused.
+    pub fn fallback(&self) -> Option<&T> {
+        self.fallback.as_ref()
     }
 
     /// The site for a host; `None` where it must be refused.

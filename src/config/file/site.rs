@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use super::answer::{AddedFields, CookieFlag, CookieRules, ErrorPages, RedirectRules};
 use super::{AuthBasic, AuthRequest, Cache, Compress, LimitConn, LimitReq, RealIp, Redirect};
-use super::{Respond, Rewrite, Satisfy, SiteTls, Static, UpstreamTls};
+use super::{LogRef, Respond, Rewrite, Satisfy, SiteTls, Static, UpstreamTls};
 use crate::config::address::{Listen, Names};
 use crate::config::answers::CookieName;
 use crate::config::proxy_url::ProxyUrl;
@@ -100,6 +100,7 @@ route_and_settings! {
         satisfy: Satisfy,
         auth_basic: OrOff<AuthBasic>,
         auth_request: OrOff<AuthRequest>,
+        access_log: OrOff<List<LogRef>>,
         limit_rate: Size,
         limit_rate_after: Size,
     }
