@@ -73,7 +73,7 @@ const NEEDLESS: &[(&str, &str)] = &[
     ("load_module", "what a module does is told where its directives stand"),
     ("ssl_session_cache ssl_session_timeout", "sessions are resumed without being told"),
     ("ssl_prefer_server_ciphers", "the server's order counts"),
-    ("log_format", "told where an `access_log` uses it"),
+    ("log_format", "no `access_log` uses it"),
     ("ssl", "said by `listen ... ssl`"),
     ("gzip_vary gzip_http_version gzip_disable", "always so, but for old browsers"),
     (

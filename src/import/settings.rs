@@ -2,7 +2,7 @@
 
 use super::document::Section;
 use super::scope::Scope;
-use super::{Import, bodies, cache, gate, headers, pages, plain};
+use super::{Import, bodies, cache, gate, headers, logs, pages, plain};
 
 /// Writes what of a level of nginx belongs to the same level of ours.
 pub(super) fn write<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
@@ -25,6 +25,7 @@ const TOPICS: &[(&[&str], Topic)] = &[
     (&["proxy_cookie_path"], headers::cookie_path),
     (&["proxy_cookie_flags"], headers::cookie_flags),
     (&["error_page"], pages::error_page),
+    (&["access_log"], logs::named),
     (bodies::BUFFERS, bodies::buffers),
     (bodies::GZIP, bodies::gzip),
     (&["proxy_ssl_protocols"], bodies::upstream_protocols),

@@ -346,7 +346,15 @@ mod tests {
     use crate::observe::exchange::UpstreamFacts;
 
     fn exchange(status: u16, cache: Option<CacheStatus>, reason: Reason) -> Exchange {
-        Exchange { request: None, status, cache, reason, zone: Some(1), upstream: None }
+        Exchange {
+            request: None,
+            status,
+            cache,
+            reason,
+            zone: Some(1),
+            upstream: None,
+            logged: None,
+        }
     }
 
     fn fetched(mut exchange: Exchange) -> Exchange {
