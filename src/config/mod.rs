@@ -19,6 +19,8 @@ pub mod answers;
 pub mod pattern;
 pub mod hostnames;
 pub mod maps;
+mod networks;
+mod shares;
 mod declared;
 mod proxy_url;
 mod gate;

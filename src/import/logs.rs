@@ -195,8 +195,8 @@ mod tests {
                      location / { access_log off; return 200; } location /b { access_log /s.log j buffer=8k; return 200; } } }",
         );
         for expected in [
-            "access = { path = \"/a.log\", format = \"$remote_addr $request_time \\\"$request\\\" -\" }",
-            "[access_log.s]\npath = \"/s.log\"\nformat = \"{\\\"s\\\":\\\"$status\\\"}\"\nescape = \"json\"\nbuffer = \"8k\"\n",
+            "access = { path = \"/a.log\", format = '$remote_addr $request_time \"$request\" -' }",
+            "[access_log.s]\npath = \"/s.log\"\nformat = '{\"s\":\"$status\"}'\nescape = \"json\"\nbuffer = \"8k\"\n",
             "access_log = [{ to = \"s\", when = \"$bad\" }, \"a\"]",
             "access_log = \"off\"",
             "access_log = \"s\"",

@@ -8,7 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 
 use super::call::Call;
 use super::gate::Held;
-use super::route::{Cache, X_ACCEL_LIMIT_RATE};
+use super::hidden::X_ACCEL_LIMIT_RATE;
+use super::route::Cache;
 use super::tunnel::Joining;
 use super::{ahead, location, partial};
 use crate::body::Body;

@@ -16,6 +16,7 @@
 //! ```
 
 pub mod route;
+mod hidden;
 mod prefixes;
 pub mod zone;
 pub mod key;

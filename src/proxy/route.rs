@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode};
 
 use super::gate::Gate;
+use super::hidden::Hidden;
 use super::key::Keying;
 use super::location::Changed;
 use super::prefixes::{Below, Prefixes};
@@ -19,7 +20,6 @@ use crate::config::template::{Part, Template, Variable};
 use crate::config::{self, Action, HostName, PathMatch};
 use crate::files::Files;
 use crate::observe::logs::Logs;
-use crate::semantics::fields::Names;
 use crate::tls::settings::VerifyClient;
 use crate::upstream::Group;
 
@@ -95,13 +95,6 @@ pub struct Forward {
     pub group_number: usize,
 }
 
-/// Fields that clients do not get, each with the bits that say whether it may be there.
-pub struct Hidden {
-    pub(super) fields: Vec<(Names, HeaderName)>,
-    /// Those of `X-Accel-Limit-Rate`, which is obeyed, hidden or not.
-    pub(super) limit_rate: Names,
-}
-
 /// How a route caches in one zone.
 pub struct Cache {
     /// As configured.
@@ -113,22 +106,6 @@ pub struct Cache {
     /// The number of that zone among the proxy's zones.
     pub zone_number: usize,
 }
-
-impl Hidden {
-    /// These.
-    pub fn new(names: &[HeaderName]) -> Self {
-        let bits = |name| if ADDED.contains(name) { Names::ANY } else { Names::one(name) };
-        let fields = names.iter().map(|name| (bits(name), name.clone())).collect();
-        Self { fields, limit_rate: Names::one(&X_ACCEL_LIMIT_RATE) }
-    }
-}
-
-/// How fast the origin wants a response to go out.
-pub(super) const X_ACCEL_LIMIT_RATE: HeaderName = HeaderName::from_static("x-accel-limit-rate");
-
-/// What may come to a response's fields on their way out.
-const ADDED: [HeaderName; 4] =
-    [header::AGE, header::CONTENT_LENGTH, header::CONTENT_RANGE, header::CONTENT_TYPE];
 
 impl Route {
     /// A route with what it needs at hand, that forwards to nothing and does not cache.

@@ -31,7 +31,7 @@ pub(crate) use files::{Compress, Static, TryFile};
 pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
 pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
 pub(crate) use logs::{AccessTable, Format, Log, LogRef};
-pub(crate) use map::Map;
+pub(crate) use map::{Map, NetworksTable, Share};
 pub(crate) use protocols::{Http2, Http2Table};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
 pub(crate) use tls::{SiteTls, TlsVersion, UpstreamTls};
