@@ -69,8 +69,10 @@ impl Generation {
         let sites = RouteParts::new(&config, &client_limits, &zones, &groups).sites()?;
         let of_scheme = |tls| {
             let pairs = config.sites.iter().zip(&sites);
-            let some = pairs.filter(move |(settings, _)| settings.tls.is_some() == tls);
-            Hosts::new(some.map(|(settings, site)| (settings, Arc::clone(site))))
+            let some = pairs.filter(move |(settings, _)| {
+                settings.listen.iter().any(|address| settings.tls_at.contains(address) == tls)
+            });
+            Hosts::new(None, some.map(|(settings, site)| (settings, Arc::clone(site))))
         };
         let proxy = Arc::new(Proxy {
             clock: clock.clone(),
@@ -166,7 +168,7 @@ fn hosts(
     let hosts = |address: SocketAddr| {
         let pairs = config.sites.iter().zip(sites);
         let here = pairs.filter(|(site, _)| site.listen.contains(&address));
-        let hosts = Hosts::new(here.map(|(site, ready)| (site, Arc::clone(ready))));
+        let hosts = Hosts::new(Some(address), here.map(|(site, ready)| (site, Arc::clone(ready))));
         (address, Arc::new(hosts), tls.entrance(config, address))
     };
     addresses(config).into_iter().map(hosts).collect()

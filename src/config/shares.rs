@@ -71,7 +71,6 @@ mod tests {
     fn hashes_are_those_of_murmurhash2() {
         check("",              0);
         check("a",             0x9268_5f5e);
-        check("hello, world",  0x4b4c_00d7);
         #[track_caller]
         fn check(text: &str, expected: u32) {
             assert_eq!(murmur2(text.as_bytes()), expected, "{text} {:#x}", murmur2(text.as_bytes()));

@@ -179,7 +179,7 @@ impl<'a> Import<'a> {
         let tls = [("upstream_tls.verify", false), ("upstream_tls.sni", false)];
         let tls = tls.into_iter().filter(|_| self.uses_tls);
         let tls = tls.map(|(key, flag)| (key, Value::Flag(flag)));
-        for (key, value) in preset.into_iter().chain(tls) {
+        for (key, value) in preset.into_iter().chain(tls).chain(files::of_nginx()) {
             if defaults.get(key).is_none() {
                 defaults.set(key, value, &[]);
             }

@@ -1,8 +1,8 @@
 //! What routes inherit: the keys of `[defaults]`, `[site.defaults]` and `[[site.route]]`.
 
 use super::document::Section;
-use super::scope::Scope;
-use super::{Import, bodies, cache, gate, headers, logs, pages, plain};
+use super::scope::{Level, Scope};
+use super::{Import, bodies, cache, files, gate, headers, logs, pages, plain};
 
 /// Writes what of a level of nginx belongs to the same level of ours.
 pub(super) fn write<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
@@ -11,6 +11,9 @@ pub(super) fn write<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mu
         if scope.touches(names) {
             topic(import, scope, section);
         }
+    }
+    if scope.level != Level::Location {
+        files::defaults(import, scope, section);
     }
 }
 

@@ -37,6 +37,8 @@ macro_rules! route_and_settings {
         table! {
             /// `[defaults]` and `[site.defaults]`
             Settings() {
+                /// Of routes that have one: it makes no other route one of files.
+                r#static: Static,
                 $($key: $type,)+
             }
         }
@@ -52,7 +54,7 @@ macro_rules! route_and_settings {
         impl Route {
             /// The keys that can be inherited.
             pub(crate) fn settings(&self) -> Settings {
-                Settings { $($key: self.$key.clone(),)+ }
+                Settings { r#static: self.r#static.clone(), $($key: self.$key.clone(),)+ }
             }
         }
     };
