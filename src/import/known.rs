@@ -82,7 +82,6 @@ const NEEDLESS: &[(&str, &str)] = &[
     ),
     ("server_tokens", "no version is told to anybody"),
     ("lingering_close lingering_time lingering_timeout", "always on, for 5 seconds"),
-    ("max_ranges", "32 ranges at most"),
     ("proxy_pass_request_headers", "always on"),
     ("keepalive_disable", "of old browsers"),
 ];

@@ -4,8 +4,8 @@ use http::HeaderName;
 use http::header::HOST;
 
 use super::{
-    Report, Scope, answer, bodies, cache, files, gate, leaks, logs, protocols, rewrite, size,
-    timeout,
+    Report, Scope, answer, bodies, cache, files, gate, leaks, logs, number, protocols, rewrite,
+    size, timeout,
 };
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
@@ -57,6 +57,7 @@ pub(super) fn route(
     let path = item.value.path.as_ref()?.value.clone();
     let action = action?;
     let route = Route {
+        ranges_max: number(settings.max_ranges.as_ref(), 32, 0..=32, report) as usize,
         logs: logs::of_route(&settings, scope, report),
         methods: answer::methods(item.value.methods.as_ref()),
         rewrite: rewrite::rewrites(item.value.rewrite.as_ref(), report),
