@@ -39,7 +39,7 @@ use std::time::Duration;
 
 pub use files::{Autoindex, Compress, Expires, Fallback, Static, Symlinks};
 pub use gate::{
-    AccessRule, AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq,
+    AccessRule, AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq, Others,
     ProxyProtocolIn, Rate, RealIp, RealIpSource, Refusal, Users, is_in,
 };
 pub use protocols::{Http2, HttpVersion};

@@ -21,6 +21,7 @@ const TOPICS: &[(&[&str], Topic)] = &[
     (&["proxy_set_header"], headers::set),
     (headers::ADDED, headers::added),
     (&["proxy_redirect"], headers::redirects),
+    (headers::REDIRECTED, headers::origin),
     (&["proxy_cookie_domain"], headers::cookie_domain),
     (&["proxy_cookie_path"], headers::cookie_path),
     (&["proxy_cookie_flags"], headers::cookie_flags),

@@ -10,7 +10,7 @@ use super::call::Call;
 use super::gate::Held;
 use super::route::{Cache, X_ACCEL_LIMIT_RATE};
 use super::tunnel::Joining;
-use super::{ahead, location, partial};
+use super::{accel, ahead, location, partial};
 use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::config;
@@ -179,6 +179,7 @@ pub(super) fn passed(
     partial::cut_if_forced(call, &mut response);
     let names = Names::of(response.headers());
     let rate = said_rate(call, response.headers(), names);
+    accel::note(call, &mut response);
     hide(call, &mut response, names);
     let zone = call.cache().ok().map(|cache| cache.zone_number);
     Answer { rate, ..finish(call, response, handling, status, zone) }

@@ -91,7 +91,8 @@ fn listed(pages: &[ErrorPage], status: StatusCode) -> Option<&ErrorPage> {
 
 /// Makes an answer ready to go out; errors become one.
 pub(super) fn finish(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
-    if !call.route.finishes {
+    let of_rule = call.way.and_then(|way| way.added.as_deref());
+    if !call.route.finishes && of_rule.is_none() {
         return own_error(call, result);
     }
     let result = match elsewhere(call, &result) {
@@ -99,7 +100,8 @@ pub(super) fn finish(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
         None => result,
     };
     let mut answer = own_error(call, result);
-    add(call, &call.route.settings.finish.add_header, &mut answer);
+    let fields = of_rule.unwrap_or(&call.route.settings.finish.add_header);
+    add(call, fields, &mut answer);
     answer
 }
 

@@ -15,6 +15,7 @@
 //!  deliver  304, 206, HEAD, Age, Cache-Status; the exchange ends with the body's last byte
 //! ```
 
+pub mod hosts;
 pub mod route;
 mod prefixes;
 pub mod zone;
@@ -30,6 +31,7 @@ mod call;
 mod way;
 mod facts;
 mod own;
+mod accel;
 mod outgoing;
 mod purge;
 mod prefix;
@@ -65,7 +67,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -86,7 +88,7 @@ use call::Call;
 use deliver::Answer;
 use error::Error;
 use gate::{Held, Limited};
-use route::Hosts;
+use hosts::Hosts;
 
 /// What all workers share to answer requests.
 pub struct Proxy {
@@ -140,6 +142,8 @@ struct Sent<'a> {
     limited: Limited,
     /// Where it counts as under way.
     held: Option<Box<Held>>,
+    /// What stays of the fields of an answer that sent it on.
+    kept: Option<Box<HeaderMap>>,
 }
 
 impl Sent<'_> {
@@ -240,7 +244,8 @@ impl Worker {
             way: None,
         };
         let (remote, limited) = (call.remote, call.limited);
-        let mut sent = Sent { gap: client.gap, seen, body, remote, limited, held: None };
+        let mut sent =
+            Sent { gap: client.gap, seen, body, remote, limited, held: None, kept: None };
         let mut answer = if site.is_plain && call.route.is_plain {
             let result = match route {
                 Some(_) => Self::let_in(call, &mut sent).await,
@@ -251,6 +256,9 @@ impl Worker {
             Box::pin(inside::answer(call, &mut sent)).await
         };
         answer.held = sent.held;
+        if let Some(kept) = sent.kept {
+            accel::add_kept(&mut answer, *kept);
+        }
         Ok(answer)
     }
 
@@ -271,10 +279,11 @@ impl Worker {
 
     /// Answers a request whose route is known, if the route lets it in.
     async fn let_in(call: Call<'_>, sent: &mut Sent<'_>) -> Result<Answer, Error> {
-        match &call.route.gate {
+        let answer = match &call.route.gate {
             None => Self::routed(call, sent.gap, &mut sent.body).await,
             Some(gate) => Box::pin(gate::pass(call, gate, sent)).await,
-        }
+        };
+        if call.route.settings.accel_redirect { accel::go_on(answer?, sent) } else { answer }
     }
 
     /// Answers a request that was let in. Who takes the body leaves nothing of it; a step that

@@ -25,13 +25,13 @@ use super::tree::{Node, Value};
 use super::words::LogLevel;
 
 pub(crate) use answer::{
-    CookieFlag, CookieRules, ErrorPageTable, PageStatus, Redirect, RedirectRule, Respond,
-    RespondTable, Rewrite, RewriteThen,
+    AbsoluteRedirect, AddedFields, CookieFlag, CookieRules, ErrorPageTable, PageStatus, Redirect,
+    RedirectRule, Respond, RespondTable, Rewrite, RewriteThen, When,
 };
 pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use cache::{Cache, Query};
 pub(crate) use files::{Compress, Static, TryFile};
-pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
+pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq, Methods};
 pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
 pub(crate) use map::Map;
 pub(crate) use protocols::{Http2, Http2Table};

@@ -2,15 +2,19 @@
 
 use http::HeaderName;
 
-use super::answer::{AddedFields, CookieFlag, CookieRules, ErrorPages, RedirectRules};
-use super::{AuthBasic, AuthRequest, Cache, Compress, LimitConn, LimitReq, RealIp, Redirect};
+use super::answer::{
+    AbsoluteRedirect, AddedFields, CookieFlag, CookieRules, ErrorPages, RedirectRules,
+};
+use super::{
+    AuthBasic, AuthRequest, Cache, Compress, LimitConn, LimitReq, Methods, RealIp, Redirect,
+};
 use super::{Respond, Rewrite, Satisfy, SiteTls, Static, UpstreamTls};
 use crate::config::address::{Listen, Names};
 use crate::config::answers::CookieName;
 use crate::config::proxy_url::ProxyUrl;
 use crate::config::read::{List, OrOff, Pairs, Size, Timeout, table};
 use crate::config::template::Template;
-use crate::config::words::{MethodName, StatusHeader};
+use crate::config::words::StatusHeader;
 use crate::config::{AccessRule, PathMatch};
 
 table! {
@@ -61,7 +65,9 @@ macro_rules! route_and_settings {
 route_and_settings! {
     alone {
         path: PathMatch,
-        methods: List<MethodName>,
+        within: List<String>,
+        methods: Methods,
+        internal: bool,
         rewrite: List<Rewrite>,
         proxy: ProxyUrl,
         strip_prefix: bool,
@@ -81,6 +87,8 @@ route_and_settings! {
         error_page: ErrorPages,
         intercept_errors: bool,
         proxy_redirect: RedirectRules,
+        absolute_redirect: AbsoluteRedirect,
+        accel_redirect: bool,
         cookie_domain: CookieRules,
         cookie_path: CookieRules,
         cookie_flags: Pairs<CookieName, List<CookieFlag>>,
