@@ -245,7 +245,16 @@ async fn a_key_may_have_what_goes_upstream() {
     };
     let (v1, as_sent) = (cached("http://ORIGIN/v1/"), cached("http://ORIGIN"));
     let config = "[zone.test]\nmemory = '8m'\n".to_owned()
-        + &site("", &[("/a/", &v1), ("/b/", &v1), ("/v1/", &as_sent), ("/v2/", &as_sent)]);
+        + &site(
+            "",
+            &[
+                ("/", "respond = 410"),
+                ("/a/", &v1),
+                ("/b/", &v1),
+                ("/v1/", &as_sent),
+                ("/v2/", &as_sent),
+            ],
+        );
     let origin = Origin::start().await;
     let proxy = Proxy::with(&config, &origin).await;
     for target in ["/v1/x", "/v1/x?q=1", "/v1/x?q=1&utm=2", "/v2/x"] {
