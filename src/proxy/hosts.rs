@@ -1,5 +1,6 @@
 //! Which site answers for a host. (nginx: server)
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::route::Site;
@@ -26,17 +27,24 @@ impl<T> Default for Hosts<T> {
 
 impl<T: Clone> Hosts<T> {
     /// The hosts of a listener: every site that listens there, in the order of the configuration.
-    pub fn new<'a>(sites: impl Iterator<Item = (&'a config::Site, T)>) -> Self {
+    /// Without an address those of several.
+    pub fn new<'a>(
+        address: Option<SocketAddr>,
+        sites: impl Iterator<Item = (&'a config::Site, T)>,
+    ) -> Self {
+        let is_here =
+            |some: &[SocketAddr]| address.map_or(!some.is_empty(), |here| some.contains(&here));
         let mut hosts = Self::default();
         let mut fallback: Option<(bool, bool, T)> = None;
         let mut names: Vec<(HostName, T)> = Vec::new();
         for (settings, site) in sites {
-            hosts.isolates |= settings.isolated;
+            hosts.isolates |= settings.isolated && is_here(&settings.tls_at);
             hosts.http2 |= settings.http2;
             names.extend(settings.names.iter().map(|name| (name.clone(), site.clone())));
             // nginx: the one that says so is the default; else the first of the address.
-            if fallback.as_ref().is_none_or(|(default, ..)| settings.default && !default) {
-                fallback = Some((settings.default, settings.strict, site));
+            let is_default = is_here(&settings.default_at);
+            if fallback.as_ref().is_none_or(|(default, ..)| is_default && !default) {
+                fallback = Some((is_default, settings.strict, site));
             }
         }
         hosts.names = HostNames::new(names.into_iter());
@@ -47,6 +55,11 @@ impl<T: Clone> Hosts<T> {
     /// Whether a client may speak HTTP/2 here without having agreed on it.
     pub fn takes_http2(&self) -> bool {
         self.http2
+    }
+
+    /// The site for hosts that no site names, if such are not refused.
+    pub fn fallback(&self) -> Option<&T> {
+        self.fallback.as_ref()
     }
 
     /// The site for a host; `None` where it must be refused.

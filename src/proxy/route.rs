@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode};
 
 use super::gate::Gate;
+use super::hidden::Hidden;
 use super::key::Keying;
 use super::location::Changed;
 use super::prefixes::{Below, Prefixes};
@@ -18,7 +19,7 @@ use crate::config::pattern::{Captured, Pattern, Patterns};
 use crate::config::template::{Part, Template, Variable};
 use crate::config::{self, Action, HostName, PathMatch};
 use crate::files::Files;
-use crate::semantics::fields::Names;
+use crate::observe::logs::Logs;
 use crate::tls::settings::VerifyClient;
 use crate::upstream::Group;
 
@@ -68,6 +69,8 @@ pub struct Route {
     pub caching: Caching,
     /// Response fields that clients do not get.
     pub hidden: Hidden,
+    /// The access logs that its requests are in, if they are in any.
+    pub logs: Option<Arc<Logs>>,
     /// What requests must pass, if anything.
     pub gate: Option<Box<Gate>>,
     /// The upstream does not see who asks, so what it answers is for all.
@@ -82,13 +85,6 @@ pub struct Forward {
     pub group_number: usize,
 }
 
-/// Fields that clients do not get, each with the bits that say whether it may be there.
-pub struct Hidden {
-    pub(super) fields: Vec<(Names, HeaderName)>,
-    /// Those of `X-Accel-Limit-Rate`, which is obeyed, hidden or not.
-    pub(super) limit_rate: Names,
-}
-
 /// How a route caches in one zone.
 pub struct Cache {
     /// As configured.
@@ -100,22 +96,6 @@ pub struct Cache {
     /// The number of that zone among the proxy's zones.
     pub zone_number: usize,
 }
-
-impl Hidden {
-    /// These.
-    pub fn new(names: &[HeaderName]) -> Self {
-        let bits = |name| if ADDED.contains(name) { Names::ANY } else { Names::one(name) };
-        let fields = names.iter().map(|name| (bits(name), name.clone())).collect();
-        Self { fields, limit_rate: Names::one(&X_ACCEL_LIMIT_RATE) }
-    }
-}
-
-/// How fast the origin wants a response to go out.
-pub(super) const X_ACCEL_LIMIT_RATE: HeaderName = HeaderName::from_static("x-accel-limit-rate");
-
-/// What may come to a response's fields on their way out.
-const ADDED: [HeaderName; 4] =
-    [header::AGE, header::CONTENT_LENGTH, header::CONTENT_RANGE, header::CONTENT_TYPE];
 
 impl Route {
     /// A route with what it needs at hand, that forwards to nothing and does not cache.
@@ -131,6 +111,7 @@ impl Route {
             caching: Caching::default(),
             is_plain: is_plain(&settings),
             finishes: settings.finish.is_needed(),
+            logs: None,
             gate: None,
             hides_authorization: false,
             settings,
@@ -148,7 +129,8 @@ impl Route {
         let redirect = Redirect { to, status: StatusCode::MOVED_PERMANENTLY };
         let (cache, purge, rewrite) = (None, None, Vec::new());
         let action = Action::Redirect(redirect);
-        Self::new(config::Route { action, cache, purge, rewrite, ..self.settings.clone() })
+        let settings = config::Route { action, cache, purge, rewrite, ..self.settings.clone() };
+        Self { logs: self.logs.clone(), ..Self::new(settings) }
     }
 
     /// Where it forwards to, as the configuration has it (nginx: $proxy_host).

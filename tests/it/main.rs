@@ -15,6 +15,7 @@ mod maps;
 mod headers;
 mod clients;
 mod limits;
+mod logs;
 mod auth;
 mod forwarding;
 mod from_disk;

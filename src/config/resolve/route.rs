@@ -4,7 +4,7 @@ use http::HeaderName;
 use http::header::HOST;
 
 use super::{
-    Report, Scope, answer, bodies, cache, files, flag, gate, leaks, protocols, rewrite, size,
+    Report, Scope, answer, bodies, cache, files, flag, gate, leaks, logs, protocols, rewrite, size,
     timeout,
 };
 use crate::config::address::ProxyTarget;
@@ -16,10 +16,11 @@ use crate::config::words::is_framing;
 use crate::config::{PathMatch, ProxyPass, Route, Timeouts};
 use crate::tls::settings;
 
-/// The settings of a level: those of its own, then those around it. `timeout`, `cache` and
-/// `upstream_tls` are merged key by key, `set_header` is replaced as a whole, as in nginx.
+/// The settings of a level: those of its own, then those around it. `timeout`, `cache`, `static`
+/// and `upstream_tls` are merged key by key, `set_header` is replaced as a whole, as in nginx.
 pub(super) fn inherit(own: &Settings, outer: &Settings) -> Settings {
     Settings {
+        r#static: merged(own.r#static.as_ref(), outer.r#static.as_ref()),
         timeout: merged(own.timeout.as_ref(), outer.timeout.as_ref()),
         cache: merged(own.cache.as_ref(), outer.cache.as_ref()),
         upstream_tls: merged(own.upstream_tls.as_ref(), outer.upstream_tls.as_ref()),
@@ -62,6 +63,7 @@ pub(super) fn route(
         methods,
         accel_redirect: flag(settings.accel_redirect.as_ref(), false),
         internal: flag(item.value.internal.as_ref(), false),
+        logs: logs::of_route(&settings, scope, report),
         rewrite: rewrite::rewrites(item.value.rewrite.as_ref(), report),
         finish: answer::finish(&settings, (&path, &action), report),
         file: report.file(item.span).to_owned(),
