@@ -7,6 +7,7 @@
 //!  reading   the line of its key, read back into the variables of nginx's template
 //!  routes    which route would serve it, and by which key
 //!  varying   which request filled it, where the response varies
+//!  placing   where it rests: as it is, as a variant, as a slice
 //!  take      all of that, for one file after the other; may it rest here: cache/adopt.rs
 //! ```
 //!
@@ -17,5 +18,6 @@ pub mod head;
 mod walk;
 mod reading;
 mod routes;
+mod placing;
 pub mod varying;
 pub mod take;

@@ -12,8 +12,8 @@ use crate::semantics::query::Selection;
 pub(super) struct Reading {
     /// In the order of its groups.
     variables: Vec<Variable>,
-    /// Takes as much as it can for each variable from the first on, and as little: where the two
-    /// differ in what they say, a key has more than one meaning.
+    /// Takes as much as it can for each variable from the first on, and `least` as little: where
+    /// the two differ in what they say, a key has more than one meaning.
     most: Regex,
     least: Regex,
 }
@@ -36,19 +36,27 @@ impl Reading {
     /// It is longer than an expression may be.
     pub(super) fn new(template: &Template, known: &Known) -> Result<Self, regex::Error> {
         let (mut text, mut variables) = (String::new(), Vec::new());
-        for part in &template.parts {
-            match part {
-                Part::Literal(literal) => text.push_str(&escaped(literal)),
-                Part::Variable(variable) => {
-                    if let Some((with, _)) =
-                        known.replaced.as_ref().filter(|_| *variable == Variable::RequestUri)
-                    {
-                        text.push_str(&format!("{}(.*)", escaped(with)));
-                    } else {
-                        text.push_str(&format!("({})", known.pattern(variable)));
-                    }
-                    variables.push(variable.clone());
+        let mut rest = &template.parts[..];
+        while let [part, behind @ ..] = rest {
+            rest = behind;
+            let variable = match part {
+                Part::Literal(literal) => {
+                    text.push_str(&escaped(literal));
+                    continue;
                 }
+                Part::Variable(variable) => variable,
+            };
+            variables.push(variable.clone());
+            let replaced = known.replaced.as_ref().filter(|_| *variable == Variable::RequestUri);
+            match (variable, behind, replaced) {
+                // There is no query without its mark.
+                (Variable::IsArgs, [Part::Variable(Variable::Args), behind @ ..], _) => {
+                    text.push_str("(?:([?])(.*))?");
+                    variables.push(Variable::Args);
+                    rest = behind;
+                }
+                (.., Some((with, _))) => text.push_str(&format!("{}(.*)", escaped(with))),
+                _ => text.push_str(&format!("({})", known.pattern(variable))),
             }
         }
         let most = Regex::new(&format!("(?s-u)^{text}$"))?;

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
 
 use super::file::{self, BEFORE_BODY_MAX, Kept, Wrong};
 use super::head::{self, Head};
@@ -21,20 +20,14 @@ use super::varying::Tries;
 use super::walk::{self, Seen, What, walk};
 use crate::cache::Zone;
 use crate::cache::adopt::CLOCKS_APART;
-use crate::cache::slices::slice_key;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
-use crate::semantics::partial::ContentRange;
-use crate::semantics::selecting::Comparison;
 use crate::semantics::storable::{Asked, Granted, stored_elsewhere};
 use crate::semantics::stored::Stored;
-use crate::semantics::variants::Variants;
-use crate::semantics::vary::{self, VARIANTS_MAX};
 use crate::snapshot::Watch;
-use crate::store::disk::head::{Head as OurHead, Meaning, encode_response, encode_variants};
-use crate::store::{Content, Entry};
+use crate::store::disk::head::encode_response;
 
 /// What to take, and how to read it.
 #[derive(Clone, Debug, Default)]
@@ -139,10 +132,10 @@ fn apart(folder: &Path, zone: &config::Zone) -> io::Result<()> {
 }
 
 /// An adoption under way.
-struct Adopting<'a> {
-    zone: &'a Arc<Zone>,
+pub(super) struct Adopting<'a> {
+    pub(super) zone: &'a Arc<Zone>,
     routes: Routes<'a>,
-    tries: &'a Tries,
+    pub(super) tries: &'a Tries,
     now: Timestamp,
     adopted: Adopted,
     watch: &'a mut dyn Watch,
@@ -151,7 +144,7 @@ struct Adopting<'a> {
 }
 
 /// Why a file is left out: how it is counted, and what is said if it is named.
-enum Left {
+pub(super) enum Left {
     Damaged(String),
     Foreign(&'static str),
     Passing,
@@ -209,7 +202,11 @@ impl Adopting<'_> {
         let before = file_bytes.min(BEFORE_BODY_MAX as u64) as usize;
         self.read(&file, before, 0)?;
         let kept = file::read(&self.buffer, file_bytes, name)?;
-        let head = head::read(&self.buffer[kept.head_at..kept.body_at]).map_err(Left::Damaged)?;
+        let head = &self.buffer[kept.head_at..kept.body_at];
+        if !head.starts_with(b"HTTP/") {
+            return Err(Left::Foreign("its response is not one of HTTP/1"));
+        }
+        let head = head::read(head).map_err(Left::Damaged)?;
         let body_bytes = file_bytes - kept.body_at as u64;
         if head.body_bytes.is_some_and(|bytes| bytes != body_bytes) {
             return Err(Left::Damaged("its body has another length than it says".to_owned()));
@@ -229,115 +226,6 @@ impl Adopting<'_> {
             return Err(Left::Known);
         }
         self.store((place, &key), stored, &file, kept.body_at as u64..file_bytes)
-    }
-
-    /// The key that it rests under: that of its slice, for one.
-    fn key(
-        &self,
-        target: &Target<'_>,
-        mut stored: Stored,
-        body_bytes: u64,
-    ) -> Result<(Vec<u8>, Stored), Left> {
-        let Some(asked) = target.slice else {
-            let is_part = stored.status == StatusCode::PARTIAL_CONTENT;
-            return if is_part { Err(Left::NoRoute) } else { Ok((target.key.clone(), stored)) };
-        };
-        let came = ContentRange::of(&stored.fields);
-        let is_it = came.filter(|came| {
-            let last = came.total.map_or(asked.1, |total| asked.1.min(total - 1));
-            (came.first, came.last) == (asked.0, last) && came.length() == body_bytes
-        });
-        let bytes = target.cache.slice.unwrap_or_default();
-        let is_ours =
-            asked.0 % bytes.max(1) == 0 && asked.1.checked_sub(asked.0) == Some(bytes - 1);
-        let Some(came) = is_it.filter(|_| is_ours) else { return Err(Left::NoRoute) };
-        stored.part = Some(Box::new(came.part()));
-        let list = self.list(&target.key, &stored, |list| list.names.is_empty())?;
-        Ok((slice_key(&target.key, asked, list.nonce), stored))
-    }
-
-    /// Where it rests: at its key, or at its variant.
-    fn place(
-        &self,
-        key: &[u8],
-        kept: &Kept,
-        stored: &Stored,
-        target: &Target<'_>,
-    ) -> Result<KeyHash, Left> {
-        let rules = &target.cache.rules;
-        let names = match rules.ignore.vary {
-            true => Vec::new(),
-            // They were read before it was storable.
-            false => vary::names(&stored.fields, rules.vary).unwrap_or_default(),
-        };
-        if names.is_empty() {
-            // Of several that vary here nobody asks for any but one.
-            let is_main = kept.vary.is_empty();
-            return if is_main { Ok(KeyHash::of(key)) } else { Err(Left::NoVariant) };
-        }
-        let request = self.tries.request(kept, &stored.fields, &target.host);
-        let request = request.filter(|_| !kept.vary.is_empty()).ok_or(Left::NoVariant)?;
-        if !names.iter().all(|name| names_it(&kept.vary, name.as_str())) {
-            return Err(Left::NoVariant);
-        }
-        self.variant(key, stored, (names, &request), Comparison::of(rules))
-    }
-
-    /// The variant of a request, which is among those of the key's list from now on.
-    fn variant(
-        &self,
-        key: &[u8],
-        stored: &Stored,
-        (names, request): (Vec<http::HeaderName>, &HeaderMap),
-        comparison: Comparison,
-    ) -> Result<KeyHash, Left> {
-        let fits = |list: &Variants| list.widened(&names).is_none();
-        let at = |list: &Variants| list.hash_for(key, request, comparison);
-        let there = self.rests(key, stored)?;
-        let list = there.unwrap_or_else(|| Variants::new(names.clone(), fastrand::u64(..)));
-        let at = at(&list);
-        if list.hashes.contains(&at) {
-            return Ok(at);
-        }
-        if !fits(&list) || list.hashes.len() >= VARIANTS_MAX {
-            return Err(Left::Lost);
-        }
-        self.put_list(key, list.with(at).0).map(|_| at)
-    }
-
-    /// The list under a key, made if there is none.
-    fn list(
-        &self,
-        key: &[u8],
-        stored: &Stored,
-        fits: impl Fn(&Variants) -> bool,
-    ) -> Result<Variants, Left> {
-        match self.rests(key, stored)? {
-            Some(list) if fits(&list) => Ok(list),
-            Some(_) => Err(Left::Lost),
-            None => self.put_list(key, Variants::new(Vec::new(), fastrand::u64(..))),
-        }
-    }
-
-    /// The list that rests under a key; `None` where nothing does that must stay.
-    fn rests(&self, key: &[u8], stored: &Stored) -> Result<Option<Variants>, Left> {
-        let place = KeyHash::of(key);
-        match self.zone.store.head_on_disk(place) {
-            Some(OurHead { meaning: Meaning::Variants(list), .. }) => Ok(Some(list)),
-            _ if self.zone.has_as_new(place, stored.received) => Err(Left::Lost),
-            _ if !self.zone.adopts_list(key) => Err(Left::Purged),
-            _ => Ok(None),
-        }
-    }
-
-    fn put_list(&self, key: &[u8], list: Variants) -> Result<Variants, Left> {
-        let (place, head) = (KeyHash::of(key), encode_variants(key, &list));
-        let content = Content::Variants(Arc::new(list.clone()));
-        let has_room = self.zone.store.has_room(place, head.len(), 0);
-        match has_room && self.zone.store.put_list(place, Entry::new(key, content)) {
-            true => Ok(list),
-            false => Err(Left::NoRoom),
-        }
     }
 
     /// Puts in a response, its body being these bytes of a file; nothing of it where that ends
@@ -396,11 +284,6 @@ fn stored(
     let what = (head.status, &head.fields);
     stored_elsewhere(asked, what, &target.cache.rules, received, granted)
         .map_err(|reason| Left::Refused(reason.name()))
-}
-
-/// Whether nginx's `Vary` names a field.
-fn names_it(vary: &[u8], name: &str) -> bool {
-    vary.split(|byte| b" ,".contains(byte)).any(|word| word.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 /// A file that ends before is one that nginx has cut short meanwhile.

@@ -134,7 +134,7 @@ mod tests {
         std::os::unix::fs::symlink(folder.path().join("c"), folder.path().join("d")).unwrap();
         let link = folder.path().join("c/29/b7f54b2df7773722d382f4809d65aa9c");
         std::os::unix::fs::symlink(folder.path().join(format!("c/29/{name}")), &link).unwrap();
-        assert_eq!(open(&link).unwrap_err().kind(), io::ErrorKind::FilesystemLoop);
+        assert!(open(&link).is_err());
 
         let mut seen = Vec::new();
         walk(folder.path(), &mut |one| {

@@ -41,7 +41,6 @@ impl Adopt {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::cli::{Command, parse_from};
 
     #[test]
