@@ -8,14 +8,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 
 use super::call::Call;
 use super::gate::Held;
-use super::route::{Cache, X_ACCEL_LIMIT_RATE};
+use super::hidden::X_ACCEL_LIMIT_RATE;
+use super::route::Cache;
 use super::tunnel::Joining;
 use super::{ahead, location, partial};
 use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::config;
 use crate::files::opened::OpenFile;
-use crate::observe::exchange::UpstreamFacts;
+use crate::observe::exchange::{Logged, UpstreamFacts};
 use crate::semantics::fields::Names;
 use crate::semantics::precondition::{self, Met};
 use crate::semantics::reason::Reason;
@@ -30,6 +31,8 @@ pub(super) struct Answer {
     pub(super) reason: Reason,
     pub(super) zone: Option<usize>,
     pub(super) upstream: Option<UpstreamFacts>,
+    /// The access logs that it is in.
+    pub(super) logged: Option<Logged>,
     /// Bytes in a second that it may go out at, where the origin says so; 0 for any number.
     pub(super) rate: Option<u64>,
     /// Counted as under way until the body ends.
@@ -71,6 +74,7 @@ impl Answer {
             reason,
             zone: None,
             upstream: None,
+            logged: None,
             rate: None,
             held: None,
             tunnel: None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Method, Response, header};
+use http::{Method, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use tracing::{debug, warn};
 
@@ -95,10 +95,11 @@ pub(super) fn clean(response: &mut Response<Body>, method: &Method) {
 
 /// What is known of an upstream at the moment.
 pub(super) fn facts(
-    peer: Option<&Arc<str>>,
+    (peer, status): (Option<&Arc<str>>, Option<StatusCode>),
     now: Instant,
     begun: Instant,
 ) -> Option<UpstreamFacts> {
     let peer = Arc::clone(peer?);
-    Some(UpstreamFacts { peer, time: now.saturating_duration_since(begun) })
+    let status = status.map(|status| status.as_u16());
+    Some(UpstreamFacts { peer, status, time: now.saturating_duration_since(begun) })
 }

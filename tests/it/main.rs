@@ -16,6 +16,7 @@ mod maps;
 mod headers;
 mod clients;
 mod limits;
+mod logs;
 mod auth;
 mod forwarding;
 mod from_disk;

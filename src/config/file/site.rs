@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use super::answer::{AddedFields, CookieFlag, CookieRules, ErrorPages, RedirectRules};
 use super::{AuthBasic, AuthRequest, Cache, Compress, LimitConn, LimitReq, RealIp, Redirect};
-use super::{Respond, Rewrite, Satisfy, SiteTls, Static, UpstreamTls};
+use super::{LogRef, Respond, Rewrite, Satisfy, SiteTls, Static, UpstreamTls};
 use crate::config::address::{Listen, Names};
 use crate::config::answers::CookieName;
 use crate::config::proxy_url::ProxyUrl;
@@ -37,6 +37,8 @@ macro_rules! route_and_settings {
         table! {
             /// `[defaults]` and `[site.defaults]`
             Settings() {
+                /// Of routes that have one: it makes no other route one of files.
+                r#static: Static,
                 $($key: $type,)+
             }
         }
@@ -52,7 +54,7 @@ macro_rules! route_and_settings {
         impl Route {
             /// The keys that can be inherited.
             pub(crate) fn settings(&self) -> Settings {
-                Settings { $($key: self.$key.clone(),)+ }
+                Settings { r#static: self.r#static.clone(), $($key: self.$key.clone(),)+ }
             }
         }
     };
@@ -100,6 +102,7 @@ route_and_settings! {
         satisfy: Satisfy,
         auth_basic: OrOff<AuthBasic>,
         auth_request: OrOff<AuthRequest>,
+        access_log: OrOff<List<LogRef>>,
         limit_rate: Size,
         limit_rate_after: Size,
     }
