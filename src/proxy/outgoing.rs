@@ -6,7 +6,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri,
 
 use super::call::Call;
 use super::error::Error;
-use super::incoming;
 use super::route::Route;
 use super::way::{escaped_path, upstream_named};
 use crate::body::Body;
@@ -69,7 +68,7 @@ impl Interim for OnTheirWay<'_> {
     fn heard(&self, status: StatusCode, mut fields: HeaderMap) {
         // The connection to the client says itself that a body may come.
         if status != StatusCode::CONTINUE {
-            incoming::remove_hop_by_hop(&mut fields);
+            fields::remove_hop_by_hop_of_response(&mut fields);
             self.0.send(status, &fields);
         }
     }
