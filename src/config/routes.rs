@@ -39,6 +39,8 @@ pub struct Route {
     pub accel_redirect: bool,
     /// The access logs that its requests are in.
     pub logs: Vec<LogTo>,
+    /// Ranges that a request may ask for; with more it gets the whole (nginx: max_ranges).
+    pub ranges_max: usize,
     /// What is done to answers.
     pub finish: Finish,
     /// Fields set on the request that goes upstream; one whose value comes out empty is dropped.

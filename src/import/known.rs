@@ -78,7 +78,6 @@ const NEEDLESS: &[(&str, &str)] = &[
     ("gzip_vary gzip_http_version gzip_disable", "always so, but for old browsers"),
     ("server_tokens", "no version is told to anybody"),
     ("lingering_close lingering_time lingering_timeout", "always on, for 5 seconds"),
-    ("max_ranges", "32 ranges at most"),
     ("proxy_pass_request_headers", "always on"),
     ("keepalive_disable", "of old browsers"),
 ];

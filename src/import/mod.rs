@@ -118,7 +118,7 @@ struct Import<'a> {
     zone_names: BTreeSet<String>,
     limit_names: BTreeSet<String>,
     /// Access logs that are declared, with their keys.
-    logs: Vec<(String, Vec<(String, Value)>, Section)>,
+    logs: Vec<logs::Declared>,
     /// Variables that say whether the method is `PURGE`.
     purge_maps: BTreeSet<String>,
     /// Locations with a name, of the server at hand.
@@ -158,7 +158,7 @@ impl<'a> Import<'a> {
         self.note_missing(&http, &mut defaults);
         self.unlike_ours(&mut defaults);
         let mut all = vec![server, log];
-        all.extend(self.logs.drain(..).map(|(.., section)| section));
+        all.extend(self.logs.drain(..).map(|log| log.section));
         all.append(&mut self.zones);
         all.append(&mut self.limits);
         all.extend(self.upstreams.iter().map(|group| group.section.clone()));

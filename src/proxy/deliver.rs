@@ -32,7 +32,7 @@ pub(super) struct Answer {
     pub(super) zone: Option<usize>,
     pub(super) upstream: Option<UpstreamFacts>,
     /// The access logs that it is in.
-    pub(super) logged: Option<Logged>,
+    pub(super) logged: Option<Box<Logged>>,
     /// Bytes in a second that it may go out at, where the origin says so; 0 for any number.
     pub(super) rate: Option<u64>,
     /// Counted as under way until the body ends.

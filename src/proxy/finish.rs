@@ -104,7 +104,7 @@ pub(super) fn finish(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
 }
 
 /// Where the exchange is logged, with what its lines say.
-pub(super) fn logged(call: &Call<'_>, answer: &Answer) -> Option<Logged> {
+pub(super) fn logged(call: &Call<'_>, answer: &Answer) -> Option<Box<Logged>> {
     let logs = Arc::clone(call.route.logs.as_ref()?);
     let fields = &call.request.headers;
     let is_there =
@@ -113,7 +113,7 @@ pub(super) fn logged(call: &Call<'_>, answer: &Answer) -> Option<Logged> {
     if logs.counts_head {
         kept.head_bytes = facts::head_length(STATUS_LINE, answer.response.headers());
     }
-    Some(Logged { logs, kept })
+    Some(Box::new(Logged { logs, kept }))
 }
 
 fn finished(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {

@@ -222,7 +222,8 @@ impl Worker {
             let call = self.call((site, &site.base), (request, "", path), client.connection);
             answer.logged = finish::logged(&call, &answer);
         } else if let Some(logs) = self.proxy.logs.clone() {
-            answer.logged = Some(Logged { logs, kept: Kept::default() });
+            let kept = Kept::default();
+            answer.logged = Some(Box::new(Logged { logs, kept }));
         }
         answer
     }

@@ -111,6 +111,7 @@ route_and_settings! {
         auth_basic: OrOff<AuthBasic>,
         auth_request: OrOff<AuthRequest>,
         access_log: OrOff<List<LogRef>>,
+        max_ranges: u32,
         limit_rate: Size,
         limit_rate_after: Size,
     }

@@ -4,8 +4,8 @@ use http::HeaderName;
 use http::header::HOST;
 
 use super::{
-    Report, Scope, answer, bodies, cache, files, flag, gate, leaks, logs, protocols, rewrite, size,
-    timeout,
+    Report, Scope, answer, bodies, cache, files, flag, gate, leaks, logs, number, protocols,
+    rewrite, size, timeout,
 };
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
@@ -63,6 +63,7 @@ pub(super) fn route(
         methods,
         accel_redirect: flag(settings.accel_redirect.as_ref(), false),
         internal: flag(item.value.internal.as_ref(), false),
+        ranges_max: number(settings.max_ranges.as_ref(), 32, 0..=32, report) as usize,
         logs: logs::of_route(&settings, scope, report),
         rewrite: rewrite::rewrites(item.value.rewrite.as_ref(), report),
         finish: answer::finish(&settings, (&path, &action), report),
