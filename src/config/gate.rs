@@ -138,6 +138,8 @@ pub struct AuthRequest {
     pub set: Vec<(HeaderName, Template)>,
     /// For all of it.
     pub timeout: Duration,
+    /// Who is asked is told what the client asks for: `X-Original-URI` and `X-Original-Method`.
+    pub original: bool,
 }
 
 /// Where an `auth_request` goes.

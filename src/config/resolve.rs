@@ -12,6 +12,7 @@ mod protocols;
 mod bodies;
 mod cache;
 mod gate;
+mod heads;
 mod query;
 mod files;
 mod leaks;
@@ -29,7 +30,8 @@ use super::read::{At, Named, OrOff, Size, Timeout};
 use super::report::Report;
 use super::units;
 use super::{
-    AccessFormat, AccessLog, AdminAddress, Config, Limit, Limits, Resolver, Upstream, Zone,
+    AccessFormat, AccessLog, AdminAddress, Config, Limit, Limits, OddHeaders, Resolver, Upstream,
+    Zone,
 };
 
 /// What `file` means. Only worth something if the report has no errors afterwards.
@@ -212,6 +214,7 @@ fn limits(server: &Server, report: &mut Report) -> Limits {
         sendfile: flag(server.sendfile.as_ref(), false),
         header_bytes_max: bytes(server.max_header_size.as_ref(), "32k", bytes_max.clone(), report),
         headers_max: number(server.max_headers.as_ref(), 100, 1..=32768, report) as usize,
+        odd_headers: server.odd_headers.as_ref().map_or(OddHeaders::Pass, |at| at.value),
         uri_bytes_max: bytes(server.max_uri.as_ref(), "8k", bytes_max, report),
         http2: protocols::http2(server.http2.as_ref(), report),
     }

@@ -9,8 +9,10 @@ use ipnet::IpNet;
 use super::answers::{Finish, Redirect, Respond, Rewrite};
 use super::files::{Compress, Static};
 use super::gate::Gate;
+use super::heads::Heads;
 use super::pattern::Pattern;
 use super::template::Template;
+use super::upstreams::Trying;
 use crate::semantics::query::Selection;
 use crate::semantics::rules::Rules;
 
@@ -33,8 +35,12 @@ pub struct Route {
     pub finish: Finish,
     /// Fields set on the request that goes upstream; one whose value comes out empty is dropped.
     pub set_header: Vec<(HeaderName, Template)>,
+    /// What the heads of its messages look like.
+    pub heads: Heads,
     /// Timeouts towards the upstream.
     pub timeout: Timeouts,
+    /// How its requests try peers, where it is not as their upstream says.
+    pub trying: Trying,
     /// Bytes of a request body (nginx: client_max_body_size).
     pub request_body_bytes_max: u64,
     /// What of bodies is held here.

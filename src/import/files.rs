@@ -6,7 +6,6 @@ use super::locations::Path;
 use super::scope::{Level, Scope};
 use super::settings;
 use super::tree::Directive;
-use crate::config::units;
 
 /// A location that nothing but files answers.
 pub(super) fn write<'a>(
@@ -69,7 +68,7 @@ type Read = fn(&mut Import<'_>, &Scope<'_>, &[&Directive]) -> Option<(&'static s
 
 const KEYS: &[(&[&str], Read)] = &[
     (&["index"], index),
-    (&["expires"], expires),
+    (&["if_modified_since"], if_modified_since),
     (&["default_type"], default_type),
     (&["types"], types),
     (&["charset"], charset),
@@ -100,28 +99,19 @@ fn index(
     (!names.is_empty()).then(|| ("index", Value::texts(names)))
 }
 
-fn expires(
+fn if_modified_since(
     import: &mut Import<'_>,
     _: &Scope<'_>,
     directives: &[&Directive],
 ) -> Option<(&'static str, Value)> {
-    let directive = directives.last()?;
-    let text = directive.texts().collect::<Vec<_>>().join(" ");
-    if text.contains('$') {
-        import.verdicts.unsupported(directive, "variables do not count here");
-        return None;
+    let word = directives.last().map_or("exact", |directive| directive.arg(0));
+    for directive in directives {
+        match word {
+            "off" => import.verdicts.differs(directive, "conditions count: `before`"),
+            _ => import.verdicts.exact(directive),
+        }
     }
-    if text.contains('@') {
-        import.verdicts.differs(directive, "the time of the day is UTC");
-    }
-    let time = text.strip_prefix("modified").unwrap_or(&text).trim_start();
-    let time = time.strip_prefix(['+', '-', '@']).unwrap_or(time);
-    if !["off", "max", "epoch"].contains(&time) && units::duration(time).is_err() {
-        import.verdicts.unsupported(directive, &format!("`{text}` is no time"));
-        return None;
-    }
-    import.verdicts.exact(directive);
-    Some(("expires", Value::Text(text)))
+    (word == "exact").then(|| ("if_modified_since", Value::text("exact")))
 }
 
 fn default_type(
@@ -304,9 +294,9 @@ mod tests {
     #[rustfmt::skip]
     fn files_of_a_folder() {
         check("location / { index index.php index.html; try_files $uri $uri/ @app; }",
-              "root = \"/www\"|try_files = [\"$uri\", \"$uri/\", \"@app\"]|index = [\"index.php\", \"index.html\"]|default_type = \"text/plain\"|types = { own = \"text/x-own\" }|charset = \"off\"|symlinks = \"on\"|dot_files = true");
+              "root = \"/www\"|try_files = [\"$uri\", \"$uri/\", \"@app\"]|index = [\"index.php\", \"index.html\"]|if_modified_since = \"exact\"|default_type = \"text/plain\"|types = { own = \"text/x-own\" }|charset = \"off\"|symlinks = \"on\"|dot_files = true");
         check("location /a/ { alias b/; expires 30d; autoindex on; gzip_static on; }",
-              "alias = \"/etc/nginx/b/\"|expires = \"30d\"|default_type = \"text/plain\"|types = { own = \"text/x-own\" }|charset = \"off\"|autoindex = true|precompressed = [\"gzip\"]");
+              "alias = \"/etc/nginx/b/\"|if_modified_since = \"exact\"|default_type = \"text/plain\"|types = { own = \"text/x-own\" }|charset = \"off\"|autoindex = true|precompressed = [\"gzip\"]");
 
         #[track_caller]
         fn check(text: &str, expected: &str) {

@@ -7,6 +7,7 @@ use super::document::{Section, Value};
 use super::gate;
 use super::scope::Scope;
 use super::tree::Directive;
+use crate::config::Expires;
 use crate::config::pattern::Pattern;
 
 /// `add_header`, and whether it adds to those around it.
@@ -140,6 +141,27 @@ pub(super) fn added<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mu
     };
     let fields = fields.into_iter().map(|(name, values)| (name, one(values))).collect();
     section.set("add_header", Value::Table(fields), &directives);
+}
+
+/// `expires`
+pub(super) fn expires<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
+    let Some(directive) = scope.one("expires") else { return };
+    let text = directive.texts().collect::<Vec<_>>().join(" ");
+    if text.contains('@') {
+        import.verdicts.differs(directive, "the time of the day is UTC");
+    }
+    let text = match import.names.text(&text, scope) {
+        Ok(text) if text.contains('$') || Expires::parse(&text).is_some() => Ok(text),
+        Ok(text) => Err(format!("`{text}` is no time")),
+        Err(why) => Err(why),
+    };
+    match text {
+        Ok(text) => {
+            section.set("expires", Value::Text(text), &[directive]);
+            import.verdicts.exact(directive);
+        }
+        Err(why) => import.verdicts.unsupported(directive, &why),
+    }
 }
 
 /// `proxy_redirect`
@@ -287,6 +309,9 @@ mod tests {
         check_defaults("add_header X-A a always;",           "add_header = { X-A = { value = \"a\", always = true } }");
         check_defaults("add_header A 1; add_header a 2;",    "add_header = { A = [\"1\", \"2\"] }");
         check_defaults("add_header X-C $upstream_cache_status;", "add_header = { X-C = \"$upstream_cache_status\" }");
+        check_defaults("expires modified +1h;",              "expires = \"modified +1h\"");
+        check_defaults("map $sent_http_content_type $e { image/png 1d; default off; } expires $e;", "expires = \"$e\"");
+        check_defaults("expires soon;",                      "");
         check_defaults("proxy_redirect off;",                "proxy_redirect = \"off\"");
         check_defaults("proxy_redirect http://a/ /b/; proxy_redirect ~^http://([^/]+)/ /$1/; proxy_redirect default;",
                        "proxy_redirect = [{ from = \"http://a/\", to = \"/b/\" }, { from = \"~^http://([^/]+)/\", to = \"/$1/\" }, \"default\"]");

@@ -40,6 +40,8 @@ pub(super) const OF_ROUTES: &[Row] = &[
     row("proxy_connect_timeout", "timeout.connect", Kind::Timeout),
     row("proxy_send_timeout", "timeout.send", Kind::Timeout),
     row("proxy_read_timeout", "timeout.read", Kind::Timeout),
+    row("proxy_next_upstream_tries", "tries", Kind::Number(0, MANY)),
+    row("proxy_next_upstream_timeout", "tries_timeout", Kind::Time),
     row("client_max_body_size", "max_body", Kind::Size),
     row("client_body_buffer_size", "request_buffer", Kind::Held),
     row("proxy_request_buffering", "request_buffering", Kind::Flag),

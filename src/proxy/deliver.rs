@@ -8,7 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 
 use super::call::Call;
 use super::gate::Held;
-use super::route::{Cache, X_ACCEL_LIMIT_RATE};
+use super::hidden::X_ACCEL_LIMIT_RATE;
+use super::route::Cache;
 use super::tunnel::Joining;
 use super::{ahead, location, partial};
 use crate::body::Body;
@@ -135,19 +136,30 @@ pub(super) fn stored(call: &Call<'_>, cache: &Cache, served: Served) -> Answer {
         Met::Failed => without_body(&mut response, StatusCode::PRECONDITION_FAILED),
         Met::Yes => partial::as_wanted(call, Some(cache), &mut response, (&stored, &source)),
     }
+    if let Some(spelling) = &stored.spelling
+        && call.route.settings.heads.spelling.is_some()
+    {
+        response.extensions_mut().insert(spelling.clone());
+    }
     let rate = said_rate(call, response.headers(), names);
     hide(call, &mut response, names);
     let zone = Some(cache.zone_number);
     Answer { rate, ..finish(call, response, handling, Some(status), zone) }
 }
 
-/// A response that we are the origin of, as far as the client wants it. It is served, not stored.
-pub(super) fn of_our_own(call: &Call<'_>, stored: &Stored, source: &Source) -> Response<Body> {
+/// A response that we are the origin of, as far as the client wants it. It is served, not stored. With
+/// `exact` it is not modified only if the client names its very date.
+pub(super) fn of_our_own(
+    call: &Call<'_>,
+    (stored, source): (&Stored, &Source),
+    exact: bool,
+) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = stored.status;
     *response.headers_mut() = with_room(&stored.fields);
     let request = &call.request.headers;
-    let met = if call.wants_all { Met::Yes } else { precondition::met_here(request, stored) };
+    let met =
+        if call.wants_all { Met::Yes } else { precondition::met_here(request, stored, exact) };
     match met {
         Met::NotModified => without_body(&mut response, StatusCode::NOT_MODIFIED),
         Met::Failed => without_body(&mut response, StatusCode::PRECONDITION_FAILED),
@@ -228,7 +240,9 @@ fn finish(
     zone: Option<usize>,
 ) -> Answer {
     let fields = response.headers_mut();
-    if let Some(value) = handling.value() {
+    if call.route.settings.heads.cache_status
+        && let Some(value) = handling.value()
+    {
         fields.append(CACHE_STATUS, value);
     }
     tell(fields, &call.route.settings, cache);

@@ -6,12 +6,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use super::call::Call;
 use super::deliver::Answer;
 use super::error::Error;
+use super::heads;
 use super::inside::Next;
 use super::own;
 use super::route;
-use crate::config::answers::{AddedField, ErrorPage, PageAt, PageStatus};
+use crate::config::Expires;
+use crate::config::answers::{AddedField, ErrorPage, ExpiresOf, PageAt, PageStatus};
 use crate::config::template::{Facts, Variable};
-use crate::semantics::date::Timestamp;
+use crate::files::expires;
+use crate::semantics::date::{Timestamp, parse_http_date};
 
 /// What answers instead of an error.
 pub(super) struct Page {
@@ -92,14 +95,26 @@ fn listed(pages: &[ErrorPage], status: StatusCode) -> Option<&ErrorPage> {
 /// Makes an answer ready to go out; errors become one.
 pub(super) fn finish(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
     if !call.route.finishes {
-        return own_error(call, result);
+        return dressed(call, result);
     }
     let result = match elsewhere(call, &result) {
         Some(location) => sent_away(call, location, &result),
         None => result,
     };
+    let mut answer = dressed(call, result);
+    let finish = &call.route.settings.finish;
+    if let Some(by) = &finish.expires {
+        expire(call, by, &mut answer);
+    }
+    add(call, &finish.add_header, &mut answer);
+    answer
+}
+
+/// An answer with the head that the route wants.
+fn dressed(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
     let mut answer = own_error(call, result);
-    add(call, &call.route.settings.finish.add_header, &mut answer);
+    let wall = || Timestamp::from(call.worker.proxy.clock.wall());
+    heads::dress(&mut answer, &call.route.settings.heads, wall);
     answer
 }
 
@@ -134,6 +149,29 @@ fn sent_away(
     let mut answer = own::redirected(call, status, location)?;
     answer.response.headers_mut().extend(told(call, result));
     Ok(answer)
+}
+
+/// Says how long browsers may keep an answer.
+fn expire(call: &Call<'_>, by: &ExpiresOf, answer: &mut Answer) {
+    if !USUAL.contains(&answer.response.status().as_u16()) {
+        return;
+    }
+    let expires = match by {
+        ExpiresOf::Fixed(expires) => Some(*expires),
+        ExpiresOf::Template(template) => {
+            let mut text = Vec::new();
+            template.write(&OfAnswer { call, answer }, &mut text);
+            str::from_utf8(&text).ok().and_then(Expires::parse)
+        }
+    };
+    let now = Timestamp::from(call.worker.proxy.clock.wall());
+    let fields = answer.response.headers_mut();
+    let modified = fields.get(header::LAST_MODIFIED);
+    // Where nothing says when it was changed, it was just now.
+    let modified = modified.and_then(|date| parse_http_date(date.as_bytes(), now)).unwrap_or(now);
+    if let Some(expires) = expires {
+        expires::tell(fields, expires, modified, now);
+    }
 }
 
 fn add(call: &Call<'_>, fields: &[AddedField], answer: &mut Answer) {

@@ -16,6 +16,7 @@
 //! ```
 
 pub mod route;
+mod hidden;
 mod prefixes;
 pub mod zone;
 pub mod key;
@@ -54,6 +55,7 @@ mod compress;
 mod files;
 pub mod location;
 mod finish;
+mod heads;
 mod partial;
 mod extent;
 mod slice;
@@ -74,7 +76,7 @@ use crate::cache;
 use crate::cache::purge::{Purged, Wanted};
 use crate::client::Connection;
 use crate::clock::Clock;
-use crate::config::{Action, Limits};
+use crate::config::{Action, Limits, OddHeaders};
 use crate::interim::Gap;
 use crate::observe::access;
 use crate::observe::exchange::RequestFacts;
@@ -167,7 +169,13 @@ impl Worker {
         let answer = match self.answer(hosts, client, &mut request, body).await {
             Ok(answer) => answer,
             Err(error) => {
-                error.answer(Timestamp::from(self.proxy.clock.wall())).unexpected(&request)
+                let wall = || Timestamp::from(self.proxy.clock.wall());
+                let mut answer = error.answer(wall()).unexpected(&request);
+                // Nobody knows whose request it is: it is answered as one without a host.
+                if let Some(site) = hosts.find("") {
+                    heads::dress(&mut answer, &site.base.settings.heads, wall);
+                }
+                answer
             }
         };
         record::at_end(self, seen, answer)
@@ -210,6 +218,10 @@ impl Worker {
         request: &mut http::request::Parts,
         (body, seen): (Option<Incoming>, Option<&mut RequestFacts>),
     ) -> Result<Answer, Error> {
+        match self.proxy.limits.odd_headers {
+            OddHeaders::Pass => {}
+            odd => fields::remove_odd(&mut request.headers, odd == OddHeaders::Underscores),
+        }
         let present = Present::of(&request.headers);
         if present.connection {
             let removed = fields::remove_named(&mut request.headers);

@@ -6,8 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri,
 
 use super::call::Call;
 use super::error::Error;
-use super::incoming;
 use super::way::{escaped_path, upstream_named};
+use super::{heads, incoming};
 use crate::body::Body;
 use crate::config::template::Template;
 use crate::interim::Sink;
@@ -30,7 +30,10 @@ pub(super) fn request(call: &Call<'_>) -> Result<Request<()>, Error> {
         headers.remove(header::AUTHORIZATION);
     }
     set_headers(call, &mut headers)?;
-    fields::add_via(&mut headers, call.request.version);
+    let heads = &call.route.settings.heads;
+    if heads.via {
+        fields::add_via(&mut headers, call.request.version);
+    }
     let target = match target(call) {
         Some(target) => target.parse().map_err(|_| Error::BadRequest("target"))?,
         None => call.request.uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from),
@@ -39,6 +42,9 @@ pub(super) fn request(call: &Call<'_>) -> Result<Request<()>, Error> {
     *request.method_mut() = call.request.method.clone();
     *request.uri_mut() = target;
     *request.headers_mut() = headers;
+    if let Some(spelled) = heads::spelled(heads, call.request.extensions.get().cloned()) {
+        request.extensions_mut().insert(spelled);
+    }
     Ok(request)
 }
 
@@ -106,7 +112,8 @@ pub(super) async fn send(
     let interim = told.interim.map(OnTheirWay);
     let interim = interim.as_ref().map(|interim| interim as &dyn Interim);
     let client = call.remote.ip();
-    let asked = Asked { client, key: &key, cookie: &cookie, held: told.held, interim };
+    let trying = &call.route.settings.trying;
+    let asked = Asked { client, key: &key, cookie: &cookie, held: told.held, trying, interim };
     upstream::send(group, pool, request, &call.route.settings.timeout, &asked).await
 }
 

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode};
 
 use super::gate::Gate;
+use super::hidden::Hidden;
 use super::key::Keying;
 use super::location::Changed;
 use super::prefixes::{Below, Prefixes};
@@ -18,7 +19,6 @@ use crate::config::pattern::{Captured, Pattern, Patterns};
 use crate::config::template::{Part, Template, Variable};
 use crate::config::{self, Action, HostName, PathMatch};
 use crate::files::Files;
-use crate::semantics::fields::Names;
 use crate::tls::settings::VerifyClient;
 use crate::upstream::Group;
 
@@ -30,6 +30,8 @@ pub struct Hosts<T = Arc<Site>> {
     fallback: Option<T>,
     /// One of them is isolated.
     pub isolates: bool,
+    /// A route of one of them spells the names of fields as they came.
+    pub keeps_spelling: bool,
     /// One of them takes HTTP/2.
     http2: bool,
 }
@@ -92,13 +94,6 @@ pub struct Forward {
     pub group_number: usize,
 }
 
-/// Fields that clients do not get, each with the bits that say whether it may be there.
-pub struct Hidden {
-    pub(super) fields: Vec<(Names, HeaderName)>,
-    /// Those of `X-Accel-Limit-Rate`, which is obeyed, hidden or not.
-    pub(super) limit_rate: Names,
-}
-
 /// How a route caches in one zone.
 pub struct Cache {
     /// As configured.
@@ -110,22 +105,6 @@ pub struct Cache {
     /// The number of that zone among the proxy's zones.
     pub zone_number: usize,
 }
-
-impl Hidden {
-    /// These.
-    pub fn new(names: &[HeaderName]) -> Self {
-        let bits = |name| if ADDED.contains(name) { Names::ANY } else { Names::one(name) };
-        let fields = names.iter().map(|name| (bits(name), name.clone())).collect();
-        Self { fields, limit_rate: Names::one(&X_ACCEL_LIMIT_RATE) }
-    }
-}
-
-/// How fast the origin wants a response to go out.
-pub(super) const X_ACCEL_LIMIT_RATE: HeaderName = HeaderName::from_static("x-accel-limit-rate");
-
-/// What may come to a response's fields on their way out.
-const ADDED: [HeaderName; 4] =
-    [header::AGE, header::CONTENT_LENGTH, header::CONTENT_RANGE, header::CONTENT_TYPE];
 
 impl Route {
     /// A route with what it needs at hand, that forwards to nothing and does not cache.
@@ -184,7 +163,13 @@ fn is_plain(settings: &config::Route) -> bool {
 
 impl<T> Default for Hosts<T> {
     fn default() -> Self {
-        Self { names: HostNames::default(), fallback: None, isolates: false, http2: false }
+        Self {
+            names: HostNames::default(),
+            fallback: None,
+            isolates: false,
+            keeps_spelling: false,
+            http2: false,
+        }
     }
 }
 
@@ -197,6 +182,8 @@ impl<T: Clone> Hosts<T> {
         for (settings, site) in sites {
             hosts.isolates |= settings.isolated;
             hosts.http2 |= settings.http2;
+            hosts.keeps_spelling |=
+                settings.routes.iter().any(|route| route.heads.spelling.is_some());
             names.extend(settings.names.iter().map(|name| (name.clone(), site.clone())));
             // nginx: the one that says so is the default; else the first of the address.
             if fallback.as_ref().is_none_or(|(default, ..)| settings.default && !default) {

@@ -100,6 +100,7 @@ fn of_any_status(
         generation: 0,
         tags: tags::of(fields, asked.host),
         coded_here: false,
+        spelling: None,
         part: None,
     };
     let waited = times.received.since(times.requested);

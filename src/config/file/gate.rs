@@ -62,6 +62,7 @@ table! {
         to: AuthTo,
         set: Pairs<HeaderName, Template>,
         timeout: Timeout,
+        original: bool,
     }
 }
 

@@ -13,16 +13,17 @@ mod files;
 mod map;
 mod answer;
 mod gate;
+mod heads;
 mod tls;
 
 use std::time::Duration;
 
-use super::AccessFormat;
 use super::address::{AdminListen, NameServer};
 use super::read::{At, FromNode, List, Named, OrOff, Size, Timeout, table};
 use super::report::Report;
 use super::tree::{Node, Value};
 use super::words::LogLevel;
+use super::{AccessFormat, OddHeaders};
 
 pub(crate) use answer::{
     CookieFlag, CookieRules, ErrorPageTable, PageStatus, Redirect, RedirectRule, Respond,
@@ -30,9 +31,10 @@ pub(crate) use answer::{
 };
 pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use cache::{Cache, Query};
-pub(crate) use files::{Compress, Static, TryFile};
+pub(crate) use files::{Compress, ExpiresOf, IfModifiedSince, Static, TryFile};
 pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
 pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
+pub(crate) use heads::{DateFrom, FieldName, HeaderCase};
 pub(crate) use map::Map;
 pub(crate) use protocols::{Http2, Http2Table};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
@@ -72,6 +74,7 @@ table! {
         max_header_size: Size,
         max_headers: u32,
         max_uri: Size,
+        odd_headers: OddHeaders,
         http2: Http2,
         shutdown_timeout: Duration,
         certificate_poll: Duration,

@@ -1,16 +1,19 @@
 //! `[[site]]`, `[[site.route]]` and what they inherit, as they are written.
 
-use http::HeaderName;
+use std::time::Duration;
+
+use http::HeaderValue;
 
 use super::answer::{AddedFields, CookieFlag, CookieRules, ErrorPages, RedirectRules};
 use super::{AuthBasic, AuthRequest, Cache, Compress, LimitConn, LimitReq, RealIp, Redirect};
+use super::{DateFrom, ExpiresOf, FieldName, HeaderCase};
 use super::{Respond, Rewrite, Satisfy, SiteTls, Static, UpstreamTls};
 use crate::config::address::{Listen, Names};
 use crate::config::answers::CookieName;
 use crate::config::proxy_url::ProxyUrl;
 use crate::config::read::{List, OrOff, Pairs, Size, Timeout, table};
 use crate::config::template::Template;
-use crate::config::words::{MethodName, StatusHeader};
+use crate::config::words::{Failure, MethodName, StatusHeader};
 use crate::config::{AccessRule, PathMatch};
 
 table! {
@@ -70,14 +73,23 @@ route_and_settings! {
         redirect: Redirect,
     }
     inherited {
-        set_header: Pairs<HeaderName, Template>,
+        set_header: Pairs<FieldName, Template>,
         timeout: Timeouts,
+        next_upstream: List<Failure>,
+        tries: u32,
+        tries_timeout: Duration,
         upstream_tls: UpstreamTls,
         max_body: Size,
         status_header: StatusHeader,
+        cache_status: bool,
+        via: bool,
+        server_header: HeaderValue,
+        date: DateFrom,
+        header_case: HeaderCase,
         upgrade: bool,
         compress: Compress,
         add_header: AddedFields,
+        expires: ExpiresOf,
         error_page: ErrorPages,
         intercept_errors: bool,
         proxy_redirect: RedirectRules,

@@ -212,7 +212,8 @@ fn auth_request(
         set.push((name.value.clone(), template.value.clone()));
     }
     let timeout: Duration = timeout(table.timeout.as_ref(), "60s");
-    Some(AuthRequest { to, set, timeout })
+    let original = flag(table.original.as_ref(), true);
+    Some(AuthRequest { to, set, timeout, original })
 }
 
 fn rate(settings: &Settings) -> Option<Rate> {

@@ -181,7 +181,9 @@ impl Sending {
         let mut sent = fields.iter().filter(|(name, _)| announced.contains(name)).peekable();
         if sent.peek().is_some() {
             self.line.extend_from_slice(b"0\r\n");
-            sent.for_each(|(name, value)| head::field(&mut self.line, name, value.as_bytes()));
+            sent.for_each(|(name, value)| {
+                head::field(&mut self.line, (name, None), value.as_bytes());
+            });
             self.tail = b"\r\n";
         }
     }
