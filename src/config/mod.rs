@@ -41,7 +41,7 @@ use std::time::Duration;
 pub use files::{Autoindex, Compress, Expires, Fallback, Static, Symlinks};
 pub use gate::{
     AccessRule, AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq,
-    ProxyProtocolIn, Rate, RealIp, RealIpSource, Refusal, Users, is_in,
+    ProxyProtocolIn, Rate, RateLimit, RealIp, RealIpSource, Refusal, Users, is_in,
 };
 pub use protocols::{Http2, HttpVersion};
 pub use routes::{Action, Bodies, ByRequest, Cache, PathMatch, ProxyPass, Route, Timeouts};

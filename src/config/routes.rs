@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use ipnet::IpNet;
 
 use super::answers::{Finish, Redirect, Respond, Rewrite};
@@ -186,6 +186,13 @@ pub struct Timeouts {
     pub send: Duration,
     /// Between two reads of the response (nginx: proxy_read_timeout).
     pub read: Duration,
+}
+
+impl Cache {
+    /// Whether a whole answer is to say that it may be asked for in parts, as the origin does not.
+    pub fn says_ranges(&self, status: StatusCode, fields: &HeaderMap) -> bool {
+        self.force_ranges && status == StatusCode::OK && !fields.contains_key(header::ACCEPT_RANGES)
+    }
 }
 
 /// How a route caches (nginx: proxy_cache_*).

@@ -60,7 +60,8 @@ pub(super) async fn answer<H: Handler>(
         }
     });
     let io = TokioIo::new(Wired::new(wire, opening, heads.clone()));
-    let mut connection = builder(&one.limits).serve_connection(io, service).with_upgrades();
+    let mut connection =
+        builder(&one.limits, keeps_spelling).serve_connection(io, service).with_upgrades();
     let mut is_told = false;
     let closed = bounds.hold(|cx| {
         loop {
@@ -98,12 +99,14 @@ pub(super) async fn answer<H: Handler>(
     }
 }
 
-fn builder(limits: &Limits) -> Builder {
+/// What hyper refuses by itself is spelled as usual, if that is wanted.
+fn builder(limits: &Limits, spells: bool) -> Builder {
     let mut builder = Builder::new();
     builder
         .keep_alive(!limits.keepalive_timeout.is_zero())
         .half_close(false)
         .auto_date_header(false)
+        .title_case_headers(spells)
         .max_headers(limits.headers_max)
         .max_header_size(limits.header_bytes_max)
         .max_buf_size(limits.header_bytes_max.max(BUFFER))

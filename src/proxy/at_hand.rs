@@ -32,6 +32,7 @@ use crate::semantics::demand::Demand;
 use crate::semantics::precondition::{self, Met};
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
+use crate::semantics::rules::Preconditions;
 use crate::semantics::status::{CacheStatus, DIGITS_MAX, FRESH, decimal};
 use crate::spelling::Spelled;
 
@@ -221,9 +222,12 @@ fn write_head(
         return None;
     }
     let hides = route.hidden.fields.iter().any(|(bits, _)| names.may_have(*bits));
+    let rules = &cache.settings.rules;
+    let hides_ranges = length.is_none() && rules.preconditions == Preconditions::Answer;
     let is_hidden = |name: &HeaderName| {
         hides && route.hidden.fields.iter().any(|(_, hidden)| hidden == name)
             || length.is_none() && OF_A_BODY.contains(name)
+            || hides_ranges && *name == header::ACCEPT_RANGES
     };
     let is_ours = |name: &HeaderName| {
         heads.server.is_some() && *name == header::SERVER || date.is_some() && *name == header::DATE
@@ -245,7 +249,10 @@ fn write_head(
             write_field(name, spelled, &[value.as_bytes()], out);
         }
     }
-    if cache.settings.rules.count_age && !is_hidden(&header::AGE) {
+    if cache.settings.says_ranges(status, &stored.fields) {
+        write_field(&header::ACCEPT_RANGES, spelled, &[b"bytes"], out);
+    }
+    if rules.count_age && !is_hidden(&header::AGE) {
         let age_s = stored.age(now).as_secs();
         write_field(&header::AGE, spelled, &[decimal(age_s, &mut room)], out);
     }

@@ -20,6 +20,7 @@ use crate::observe::exchange::UpstreamFacts;
 use crate::semantics::fields::Names;
 use crate::semantics::precondition::{self, Met};
 use crate::semantics::reason::Reason;
+use crate::semantics::rules::Preconditions;
 use crate::semantics::status::{CacheStatus, Handling};
 use crate::semantics::stored::Stored;
 use crate::store;
@@ -141,6 +142,12 @@ pub(super) fn stored(call: &Call<'_>, cache: &Cache, served: Served) -> Answer {
     {
         response.extensions_mut().insert(spelling.clone());
     }
+    if cache.settings.says_ranges(response.status(), response.headers()) {
+        response.headers_mut().insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    }
+    if rules.preconditions == Preconditions::Answer && response.status() != stored.status {
+        leave_as_nginx(&mut response);
+    }
     let rate = said_rate(call, response.headers(), names);
     hide(call, &mut response, names);
     let zone = Some(cache.zone_number);
@@ -165,13 +172,31 @@ pub(super) fn of_our_own(
         Met::Failed => without_body(&mut response, StatusCode::PRECONDITION_FAILED),
         Met::Yes => partial::as_wanted(call, None, &mut response, (stored, source)),
     }
+    if response.status() == StatusCode::NOT_MODIFIED {
+        response.headers_mut().remove(header::ACCEPT_RANGES);
+    }
     if response.status().is_client_error() {
         // They are about the body that does not come.
-        for name in [header::EXPIRES, header::CACHE_CONTROL] {
+        let of_the_file = [header::EXPIRES, header::CACHE_CONTROL, header::ETAG];
+        for name in of_the_file.iter().chain(&[header::LAST_MODIFIED, header::ACCEPT_RANGES]) {
             response.headers_mut().remove(name);
         }
     }
     response
+}
+
+/// What nginx says of what is stored beside a status of ours: of an error nothing, but for the length that a
+/// range does not fit; and of ranges only where it sends bytes.
+fn leave_as_nginx(response: &mut Response<Body>) {
+    let status = response.status();
+    let fields = response.headers_mut();
+    if status.is_client_error() {
+        let range = fields.remove(header::CONTENT_RANGE);
+        fields.clear();
+        range.into_iter().for_each(|range| drop(fields.insert(header::CONTENT_RANGE, range)));
+    } else if status == StatusCode::NOT_MODIFIED {
+        fields.remove(header::ACCEPT_RANGES);
+    }
 }
 
 /// Answers with a response that is passed on.

@@ -177,6 +177,7 @@ fn expire(call: &Call<'_>, by: &ExpiresOf, answer: &mut Answer) {
 fn add(call: &Call<'_>, fields: &[AddedField], answer: &mut Answer) {
     let status = answer.response.status();
     let is_usual = USUAL.contains(&status.as_u16());
+    let is_own = answer.zone.is_none() && answer.upstream.is_none();
     // A template may ask for fields, those that were added just now among them.
     let mut text = Vec::new();
     for field in fields.iter().filter(|field| field.always || is_usual) {
@@ -188,6 +189,10 @@ fn add(call: &Call<'_>, fields: &[AddedField], answer: &mut Answer) {
                 HeaderValue::from_bytes(&text).ok()
             }
         };
+        // Of two times to come back only the operator's is said.
+        if field.name == header::RETRY_AFTER && is_own {
+            answer.response.headers_mut().remove(header::RETRY_AFTER);
+        }
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             answer.response.headers_mut().append(field.name.clone(), value);
         }

@@ -135,21 +135,22 @@ fn given(call: &Call<'_>, template: Option<&Template>) -> Vec<u8> {
 }
 
 fn set_headers(call: &Call<'_>, headers: &mut HeaderMap) -> Result<(), Error> {
-    let mut text = Vec::new();
+    let (mut text, mut before) = (Vec::new(), None);
     for (name, template) in &call.route.settings.set_header {
-        set_header(call, headers, (name, template), &mut text)?;
+        text.clear();
+        template.write(call, &mut text);
+        // The first line of a field takes the place of what the client sent.
+        if before != Some(name) {
+            set_header(headers, name, &text)?;
+        } else if !text.is_empty() {
+            headers.append(name, value(&text)?);
+        }
+        before = Some(name);
     }
     Ok(())
 }
 
-fn set_header(
-    call: &Call<'_>,
-    headers: &mut HeaderMap,
-    (name, template): (&HeaderName, &Template),
-    text: &mut Vec<u8>,
-) -> Result<(), Error> {
-    text.clear();
-    template.write(call, text);
+fn set_header(headers: &mut HeaderMap, name: &HeaderName, text: &[u8]) -> Result<(), Error> {
     if text.is_empty() && name != header::HOST {
         headers.remove(name);
     } else if !text.is_empty() {

@@ -132,6 +132,68 @@ async fn a_body_that_looks_like_a_head_stays_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_field_may_be_set_to_several_lines_and_a_connection_be_closed() {
+    let origin = Origin::start().await;
+    origin.on("/a", ok("x").header("Cache-Control", "no-store"));
+    let settings = "set_header = { X-A = ['1', '$arg_none', '2'], Connection = 'close' }";
+    let proxy = Proxy::with(&config(MEMORY, settings), &origin).await;
+    for _ in 0..2 {
+        names(&proxy, "GET /a", "X-A: mine\r\n").await;
+    }
+    let seen = origin.requests("/a").remove(0);
+    assert_eq!(["x-a", "connection"].map(|name| seen.header(name)), ["1, 2", "close"]);
+    assert_eq!(origin.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_method_that_has_a_body_says_so_where_it_is_empty() {
+    let origin = Origin::start().await;
+    for path in ["/a", "/b"] {
+        origin.on(path, ok("x"));
+    }
+    let proxy = Proxy::with(&config(MEMORY, ""), &origin).await;
+    for (method, path, expected) in
+        [("POST", "/a", "0"), ("PUT", "/a", "0"), ("DELETE", "/a", "-"), ("GET", "/b", "-")]
+    {
+        proxy.send(method, path, &[]).await;
+        let seen = origin.requests(path).pop().unwrap();
+        assert_eq!(seen.header("content-length"), expected, "{method}");
+    }
+}
+
+/// nginx's range and not_modified filters.
+#[tokio::test]
+async fn as_in_nginx_answers_without_the_body_say_less_of_it() {
+    let origin = Origin::start().await;
+    origin.on("/a", Reply::raw(ODD));
+    let ranged = String::from_utf8_lossy(ODD).replace("X-ODD: 1", "Accept-Ranges: bytes");
+    origin.on("/b", Reply::raw(ranged.as_bytes()));
+    let settings = "cache = { semantics = 'nginx', force_ranges = true }";
+    let proxy = Proxy::with(&config(MEMORY, settings), &origin).await;
+    let told = ["accept-ranges", "etag", "content-range", "cache-control"];
+    let whole = ["bytes", "\"a\"", "-", "max-age=60"];
+    let part = ["-", "\"a\"", "bytes 0-0/2", "max-age=60"];
+    for path in ["/a", "/b"] {
+        proxy.get(path).await;
+        for (field, status, expected) in [
+            (("accept", "*/*"), 200, whole),
+            (("te", "trailers"), 200, whole),
+            (("if-none-match", "\"a\""), 304, ["-", "\"a\"", "-", "max-age=60"]),
+            (("if-match", "\"b\""), 412, ["-"; 4]),
+            (("range", "bytes=9-"), 416, ["-", "-", "bytes */2", "-"]),
+            (("range", "bytes=0-0"), 206, part),
+        ] {
+            let answer = proxy.send("GET", path, &[field]).await;
+            let mut found = told.map(|name| answer.header(name));
+            if status == 206 {
+                found[0] = "-".to_owned();
+            }
+            assert_eq!((answer.status, found), (status, expected.map(str::to_owned)), "{field:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn fields_with_odd_names_go_no_further_where_that_is_said() {
     let odd = "X_Real_IP: 1\r\nX.Dot: 2\r\nX-Fine: 3\r\n";
     for (key, expected) in

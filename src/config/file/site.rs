@@ -11,7 +11,7 @@ use super::{Respond, Rewrite, Satisfy, SiteTls, Static, UpstreamTls};
 use crate::config::address::{Listen, Names};
 use crate::config::answers::CookieName;
 use crate::config::proxy_url::ProxyUrl;
-use crate::config::read::{List, OrOff, Pairs, Size, Timeout, table};
+use crate::config::read::{List, OrOff, Pairs, Size, SizeOf, Timeout, table};
 use crate::config::template::Template;
 use crate::config::words::{Failure, MethodName, StatusHeader};
 use crate::config::{AccessRule, PathMatch};
@@ -73,7 +73,7 @@ route_and_settings! {
         redirect: Redirect,
     }
     inherited {
-        set_header: Pairs<FieldName, Template>,
+        set_header: Pairs<FieldName, List<Template>>,
         timeout: Timeouts,
         next_upstream: List<Failure>,
         tries: u32,
@@ -112,7 +112,7 @@ route_and_settings! {
         satisfy: Satisfy,
         auth_basic: OrOff<AuthBasic>,
         auth_request: OrOff<AuthRequest>,
-        limit_rate: Size,
+        limit_rate: SizeOf,
         limit_rate_after: Size,
     }
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, FieldName, Settings};
-use crate::config::read::{At, Pairs, Table};
+use crate::config::read::{At, List, Pairs, Table};
 use crate::config::template::{Template, Variable};
 use crate::config::words::is_framing;
 use crate::config::{ProxyPass, Route, Timeouts};
@@ -109,11 +109,11 @@ fn timeouts(table: Option<&At<file::Timeouts>>) -> Timeouts {
 
 /// nginx sets `Host` to `$proxy_host` unless it is set to something else.
 fn set_header(
-    pairs: Option<&At<Pairs<FieldName, Template>>>,
+    pairs: Option<&At<Pairs<FieldName, List<Template>>>>,
     report: &mut Report,
 ) -> Vec<(HeaderName, Template)> {
     let mut fields: Vec<(HeaderName, Template)> = Vec::new();
-    for (name, template) in pairs.iter().flat_map(|pairs| &pairs.value.0) {
+    for (name, values) in pairs.iter().flat_map(|pairs| &pairs.value.0) {
         let (name, span) = (&name.value.name, name.span);
         if fields.iter().any(|(other, _)| other == name) {
             let problem = Problem::new(format!("field `{name}` is set twice"));
@@ -121,12 +121,13 @@ fn set_header(
         }
         // `Connection` is a common line of nginx's tutorials; it does no harm.
         let sets_framing = is_framing(name) && name != http::header::CONNECTION;
-        if sets_framing && !template.value.parts.is_empty() {
+        let is_empty = values.value.values().all(|template| template.parts.is_empty());
+        if sets_framing && !is_empty {
             let problem = Problem::new(format!("`{name}` cannot be set"));
             report.error(span, problem.help("it says where a request ends"));
         }
         if !protocols::is_done_by_upgrade(name, pairs) {
-            fields.push((name.clone(), template.value.clone()));
+            fields.extend(values.value.values().map(|value| (name.clone(), value.clone())));
         }
     }
     if fields.iter().all(|(name, _)| *name != HOST) {
