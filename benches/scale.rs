@@ -224,7 +224,7 @@ fn sites_text(sites: u64, star: &str) -> String {
 
 fn site_by(sites: u64, star: &str, below: &str) -> Each {
     let config = loaded(&sites_text(sites, star));
-    let hosts = Hosts::new(config.sites.iter().zip(0u64..));
+    let hosts = Hosts::new(None, config.sites.iter().zip(0u64..));
     let names: Vec<_> = (0..sites).map(|n| format!("{below}host{n}.example.test")).collect();
     Box::new(move |n| {
         let number = scattered(n, sites);

@@ -6,6 +6,7 @@
 //! operator is answered while the workers are busy.
 
 mod build;
+mod logs;
 mod tls;
 mod entry;
 mod doors;
@@ -129,7 +130,7 @@ pub fn start_with(mut setup: Setup) -> Result<Running, StartError> {
     let zones = &generation.proxy().zones;
     takeover.as_ref().map_or(Ok(()), |takeover| takeover.catch_up(zones))?;
     server.doors().turn_to(&generation, bound, &server.workers);
-    server.flush_logs(&generation);
+    server.flush_logs(&generation, None);
     let admin_address = admin.as_ref().and_then(|admin| admin.address().ok());
     if let Some(admin) = admin {
         *server.admin() = admin.door().ok();
@@ -204,9 +205,10 @@ impl Running {
         {
             tracing::error!(%error, "cannot reopen the event log");
         }
-        let reopened = self.server.generation().access.as_ref().map(|access| access.reopen());
-        if let Some(Err(error)) = reopened {
-            tracing::error!(%error, "cannot reopen the access log");
+        for log in &self.server.generation().logs {
+            if let Err(error) = log.reopen() {
+                tracing::error!(%error, "cannot reopen the access log");
+            }
         }
     }
 

@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use super::StartError;
 use super::entry::Serving;
+use super::logs;
 use super::tls::Tls;
 use crate::cache::Zone;
 use crate::clock::Clock;
 use crate::config::{self, AuthTarget, Config, Limits, ProxyProtocolIn};
 use crate::files::Files;
 use crate::observe::access::AccessLog;
+use crate::observe::logs::Logs;
 use crate::observe::metrics::Metrics;
 use crate::proxy::gate::Gate;
 use crate::proxy::gate::basic::Basic;
@@ -34,7 +36,8 @@ pub(super) struct Generation {
     pub(super) config: Config,
     pub(super) workers: Vec<Arc<Worker>>,
     pub(super) metrics: Metrics,
-    pub(super) access: Option<Arc<AccessLog>>,
+    /// As the configuration has them; two that write in the same way to the same place are one.
+    pub(super) logs: Vec<Arc<AccessLog>>,
     pub(super) tls: Tls,
     limits: Arc<Limits>,
     client_limits: Vec<Arc<Limit>>,
@@ -54,7 +57,8 @@ impl Generation {
         clock: &Clock,
         before: Option<&Self>,
     ) -> Result<Self, StartError> {
-        let access = access_log(&config, clock, before)?;
+        let known = before.map(|before| (&*before.config.log.access, &*before.logs));
+        let logs = logs::open(&config.log.access, clock, known)?;
         let groups = groups(&config, clock, before);
         let client_limits = client_limits(&config, before);
         let tls = Tls::read(&config, &groups, clock, before.map(|before| &before.tls))?;
@@ -65,13 +69,16 @@ impl Generation {
         let sites = RouteParts::new(&config, &client_limits, &zones, &groups).sites()?;
         let of_scheme = |tls| {
             let pairs = config.sites.iter().zip(&sites);
-            let some = pairs.filter(move |(settings, _)| settings.tls.is_some() == tls);
-            Hosts::new(some.map(|(settings, site)| (settings, Arc::clone(site))))
+            let some = pairs.filter(move |(settings, _)| {
+                settings.listen.iter().any(|address| settings.tls_at.contains(address) == tls)
+            });
+            Hosts::new(None, some.map(|(settings, site)| (settings, Arc::clone(site))))
         };
         let proxy = Arc::new(Proxy {
             clock: clock.clone(),
             limits: config.limits.clone(),
             temp_path: config.temp_path.clone(),
+            logs: logs::for_all(&config.log),
             hosts: of_scheme(false),
             hosts_tls: of_scheme(true),
             zones,
@@ -82,7 +89,7 @@ impl Generation {
             Some(before) => before.metrics.renumbered(&before.numbers_of(&config.zones)),
         };
         tls.take_over(&config)?;
-        let worker = |number| worker(number, &proxy, (&config, &metrics), &access, before);
+        let worker = |number| worker(number, &proxy, (&config, &metrics), &logs, before);
         Ok(Self {
             number: before.map_or(1, |before| before.number + 1),
             workers: (0..config.workers).map(worker).collect(),
@@ -91,7 +98,7 @@ impl Generation {
             hosts: hosts(&config, &sites, &tls),
             tls,
             metrics,
-            access,
+            logs,
             config,
         })
     }
@@ -161,7 +168,7 @@ fn hosts(
     let hosts = |address: SocketAddr| {
         let pairs = config.sites.iter().zip(sites);
         let here = pairs.filter(|(site, _)| site.listen.contains(&address));
-        let hosts = Hosts::new(here.map(|(site, ready)| (site, Arc::clone(ready))));
+        let hosts = Hosts::new(Some(address), here.map(|(site, ready)| (site, Arc::clone(ready))));
         (address, Arc::new(hosts), tls.entrance(config, address))
     };
     addresses(config).into_iter().map(hosts).collect()
@@ -171,7 +178,7 @@ fn worker(
     number: usize,
     proxy: &Arc<Proxy>,
     (config, metrics): (&Config, &Metrics),
-    access: &Option<Arc<AccessLog>>,
+    logs: &[Arc<AccessLog>],
     before: Option<&Generation>,
 ) -> Arc<Worker> {
     let same = before.and_then(|before| before.workers.get(number));
@@ -182,13 +189,14 @@ fn worker(
         let kept = known.get(&Arc::as_ptr(group)).map(|pool| Arc::clone(pool));
         kept.unwrap_or_else(|| Pool::new(settings, proxy.clock.clone()))
     };
-    let kept_log = before.filter(|before| before.config.log.access == config.log.access);
-    let writer = kept_log.and(same).and_then(|worker| worker.access.clone());
     Arc::new(Worker {
         proxy: Arc::clone(proxy),
         pools: proxy.groups.iter().zip(&config.upstreams).map(pool).collect(),
         shard: metrics.shard(number),
-        access: writer.or_else(|| access.as_ref().map(|access| Arc::new(access.for_worker()))),
+        logs: logs::writers(
+            logs,
+            same.zip(before).map(|(same, before)| (&*before.logs, &*same.logs)),
+        ),
     })
 }
 
@@ -261,22 +269,6 @@ fn rehearse(
     RouteParts::new(config, limits, &zones, groups).sites().map(drop)
 }
 
-fn access_log(
-    config: &Config,
-    clock: &Clock,
-    before: Option<&Generation>,
-) -> Result<Option<Arc<AccessLog>>, StartError> {
-    if let Some(before) = before.filter(|before| before.config.log.access == config.log.access) {
-        return Ok(before.access.clone());
-    }
-    let Some(settings) = &config.log.access else { return Ok(None) };
-    AccessLog::open(settings, clock.clone()).map(|log| Some(Arc::new(log))).map_err(|error| {
-        let path =
-            settings.path.as_ref().map_or("standard output".into(), |path| path.to_string_lossy());
-        StartError(format!("cannot write the access log `{path}`: {error}"))
-    })
-}
-
 struct RouteParts<'a> {
     config: &'a Config,
     limits: &'a [Arc<Limit>],
@@ -332,6 +324,7 @@ impl<'a> RouteParts<'a> {
             forwards: forwards.collect::<Result<_, StartError>>()?,
             files,
             caching: caching.unwrap_or_default(),
+            logs: Logs::new(&settings.logs, &self.config.log.access).map(Arc::new),
             ..Route::new(settings.clone())
         }))
     }

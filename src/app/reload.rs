@@ -21,6 +21,7 @@ use super::service;
 use crate::cache::Zone;
 use crate::config::load::Loaded;
 use crate::config::{self, Config};
+use crate::observe::access::AccessLog;
 
 /// Where a reload takes things from.
 #[derive(Default)]
@@ -151,12 +152,9 @@ impl Server {
 
     /// Lets go of what the generation before had for itself alone.
     fn part_with(&self, before: &Generation, next: &Arc<Generation>) {
-        if before.config.log.access != next.config.log.access {
-            if let Some(access) = &before.access {
-                access.leave();
-            }
-            self.flush_logs(next);
-        }
+        let is_kept = |log: &Arc<AccessLog>| next.logs.iter().any(|kept| Arc::ptr_eq(kept, log));
+        before.logs.iter().filter(|log| !is_kept(log)).for_each(|log| log.leave());
+        self.flush_logs(next, Some(before));
         let stays = |zone: &Arc<Zone>| next.proxy().zones.iter().any(|it| Arc::ptr_eq(it, zone));
         for zone in before.proxy().zones.iter().filter(|zone| !stays(zone)) {
             tokio::spawn(forget_later(Arc::clone(zone)));

@@ -123,12 +123,19 @@ impl Server {
         Arc::clone(&self.current.load().workers[0])
     }
 
-    /// Has the workers write the lines of a new access log in time.
-    pub(super) fn flush_logs(&self, generation: &Generation) {
-        let Some(settings) = &generation.config.log.access else { return };
-        for (worker, jobs) in generation.workers.iter().zip(&self.workers) {
-            let Some(writer) = worker.access.as_ref().map(Arc::downgrade) else { continue };
-            let _ = jobs.send(Job::Flush { writer, every: settings.flush });
+    /// Has the workers write the lines of access logs in time, but of those that there were before.
+    pub(super) fn flush_logs(&self, generation: &Generation, before: Option<&Generation>) {
+        let logs = &generation.logs;
+        for (number, log) in logs.iter().enumerate() {
+            let mut known = before.iter().flat_map(|it| &it.logs).chain(&logs[..number]);
+            if known.any(|other| Arc::ptr_eq(other, log)) {
+                continue;
+            }
+            let every = generation.config.log.access[number].flush;
+            for (worker, jobs) in generation.workers.iter().zip(&self.workers) {
+                let writer = Arc::downgrade(&worker.logs[number]);
+                let _ = jobs.send(Job::Flush { writer, every });
+            }
         }
     }
 

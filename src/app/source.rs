@@ -37,10 +37,13 @@ impl Source for OperatorView {
         stats.uptime_s = server.clock.instant().duration_since(server.started).as_secs();
         stats.generation = generation.number;
         stats.config = config(server);
-        if let Some(access) = &generation.access {
-            let losses = access.losses();
-            stats.access_log.lines_dropped = losses.lines_dropped;
-            stats.access_log.write_errors = losses.write_errors;
+        for (number, log) in generation.logs.iter().enumerate() {
+            if generation.logs[..number].iter().any(|other| Arc::ptr_eq(other, log)) {
+                continue;
+            }
+            let losses = log.losses();
+            stats.access_log.lines_dropped += losses.lines_dropped;
+            stats.access_log.write_errors += losses.write_errors;
         }
         stats.tls = generation.tls.stats();
         for (zone, counts) in proxy.zones.iter().zip(&snapshot.zones) {

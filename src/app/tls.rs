@@ -84,13 +84,13 @@ impl Tls {
     /// The way in at an address, where the sites there have TLS.
     pub(super) fn entrance(&self, config: &Config, address: SocketAddr) -> Option<Arc<Entrance>> {
         let pairs = config.sites.iter().zip(&self.sites);
-        let here = pairs.filter(|(settings, _)| settings.listen.contains(&address));
+        let here = pairs.filter(|(settings, _)| settings.tls_at.contains(&address));
         let here = here.filter_map(|(settings, site)| Some((settings, site.clone()?)));
         let here: Vec<_> = here.collect();
         if here.is_empty() {
             return None;
         }
-        let hosts = Hosts::new(here.into_iter());
+        let hosts = Hosts::new(Some(address), here.into_iter());
         let find = move |name: &str| hosts.find(name).cloned();
         Some(Arc::new(Entrance::new(Arc::clone(&self.counters), find)))
     }

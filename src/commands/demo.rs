@@ -10,7 +10,7 @@ use crate::demo as origin;
 
 /// Starts both and says what to try.
 pub fn run(demo: &Demo) -> Result<(), Failure> {
-    let log = Log { level: "warn".to_owned(), error: None, access: None };
+    let log = Log::of_events("warn", None);
     drop(events::start(&log)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

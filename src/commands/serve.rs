@@ -96,7 +96,7 @@ fn load(file: &ConfigFile) -> Result<Config, Failure> {
     if let Err(faults) = &loaded
         && let Some(error) = load::error_log(&file.path, file.prefix())
     {
-        let log = config::Log { level: "error".to_owned(), error: Some(error), access: None };
+        let log = config::Log::of_events("error", Some(error));
         drop(events::start(&log)?);
         tracing::error!("the configuration is refused:\n{}", plain(faults));
     }

@@ -16,19 +16,26 @@ use super::{AdminAddress, HostName, ProxyProtocolIn};
 /// Where a site listens, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Listen {
-    pub address: SocketAddr,
+    /// Several where a range of ports is written; at least one.
+    pub addresses: Vec<SocketAddr>,
     pub proxy_protocol: Option<ProxyProtocolIn>,
+    /// Whether connections there are encrypted; `None` leaves it to the site.
+    pub tls: Option<bool>,
+    /// The site is the default there.
+    pub default: bool,
 }
 
-/// An address to listen on: a text, or a port on all addresses.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ListenAddress(SocketAddr);
+/// Addresses to listen on: a text, or a port on all addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct ListenAddress(Vec<SocketAddr>);
 
 table! {
     /// An entry of `listen` as a table
     ListenTable(address) {
         address: ListenAddress,
         proxy_protocol: file::ProxyProtocol,
+        tls: bool,
+        default: bool,
     }
 }
 
@@ -66,8 +73,8 @@ pub(crate) struct ProxyTarget {
 impl FromNode for Listen {
     fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
         if !matches!(node.value, Value::Table(_)) {
-            let address = ListenAddress::from_node(node, report)?.0;
-            return Some(Self { address, proxy_protocol: None });
+            let addresses = ListenAddress::from_node(node, report)?.0;
+            return Some(Self { addresses, proxy_protocol: None, tls: None, default: false });
         }
         let table = ListenTable::from_node(node, report)?;
         let proxy_protocol = match table.proxy_protocol.map(|at| at.value) {
@@ -78,7 +85,12 @@ impl FromNode for Listen {
                 Some(ProxyProtocolIn { from: from.map(|net| net.0).collect() })
             }
         };
-        Some(Self { address: table.address?.value.0, proxy_protocol })
+        Some(Self {
+            addresses: table.address?.value.0,
+            proxy_protocol,
+            tls: table.tls.map(|at| at.value),
+            default: table.default.is_some_and(|at| at.value),
+        })
     }
 
     #[cfg(test)]
@@ -90,12 +102,27 @@ impl FromNode for Listen {
 impl FromNode for ListenAddress {
     fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
         let listen = match &node.value {
-            Value::Text(text) => listen(text, Ipv4Addr::UNSPECIFIED),
-            Value::Integer(port) => listen(&port.to_string(), Ipv4Addr::UNSPECIFIED),
+            Value::Text(text) => listens(text),
+            Value::Integer(port) => listens(&port.to_string()),
             _ => return wrong_kind(node, "an address, as in `\"127.0.0.1:8080\"`", report),
         };
         checked(listen, node.span, report).map(Self)
     }
+}
+
+/// An address, or several that differ in their ports: `8000-8010`.
+fn listens(text: &str) -> Result<Vec<SocketAddr>, Problem> {
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let Some((first, last)) = text.rsplit_once('-').filter(|(_, last)| is_number(last)) else {
+        return listen(text, Ipv4Addr::UNSPECIFIED).map(|address| vec![address]);
+    };
+    let (first, last) = (listen(first, Ipv4Addr::UNSPECIFIED)?, port(last)?);
+    let ports = first.port()..=last;
+    if first.port() == 0 || ports.is_empty() || ports.len() > PORTS_MAX {
+        return Err(Problem::new(format!("`{text}` is no range of ports"))
+            .help(format!("write `8000-8010`; it has {PORTS_MAX} at most")));
+    }
+    Ok(ports.map(|port| SocketAddr::new(first.ip(), port)).collect())
 }
 
 /// An address, or a port on `all`.
@@ -296,6 +323,8 @@ impl FromText for Net {
     }
 }
 
+/// Each needs a socket for each worker.
+const PORTS_MAX: usize = 1000;
 const DNS_PORT: u16 = 53;
 /// What `sockaddr_un` holds, less the byte that ends it.
 const SOCKET_PATH_BYTES_MAX: usize = 107;

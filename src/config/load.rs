@@ -45,7 +45,7 @@ pub fn error_log(path: &Path, prefix: Option<&Path>) -> Option<PathBuf> {
     let mut report = Report::default().with_prefix(prefix);
     let (_, node) = tree::parse(&path.display().to_string(), &text, &mut report);
     let file = File::from_node(&node, &mut report)?;
-    resolve::log(file.log.as_ref(), &mut report).error
+    resolve::logs::logs(&file, &mut report).error
 }
 
 fn read(path: &Path, report: Report) -> Result<Loaded, Faults> {

@@ -1,7 +1,14 @@
 //! `[map.NAME]`, checked: a variable whose value depends on another text. (nginx: map)
 
+use std::net::IpAddr;
+
+use http::HeaderName;
+use ipnet::IpNet;
+
 use super::hostnames::HostNames;
+use super::networks::Networks;
 use super::pattern::Captured;
+use super::shares::Shares;
 use super::template::{Facts, Template, Variable};
 
 /// A variable of the operator's own.
@@ -11,16 +18,25 @@ pub struct Map {
     pub name: String,
     /// What is looked up.
     pub(super) key: Template,
-    /// What is found; texts are in lower case.
-    pub(super) values: HostNames<Template>,
+    /// How it is looked up.
+    pub(super) by: By,
     /// Every value there is, with the default.
     pub(super) all: Vec<Template>,
     /// Where nothing is found.
     pub(super) default: Template,
-    /// Texts are names of hosts: the dot at their end does not count.
-    pub(super) hostnames: bool,
     /// Maps that must be asked for its value, one behind the other, itself included.
     pub(super) depth: usize,
+}
+
+/// How a text leads to a value.
+#[derive(Clone, Debug)]
+pub(super) enum By {
+    /// By itself, in lower case; `hostnames`: names of hosts, where a dot at the end does not count.
+    Text { values: HostNames<Template>, hostnames: bool },
+    /// By the networks that it is in, as an address. The numbers are those of `all`.
+    Networks { networks: Networks, proxies: Vec<IpNet>, recursive: bool },
+    /// By its hash. The numbers are those of `all`.
+    Shares(Shares),
 }
 
 impl Map {
@@ -33,9 +49,17 @@ impl Map {
     pub fn write_value(&self, looked_up: &dyn Facts, facts: &dyn Facts, out: &mut Vec<u8>) {
         let mut key = Vec::new();
         self.key.write(looked_up, &mut key);
+        let (values, hostnames) = match &self.by {
+            By::Text { values, hostnames } => (values, hostnames),
+            By::Shares(shares) => return self.write_numbered(shares.find(&key), facts, out),
+            By::Networks { networks, .. } => {
+                let found = self.address(&key, looked_up).and_then(|ip| networks.find(ip));
+                return self.write_numbered(found, facts, out);
+            }
+        };
         let sent = String::from_utf8_lossy(&key);
-        let text = if self.hostnames { sent.strip_suffix('.').unwrap_or(&sent) } else { &sent };
-        let Some(found) = self.values.find(&text.to_ascii_lowercase(), text) else {
+        let text = if *hostnames { sent.strip_suffix('.').unwrap_or(&sent) } else { &sent };
+        let Some(found) = values.find(&text.to_ascii_lowercase(), text) else {
             return self.default.write(facts, out);
         };
         let captured = found.pattern.and_then(|pattern| pattern.captures(text));
@@ -45,10 +69,40 @@ impl Map {
         }
     }
 
+    fn write_numbered(&self, number: Option<usize>, facts: &dyn Facts, out: &mut Vec<u8>) {
+        let value = number.and_then(|number| self.all.get(number));
+        value.unwrap_or(&self.default).write(facts, out);
+    }
+
+    /// The address that is looked up: of a proxy that is believed, the one that it names.
+    fn address(&self, key: &[u8], facts: &dyn Facts) -> Option<IpAddr> {
+        let read = |text: &[u8]| str::from_utf8(text.trim_ascii()).ok()?.parse::<IpAddr>().ok();
+        let mut address = read(key)?;
+        let By::Networks { proxies, recursive, .. } = &self.by else { return Some(address) };
+        if proxies.is_empty() {
+            return Some(address);
+        }
+        let mut named = Vec::new();
+        facts.write(&FORWARDED, &mut named);
+        for part in named.rsplit(|byte| *byte == b',') {
+            let is_believed = proxies.iter().any(|proxy| proxy.contains(&address.to_canonical()));
+            let Some(next) = read(part).filter(|_| is_believed) else { break };
+            address = next;
+            if !recursive {
+                break;
+            }
+        }
+        Some(address)
+    }
+
     /// The variables that its value depends on, those inside of other maps as well.
     pub fn variables(&self) -> Vec<&Variable> {
         let templates = self.all.iter().chain([&self.key, &self.default]);
-        templates.flat_map(|template| template.all_variables()).collect()
+        let mut all: Vec<_> = templates.flat_map(|template| template.all_variables()).collect();
+        if matches!(&self.by, By::Networks { proxies, .. } if !proxies.is_empty()) {
+            all.push(&FORWARDED);
+        }
+        all
     }
 }
 
@@ -82,3 +136,6 @@ impl Facts for Inside<'_> {
         }
     }
 }
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FORWARDED: Variable = Variable::Http(X_FORWARDED_FOR);

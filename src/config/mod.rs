@@ -20,10 +20,13 @@ pub mod heads;
 pub mod pattern;
 pub mod hostnames;
 pub mod maps;
+mod networks;
+mod shares;
 mod declared;
 mod proxy_url;
 mod gate;
 mod protocols;
+mod logs;
 mod file;
 mod resolve;
 mod words;
@@ -43,6 +46,7 @@ pub use gate::{
     AccessRule, AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq,
     ProxyProtocolIn, Rate, RateLimit, RealIp, RealIpSource, Refusal, Users, is_in,
 };
+pub use logs::{AccessFormat, AccessLog, Escape, Log, LogTo, OwnFormat};
 pub use protocols::{Http2, HttpVersion};
 pub use routes::{Action, Bodies, ByRequest, Cache, PathMatch, ProxyPass, Route, Timeouts};
 pub use sites::{HostName, Site};
@@ -125,39 +129,6 @@ pub enum OddHeaders {
     Underscores,
     /// None is.
     Drop,
-}
-
-/// Where and how much is logged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// A level or a filter of the event log, for example `info`.
-    pub level: String,
-    /// Where the event log goes; `None` is standard error (nginx: error_log).
-    pub error: Option<PathBuf>,
-    /// The access log, if there is one.
-    pub access: Option<AccessLog>,
-}
-
-/// The access log (nginx: access_log).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccessLog {
-    /// Where the lines go; `None` is standard output.
-    pub path: Option<PathBuf>,
-    /// What a line looks like.
-    pub format: AccessFormat,
-    /// Bytes that one worker holds back before it hands them to the writer.
-    pub buffer_bytes: usize,
-    /// Lines are written no later than this after they were made.
-    pub flush: Duration,
-}
-
-/// The presets of access log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessFormat {
-    /// nginx's `combined`, byte for byte.
-    Combined,
-    /// `combined`, then cache status, request time, upstream time and reason.
-    Cache,
 }
 
 /// Where the operator's listener is.

@@ -13,6 +13,7 @@ mod bodies;
 mod cache;
 mod gate;
 mod heads;
+pub(super) mod logs;
 mod query;
 mod files;
 mod leaks;
@@ -25,25 +26,24 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::fault::{Problem, nearest};
-use super::file::{Access, Admin, File, Log, Server, Settings};
-use super::read::{At, Named, OrOff, Size, Timeout};
+use super::file::{Admin, File, Server, Settings};
+use super::read::{At, Named, Size, Timeout};
 use super::report::Report;
 use super::units;
-use super::{
-    AccessFormat, AccessLog, AdminAddress, Config, Limit, Limits, OddHeaders, Resolver, Upstream,
-    Zone,
-};
+use super::{AdminAddress, Config, Limit, Limits, Log, OddHeaders, Resolver, Upstream, Zone};
 
 /// What `file` means. Only worth something if the report has no errors afterwards.
 pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
     check_unique(file.zone.as_ref(), "zone", report);
     check_unique(file.upstream.as_ref(), "upstream", report);
     check_unique(file.limit.as_ref(), "limit", report);
+    check_unique(file.access_log.as_ref(), "access_log", report);
     let server = file.server.as_ref().map(|at| at.value.clone()).unwrap_or_default();
     let resolver = server.resolver.as_ref();
     let resolver = resolver.map_or(Resolver::System, |at| upstream::resolver(at, report));
     let mut scope = Scope {
         limits: gate::limits(file.limit.as_ref(), report),
+        log: logs::logs(file, report),
         zones: zone::zones(file.zone.as_ref(), report),
         upstreams: Upstreams::new(upstream::upstreams(file.upstream.as_ref(), &resolver, report)),
         spoken: HashMap::new(),
@@ -62,7 +62,7 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
         limits,
         temp_path: bodies::temp_path(server.temp_path.as_ref(), report),
         pid: server.pid.as_ref().map(|pid| report.path(pid.span, &pid.value)),
-        log: log(file.log.as_ref(), report),
+        log: scope.log,
         zones: scope.zones,
         upstreams: scope.upstreams.all,
         client_limits: scope.limits,
@@ -76,6 +76,7 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
 struct Scope {
     zones: Vec<Zone>,
     limits: Vec<Limit>,
+    log: Log,
     /// Those that are declared, then those that a `proxy` with an address stands for.
     upstreams: Upstreams,
     /// Upstreams that routes forward to, and the names of each as it is spoken to.
@@ -178,9 +179,11 @@ fn warn_of_unused(file: &File, scope: &Scope, report: &mut Report) {
     let zones = file.zone.iter().flat_map(|named| &named.value.0).map(|(name, _)| ("zone", name));
     let upstreams = file.upstream.iter().flat_map(|named| &named.value.0);
     let limits = file.limit.iter().flat_map(|named| &named.value.0);
+    let logs = file.access_log.iter().flat_map(|named| &named.value.0);
     let others = upstreams
         .map(|(name, _)| ("upstream", name))
-        .chain(limits.map(|(name, _)| ("limit", name)));
+        .chain(limits.map(|(name, _)| ("limit", name)))
+        .chain(logs.map(|(name, _)| ("access_log", name)));
     for (what, name) in zones.chain(others) {
         if !scope.used.contains(&format!("{what} {}", name.value)) {
             report.warn(name.span, Problem::new(format!("no route uses {what} `{}`", name.value)));
@@ -220,30 +223,6 @@ fn limits(server: &Server, report: &mut Report) -> Limits {
     }
 }
 
-/// What is logged, and where.
-pub(super) fn log(log: Option<&At<Log>>, report: &mut Report) -> super::Log {
-    let log = log.map(|at| at.value.clone()).unwrap_or_default();
-    let level = log.level.map_or_else(|| "info".to_owned(), |level| level.value.0);
-    let access = match log.access.map(|at| at.value) {
-        None | Some(OrOff::Off) => None,
-        Some(OrOff::On(access)) => Some(access_log(&access, report)),
-    };
-    let error = log.error.filter(|path| path.value != STANDARD_ERROR);
-    let error = error.map(|path| report.path(path.span, &path.value));
-    super::Log { level, error, access }
-}
-
-fn access_log(access: &Access, report: &mut Report) -> AccessLog {
-    let access = &access.0;
-    let path = access.path.as_ref().filter(|path| path.value != "-");
-    AccessLog {
-        path: path.map(|path| report.path(path.span, &path.value)),
-        format: access.format.as_ref().map_or(AccessFormat::Combined, |format| format.value),
-        buffer_bytes: bytes(access.buffer.as_ref(), "64k", 0..=1 << 30, report),
-        flush: timeout(access.flush.as_ref(), "1s"),
-    }
-}
-
 /// Without `[admin]` no port is opened that nobody named.
 fn admin(admin: Option<&At<Admin>>) -> Option<AdminAddress> {
     match admin?.value.listen.as_ref() {
@@ -251,9 +230,6 @@ fn admin(admin: Option<&At<Admin>>) -> Option<AdminAddress> {
         None => Some(AdminAddress::Tcp(super::ADMIN_DEFAULT)),
     }
 }
-
-/// Where the event log goes by default.
-const STANDARD_ERROR: &str = "stderr";
 
 /// The value as written or the default, which is written as the operator would.
 fn duration(at: Option<&At<Duration>>, default: &str) -> Duration {

@@ -10,6 +10,7 @@ use super::answers::{Finish, Redirect, Respond, Rewrite};
 use super::files::{Compress, Static};
 use super::gate::Gate;
 use super::heads::Heads;
+use super::logs::LogTo;
 use super::pattern::Pattern;
 use super::template::Template;
 use super::upstreams::Trying;
@@ -31,6 +32,8 @@ pub struct Route {
     pub rewrite: Vec<Rewrite>,
     /// What answers.
     pub action: Action,
+    /// The access logs that its requests are in.
+    pub logs: Vec<LogTo>,
     /// What is done to answers.
     pub finish: Finish,
     /// Fields set on the request that goes upstream; one whose value comes out empty is dropped.

@@ -37,7 +37,7 @@ pub fn simple(
             cache_dir.iter().map(|path| Folder { path: path.clone(), weight: 1 }).collect();
     }
     for site in &mut config.sites {
-        site.listen = vec![listen];
+        (site.listen, site.default_at) = (vec![listen], vec![listen]);
         site.routes.iter_mut().for_each(|route| route.line = 0);
     }
     Ok(config)
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(config.admin, None);
         let site = &config.sites[0];
         assert_eq!(site.listen, [listen]);
-        assert!(site.names.is_empty() && site.default);
+        assert!(site.names.is_empty() && site.default_at.len() == 1);
         assert_eq!(site.routes[0].set_header.len(), 5);
         assert_eq!(site.routes[0].status_header.as_ref().unwrap(), "x-cache-status");
         assert_eq!(site.routes[0].cache.as_ref().unwrap().zone.literal(), Some("default"));

@@ -17,9 +17,11 @@ pub struct Site {
     pub proxy_protocol: Vec<(SocketAddr, ProxyProtocolIn)>,
     /// The hosts it answers for; empty for all.
     pub names: Vec<HostName>,
-    /// Answers on its addresses for hosts that no site names (nginx: default_server). Without one
+    /// Of these, where it answers for hosts that no site names (nginx: default_server). Without one
     /// the first site of an address does.
-    pub default: bool,
+    pub default_at: Vec<SocketAddr>,
+    /// Of these, where connections are encrypted (nginx: listen ... ssl).
+    pub tls_at: Vec<SocketAddr>,
     /// As the one that would answer for hosts that no site names: refuses them with 421 instead.
     pub strict: bool,
     /// How it ends the TLS of its clients; the sites of one address all do, or none does.

@@ -123,6 +123,24 @@ pub enum Variable {
     TimeIso8601,
     /// `$time_local`
     TimeLocal,
+    /// `$request_time`: seconds since the request came, with milliseconds
+    RequestTime,
+    /// `$request_length`: bytes of the request, as HTTP/1 has them
+    RequestLength,
+    /// `$request_completion`: `OK` once the whole response went out
+    RequestCompletion,
+    /// `$bytes_sent`: bytes of the response, as HTTP/1 has them
+    BytesSent,
+    /// `$body_bytes_sent`
+    BodyBytesSent,
+    /// `$upstream_status`
+    UpstreamStatus,
+    /// `$upstream_header_time`: the same as `$upstream_response_time`
+    UpstreamHeaderTime,
+    /// `$pipe`: whether the request came while another was under way; never is said here
+    Pipe,
+    /// `$nginx_version`: of this program
+    Version,
     /// `$1` to `$9`: what the regular expression that matched last captured
     Capture(u8),
     /// `$NAME`: a named group of a regular expression
@@ -156,6 +174,22 @@ impl Variable {
             Self::Map(map) => map.variables().into_iter().any(Self::is_secret),
             // Who knows these is not the client, but what is stored by them is his.
             Self::Ssl(Ssl::ClientSDn | Ssl::ClientSerial | Ssl::ClientFingerprint) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether its value is known only when the response has gone out, so that only logs have it.
+    pub fn is_late(&self) -> bool {
+        match self {
+            Self::RequestTime
+            | Self::RequestCompletion
+            | Self::BytesSent
+            | Self::BodyBytesSent
+            | Self::Status
+            | Self::Msec
+            | Self::TimeIso8601
+            | Self::TimeLocal => true,
+            Self::Map(map) => map.variables().into_iter().any(Self::is_late),
             _ => false,
         }
     }

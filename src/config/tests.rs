@@ -226,14 +226,14 @@ fn the_smallest_file_has_nginxs_defaults() {
     let config = config(ROUTE);
     let site = &config.sites[0];
     assert_eq!(site.listen, ["127.0.0.1:8080".parse().unwrap()]);
-    assert!(site.default, "it is for all hosts");
+    assert_eq!(site.default_at, site.listen, "it is for all hosts");
     let route = &site.routes[0];
     assert_eq!((route.line, &route.path), (2, &PathMatch::Prefix("/".into())));
     assert_eq!(route.action.proxy().unwrap().host, "h");
     assert_eq!(route.action.proxy().unwrap().upstream, "h:80");
     assert_eq!(config.upstreams[0].name, "h:80");
     assert!(route.cache.is_none() && route.purge.is_none() && route.status_header.is_none());
-    assert!(config.admin.is_none() && config.log.access.is_none());
+    assert!(config.admin.is_none() && config.log.access.is_empty());
     assert_eq!(config.limits.connections, 16384);
 }
 
@@ -304,7 +304,9 @@ fn the_reference_mentions_every_key() {
     };
     // `cache` and `compress` in both defaults are the same tables as in routes.
     let is_table = |key: &str| {
-        ["cache.", "compress."].iter().any(|table| key.contains(&format!("defaults.{table}")))
+        ["cache.", "compress.", "static."]
+            .iter()
+            .any(|table| key.contains(&format!("defaults.{table}")))
     };
     for key in keys.iter().filter(|key| !is_table(key)) {
         let is_there = mentioned.contains(key) || is_known(key);
@@ -366,6 +368,7 @@ fn mentioned(text: &str) -> BTreeSet<String> {
         {
             let name = name.replace("zone.api", "zone.NAME").replace("limit.client", "limit.NAME");
             let name = name.replace("map.tier", "map.NAME");
+            let name = name.replace("access_log.api", "access_log.NAME");
             header = format!("{}.", name.replace("upstream.backend", "upstream.NAME"));
             let dots = header.match_indices('.').map(|(at, _)| at);
             keys.extend(dots.map(|at| header[..at].to_owned()));

@@ -12,7 +12,7 @@ use super::read::{At, FromNode, FromText, Pairs, checked, wrong_kind};
 use super::report::Report;
 use super::template::Template;
 use super::tree::{Node, Value};
-use super::{AccessFormat, Fsync, PathMatch, ProxyProtocol};
+use super::{Fsync, PathMatch, ProxyProtocol};
 use crate::semantics::rules::Semantics;
 
 /// One word of `use_stale` or `next_upstream`.
@@ -158,17 +158,6 @@ impl FromText for LogLevel {
             return Ok(Self(text.to_owned()));
         }
         Err(Problem::new(format!("unknown level `{text}`")).choices(text, &LOG_LEVELS))
-    }
-}
-
-impl FromText for AccessFormat {
-    fn from_text(text: &str) -> Result<Self, Problem> {
-        match text {
-            "combined" => Ok(Self::Combined),
-            "cache" => Ok(Self::Cache),
-            _ => Err(Problem::new(format!("unknown format `{text}`"))
-                .choices(text, &["combined", "cache"])),
-        }
     }
 }
 

@@ -96,12 +96,17 @@ impl Section {
 
     /// The value of `key` or `table.key`.
     pub(super) fn get(&self, path: &str) -> Option<&Value> {
-        let (table, name) = path.split_once('.').map_or((None, path), |(a, b)| (Some(a), b));
-        let section = match table {
-            Some(table) => self.within.iter().find(|section| section.is(table))?,
-            None => self,
+        let of =
+            |section: &'_ Self, name: &str| section.keys.iter().position(|key| key.name == name);
+        let Some((table, name)) = path.split_once('.') else {
+            return of(self, path).map(|at| &self.keys[at].value);
         };
-        section.keys.iter().find(|key| key.name == name).map(|key| &key.value)
+        if SECTIONS.contains(&table) {
+            let section = self.within.iter().find(|section| section.is(table))?;
+            return of(section, name).map(|at| &section.keys[at].value);
+        }
+        let Value::Table(entries) = &self.keys[of(self, table)?].value else { return None };
+        entries.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
     /// Whether there is nothing in it.

@@ -41,7 +41,9 @@ pub(super) fn write<'a>(
     import.verdicts.exact(root);
     let mut from = vec![root];
     let mut table = vec![(root.name.clone(), Value::Text(folder))];
-    for (names, read) in KEYS {
+    // Those of http and of the server are in their defaults.
+    let is_own = |names: &[&str]| scope.level == Level::Location && scope.touches(names);
+    for (names, read) in KEYS.iter().filter(|(names, _)| is_own(names)) {
         let directives = scope.effective(names);
         if let Some((key, value)) = read(import, scope, &directives) {
             table.push((key.to_owned(), value));
@@ -59,9 +61,28 @@ pub(super) fn write<'a>(
             Err(why) => import.verdicts.unsupported(tries, &why),
         }
     }
-    // What nginx does where it is told nothing.
-    table.push(("dot_files".to_owned(), Value::Flag(true)));
     section.set("static", Value::Table(table), &from);
+}
+
+/// `static` of the defaults: what files of a level have in common.
+pub(super) fn defaults<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
+    for (names, read) in KEYS.iter().filter(|(names, _)| scope.touches(names)) {
+        let directives = scope.effective(names);
+        if let Some((key, value)) = read(import, scope, &directives) {
+            section.set(&format!("static.{key}"), value, &directives);
+        }
+    }
+}
+
+/// What nginx does where it is told nothing.
+pub(super) fn of_nginx() -> [(&'static str, Value); 5] {
+    [
+        ("static.default_type", Value::text("text/plain")),
+        ("static.charset", Value::text("off")),
+        ("static.symlinks", Value::text("on")),
+        ("static.dot_files", Value::Flag(true)),
+        ("static.if_modified_since", Value::text("exact")),
+    ]
 }
 
 type Read = fn(&mut Import<'_>, &Scope<'_>, &[&Directive]) -> Option<(&'static str, Value)>;
@@ -111,7 +132,8 @@ fn if_modified_since(
             _ => import.verdicts.exact(directive),
         }
     }
-    (word == "exact").then(|| ("if_modified_since", Value::text("exact")))
+    let key = if word == "exact" { "exact" } else { "before" };
+    Some(("if_modified_since", Value::text(key)))
 }
 
 fn default_type(
@@ -163,7 +185,7 @@ fn types(
             }
         }
     }
-    (!types.is_empty()).then_some(("types", Value::Table(types)))
+    Some(("types", Value::Table(types)))
 }
 
 fn charset(
@@ -186,7 +208,7 @@ fn autoindex(
 ) -> Option<(&'static str, Value)> {
     directives.iter().for_each(|directive| import.verdicts.exact(directive));
     if scope.word("autoindex") != Some("on") {
-        return None;
+        return Some(("autoindex", Value::Flag(false)));
     }
     let Some(format) = scope.one("autoindex_format") else {
         return Some(("autoindex", Value::Flag(true)));
@@ -211,7 +233,8 @@ fn precompressed(
         "off" => import.verdicts.exact(directive),
         _ => import.verdicts.unsupported(directive, "only clients that take gzip get it"),
     }
-    (directive.arg(0) == "on").then(|| ("precompressed", Value::texts(["gzip"])))
+    let is_on = directive.arg(0) == "on";
+    Some(("precompressed", Value::texts(if is_on { &["gzip"][..] } else { &[] }.to_vec())))
 }
 
 fn symlinks(
@@ -294,17 +317,26 @@ mod tests {
     #[rustfmt::skip]
     fn files_of_a_folder() {
         check("location / { index index.php index.html; try_files $uri $uri/ @app; }",
-              "root = \"/www\"|try_files = [\"$uri\", \"$uri/\", \"@app\"]|index = [\"index.php\", \"index.html\"]|if_modified_since = \"exact\"|default_type = \"text/plain\"|types = { own = \"text/x-own\" }|charset = \"off\"|symlinks = \"on\"|dot_files = true");
+              "static = { root = \"/www\", try_files = [\"$uri\", \"$uri/\", \"@app\"], index = [\"index.php\", \"index.html\"] }");
         check("location /a/ { alias b/; expires 30d; autoindex on; gzip_static on; }",
-              "alias = \"/etc/nginx/b/\"|if_modified_since = \"exact\"|default_type = \"text/plain\"|types = { own = \"text/x-own\" }|charset = \"off\"|autoindex = true|precompressed = [\"gzip\"]");
+              "[site.route.static]|alias = \"/etc/nginx/b/\"|autoindex = true|precompressed = [\"gzip\"]");
+        check("autoindex on; location / { autoindex off; types { } }",
+              "static = { root = \"/www\", types = {}, autoindex = false }");
+        let whole = toml(&site("expires 1h; location / { }"));
+        for expected in [
+            "[defaults.static]\ntypes = { own = \"text/x-own\" }\ndefault_type = \"text/plain\"\ncharset = \"off\"\nsymlinks = \"on\"\ndot_files = true\nif_modified_since = \"exact\"\n",
+            "[site.defaults]\nexpires = \"1h\"",
+            "static = { root = \"/www\" }",
+        ] {
+            let shown: Vec<_> = whole.lines().map(|line| line.split(" # ").next().unwrap().trim()).collect();
+            assert!(shown.join("\n").contains(expected), "{expected}\n{whole}");
+        }
 
         #[track_caller]
         fn check(text: &str, expected: &str) {
             let toml = toml(&site(text));
-            let section = toml.split("[site.route.static]").nth(1).unwrap();
-            let lines = section.lines().skip(1).map(|line| line.split(" # ").next().unwrap().trim());
-            let found: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-            assert!(found.join("|").starts_with(expected), "{toml}");
+            let shown: Vec<_> = toml.lines().map(|line| line.split(" # ").next().unwrap().trim()).collect();
+            assert!(shown.join("|").contains(expected), "{expected}\n{toml}");
         }
     }
 

@@ -73,7 +73,7 @@ const NEEDLESS: &[(&str, &str)] = &[
     ("load_module", "what a module does is told where its directives stand"),
     ("ssl_session_cache ssl_session_timeout", "sessions are resumed without being told"),
     ("ssl_prefer_server_ciphers", "the server's order counts"),
-    ("log_format", "told where an `access_log` uses it"),
+    ("log_format", "no `access_log` uses it"),
     ("ssl", "said by `listen ... ssl`"),
     ("gzip_vary gzip_http_version gzip_disable", "always so, but for old browsers"),
     (
@@ -115,7 +115,7 @@ const DIFFERENT: &[(&str, &str)] = &[
 /// There is nothing for these: what to do instead.
 const MISSING: &[(&str, &str)] = &[
     (
-        "http events server location upstream map listen server_name if set rewrite return break \
+        "http events server location upstream map geo split_clients listen server_name if set rewrite return break \
          proxy_pass",
         "stands where nginx does not take it",
     ),
@@ -123,11 +123,6 @@ const MISSING: &[(&str, &str)] = &[
     (
         "worker_cpu_affinity worker_priority worker_rlimit_core working_directory",
         "the service manager says so: `CPUAffinity=`, `Nice=`, `LimitCORE=`, `WorkingDirectory=`",
-    ),
-    ("geo", "write a `[map.NAME]` of single addresses, or limit by `access`"),
-    (
-        "split_clients",
-        "nothing shares requests out by a hash; several `server` of an upstream have weights",
     ),
     ("geoip_country geoip_city geoip_org geoip_proxy geoip2", "no database of addresses is read"),
     ("add_trailer", "no trailers are added"),

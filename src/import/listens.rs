@@ -55,8 +55,10 @@ impl<'a> Server<'a> {
         let written = scope.own(&["listen"]);
         for listen in &written {
             match read(import, listen) {
-                Ok((address, shared, default)) => {
-                    server.add((address, default, Some(listen)), (number, shared), addresses);
+                Ok((several, shared, default)) => {
+                    for address in several {
+                        server.add((address, default, Some(listen)), (number, shared), addresses);
+                    }
                 }
                 Err(why) => import.verdicts.unsupported(listen, &why),
             }
@@ -93,12 +95,12 @@ impl<'a> Server<'a> {
     }
 }
 
-/// An address, what it says for all servers that share it, and whether this one is the default.
+/// The addresses, what is said for all servers that share it, and whether this one is the default.
 fn read(
     import: &mut Import<'_>,
     directive: &Directive,
-) -> Result<(SocketAddr, Shared, bool), String> {
-    let address = address(directive.arg(0))?;
+) -> Result<(Vec<SocketAddr>, Shared, bool), String> {
+    let addresses = addresses(directive.arg(0))?;
     let mut shared = Shared::default();
     let mut default = false;
     import.verdicts.exact(directive);
@@ -118,7 +120,19 @@ fn read(
             _ => import.verdicts.differs(directive, &format!("without `{text}`")),
         }
     }
-    Ok((address, shared, default))
+    Ok((addresses, shared, default))
+}
+
+/// An address, or several that differ in their ports.
+fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let last = text.rsplit_once('-').and_then(|(first, last)| Some((first, last.parse().ok()?)));
+    let Some((first, last)) = last else { return address(text).map(|address| vec![address]) };
+    let first = address(first)?;
+    let ports: std::ops::RangeInclusive<u16> = first.port()..=last;
+    if ports.is_empty() || ports.len() > 1000 {
+        return Err("a range has 1 to 1000 ports here".to_owned());
+    }
+    Ok(ports.map(|port| SocketAddr::new(first.ip(), port)).collect())
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -165,7 +179,7 @@ fn names(import: &mut Import<'_>, directive: &Directive, names: &mut Vec<String>
 
 #[cfg(test)]
 mod tests {
-    use super::address;
+    use super::{address, addresses};
 
     #[test]
     #[rustfmt::skip]
@@ -179,11 +193,13 @@ mod tests {
         check("localhost:81",   Some("127.0.0.1:81"));
         check("unix:/a.sock",   None);
         check("example.com:80", None);
-        check("8000-8010",      None);
 
         #[track_caller]
         fn check(text: &str, expected: Option<&str>) {
             assert_eq!(address(text).ok().map(|a| a.to_string()).as_deref(), expected, "{text}");
         }
+        let ports = |text| addresses(text).map(|all| all.iter().map(|a| a.port()).collect::<Vec<_>>());
+        assert_eq!(ports("127.0.0.1:8000-8002"), Ok(vec![8000, 8001, 8002]));
+        assert!(ports("1-65535").is_err() && ports("9-8").is_err());
     }
 }

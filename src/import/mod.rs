@@ -19,6 +19,7 @@ mod scope;
 mod text;
 mod paths;
 mod process;
+mod logs;
 mod zones;
 mod maps;
 mod upstreams;
@@ -90,6 +91,7 @@ fn of_tree(tree: &[Directive], paths: Paths) -> Imported {
         upstreams: Vec::new(),
         zone_names: BTreeSet::new(),
         limit_names: BTreeSet::new(),
+        logs: Vec::new(),
         purge_maps: BTreeSet::new(),
         named: BTreeSet::new(),
         origin: String::new(),
@@ -114,6 +116,8 @@ struct Import<'a> {
     upstreams: Vec<Group<'a>>,
     zone_names: BTreeSet<String>,
     limit_names: BTreeSet<String>,
+    /// Access logs that are declared, with their keys.
+    logs: Vec<(String, Vec<(String, Value)>, Section)>,
     /// Variables that say whether the method is `PURGE`.
     purge_maps: BTreeSet<String>,
     /// Locations with a name, of the server at hand.
@@ -152,6 +156,7 @@ impl<'a> Import<'a> {
         let sites = sites::write(self, &Rc::new(http));
         self.unlike_ours(&mut defaults);
         let mut all = vec![server, log];
+        all.extend(self.logs.drain(..).map(|(.., section)| section));
         all.append(&mut self.zones);
         all.append(&mut self.limits);
         all.extend(self.upstreams.iter().map(|group| group.section.clone()));
@@ -178,7 +183,7 @@ impl<'a> Import<'a> {
         let tls = [("upstream_tls.verify", false), ("upstream_tls.sni", false)];
         let tls = tls.into_iter().filter(|_| self.uses_tls);
         let tls = tls.map(|(key, flag)| (key, Value::Flag(flag)));
-        for (key, value) in preset.into_iter().chain(tls) {
+        for (key, value) in preset.into_iter().chain(tls).chain(files::of_nginx()) {
             if defaults.get(key).is_none() {
                 defaults.set(key, value, &[]);
             }

@@ -1,10 +1,10 @@
 //! The process: `[server]` and `[log]`. (nginx: the main level, events, and what of http is for all)
 
-use super::Import;
 use super::document::{Section, Value};
 use super::plain::{self, OF_SERVER};
 use super::scope::Scope;
 use super::tree::Directive;
+use super::{Import, logs};
 use crate::config::units;
 
 /// The main level and `events`.
@@ -139,7 +139,7 @@ pub(super) fn http_level<'a>(
     for directive in scope.own(&["error_log"]) {
         error_log(import, directive, log);
     }
-    access_log(import, scope, log);
+    logs::for_all(import, scope, log);
 }
 
 /// `odd_headers`
@@ -182,46 +182,6 @@ pub(super) fn resolver(import: &mut Import<'_>, directive: &Directive, section: 
     }
 }
 
-fn access_log(import: &mut Import<'_>, scope: &Scope<'_>, log: &mut Section) {
-    let all = scope.own(&["access_log"]);
-    for directive in all.iter().skip(1) {
-        import.verdicts.unsupported(directive, "there is one access log");
-    }
-    let Some(directive) = all.first().copied() else { return };
-    let path = directive.arg(0);
-    if path == "off" {
-        log.set("access", Value::text("off"), &[directive]);
-        return import.verdicts.exact(directive);
-    }
-    if path.starts_with("syslog:") || path.contains('$') {
-        let why = "write to a file or to standard output: `[log] access = \"-\"`";
-        return import.verdicts.unsupported(directive, why);
-    }
-    let path = match path {
-        "/dev/stdout" => "-".to_owned(),
-        path => import.paths.below(path),
-    };
-    let mut entries = vec![
-        ("path".to_owned(), Value::Text(path)),
-        ("format".to_owned(), Value::text("combined")),
-    ];
-    import.verdicts.exact(directive);
-    for text in directive.texts().skip(1) {
-        match text.split_once('=') {
-            None if text == "combined" => {}
-            None => import.verdicts.differs(
-                directive,
-                "written as `combined`; `format = \"cache\"` adds cache status and times",
-            ),
-            Some((key @ ("buffer" | "flush"), value)) => {
-                entries.push((key.to_owned(), Value::text(value)));
-            }
-            Some(_) => import.verdicts.differs(directive, &format!("without `{text}`")),
-        }
-    }
-    log.set("access", Value::Table(entries), &[directive]);
-}
-
 /// What of these stands at a level of a server or location. It is for the whole process here.
 pub(super) fn within<'a>(import: &mut Import<'a>, scope: &Scope<'a>) {
     let rows = OF_SERVER.iter().map(|row| row.name);
@@ -231,7 +191,6 @@ pub(super) fn within<'a>(import: &mut Import<'a>, scope: &Scope<'a>) {
         "keepalive_timeout",
         "large_client_header_buffers",
         "client_body_temp_path",
-        "access_log",
         "error_log",
         "resolver",
     ];
@@ -242,7 +201,6 @@ pub(super) fn within<'a>(import: &mut Import<'a>, scope: &Scope<'a>) {
                 import.verdicts.needless(directive, "said for all already");
             } else {
                 let why = match name {
-                    "access_log" => "there is one access log for all: `[log] access`",
                     "error_log" => "there is one event log for all: `[log] level`",
                     _ => "the same for all: a key of `[server]`",
                 };
@@ -302,9 +260,6 @@ mod tests {
         let site = |text: &str| format!("http {{ send_timeout 5s; server {{ {text} location / {{ return 200; }} }} }}");
         assert_eq!(verdict(&site("send_timeout 9s;"), "send_timeout 9s"), Verdict::Unsupported);
         assert_eq!(verdict(&site("send_timeout 5s;"), "send_timeout 5s"), Verdict::Exact);
-        assert_eq!(verdict(&site("access_log off;"), "access_log"), Verdict::Unsupported);
-        assert_eq!(verdict("http { access_log /a main; }", "access_log"), Verdict::Differs);
-        assert_eq!(verdict("http { access_log syslog:server=a; }", "access_log"), Verdict::Unsupported);
         assert_eq!(verdict("http { resolver dns.local; }", "resolver"), Verdict::Unsupported);
     }
 }

@@ -336,6 +336,13 @@ mod tests {
     }
 
     #[test]
+    fn what_http_says_of_upstreams_over_tls_is_not_taken_back() {
+        let toml =
+            toml("http { proxy_ssl_verify on; server { location / { proxy_pass https://a; } } }");
+        assert!(toml.contains("upstream_tls = { verify = true, sni = false }"), "{toml}");
+    }
+
+    #[test]
     #[rustfmt::skip]
     fn what_does_not_answer_is_told_and_cached_nowhere() {
         assert_eq!(verdict(&location("fastcgi_pass x;"), "fastcgi_pass"), Verdict::Unsupported);

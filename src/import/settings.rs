@@ -1,8 +1,8 @@
 //! What routes inherit: the keys of `[defaults]`, `[site.defaults]` and `[[site.route]]`.
 
 use super::document::Section;
-use super::scope::Scope;
-use super::{Import, bodies, cache, gate, headers, pages, plain, upstreams};
+use super::scope::{Level, Scope};
+use super::{Import, bodies, cache, files, gate, headers, logs, pages, plain, upstreams};
 
 /// Writes what of a level of nginx belongs to the same level of ours.
 pub(super) fn write<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
@@ -11,6 +11,9 @@ pub(super) fn write<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mu
         if scope.touches(names) {
             topic(import, scope, section);
         }
+    }
+    if scope.level != Level::Location {
+        files::defaults(import, scope, section);
     }
 }
 
@@ -27,6 +30,7 @@ const TOPICS: &[(&[&str], Topic)] = &[
     (&["proxy_cookie_path"], headers::cookie_path),
     (&["proxy_cookie_flags"], headers::cookie_flags),
     (&["error_page"], pages::error_page),
+    (&["access_log"], logs::named),
     (bodies::BUFFERS, bodies::buffers),
     (bodies::GZIP, bodies::gzip),
     (&["proxy_ssl_protocols"], bodies::upstream_protocols),

@@ -1,4 +1,5 @@
-//! `[[site]]`: a server, once for its plain addresses and once for those with TLS. (nginx: server)
+//! `[[site]]`: a server. Where its ports are not the usual ones it is one for its plain addresses and
+//! one for those with TLS. (nginx: server)
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -28,18 +29,34 @@ pub(super) fn write<'a>(import: &mut Import<'a>, http: &Rc<Scope<'a>>) -> Vec<Se
     let mut taken = BTreeSet::new();
     let mut sites = Vec::new();
     for number in 0..servers.len() {
-        for ssl in [false, true] {
-            let server = &servers[number];
-            let listens: Vec<_> = server
-                .listens
-                .iter()
-                .filter(|listen| addresses[&listen.address].ssl == ssl)
-                .cloned()
-                .collect();
-            if listens.is_empty() {
-                continue;
+        let of_scheme = |ssl: bool| {
+            let listens = servers[number].listens.iter();
+            let some = listens.filter(|listen| addresses[&listen.address].ssl == ssl);
+            some.cloned().collect::<Vec<_>>()
+        };
+        let (plain, tls) = (of_scheme(false), of_scheme(true));
+        // In redirects a port is said or not: that must be the same for all of a site.
+        let is_usual = |listens: &[Listen<'_>], port: u16| {
+            listens.iter().all(|listen| listen.address.port() == port)
+        };
+        let scope = Scope::new(Level::Server, servers[number].directive.inside(), Some(http));
+        // Who refuses handshakes still answers without TLS.
+        let rejects = scope.word("ssl_reject_handshake") == Some("on");
+        let together = is_usual(&plain, 80) && is_usual(&tls, 443) && !rejects;
+        let parts = if together { vec![[plain, tls].concat()] } else { vec![plain, tls] };
+        for listens in parts.into_iter().filter(|listens| !listens.is_empty()) {
+            let is_tls = |listen: &Listen<'_>| addresses[&listen.address].ssl;
+            let ssl = listens.iter().any(is_tls);
+            let mut place =
+                Placed { number, listens, addresses: &addresses, ssl, servers: &servers };
+            if ssl && !tls::has_certificate(import, http, &place) {
+                tls::tell_missing(import, &place);
+                place.listens.retain(|listen| !is_tls(listen));
+                place.ssl = false;
+                if place.listens.is_empty() {
+                    continue;
+                }
             }
-            let place = Placed { number, listens, addresses: &addresses, ssl, servers: &servers };
             sites.extend(site(import, http, &place, &mut taken));
         }
     }
@@ -92,8 +109,8 @@ fn site<'a>(
     if !name(import, &mut section, place, taken) {
         return None;
     }
-    if place.ssl && !tls::site(import, &scope, place, &mut section) {
-        return None;
+    if place.ssl {
+        tls::site(import, &scope, place, &mut section);
     }
     let http2 = place.listens.iter().any(|listen| place.addresses[&listen.address].http2);
     let own = scope.one("http2");
@@ -116,15 +133,27 @@ fn site<'a>(
 }
 
 fn listen(section: &mut Section, place: &Placed<'_, '_>) {
+    let is_tls = |listen: &Listen<'_>| place.addresses[&listen.address].ssl;
+    let is_mixed = place.ssl && !place.listens.iter().all(is_tls);
+    let is_default = |listen: &Listen<'_>| listen.default && place.is_default_at(listen);
+    let everywhere = place.listens.iter().all(is_default);
     let entries = place.listens.iter().map(|listen| {
         let address = Value::Text(listen.address.to_string());
-        match place.addresses[&listen.address].proxy_protocol {
-            true => Value::table([("address", address), ("proxy_protocol", Value::Flag(true))]),
-            false => address,
-        }
+        let flags = [
+            ("tls", is_mixed && is_tls(listen)),
+            ("default", is_default(listen) && !everywhere),
+            ("proxy_protocol", place.addresses[&listen.address].proxy_protocol),
+        ];
+        let set = flags.into_iter().filter(|(_, is_set)| *is_set);
+        let mut entry = vec![("address".to_owned(), address.clone())];
+        entry.extend(set.map(|(key, _)| (key.to_owned(), Value::Flag(true))));
+        if entry.len() > 1 { Value::Table(entry) } else { address }
     });
     let from: Vec<_> = place.listens.iter().filter_map(|listen| listen.directive).collect();
     section.set("listen", Value::List(entries.collect()), &from);
+    if everywhere {
+        section.set("default", Value::Flag(true), &[]);
+    }
 }
 
 /// Its names; `false` where all of them are those of servers before it.
@@ -136,17 +165,6 @@ fn name(
 ) -> bool {
     let server = place.server();
     let everywhere = place.listens.iter().all(|listen| place.is_default_at(listen));
-    let somewhere = place.listens.iter().any(|listen| place.is_default_at(listen));
-    if somewhere && !everywhere {
-        for listen in place.listens.iter().filter(|listen| !place.is_default_at(listen)) {
-            let how = "a site is the default of all its addresses or of none: of the first in the file where none is";
-            listen.directive.iter().for_each(|one| import.verdicts.differs(one, how));
-        }
-    }
-    let is_written = place.listens.iter().any(|listen| listen.default);
-    if everywhere && is_written {
-        section.set("default", Value::Flag(true), &[]);
-    }
     let free = |name: &String| {
         let claim = |listen: &Listen<'_>| (listen.address, name.to_ascii_lowercase());
         !place.listens.iter().any(|listen| taken.contains(&claim(listen)))
@@ -190,8 +208,8 @@ fn origin(scope: &Scope<'_>, place: &Placed<'_, '_>) -> String {
         Some("on") => "$server_name",
         _ => "$host",
     };
-    let usual = if place.ssl { 443 } else { 80 };
-    let is_usual = place.listens.iter().all(|listen| listen.address.port() == usual);
+    let usual = |listen: &Listen<'_>| if place.addresses[&listen.address].ssl { 443 } else { 80 };
+    let is_usual = place.listens.iter().all(|listen| listen.address.port() == usual(listen));
     let port = match scope.word("port_in_redirect") {
         Some("off") => "",
         _ if is_usual => "",
@@ -206,15 +224,23 @@ mod tests {
     use crate::import::report::Verdict;
 
     #[test]
-    fn a_server_with_and_without_tls_is_two_sites() {
+    fn a_server_with_and_without_tls_is_one_site_where_its_ports_are_the_usual_ones() {
+        let one = toml(
+            "http { server { listen 80; listen [::]:443 ssl default_server; server_name a.example;
+            ssl_certificate a.crt; ssl_certificate_key a.key; return 301 /x; } }",
+        );
+        assert_eq!(one.matches("[[site]]").count(), 1, "{one}");
+        let listen =
+            "listen = [\"0.0.0.0:80\", { address = \"[::]:443\", tls = true, default = true }]";
+        assert!(one.contains(listen) && one.contains("to = \"$scheme://$host/x\""), "{one}");
         let toml = toml(
-            "http { server { listen 80; listen [::]:443 ssl; server_name a.example .b.example; http2 on;
+            "http { server { listen 81; listen [::]:443 ssl; server_name a.example .b.example; http2 on;
             ssl_certificate a.crt; ssl_certificate_key a.key; return 301 /x; } }",
         );
         let plain: Vec<&str> = toml.split("[[site]]").collect();
         assert_eq!(plain.len(), 3, "{toml}");
         assert!(
-            plain[1].contains("listen = [\"0.0.0.0:80\"]") && !plain[1].contains("tls"),
+            plain[1].contains("listen = [\"0.0.0.0:81\"]") && !plain[1].contains("tls"),
             "{toml}"
         );
         assert!(plain[2].contains("listen = [\"[::]:443\"]"), "{toml}");

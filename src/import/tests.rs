@@ -107,7 +107,7 @@ const IN_LOCATIONS: [&str; 26] = [
 ];
 
 /// What may stand in a server beside those.
-const IN_SERVERS: [&str; 18] = [
+const IN_SERVERS: [&str; 19] = [
     "return 403;",
     "return 301 https://$host$request_uri;",
     "rewrite ^/a$ /b permanent;",
@@ -123,16 +123,18 @@ const IN_SERVERS: [&str; 18] = [
     "http2 on;",
     "root html;",
     "access_log off;",
+    "access_log /b.log main if=$own;",
     "keepalive_timeout 5s 6s;",
     "ssl_verify_client on;",
     "ssl_protocols TLSv1 TLSv1.2;",
 ];
 
 /// What may stand in http beside those.
-const IN_HTTP: [&str; 16] = [
+const IN_HTTP: [&str; 17] = [
     "keepalive_timeout 0;",
     "send_timeout 0;",
     "large_client_header_buffers 8 1m;",
+    "log_format main '$remote_addr $none $request_time'; log_format j escape=json '$uri';",
     "access_log /a.log main buffer=32k flush=5m gzip if=$x;",
     "access_log syslog:server=x;",
     "error_log /e.log crit;",

@@ -60,6 +60,31 @@ impl Names {
     /// # Errors
     /// Say so: a variable that there is not here.
     pub(super) fn text(&self, text: &str, scope: &Scope<'_>) -> Result<String, String> {
+        self.replaced(text, scope, Err)
+    }
+
+    /// The same with `missing` where there is no such variable here, and the names of those.
+    pub(super) fn text_without(
+        &self,
+        text: &str,
+        scope: &Scope<'_>,
+        missing: &str,
+    ) -> (String, Vec<String>) {
+        let mut unknown = Vec::new();
+        let told = self.replaced(text, scope, |why| {
+            let name = why.split('$').nth(1).and_then(|rest| rest.split('`').next());
+            unknown.extend(name.map(str::to_owned));
+            Ok(missing.to_owned())
+        });
+        (told.unwrap_or_default(), unknown)
+    }
+
+    fn replaced(
+        &self,
+        text: &str,
+        scope: &Scope<'_>,
+        mut missing: impl FnMut(String) -> Result<String, String>,
+    ) -> Result<String, String> {
         let mut out = String::new();
         let mut rest = text;
         while let Some(dollar) = rest.find('$') {
@@ -69,7 +94,10 @@ impl Names {
             match scope.variables.get(name) {
                 // What goes on behind it must not become part of a name.
                 Some(value) => out.push_str(&braced(value, behind)),
-                None => out.push_str(&self.reference(name, behind, scope)?),
+                None => {
+                    let shown = self.reference(name, behind, scope).or_else(&mut missing)?;
+                    out.push_str(&shown);
+                }
             }
             rest = behind;
         }

@@ -1,31 +1,49 @@
 //! `tls` of a site. (nginx: ssl_*)
 
+use std::rc::Rc;
+
 use super::Import;
 use super::bodies::SPOKEN;
 use super::document::{Section, Value};
+use super::listens::Server;
 use super::scope::{Level, Scope};
 use super::sites::Placed;
 
-/// Writes `tls`; `false` where there is no certificate for it.
+/// Whether there is a certificate for a server at its addresses.
+pub(super) fn has_certificate<'a>(
+    import: &Import<'a>,
+    http: &Rc<Scope<'a>>,
+    place: &Placed<'_, 'a>,
+) -> bool {
+    let directive = place.server().directive;
+    let scope = Scope::new(Level::Server, directive.inside(), Some(http));
+    !pairs_of(import, &scope).is_empty() || !borrowed(import, place).is_empty()
+}
+
+/// All sites of an address need one here, a site that refuses handshakes too.
+fn borrowed(import: &Import<'_>, place: &Placed<'_, '_>) -> Vec<(String, String)> {
+    let of = |other: &Server<'_>| {
+        pairs_of(import, &Scope::new(Level::Server, other.directive.inside(), None))
+    };
+    place.neighbours().map(of).find(|pairs| !pairs.is_empty()).unwrap_or_default()
+}
+
+/// Says that a server is left out where it would need one.
+pub(super) fn tell_missing(import: &mut Import<'_>, place: &Placed<'_, '_>) {
+    let why = "there is no certificate for TLS at its addresses, so the site is left out there";
+    import.verdicts.unsupported(place.server().directive, why);
+}
+
+/// Writes `tls`.
 pub(super) fn site<'a>(
     import: &mut Import<'a>,
     scope: &Scope<'a>,
     place: &Placed<'_, 'a>,
     section: &mut Section,
-) -> bool {
+) {
     let mut pairs = pairs(import, scope);
     if pairs.is_empty() {
-        // All sites of an address need one here, a site that refuses handshakes too.
-        let others = place.neighbours();
-        let borrowed = others.map(|other| {
-            pairs_of(import, &Scope::new(Level::Server, other.directive.inside(), None))
-        });
-        pairs = borrowed.into_iter().find(|pairs| !pairs.is_empty()).unwrap_or_default();
-    }
-    if pairs.is_empty() {
-        let why = "there is no certificate for TLS at its addresses, so the site is left out there";
-        import.verdicts.unsupported(place.server().directive, why);
-        return false;
+        pairs = borrowed(import, place);
     }
     let from = scope.effective(&["ssl_certificate", "ssl_certificate_key"]);
     let mut tables: Vec<Vec<(String, Value)>> = pairs
@@ -48,7 +66,6 @@ pub(super) fn site<'a>(
         }
         import.verdicts.exact(reject);
     }
-    true
 }
 
 /// Certificates with their keys.

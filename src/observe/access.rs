@@ -14,9 +14,10 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::clock::Clock;
-use crate::config::{self, AccessFormat};
+use crate::config;
 use crate::observe::exchange::Exchange;
 use crate::observe::line::{self, Ending};
+use crate::observe::logs::To;
 
 /// An access log that is open. Dropping it writes what was handed over and closes it; the
 /// workers' writers are dropped or flushed before.
@@ -40,7 +41,6 @@ impl AccessLog {
     pub fn open(settings: &config::AccessLog, clock: Clock) -> io::Result<Self> {
         let file = open_target(settings.path.as_ref())?;
         let shared = Arc::new(Shared {
-            format: settings.format,
             buffer_bytes: settings.buffer_bytes,
             clock,
             replacement: Mutex::new(None),
@@ -156,17 +156,19 @@ impl Writer {
         Self { shared, sender, buffer: Mutex::new(buffer) }
     }
 
-    /// Adds the line of a finished exchange that sent `sent_bytes` of body. Never waits.
-    pub fn record(&self, exchange: &Exchange, sent_bytes: u64) {
+    /// Adds the line of a finished exchange that sent `sent_bytes` of body, if it has one here. Never
+    /// waits.
+    pub fn record(&self, to: &To, exchange: &Exchange, (sent_bytes, complete): (u64, bool)) {
         let clock = &self.shared.clock;
         let Some(request) = &exchange.request else { return };
         let request_time = clock.instant().saturating_duration_since(request.started);
+        let time = clock.wall();
         let mut buffer = lock(&self.buffer);
-        buffer.set_time(clock.wall());
+        buffer.set_time(time);
         let Buffer { bytes, time_local, .. } = &mut *buffer;
         let before = bytes.len();
-        let end = Ending { time_local, request_time, sent_bytes };
-        line::write_line(bytes, self.shared.format, exchange, end);
+        let end = Ending { time, time_local, request_time, sent_bytes, complete };
+        to.write(bytes, exchange, end);
         let added = bytes.len() > before;
         buffer.lines += u64::from(added);
         if buffer.bytes.len() >= self.shared.buffer_bytes {
@@ -214,7 +216,6 @@ impl Buffer {
 
 #[derive(Debug)]
 struct Shared {
-    format: AccessFormat,
     buffer_bytes: usize,
     clock: Clock,
     /// The file opened by `reopen`, until the writer takes it.
@@ -322,9 +323,16 @@ mod tests {
     use crate::semantics::reason::Reason;
 
     fn settings(path: &Path, buffer_bytes: usize) -> config::AccessLog {
-        let format = AccessFormat::Combined;
+        let (name, format) = (String::new(), config::AccessFormat::Combined);
         let flush = Duration::from_secs(1);
-        config::AccessLog { path: Some(path.to_owned()), format, buffer_bytes, flush }
+        config::AccessLog { name, path: Some(path.to_owned()), format, buffer_bytes, flush }
+    }
+
+    fn record(writer: &Writer, target: &'static str, bytes: u64) {
+        let log = settings(Path::new("a"), 0);
+        let to = config::LogTo { number: 0, when: None };
+        let logs = crate::observe::logs::Logs::new(&[to], &[log]).unwrap();
+        writer.record(&logs.to[0], &exchange(target), (bytes, true));
     }
 
     fn exchange(target: &'static str) -> Exchange {
@@ -344,6 +352,7 @@ mod tests {
             reason: Reason::CacheOff,
             zone: None,
             upstream: None,
+            logged: None,
         }
     }
 
@@ -369,9 +378,9 @@ mod tests {
         let clock = Clock::manual(UNIX_EPOCH + Duration::from_secs(784_111_777));
         let log = AccessLog::open(&settings(&path, 65536), clock.clone()).unwrap();
         let writer = log.for_worker();
-        writer.record(&exchange("/a"), 1);
+        record(&writer, "/a", 1);
         clock.advance(Duration::from_secs(1));
-        writer.record(&exchange("/b"), 2);
+        record(&writer, "/b", 2);
         assert_eq!(text(&path), "");
         writer.flush();
         let expected = "127.0.0.1 - - [06/Nov/1994:08:49:37 +0000] \"GET /a HTTP/1.1\" 200 1 \"-\" \"-\"\n\
@@ -387,8 +396,8 @@ mod tests {
         std::fs::write(&path, "old\n").unwrap();
         let log = AccessLog::open(&settings(&path, 65536), Clock::Real).unwrap();
         let (one, two) = (log.for_worker(), log.for_worker());
-        one.record(&exchange("/a"), 1);
-        two.record(&exchange("/b"), 1);
+        record(&one, "/a", 1);
+        record(&two, "/b", 1);
         drop((one, two));
         drop(log);
         let text = text(&path);
@@ -403,7 +412,7 @@ mod tests {
         let writer = log.for_worker();
         log.leave();
         drop(log);
-        writer.record(&exchange("/late"), 1);
+        record(&writer, "/late", 1);
         drop(writer);
         eventually(|| text(&path).contains("/late"));
     }
@@ -413,7 +422,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
         let log = AccessLog::open(&settings(&path, 0), Clock::Real).unwrap();
-        log.for_worker().record(&exchange("/a"), 1);
+        record(&log.for_worker(), "/a", 1);
         eventually(|| text(&path).contains("/a"));
     }
 
@@ -425,11 +434,11 @@ mod tests {
         let (sender, receiver) = mpsc::sync_channel(2);
         let writer = Writer::new(Arc::clone(&log.shared), sender);
         for _ in 0..5 {
-            writer.record(&exchange("/a"), 1);
+            record(&writer, "/a", 1);
         }
         assert_eq!(log.losses(), Losses { lines_dropped: 3, write_errors: 0 });
         drop(receiver);
-        writer.record(&exchange("/a"), 1);
+        record(&writer, "/a", 1);
         assert_eq!(log.losses().lines_dropped, 4);
     }
 
@@ -437,9 +446,9 @@ mod tests {
     fn a_full_disk_loses_lines_and_nothing_else() {
         let log = AccessLog::open(&settings(Path::new("/dev/full"), 0), Clock::Real).unwrap();
         let writer = log.for_worker();
-        writer.record(&exchange("/a"), 1);
+        record(&writer, "/a", 1);
         eventually(|| log.losses() == Losses { lines_dropped: 1, write_errors: 1 });
-        writer.record(&exchange("/b"), 1);
+        record(&writer, "/b", 1);
         eventually(|| log.losses() == Losses { lines_dropped: 2, write_errors: 2 });
     }
 
@@ -449,11 +458,11 @@ mod tests {
         let (path, rotated) = (folder.path().join("a.log"), folder.path().join("a.log.1"));
         let log = AccessLog::open(&settings(&path, 0), Clock::Real).unwrap();
         let writer = log.for_worker();
-        writer.record(&exchange("/first"), 1);
+        record(&writer, "/first", 1);
         eventually(|| text(&path).contains("/first"));
         std::fs::rename(&path, &rotated).unwrap();
         log.reopen().unwrap();
-        writer.record(&exchange("/second"), 1);
+        record(&writer, "/second", 1);
         eventually(|| text(&path).contains("/second"));
         assert!(!text(&rotated).contains("/second"));
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Uri, Version};
 
+use crate::observe::logs::{Kept, Logs};
 use crate::semantics::reason::Reason;
 use crate::semantics::status::CacheStatus;
 
@@ -27,6 +28,17 @@ pub struct Exchange {
     pub zone: Option<usize>,
     /// What was asked of an upstream; absent when nothing was.
     pub upstream: Option<UpstreamFacts>,
+    /// The access logs that it is in.
+    pub logged: Option<Logged>,
+}
+
+/// Where an exchange is logged.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    /// The logs.
+    pub logs: Arc<Logs>,
+    /// What their lines say of it that must be known before it ends.
+    pub kept: Kept,
 }
 
 /// What the access log says of a request.
@@ -55,6 +67,8 @@ pub struct RequestFacts {
 pub struct UpstreamFacts {
     /// The peer that answered, or the last one that did not.
     pub peer: Arc<str>,
+    /// The status of its answer, where it gave one.
+    pub status: Option<u16>,
     /// From choosing a peer to the end of its response (nginx: $upstream_response_time).
     pub time: Duration,
 }

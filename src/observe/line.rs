@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 
-use crate::config::AccessFormat;
+use crate::config::template::Variable;
 use crate::observe::exchange::{Exchange, RequestFacts};
 use crate::semantics::basic;
 use crate::semantics::date::{Timestamp, http_date};
@@ -17,19 +17,24 @@ use crate::semantics::date::{Timestamp, http_date};
 /// What a line says besides the exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct Ending<'a> {
-    /// When it ended, as `$time_local` is written.
+    /// When it ended.
+    pub time: SystemTime,
+    /// The same, as `$time_local` is written.
     pub time_local: &'a str,
     /// From the first byte of the request to the last of the response.
     pub request_time: Duration,
     /// Body bytes sent.
     pub sent_bytes: u64,
+    /// These were all.
+    pub complete: bool,
 }
 
-/// Appends the line of `exchange`, with its line feed. An exchange without request facts has none.
-pub fn write_line(out: &mut Vec<u8>, format: AccessFormat, exchange: &Exchange, end: Ending<'_>) {
+/// Appends the line of `exchange`, with its line feed, as one of two formats has it. An exchange
+/// without request facts has none.
+pub fn write_line(out: &mut Vec<u8>, with_cache: bool, exchange: &Exchange, end: Ending<'_>) {
     let Some(request) = exchange.request.as_deref() else { return };
     write_combined(out, request, exchange.status, end);
-    if format == AccessFormat::Cache {
+    if with_cache {
         out.push(b' ');
         out.extend_from_slice(exchange.cache.map_or("-", |status| status.word()).as_bytes());
         out.push(b' ');
@@ -43,6 +48,23 @@ pub fn write_line(out: &mut Vec<u8>, format: AccessFormat, exchange: &Exchange, 
         out.extend_from_slice(exchange.reason.name().as_bytes());
     }
     out.push(b'\n');
+}
+
+/// The time, as one of three variables has it. In UTC, as in the log.
+pub fn write_time(time: SystemTime, variable: &Variable, out: &mut Vec<u8>) {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    match variable {
+        Variable::Msec => write_seconds(out, since),
+        Variable::TimeLocal => out.extend_from_slice(time_local(time).as_bytes()),
+        _ => {
+            // `28/Sep/1970:12:00:00 +0000`, with its parts at fixed places.
+            let local = time_local(time);
+            let part = |range| local.get(range).unwrap_or_default();
+            let month = MONTHS.iter().position(|month| *month == part(3..6)).map_or(0, |at| at + 1);
+            let (day, year, clock) = (part(0..2), part(7..11), part(12..20));
+            let _ = write!(out, "{year}-{month:02}-{day}T{clock}+00:00");
+        }
+    }
 }
 
 /// `time` as nginx writes `$time_local`: `28/Sep/1970:12:00:00 +0000`. Always in UTC: the offset
@@ -91,12 +113,12 @@ fn write_quoted(out: &mut Vec<u8>, value: Option<&HeaderValue>) {
 }
 
 /// Seconds with three decimals, cut off rather than rounded, as nginx does.
-fn write_seconds(out: &mut Vec<u8>, time: Duration) {
+pub fn write_seconds(out: &mut Vec<u8>, time: Duration) {
     let _ = write!(out, "{}.{:03}", time.as_secs(), time.subsec_millis());
 }
 
 /// nginx's default escape: `"`, `\`, control characters and all that is not ASCII.
-fn escape(out: &mut Vec<u8>, value: &[u8]) {
+pub(super) fn escape(out: &mut Vec<u8>, value: &[u8]) {
     let mut plain_start = 0;
     for (at, byte) in value.iter().enumerate() {
         if !is_escaped(*byte) {
@@ -129,6 +151,8 @@ pub(crate) fn remote_user(authorization: &HeaderValue) -> Option<Vec<u8>> {
     (!user.is_empty()).then_some(user)
 }
 
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 /// `28/Sep/1970:12:00:00 +0000`
 const TIME_LOCAL_LENGTH: usize = 26;
@@ -162,15 +186,16 @@ mod tests {
             reason: Reason::CacheOff,
             zone: None,
             upstream: None,
+            logged: None,
         }
     }
 
-    fn line(format: AccessFormat, exchange: &Exchange) -> String {
+    fn line(with_cache: bool, exchange: &Exchange) -> String {
         let mut out = Vec::new();
-        let time_local = time_local(UNIX_EPOCH + Duration::from_secs(784_111_777));
-        let request_time = Duration::from_micros(1_234_999);
-        let end = Ending { time_local: &time_local, request_time, sent_bytes: 612 };
-        write_line(&mut out, format, exchange, end);
+        let time = UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let (time_local, request_time) = (&*time_local(time), Duration::from_micros(1_234_999));
+        let end = Ending { time, time_local, request_time, sent_bytes: 612, complete: true };
+        write_line(&mut out, with_cache, exchange, end);
         String::from_utf8(out).unwrap()
     }
 
@@ -178,7 +203,7 @@ mod tests {
     fn combined_is_nginx_byte_for_byte() {
         let mut exchange = exchange();
         assert_eq!(
-            line(AccessFormat::Combined, &exchange),
+            line(false, &exchange),
             "192.0.2.7 - - [06/Nov/1994:08:49:37 +0000] \"GET /a?b=c HTTP/1.1\" 200 612 \"-\" \"-\"\n"
         );
         let request = exchange.request.as_mut().unwrap();
@@ -189,7 +214,7 @@ mod tests {
         request.referer = Some(HeaderValue::from_static("http://a.example/"));
         request.user_agent = Some(HeaderValue::from_static("curl/8.5 (\"x\")"));
         assert_eq!(
-            line(AccessFormat::Combined, &exchange),
+            line(false, &exchange),
             "2001:db8::1 - Aladdin [06/Nov/1994:08:49:37 +0000] \"GET /a?b=c HTTP/1.0\" 200 612 \
              \"http://a.example/\" \"curl/8.5 (\\x22x\\x22)\"\n"
         );
@@ -198,34 +223,28 @@ mod tests {
     #[test]
     fn cache_adds_status_times_and_reason() {
         let mut exchange = exchange();
-        let combined = line(AccessFormat::Combined, &exchange);
+        let combined = line(false, &exchange);
         let combined = combined.trim_end();
-        assert_eq!(
-            line(AccessFormat::Cache, &exchange),
-            format!("{combined} - 1.234 - cache-off\n")
-        );
+        assert_eq!(line(true, &exchange), format!("{combined} - 1.234 - cache-off\n"));
         exchange.cache = Some(CacheStatus::Miss);
         exchange.reason = Reason::Absent;
         let time = Duration::from_millis(56);
-        exchange.upstream = Some(UpstreamFacts { peer: "a:1".into(), time });
-        assert_eq!(
-            line(AccessFormat::Cache, &exchange),
-            format!("{combined} MISS 1.234 0.056 absent\n")
-        );
+        exchange.upstream = Some(UpstreamFacts { peer: "a:1".into(), status: Some(200), time });
+        assert_eq!(line(true, &exchange), format!("{combined} MISS 1.234 0.056 absent\n"));
     }
 
     #[test]
     fn an_empty_field_is_empty_and_a_missing_one_is_a_dash() {
         let mut exchange = exchange();
         exchange.request.as_mut().unwrap().referer = Some(HeaderValue::from_static(""));
-        assert!(line(AccessFormat::Combined, &exchange).ends_with(" \"\" \"-\"\n"));
+        assert!(line(false, &exchange).ends_with(" \"\" \"-\"\n"));
     }
 
     #[test]
     fn an_exchange_without_facts_has_no_line() {
         let mut exchange = exchange();
         exchange.request = None;
-        assert_eq!(line(AccessFormat::Cache, &exchange), "");
+        assert_eq!(line(true, &exchange), "");
     }
 
     #[test]

@@ -346,11 +346,20 @@ mod tests {
     use crate::observe::exchange::UpstreamFacts;
 
     fn exchange(status: u16, cache: Option<CacheStatus>, reason: Reason) -> Exchange {
-        Exchange { request: None, status, cache, reason, zone: Some(1), upstream: None }
+        Exchange {
+            request: None,
+            status,
+            cache,
+            reason,
+            zone: Some(1),
+            upstream: None,
+            logged: None,
+        }
     }
 
     fn fetched(mut exchange: Exchange) -> Exchange {
-        exchange.upstream = Some(UpstreamFacts { peer: "a:1".into(), time: Duration::ZERO });
+        exchange.upstream =
+            Some(UpstreamFacts { peer: "a:1".into(), status: Some(200), time: Duration::ZERO });
         exchange
     }
 

@@ -3,4 +3,5 @@
 pub mod exchange;
 pub mod access;
 pub mod line;
+pub mod logs;
 pub mod metrics;

@@ -15,6 +15,7 @@ use http::{HeaderName, Method, StatusCode, Uri, Version, header};
 use super::Worker;
 use super::admit::bare_host;
 use super::deliver::{CACHE_STATUS, OF_A_BODY};
+use super::facts;
 use super::heads;
 use super::hidden::X_ACCEL_LIMIT_RATE;
 use super::key::KEY_CAPACITY;
@@ -25,7 +26,9 @@ use crate::cache::lookup::{Found, Key, Lookup};
 use crate::client::Connection;
 use crate::config;
 use crate::config::template::{Facts, Part, Template, Variable};
-use crate::observe::exchange::{Exchange, RequestFacts};
+use crate::observe::exchange::{Exchange, Logged, RequestFacts};
+use crate::observe::line::remote_user;
+use crate::observe::logs::Logs;
 use crate::plain_get::PlainGet;
 use crate::semantics::date::{Timestamp, http_date};
 use crate::semantics::demand::Demand;
@@ -59,14 +62,16 @@ impl Worker {
         let route = site.find(path)?;
         let cache = route.at_hand()?;
         let now = Timestamp::from(self.proxy.clock.now());
-        let found = Asked { get, host: &host, site, route, connection }.find(cache, now)?;
+        let asked = Asked { get, host: &host, site, route, connection };
+        let found = asked.find(cache, now)?;
         let is_304 = has_it(get, cache, &found)?;
         let status = if is_304 { StatusCode::NOT_MODIFIED } else { found.stored.status };
         let length = (!is_304).then(|| found.body.len());
         let wall = || Timestamp::from(self.proxy.clock.wall());
         let times = (now, route.settings.heads.date_now.then(wall));
+        let before = out.len();
         write_head((route, cache), (get, &found), (status, length), times, out)?;
-        let exchange = self.hit(connection, get, cache, status)?;
+        let exchange = self.hit(&asked, cache, (status, out.len() - before))?;
         let body = length.map_or_else(Body::empty, |length| found.body.stream(0..length));
         Some(record::at_hand(self, exchange, body))
     }
@@ -74,15 +79,19 @@ impl Worker {
     /// What is recorded of such an answer.
     fn hit(
         &self,
-        connection: &Connection,
-        get: &PlainGet<'_>,
+        asked: &Asked<'_>,
         cache: &Cache,
-        status: StatusCode,
+        (status, head_bytes): (StatusCode, usize),
     ) -> Option<Exchange> {
-        let request = match &self.access {
+        let get = asked.get;
+        let logged = match &asked.route.logs {
+            Some(logs) => Some(logged(asked, logs, head_bytes)),
+            None => None,
+        };
+        let request = match &logged {
             Some(_) => Some(Box::new(RequestFacts {
                 started: self.proxy.clock.instant(),
-                client: connection.remote,
+                client: asked.connection.remote,
                 method: Method::GET,
                 target: Uri::try_from(get.target).ok()?,
                 version: Version::HTTP_11,
@@ -99,14 +108,27 @@ impl Worker {
             reason: Reason::Fresh,
             zone: Some(cache.zone_number),
             upstream: None,
+            logged,
         })
     }
+}
+
+/// Where such an answer is logged, with what its lines say.
+fn logged(asked: &Asked<'_>, logs: &Arc<Logs>, head_bytes: usize) -> Logged {
+    let has = |name: &HeaderName| asked.get.lines(name.as_str()).next().is_some();
+    let is_there = |variable: &Variable| matches!(variable, Variable::Http(name) if has(name));
+    let mut kept = logs.keep(asked, is_there);
+    kept.head_bytes = head_bytes as u64;
+    Logged { logs: Arc::clone(logs), kept }
 }
 
 impl Route {
     /// Its cache, if nothing but what a plain GET says counts for its answers.
     fn at_hand(&self) -> Option<&Arc<Cache>> {
         if !self.is_plain || self.finishes || self.gate.is_some() || self.files.is_some() {
+            return None;
+        }
+        if self.logs.as_ref().is_some_and(|logs| !logs.all_asked(is_known)) {
             return None;
         }
         let cache = self.caching.always_one()?;
@@ -136,6 +158,21 @@ fn knows_key(key: &Template) -> bool {
     })
 }
 
+/// Whether a plain GET that is answered here says a variable.
+fn is_known(variable: &Variable) -> bool {
+    use Variable as V;
+    match variable {
+        V::Args | V::Host | V::IsArgs | V::ProxyHost | V::RequestMethod => true,
+        V::RequestUri | V::Scheme | V::ServerName | V::Uri | V::Request => true,
+        V::ServerProtocol | V::RemoteAddr | V::RemotePort | V::ServerAddr => true,
+        V::ServerPort | V::RemoteUser | V::RequestId | V::Http(_) | V::Https => true,
+        V::UpstreamCacheStatus | V::UpstreamAddr | V::UpstreamStatus | V::Arg(_) => true,
+        V::UpstreamResponseTime | V::UpstreamHeaderTime | V::Hostname | V::Pid => true,
+        V::Pipe | V::Version | V::Ssl(_) | V::Map(_) => true,
+        other => other.is_late(),
+    }
+}
+
 /// A plain GET with what its way found out.
 struct Asked<'a> {
     get: &'a PlainGet<'a>,
@@ -157,13 +194,54 @@ impl Facts for Asked<'_> {
             Variable::ServerName => &self.site.name,
             Variable::ProxyHost => self.route.proxy_host(),
             // `knows_key` knows no others.
-            _ => "",
+            other => return self.write_for_log(other, out),
         };
         out.extend_from_slice(text.as_bytes());
     }
 }
 
 impl Asked<'_> {
+    /// What only logs ask for: `is_known`.
+    fn write_for_log(&self, variable: &Variable, out: &mut Vec<u8>) {
+        let connection = self.connection;
+        let shown = match variable {
+            Variable::Uri => self.get.path().to_owned(),
+            Variable::Request => format!("GET {} HTTP/1.1", self.get.target),
+            Variable::ServerProtocol => "HTTP/1.1".to_owned(),
+            Variable::RemoteAddr => connection.remote.ip().to_string(),
+            Variable::RemotePort => connection.remote.port().to_string(),
+            Variable::ServerAddr => connection.local.ip().to_string(),
+            Variable::ServerPort => connection.local.port().to_string(),
+            Variable::RequestId => format!("{:032x}", fastrand::u128(..)),
+            Variable::Arg(name) => facts::argument(self.get.query().unwrap_or(""), name).to_owned(),
+            Variable::Https => connection.tls.as_ref().map_or("", |_| "on").to_owned(),
+            Variable::UpstreamCacheStatus => CacheStatus::Hit.word().to_owned(),
+            Variable::Hostname => facts::hostname().to_owned(),
+            Variable::Pid => std::process::id().to_string(),
+            Variable::Pipe => ".".to_owned(),
+            Variable::Version => env!("CARGO_PKG_VERSION").to_owned(),
+            Variable::RemoteUser => {
+                let field = self.get.field(&header::AUTHORIZATION);
+                return out.extend(field.and_then(|field| remote_user(&field)).unwrap_or_default());
+            }
+            Variable::Http(name) => {
+                for (number, line) in self.get.lines(name.as_str()).enumerate() {
+                    out.extend_from_slice(if number > 0 { b", " } else { b"" });
+                    out.extend_from_slice(line);
+                }
+                return;
+            }
+            Variable::Ssl(fact) => {
+                let tls = connection.tls.iter();
+                return tls.for_each(|tls| facts::write_ssl(tls, *fact, out));
+            }
+            Variable::Map(map) => return map.write(self, out),
+            // Nothing was asked of an upstream.
+            _ => return,
+        };
+        out.extend_from_slice(shown.as_bytes());
+    }
+
     /// The stored response that answers it, if it is at hand and fresh.
     fn find(&self, cache: &Cache, now: Timestamp) -> Option<Found> {
         let key = Key { comparison: cache.keying.comparison, ..Key::new(self.key(cache)) };

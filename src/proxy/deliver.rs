@@ -16,7 +16,7 @@ use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::config;
 use crate::files::opened::OpenFile;
-use crate::observe::exchange::UpstreamFacts;
+use crate::observe::exchange::{Logged, UpstreamFacts};
 use crate::semantics::fields::Names;
 use crate::semantics::precondition::{self, Met};
 use crate::semantics::reason::Reason;
@@ -32,6 +32,8 @@ pub(super) struct Answer {
     pub(super) reason: Reason,
     pub(super) zone: Option<usize>,
     pub(super) upstream: Option<UpstreamFacts>,
+    /// The access logs that it is in.
+    pub(super) logged: Option<Logged>,
     /// Bytes in a second that it may go out at, where the origin says so; 0 for any number.
     pub(super) rate: Option<u64>,
     /// Counted as under way until the body ends.
@@ -73,6 +75,7 @@ impl Answer {
             reason,
             zone: None,
             upstream: None,
+            logged: None,
             rate: None,
             held: None,
             tunnel: None,

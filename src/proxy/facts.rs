@@ -3,16 +3,16 @@
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::OnceLock;
-use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderName, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 use super::call::Call;
 use super::gate::Outcome;
 use super::way::upstream_named;
 use crate::client::{Tls, Verified};
 use crate::config::template::{Facts, Ssl, Variable};
-use crate::observe::line::time_local;
+use crate::observe::line::{write_seconds, write_time};
+use crate::semantics::date::Timestamp;
 
 impl Facts for Call<'_> {
     fn write(&self, variable: &Variable, out: &mut Vec<u8>) {
@@ -74,7 +74,10 @@ impl Facts for Call<'_> {
             | Variable::UpstreamAddr
             | Variable::UpstreamHttp(_)
             | Variable::UpstreamResponseTime
+            | Variable::UpstreamHeaderTime
+            | Variable::UpstreamStatus
             | Variable::SentHttp(_)
+            | Variable::RequestCompletion
             | Variable::Status => {}
             other => self.write_place(other, out),
         }
@@ -113,6 +116,22 @@ impl<'a> Call<'a> {
             Variable::LimitConnStatus => text(self.limited.connections.map_or("", Outcome::word)),
             Variable::ServerAddr => write_to(out, format_args!("{}", self.connection.local.ip())),
             Variable::ServerPort => write_to(out, format_args!("{}", self.connection.local.port())),
+            Variable::RequestTime => {
+                let now = Timestamp::from(self.worker.proxy.clock.now());
+                write_seconds(out, now.since(self.now));
+            }
+            Variable::RequestLength => {
+                let sent = self.request.headers.get(header::CONTENT_LENGTH);
+                let body = sent.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+                let line = self.request.method.as_str().len()
+                    + self.original_uri().len()
+                    + protocol(self.request.version).len();
+                let head = head_length(line + 2, &self.request.headers);
+                write_to(out, format_args!("{}", head + body.unwrap_or(0)));
+            }
+            Variable::BytesSent | Variable::BodyBytesSent => text("0"),
+            Variable::Pipe => text("."),
+            Variable::Version => text(env!("CARGO_PKG_VERSION")),
             Variable::Hostname => text(hostname()),
             Variable::Pid => write_to(out, format_args!("{}", std::process::id())),
             Variable::Msec | Variable::TimeIso8601 | Variable::TimeLocal => {
@@ -154,7 +173,13 @@ impl<'a> Call<'a> {
     }
 }
 
-fn write_ssl(tls: &Tls, fact: Ssl, out: &mut Vec<u8>) {
+/// Bytes of a head whose first line is so long, as HTTP/1 has it.
+pub(super) fn head_length(line: usize, fields: &HeaderMap) -> u64 {
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    (line + fields.iter().map(field).sum::<usize>() + 4) as u64
+}
+
+pub(super) fn write_ssl(tls: &Tls, fact: Ssl, out: &mut Vec<u8>) {
     let certificate = &tls.certificate;
     let text = match fact {
         Ssl::Protocol => tls.protocol,
@@ -180,27 +205,8 @@ fn write_ssl(tls: &Tls, fact: Ssl, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// The time, as one of three variables has it. In UTC, as in the log.
-fn write_time(time: SystemTime, variable: &Variable, out: &mut Vec<u8>) {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    match variable {
-        Variable::Msec => {
-            write_to(out, format_args!("{}.{:03}", since.as_secs(), since.subsec_millis()));
-        }
-        Variable::TimeLocal => write_to(out, format_args!("{}", time_local(time))),
-        _ => {
-            // `28/Sep/1970:12:00:00 +0000`, with its parts at fixed places.
-            let local = time_local(time);
-            let part = |range| local.get(range).unwrap_or_default();
-            let month = MONTHS.iter().position(|month| *month == part(3..6)).map_or(0, |at| at + 1);
-            let (day, year, clock) = (part(0..2), part(7..11), part(12..20));
-            write_to(out, format_args!("{year}-{month:02}-{day}T{clock}+00:00"));
-        }
-    }
-}
-
 /// The name of this machine, as it was when it was first asked for.
-fn hostname() -> &'static str {
+pub(super) fn hostname() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();
     NAME.get_or_init(|| {
         let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -237,7 +243,7 @@ fn write_cookie(fields: &HeaderMap, name: &str, out: &mut Vec<u8>) {
 }
 
 /// The first parameter of a query with this name; names match without case, as nginx has it.
-fn argument<'a>(query: &'a str, name: &str) -> &'a str {
+pub(super) fn argument<'a>(query: &'a str, name: &str) -> &'a str {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.find(|(key, _)| key.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
 }
@@ -251,6 +257,4 @@ pub(super) fn protocol(version: Version) -> &'static str {
     }
 }
 
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -1,11 +1,14 @@
 //! What is done to an answer last: fields that the route adds, and error pages.
 //! (nginx: add_header, error_page, proxy_intercept_errors)
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::call::Call;
 use super::deliver::Answer;
 use super::error::Error;
+use super::facts;
 use super::heads;
 use super::inside::Next;
 use super::own;
@@ -14,6 +17,8 @@ use crate::config::Expires;
 use crate::config::answers::{AddedField, ErrorPage, ExpiresOf, PageAt, PageStatus};
 use crate::config::template::{Facts, Variable};
 use crate::files::expires;
+use crate::observe::exchange::Logged;
+use crate::observe::line::write_seconds;
 use crate::semantics::date::{Timestamp, parse_http_date};
 
 /// What answers instead of an error.
@@ -94,6 +99,27 @@ fn listed(pages: &[ErrorPage], status: StatusCode) -> Option<&ErrorPage> {
 
 /// Makes an answer ready to go out; errors become one.
 pub(super) fn finish(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
+    let mut answer = finished(call, result);
+    if call.route.logs.is_some() {
+        answer.logged = logged(call, &answer);
+    }
+    answer
+}
+
+/// Where the exchange is logged, with what its lines say.
+pub(super) fn logged(call: &Call<'_>, answer: &Answer) -> Option<Logged> {
+    let logs = Arc::clone(call.route.logs.as_ref()?);
+    let fields = &call.request.headers;
+    let is_there =
+        |variable: &Variable| matches!(variable, Variable::Http(name) if fields.contains_key(name));
+    let mut kept = logs.keep(&OfAnswer { call, answer }, is_there);
+    if logs.counts_head {
+        kept.head_bytes = facts::head_length(STATUS_LINE, answer.response.headers());
+    }
+    Some(Logged { logs, kept })
+}
+
+fn finished(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
     if !call.route.finishes {
         return dressed(call, result);
     }
@@ -214,10 +240,16 @@ impl Facts for OfAnswer<'_> {
             Variable::UpstreamCacheStatus => text(answer.cache.map_or("", |cache| cache.word())),
             Variable::Status => text(answer.response.status().as_str()),
             Variable::UpstreamAddr => text(upstream.map_or("", |upstream| &upstream.peer)),
-            Variable::UpstreamResponseTime => {
+            Variable::UpstreamResponseTime | Variable::UpstreamHeaderTime => {
                 if let Some(upstream) = upstream {
-                    let (s, ms) = (upstream.time.as_secs(), upstream.time.subsec_millis());
-                    text(&format!("{s}.{ms:03}"));
+                    write_seconds(out, upstream.time);
+                }
+            }
+            Variable::UpstreamStatus => {
+                if let Some(upstream) = upstream {
+                    // nginx: of who gave none it is that of the answer which says so.
+                    let status = answer.response.status().as_u16().max(502);
+                    text(&upstream.status.unwrap_or(status).to_string());
                 }
             }
             Variable::UpstreamHttp(name) if answer.zone.is_some() || upstream.is_some() => {
@@ -239,5 +271,7 @@ fn write_field(fields: &HeaderMap, name: &HeaderName, out: &mut Vec<u8>) {
     }
 }
 
+/// Bytes of `HTTP/1.1 200 OK`, more or less.
+const STATUS_LINE: usize = 15;
 /// The statuses that fields are added to without `always` (nginx: add_header).
 const USUAL: [u16; 10] = [200, 201, 204, 206, 301, 302, 303, 304, 307, 308];

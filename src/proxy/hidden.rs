@@ -1,4 +1,4 @@
-//! Fields of responses that clients do not get. (nginx: proxy_hide_header)
+//! Response fields that clients do not get. (nginx: proxy_hide_header)
 
 use http::{HeaderName, header};
 

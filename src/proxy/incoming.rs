@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use tracing::{debug, warn};
 
@@ -113,10 +113,11 @@ pub(super) fn remove_hop_by_hop(fields: &mut HeaderMap) {
 
 /// What is known of an upstream at the moment.
 pub(super) fn facts(
-    peer: Option<&Arc<str>>,
+    (peer, status): (Option<&Arc<str>>, Option<StatusCode>),
     now: Instant,
     begun: Instant,
 ) -> Option<UpstreamFacts> {
     let peer = Arc::clone(peer?);
-    Some(UpstreamFacts { peer, time: now.saturating_duration_since(begun) })
+    let status = status.map(|status| status.as_u16());
+    Some(UpstreamFacts { peer, status, time: now.saturating_duration_since(begun) })
 }

@@ -79,7 +79,8 @@ use crate::clock::Clock;
 use crate::config::{Action, Limits, OddHeaders};
 use crate::interim::Gap;
 use crate::observe::access;
-use crate::observe::exchange::RequestFacts;
+use crate::observe::exchange::{Logged, RequestFacts};
+use crate::observe::logs::{Kept, Logs};
 use crate::observe::metrics::Shard;
 use crate::semantics::date::Timestamp;
 use crate::semantics::fields::{self, Present};
@@ -102,6 +103,8 @@ pub struct Proxy {
     pub zones: Vec<Arc<cache::Zone>>,
     /// What routes forward to, in the order of the configuration.
     pub groups: Vec<Arc<upstream::Group>>,
+    /// The access logs of what has no route, where no site says otherwise.
+    pub logs: Option<Arc<Logs>>,
     /// What answers for which host, on all listeners without TLS together.
     pub hosts: Hosts,
     /// The same on all listeners with TLS.
@@ -116,8 +119,8 @@ pub struct Worker {
     pub pools: Vec<Arc<upstream::Pool>>,
     /// Its counters.
     pub shard: Arc<Shard>,
-    /// Its part of the access log.
-    pub access: Option<Arc<access::Writer>>,
+    /// Its part of each access log, in the order of the configuration.
+    pub logs: Vec<Arc<access::Writer>>,
 }
 
 /// Who sent a request.
@@ -161,22 +164,12 @@ impl Worker {
         request: Request<Option<Incoming>>,
     ) -> Response<Body> {
         let (mut request, body) = request.into_parts();
-        let mut seen = self
-            .access
-            .is_some()
+        let mut seen = (!self.logs.is_empty())
             .then(|| record::seen(&request, client.connection, self.proxy.clock.instant()));
         let body = (body, seen.as_deref_mut());
         let answer = match self.answer(hosts, client, &mut request, body).await {
             Ok(answer) => answer,
-            Err(error) => {
-                let wall = || Timestamp::from(self.proxy.clock.wall());
-                let mut answer = error.answer(wall()).unexpected(&request);
-                // Nobody knows whose request it is: it is answered as one without a host.
-                if let Some(site) = hosts.find("") {
-                    heads::dress(&mut answer, &site.base.settings.heads, wall);
-                }
-                answer
-            }
+            Err(error) => self.refused(hosts, client, &request, error),
         };
         record::at_end(self, seen, answer)
     }
@@ -211,6 +204,51 @@ impl Worker {
         inspect::inspect(self, request).await
     }
 
+    /// An answer to what no route was found for. As in nginx, it is logged where the site logs that
+    /// answers for hosts that nobody names.
+    fn refused(
+        self: &Arc<Self>,
+        hosts: &Hosts,
+        client: Client<'_>,
+        request: &http::request::Parts,
+        error: Error,
+    ) -> Answer {
+        let wall = || Timestamp::from(self.proxy.clock.wall());
+        let mut answer = error.answer(wall()).unexpected(request);
+        let fallback = hosts.fallback();
+        if let Some((site, path)) = fallback.map(|site| (site, request.uri.path())) {
+            heads::dress(&mut answer, &site.base.settings.heads, wall);
+            let call = self.call((site, &site.base), (request, "", path), client.connection);
+            answer.logged = finish::logged(&call, &answer);
+        } else if let Some(logs) = self.proxy.logs.clone() {
+            answer.logged = Some(Logged { logs, kept: Kept::default() });
+        }
+        answer
+    }
+
+    fn call<'a>(
+        self: &'a Arc<Self>,
+        (site, route): (&'a Arc<route::Site>, &'a Arc<route::Route>),
+        (request, host, path): (&'a http::request::Parts, &'a str, &'a str),
+        connection: &'a Arc<Connection>,
+    ) -> Call<'a> {
+        Call {
+            worker: self,
+            site,
+            route,
+            request,
+            host,
+            path,
+            connection,
+            remote: connection.remote,
+            limited: Limited::default(),
+            original: None,
+            now: Timestamp::from(self.proxy.clock.now()),
+            way: None,
+            wants_all: false,
+        }
+    }
+
     async fn answer(
         self: &Arc<Self>,
         hosts: &Hosts,
@@ -235,22 +273,9 @@ impl Worker {
         }
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
         let route = site.find(&path);
-        let now = Timestamp::from(self.proxy.clock.now());
-        let call = Call {
-            worker: self,
-            site,
-            route: route.unwrap_or(&site.base),
-            request,
-            host: &host,
-            path: &path,
-            connection: client.connection,
-            remote: client.connection.remote,
-            limited: Limited::default(),
-            original: None,
-            now,
-            wants_all: !present.conditional,
-            way: None,
-        };
+        let found = (site, route.unwrap_or(&site.base));
+        let call = self.call(found, (request, &host, &path), client.connection);
+        let call = Call { wants_all: !present.conditional, ..call };
         let (remote, limited) = (call.remote, call.limited);
         let mut sent = Sent { gap: client.gap, seen, body, remote, limited, held: None };
         let mut answer = if site.is_plain && call.route.is_plain {

@@ -51,8 +51,9 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     if let Some(switched) = reply.switched {
         let joining = tunnel::join(&view, &mut response, switched);
         let handling = Handling::forwarded(why.forwarded, why.reason);
+        let answered = (Some(&reply.peer), Some(response.status()));
         let answer = deliver::passed(&view, response, handling, why.status);
-        let facts = incoming::facts(Some(&reply.peer), clock.instant(), begun);
+        let facts = incoming::facts(answered, clock.instant(), begun);
         return Ok(answer.after(facts).becoming(joining));
     }
     let announced = trailers::announced(&view, response.headers());
@@ -63,7 +64,8 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     let code = Some(response.status().as_u16());
     let mut handling =
         Handling { forwarded_status: code, ..Handling::forwarded(why.forwarded, why.reason) };
-    let facts = incoming::facts(Some(&reply.peer), clock.instant(), begun);
+    let answered = (Some(&reply.peer), Some(response.status()));
+    let facts = incoming::facts(answered, clock.instant(), begun);
     let for_get = for_get.map(|for_get| (for_get.times(clock), for_get));
     let for_get =
         for_get.filter(|(_, for_get)| for_get.is_answered(response.status(), response.headers()));

@@ -46,6 +46,7 @@ pub(super) fn at_end(
         reason: answer.reason,
         zone: answer.zone,
         upstream: answer.upstream,
+        logged: answer.logged,
     };
     let end = AtEnd::of(worker, exchange, answer.held);
     let mut response = answer.response;
@@ -60,7 +61,7 @@ pub(super) fn at_hand(worker: &Arc<Worker>, exchange: Exchange, body: Body) -> B
     if !body.is_here() {
         return body.on_end(AtEnd::of(worker, exchange, None));
     }
-    worker.record(&exchange, http_body::Body::size_hint(&body).lower());
+    worker.record(&exchange, http_body::Body::size_hint(&body).lower(), true);
     body
 }
 
@@ -71,8 +72,8 @@ struct AtEnd {
 }
 
 impl OnEnd for AtEnd {
-    fn end(self: Box<Self>, sent: u64, _complete: bool) {
-        self.worker.record(&self.exchange, sent);
+    fn end(self: Box<Self>, sent: u64, complete: bool) {
+        self.worker.record(&self.exchange, sent, complete);
     }
 }
 
@@ -83,10 +84,13 @@ impl AtEnd {
 }
 
 impl Worker {
-    fn record(&self, exchange: &Exchange, sent_bytes: u64) {
+    fn record(&self, exchange: &Exchange, sent_bytes: u64, complete: bool) {
         self.shard.count(exchange, sent_bytes);
-        if let Some(access) = &self.access {
-            access.record(exchange, sent_bytes);
+        let Some(logged) = &exchange.logged else { return };
+        for to in &logged.logs.to {
+            if let Some(writer) = self.logs.get(to.number) {
+                writer.record(to, exchange, (sent_bytes, complete));
+            }
         }
     }
 }

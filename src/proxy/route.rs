@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, StatusCode};
@@ -19,6 +20,7 @@ use crate::config::pattern::{Captured, Pattern, Patterns};
 use crate::config::template::{Part, Template, Variable};
 use crate::config::{self, Action, HostName, PathMatch};
 use crate::files::Files;
+use crate::observe::logs::Logs;
 use crate::tls::settings::VerifyClient;
 use crate::upstream::Group;
 
@@ -80,6 +82,8 @@ pub struct Route {
     pub caching: Caching,
     /// Response fields that clients do not get.
     pub hidden: Hidden,
+    /// The access logs that its requests are in, if they are in any.
+    pub logs: Option<Arc<Logs>>,
     /// What requests must pass, if anything.
     pub gate: Option<Box<Gate>>,
     /// The upstream does not see who asks, so what it answers is for all.
@@ -120,6 +124,7 @@ impl Route {
             caching: Caching::default(),
             is_plain: is_plain(&settings),
             finishes: settings.finish.is_needed(),
+            logs: None,
             gate: None,
             hides_authorization: false,
             settings,
@@ -137,7 +142,8 @@ impl Route {
         let redirect = Redirect { to, status: StatusCode::MOVED_PERMANENTLY };
         let (cache, purge, rewrite) = (None, None, Vec::new());
         let action = Action::Redirect(redirect);
-        Self::new(config::Route { action, cache, purge, rewrite, ..self.settings.clone() })
+        let settings = config::Route { action, cache, purge, rewrite, ..self.settings.clone() };
+        Self { logs: self.logs.clone(), ..Self::new(settings) }
     }
 
     /// Where it forwards to, as the configuration has it (nginx: $proxy_host).
@@ -175,19 +181,26 @@ impl<T> Default for Hosts<T> {
 
 impl<T: Clone> Hosts<T> {
     /// The hosts of a listener: every site that listens there, in the order of the configuration.
-    pub fn new<'a>(sites: impl Iterator<Item = (&'a config::Site, T)>) -> Self {
+    /// Without an address those of several.
+    pub fn new<'a>(
+        address: Option<SocketAddr>,
+        sites: impl Iterator<Item = (&'a config::Site, T)>,
+    ) -> Self {
+        let is_here =
+            |some: &[SocketAddr]| address.map_or(!some.is_empty(), |here| some.contains(&here));
         let mut hosts = Self::default();
         let mut fallback: Option<(bool, bool, T)> = None;
         let mut names: Vec<(HostName, T)> = Vec::new();
         for (settings, site) in sites {
-            hosts.isolates |= settings.isolated;
+            hosts.isolates |= settings.isolated && is_here(&settings.tls_at);
             hosts.http2 |= settings.http2;
             hosts.keeps_spelling |=
                 settings.routes.iter().any(|route| route.heads.spelling.is_some());
             names.extend(settings.names.iter().map(|name| (name.clone(), site.clone())));
             // nginx: the one that says so is the default; else the first of the address.
-            if fallback.as_ref().is_none_or(|(default, ..)| settings.default && !default) {
-                fallback = Some((settings.default, settings.strict, site));
+            let is_default = is_here(&settings.default_at);
+            if fallback.as_ref().is_none_or(|(default, ..)| is_default && !default) {
+                fallback = Some((is_default, settings.strict, site));
             }
         }
         hosts.names = HostNames::new(names.into_iter());
@@ -198,6 +211,11 @@ impl<T: Clone> Hosts<T> {
     /// Whether a client may speak HTTP/2 here without having agreed on it.
     pub fn takes_http2(&self) -> bool {
         self.http2
+    }
+
+    /// The site for hosts that no site names, if such are not refused.
+    pub fn fallback(&self) -> Option<&T> {
+        self.fallback.as_ref()
     }
 
     /// The site for a host; `None` where it must be refused.

@@ -50,17 +50,17 @@ impl Fetch {
         let sent = self.extent.send(&self.call, request, Told { held, interim }).await;
         let (received, dated) = (Timestamp::from(clock.now()), Timestamp::from(clock.wall()));
         let times = Times { requested, received, dated };
-        let facts = |peer: Option<&Arc<str>>| incoming::facts(peer, clock.instant(), begun);
+        let facts = |answered| incoming::facts(answered, clock.instant(), begun);
         match sent {
             Ok(reply) => {
-                let upstream = facts(Some(&reply.peer));
+                let upstream = facts((Some(&reply.peer), Some(reply.response.status())));
                 let aside = Aside { upstream, set_cookie: reply.set_cookie };
                 let mut response = reply.response;
                 incoming::clean(&mut response, &method, self.call.view().route.settings.heads.via);
                 Ok(Exchanged { response, times, aside })
             }
             Err(failure) => {
-                let upstream = facts(failure.peer.as_ref());
+                let upstream = facts((failure.peer.as_ref(), None));
                 tracing::warn!(error = %failure, "upstream failed");
                 let failed = self.failed(error::of_upstream(&failure.error));
                 Err((failed, Aside { upstream, set_cookie: None }))

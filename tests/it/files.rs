@@ -566,3 +566,29 @@ async fn many_at_once_get_what_they_asked_for() {
         assert!(answer.complete && answer.text() == format!("{n}").repeat(50_000), "{n}");
     }
 }
+
+#[tokio::test]
+async fn what_the_defaults_say_of_files_is_for_routes_that_have_some() {
+    let folder = stage();
+    let origin = Origin::start().await;
+    origin.on("/app", ok("app"));
+    let root = folder.path().join("www");
+    let config = format!(
+        "[defaults.static]\nroot = {root:?}\nindex = \"page.html\"\ncharset = \"off\"\ndot_files = true\n\
+         [[site]]\nlisten = \"127.0.0.1:0\"\n[site.defaults.static]\nexpires = \"1h\"\n\
+         [[site.route]]\npath = \"/\"\nstatic = {{}}\n\
+         [[site.route]]\npath = \"/own/\"\nstatic = {{ alias = {:?}, index = \"index.html\" }}\n\
+         [[site.route]]\npath = \"/app\"\nproxy = \"http://ORIGIN\"\n",
+        root.join("sub")
+    );
+    let proxy = Proxy::with(&config, &origin).await;
+    let page = proxy.get("/").await;
+    assert_eq!(shown(&page), "200 page");
+    assert_eq!(
+        (page.header("content-type").as_str(), page.header("cache-control").as_str()),
+        ("text/html", "max-age=3600")
+    );
+    assert_eq!(shown(&proxy.get("/.env").await), "200 password");
+    assert_eq!(shown(&proxy.get("/own/").await), "200 sub");
+    assert_eq!(shown(&proxy.get("/app").await), "200 app");
+}

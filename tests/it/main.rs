@@ -16,6 +16,7 @@ mod headers;
 mod heads;
 mod clients;
 mod limits;
+mod logs;
 mod auth;
 mod forwarding;
 mod from_disk;

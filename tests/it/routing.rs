@@ -1,7 +1,7 @@
 //! Which site answers, which route, and what the origin is asked for.
 
 use crate::harness::proxy::CACHED;
-use crate::harness::{Origin, Proxy, exchange_raw, ok};
+use crate::harness::{Origin, Proxy, client, exchange_raw, ok};
 
 /// One route for all paths, without a cache.
 pub(crate) const PLAIN: &str = r#"
@@ -194,4 +194,26 @@ async fn the_origin_hears_the_host_of_an_absolute_target_and_no_other() {
     assert_eq!(origin.requests("/a")[0].header("host"), "example.com");
     let twice = text.replace("Host: other", "Host: example.com\r\nHost: other");
     assert_eq!(exchange_raw(proxy.address, twice.as_bytes()).await.status, 400);
+}
+
+#[tokio::test]
+async fn each_address_of_a_range_may_have_a_default_of_its_own() {
+    let origin = Origin::start().await;
+    let site = |name: &str, listen: &str| {
+        format!(
+            "[[site]]\nlisten = [{listen}]\nname = '{name}'\n[[site.route]]\npath = '/'\nrespond = {{ status = 200, body = '{name}' }}\n"
+        )
+    };
+    let at = |ip: &str| format!("{{ address = '{ip}:0', default = true }}");
+    let config = site("a", &format!("'127.0.0.1:0', {}", at("127.0.0.2")))
+        + &site("b", &format!("'127.0.0.2:0', {}", at("127.0.0.1")))
+        + &site("c", "'127.0.0.1:0', '127.0.0.2:0', '127.0.0.3:0'");
+    let proxy = Proxy::with(&config, &origin).await;
+    for (number, host, expected) in
+        [(0, "x", "b"), (1, "x", "a"), (2, "x", "c"), (0, "a", "a"), (1, "c", "c")]
+    {
+        let address = proxy.listeners[number];
+        let answer = client::request(address, "GET", "/", &[("Host", host)]).await;
+        assert_eq!(answer.text(), expected, "{number} {host}");
+    }
 }

@@ -358,6 +358,37 @@ async fn plain_http_on_a_port_of_tls_is_told_so() {
 }
 
 #[tokio::test]
+async fn one_site_listens_with_and_without_tls() {
+    let stage = Stage::new().await;
+    let files = stage.server(&["example.com"]);
+    let listen = "['127.0.0.1:0', { address = '127.0.0.2:0', tls = true }]";
+    let config = site("example.com", &format!("{{ {files} }}"), "");
+    let config = config.replace("listen = '127.0.0.1:0'", &format!("listen = {listen}"));
+    let proxy = stage.proxy(&config).await;
+    let answer = client::request(proxy.listeners[0], "GET", "/a", &[]).await;
+    assert_eq!((answer.status, seen(&stage, "x-ssl").as_str()), (200, "http"));
+    assert_eq!(stage.client().line(proxy.listeners[1], "/a").await, "200 one");
+    assert!(seen(&stage, "x-ssl").starts_with("https on TLSv1.3"));
+    let plain = client::request(proxy.listeners[1], "GET", "/a", &[]).await;
+    assert_eq!(plain.status, 400);
+}
+
+#[tokio::test]
+async fn who_must_show_a_certificate_need_not_where_there_is_no_tls() {
+    let stage = Stage::new().await;
+    let files = stage.server(&["example.com"]);
+    let ca = stage.file("ca.pem", &stage.authority.pem());
+    let tls = format!("{{ {files}, verify_client = 'on', client_ca = '{ca}' }}");
+    let listen = "['127.0.0.1:0', { address = '127.0.0.2:0', tls = true }]";
+    let config = site("example.com", &tls, "");
+    let config = config.replace("listen = '127.0.0.1:0'", &format!("listen = {listen}"));
+    let proxy = stage.proxy(&config).await;
+    let answer = client::request(proxy.listeners[0], "GET", "/a", &[]).await;
+    assert_eq!(answer.status, 200);
+    assert!(stage.client().line(proxy.listeners[1], "/a").await.starts_with("400 "));
+}
+
+#[tokio::test]
 async fn a_slow_handshake_is_cut_off_and_holds_its_connection_meanwhile() {
     let stage = Stage::new().await;
     let files = stage.server(&["example.com"]);

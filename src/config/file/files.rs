@@ -5,7 +5,7 @@ use http::{HeaderValue, StatusCode};
 use crate::config::declared::Declared;
 use crate::config::fault::Problem;
 use crate::config::read::{
-    At, FromNode, FromText, List, OrOff, Pairs, Size, checked, table, wrong_kind,
+    At, FromNode, FromText, List, OrOff, Pairs, Size, Table, checked, table, wrong_kind,
 };
 use crate::config::report::Report;
 use crate::config::template::{Template, Variable};
@@ -113,6 +113,19 @@ impl FromNode for Static {
     #[cfg(test)]
     fn keys(path: &str, out: &mut Vec<String>) {
         StaticTable::keys(path, out);
+    }
+}
+
+impl Table for Static {
+    const KEYS: &'static [&'static str] = StaticTable::KEYS;
+
+    /// Of two that say where the files are the inner one counts, however it says it.
+    fn over(&self, outer: &Self) -> Self {
+        let mut table = self.0.over(&outer.0);
+        if self.0.root.is_some() || self.0.alias.is_some() {
+            (table.root, table.alias) = (self.0.root.clone(), self.0.alias.clone());
+        }
+        Self(table)
     }
 }
 

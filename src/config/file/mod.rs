@@ -15,15 +15,13 @@ mod answer;
 mod gate;
 mod heads;
 mod tls;
+mod logs;
 
 use std::time::Duration;
 
+use super::OddHeaders;
 use super::address::{AdminListen, NameServer};
-use super::read::{At, FromNode, List, Named, OrOff, Size, Timeout, table};
-use super::report::Report;
-use super::tree::{Node, Value};
-use super::words::LogLevel;
-use super::{AccessFormat, OddHeaders};
+use super::read::{List, Named, Size, Timeout, table};
 
 pub(crate) use answer::{
     CookieFlag, CookieRules, ErrorPageTable, PageStatus, Redirect, RedirectRule, Respond,
@@ -35,7 +33,8 @@ pub(crate) use files::{Compress, ExpiresOf, IfModifiedSince, Static, TryFile};
 pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
 pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
 pub(crate) use heads::{DateFrom, FieldName, HeaderCase};
-pub(crate) use map::Map;
+pub(crate) use logs::{AccessTable, Format, Log, LogRef};
+pub(crate) use map::{Map, NetworksTable, Share};
 pub(crate) use protocols::{Http2, Http2Table};
 pub(crate) use site::{Route, Settings, Site, Timeouts};
 pub(crate) use tls::{SiteTls, TlsVersion, UpstreamTls};
@@ -52,6 +51,7 @@ table! {
         upstream: Named<Upstream>,
         map: Named<Map>,
         limit: Named<Limit>,
+        access_log: Named<AccessTable>,
         defaults: Settings,
         site: List<Site>,
         admin: Admin,
@@ -85,46 +85,8 @@ table! {
 }
 
 table! {
-    /// `[log]`
-    Log() {
-        level: LogLevel,
-        error: String,
-        access: OrOff<Access>,
-    }
-}
-
-table! {
-    /// `access` as a table; as a string it is the path alone.
-    AccessTable(path) {
-        path: String,
-        format: AccessFormat,
-        buffer: Size,
-        flush: Timeout,
-    }
-}
-
-/// `access` of `[log]`.
-#[derive(Clone, Debug)]
-pub(crate) struct Access(pub AccessTable);
-
-table! {
     /// `[admin]`
     Admin() {
         listen: AdminListen,
-    }
-}
-
-impl FromNode for Access {
-    fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
-        if matches!(node.value, Value::Table(_)) {
-            return AccessTable::from_node(node, report).map(Self);
-        }
-        let path = At { value: String::from_node(node, report)?, span: node.span };
-        Some(Self(AccessTable { path: Some(path), ..AccessTable::default() }))
-    }
-
-    #[cfg(test)]
-    fn keys(path: &str, out: &mut Vec<String>) {
-        AccessTable::keys(path, out);
     }
 }

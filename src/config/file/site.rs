@@ -7,7 +7,7 @@ use http::HeaderValue;
 use super::answer::{AddedFields, CookieFlag, CookieRules, ErrorPages, RedirectRules};
 use super::{AuthBasic, AuthRequest, Cache, Compress, LimitConn, LimitReq, RealIp, Redirect};
 use super::{DateFrom, ExpiresOf, FieldName, HeaderCase};
-use super::{Respond, Rewrite, Satisfy, SiteTls, Static, UpstreamTls};
+use super::{LogRef, Respond, Rewrite, Satisfy, SiteTls, Static, UpstreamTls};
 use crate::config::address::{Listen, Names};
 use crate::config::answers::CookieName;
 use crate::config::proxy_url::ProxyUrl;
@@ -40,6 +40,8 @@ macro_rules! route_and_settings {
         table! {
             /// `[defaults]` and `[site.defaults]`
             Settings() {
+                /// Of routes that have one: it makes no other route one of files.
+                r#static: Static,
                 $($key: $type,)+
             }
         }
@@ -55,7 +57,7 @@ macro_rules! route_and_settings {
         impl Route {
             /// The keys that can be inherited.
             pub(crate) fn settings(&self) -> Settings {
-                Settings { $($key: self.$key.clone(),)+ }
+                Settings { r#static: self.r#static.clone(), $($key: self.$key.clone(),)+ }
             }
         }
     };
@@ -112,6 +114,7 @@ route_and_settings! {
         satisfy: Satisfy,
         auth_basic: OrOff<AuthBasic>,
         auth_request: OrOff<AuthRequest>,
+        access_log: OrOff<List<LogRef>>,
         limit_rate: SizeOf,
         limit_rate_after: Size,
     }

@@ -51,7 +51,7 @@ pub(super) fn action(
         return proxied(proxy, (route, settings), scope, report)
             .map(|proxy| Action::Proxy(Box::new(proxy)));
     }
-    if let Some(written) = &route.r#static {
+    if let Some(written) = settings.r#static.as_ref().filter(|_| route.r#static.is_some()) {
         if caches(settings) {
             let problem = Problem::new("files are not cached: `zone` has no effect here");
             report.warn(written.span, problem.help("set `cache.zone = \"off\"` for this route"));

@@ -246,15 +246,21 @@ fn warn_of_hidden(settings: &Settings, gate: &Gate, report: &mut Report) {
 /// Where proxies in front name the clients of a site.
 pub(super) fn named_by_proxies(site: &file::Site) -> Vec<(std::net::SocketAddr, ProxyProtocolIn)> {
     let entries = site.listen.iter().flat_map(|list| list.value.values());
-    entries.filter_map(|listen| Some((listen.address, listen.proxy_protocol.clone()?))).collect()
+    let named = |listen: &'_ Listen| {
+        let how = listen.proxy_protocol.clone();
+        listen.addresses.iter().filter_map(|address| Some((*address, how.clone()?))).collect()
+    };
+    entries.flat_map(|listen| -> Vec<_> { named(listen) }).collect()
 }
 
 /// Sites that share an address must agree on how connections to it begin.
 pub(super) fn check_listeners(sites: &[At<file::Site>], report: &mut Report) {
     let mut known: HashMap<SocketAddr, &At<Listen>> = HashMap::new();
     let lists = sites.iter().filter_map(|site| site.value.listen.as_ref());
-    for entry in lists.flat_map(|list| &list.value.items) {
-        let address = entry.value.address;
+    let entries = lists.flat_map(|list| &list.value.items);
+    let entries =
+        entries.flat_map(|entry| entry.value.addresses.iter().map(move |at| (entry, *at)));
+    for (entry, address) in entries {
         let first = *known.entry(address).or_insert(entry);
         let differs = first.value.proxy_protocol != entry.value.proxy_protocol;
         if differs && address.port() != 0 {

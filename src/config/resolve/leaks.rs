@@ -125,7 +125,9 @@ impl<'a> WhoAnswers<'a> {
             }
             for address in &site.listen {
                 let default = default_of.entry(*address).or_insert(number);
-                if site.default && !sites[*default].default {
+                if site.default_at.contains(address)
+                    && !sites[*default].default_at.contains(address)
+                {
                     *default = number;
                 }
             }

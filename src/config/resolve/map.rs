@@ -1,6 +1,6 @@
 //! `[map.NAME]`: read before all else, those that others need first. (nginx: map)
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::flag;
@@ -8,9 +8,11 @@ use crate::config::declared::{self, is_name};
 use crate::config::fault::Problem;
 use crate::config::file;
 use crate::config::hostnames::HostNames;
-use crate::config::maps::Map;
-use crate::config::read::{At, FromNode};
+use crate::config::maps::{By, Map};
+use crate::config::networks::{Network, Networks};
+use crate::config::read::{At, FromNode, List};
 use crate::config::report::{Report, Span};
+use crate::config::shares::{Shares, WHOLE};
 use crate::config::template::{Template, Variable};
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::variables;
@@ -96,17 +98,41 @@ fn empty(name: &str) -> Map {
     Map {
         name: name.to_owned(),
         key: Template::default(),
-        values: HostNames::default(),
+        by: By::Text { values: HostNames::default(), hostnames: false },
         all: Vec::new(),
         default: Template::default(),
-        hostnames: false,
         depth: 1,
     }
 }
 
 /// One that could not be read is declared all the same: what names it is right.
 fn map(entry: &Entry, report: &mut Report) -> Map {
-    let table = file::Map::from_node(&entry.node, report).unwrap_or_default();
+    let mut table = file::Map::from_node(&entry.node, report).unwrap_or_default();
+    let networks = table.networks.as_ref().and_then(|at| at.value.0.clone());
+    let key = table.key.take().map(|at| at.value);
+    let (by, all) = match (networks, &table.shares) {
+        (Some(networks), _) => by_network(&table, networks, report),
+        (None, Some(shares)) => by_share(&table, shares, report),
+        (None, None) => by_text(&table, report),
+    };
+    let key = match by {
+        By::Networks { .. } => key.unwrap_or_else(|| Template::of(Variable::RemoteAddr)),
+        _ => key.unwrap_or_else(|| missing_key(entry, report)),
+    };
+    let default = table.default.map_or_else(Template::default, |at| at.value);
+    let mut map = Map { key, all, by, default, ..empty(&entry.name) };
+    map.depth = depth(&map, entry.span, report);
+    map
+}
+
+fn missing_key(entry: &Entry, report: &mut Report) -> Template {
+    if !report.illegible && matches!(entry.node.value, Value::Table(_)) {
+        report.error(entry.node.span, Problem::new("`key` is missing"));
+    }
+    Template::default()
+}
+
+fn by_text(table: &file::Map, report: &mut Report) -> (By, Vec<Template>) {
     let hostnames = flag(table.hostnames.as_ref(), false);
     let mut seen = BTreeSet::new();
     let mut values = Vec::new();
@@ -119,17 +145,65 @@ fn map(entry: &Entry, report: &mut Report) -> Map {
             values.push((name, value.value.clone()));
         }
     }
-    let plain = |at: Option<At<Template>>| at.map_or_else(Template::default, |at| at.value);
-    let mut map = Map {
-        key: plain(table.key),
-        all: values.iter().map(|(_, value)| value.clone()).collect(),
-        values: HostNames::new(values.into_iter()),
-        default: plain(table.default),
-        hostnames,
-        ..empty(&entry.name)
-    };
-    map.depth = depth(&map, entry.span, report);
-    map
+    let all = values.iter().map(|(_, value)| value.clone()).collect();
+    (By::Text { values: HostNames::new(values.into_iter()), hostnames }, all)
+}
+
+fn by_network(
+    table: &file::Map,
+    networks: file::NetworksTable,
+    report: &mut Report,
+) -> (By, Vec<Template>) {
+    if let Some(at) = table.hostnames.as_ref().filter(|at| at.value) {
+        report.error(at.span, Problem::new("texts are either networks or names of hosts"));
+    }
+    if let Some(at) = &table.shares {
+        report.error(at.span, Problem::new("a map has either networks or shares"));
+    }
+    let mut seen = HashSet::new();
+    let (mut read, mut all) = (Vec::new(), Vec::new());
+    for (key, value) in table.values.iter().flat_map(|values| &values.value.0) {
+        let Some(network) = key.value.text().and_then(Network::read) else {
+            let problem = Problem::new("is no network");
+            let help = "write it as `10.0.0.0/8`, `192.0.2.1`, or `192.0.2.1-192.0.2.9`";
+            report.error(key.span, problem.help(help));
+            continue;
+        };
+        if !seen.insert(network) {
+            report.error(key.span, Problem::new("stands here twice"));
+        }
+        read.push(network);
+        all.push(value.value.clone());
+    }
+    let proxies = networks.proxies.iter().flat_map(|list| list.value.values().map(|net| net.0));
+    let proxies = proxies.collect();
+    let recursive = flag(networks.recursive.as_ref(), false);
+    (By::Networks { networks: Networks::new(&read), proxies, recursive }, all)
+}
+
+fn by_share(
+    table: &file::Map,
+    shares: &At<List<file::Share>>,
+    report: &mut Report,
+) -> (By, Vec<Template>) {
+    if let Some(at) = &table.values {
+        report.error(at.span, Problem::new("a map has either `values` or `shares`"));
+    }
+    let (mut sum, mut read, mut all) = (0, Vec::new(), Vec::new());
+    for item in &shares.value.items {
+        let share = item.value.share.as_ref().map(|at| at.value.0);
+        sum += share.unwrap_or(0);
+        if sum > WHOLE {
+            report.error(item.span, Problem::new("the shares are more than 100% together"));
+        }
+        if read.last().is_some_and(Option::is_none) {
+            let problem = Problem::new("never counts: the one before has all that is left");
+            report.error(item.span, problem);
+        }
+        read.push(share);
+        all.push(item.value.value.as_ref().map_or_else(Template::default, |at| at.value.clone()));
+    }
+    (By::Shares(Shares::new(read.into_iter())), all)
 }
 
 fn depth(map: &Map, span: Span, report: &mut Report) -> usize {

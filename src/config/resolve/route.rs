@@ -4,8 +4,8 @@ use http::HeaderName;
 use http::header::HOST;
 
 use super::{
-    Report, Scope, answer, bodies, cache, files, gate, heads, leaks, protocols, rewrite, size,
-    timeout, upstream,
+    Report, Scope, answer, bodies, cache, files, gate, heads, leaks, logs, protocols, rewrite,
+    size, timeout, upstream,
 };
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
@@ -16,10 +16,11 @@ use crate::config::words::is_framing;
 use crate::config::{ProxyPass, Route, Timeouts};
 use crate::tls::settings;
 
-/// The settings of a level: those of its own, then those around it. `timeout`, `cache` and
-/// `upstream_tls` are merged key by key, `set_header` is replaced as a whole, as in nginx.
+/// The settings of a level: those of its own, then those around it. `timeout`, `cache`, `static`
+/// and `upstream_tls` are merged key by key, `set_header` is replaced as a whole, as in nginx.
 pub(super) fn inherit(own: &Settings, outer: &Settings) -> Settings {
     Settings {
+        r#static: merged(own.r#static.as_ref(), outer.r#static.as_ref()),
         timeout: merged(own.timeout.as_ref(), outer.timeout.as_ref()),
         cache: merged(own.cache.as_ref(), outer.cache.as_ref()),
         upstream_tls: merged(own.upstream_tls.as_ref(), outer.upstream_tls.as_ref()),
@@ -57,6 +58,7 @@ pub(super) fn route(
     let path = item.value.path.as_ref()?.value.clone();
     let action = action?;
     let route = Route {
+        logs: logs::of_route(&settings, scope, report),
         methods: answer::methods(item.value.methods.as_ref()),
         rewrite: rewrite::rewrites(item.value.rewrite.as_ref(), report),
         finish: answer::finish(&settings, (&path, &action), report),

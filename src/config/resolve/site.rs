@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
 use super::{Report, Scope, flag, gate, leaks, rewrite, route, tls};
+use crate::config::address::Listen;
 use crate::config::fault::Problem;
 use crate::config::file::{self, Settings, TryFile};
 use crate::config::read::{At, List};
@@ -62,7 +63,7 @@ fn site(
         check_path(&mut paths, &route, item, report);
         routes.push(route);
     }
-    check_names(&routes, written, report);
+    check_names(&routes, (written, &outer), report);
     gate::check_asked_routes(written, &routes, report);
     if let Some(redirect) = &site.redirect {
         let other = item.value.route.as_ref().filter(|list| !list.value.items.is_empty());
@@ -84,12 +85,14 @@ fn site(
         route.respond = Some(At { value: file::Respond(table), span: item.span });
     });
     let names = site.name.iter().flat_map(|names| names.value.values());
+    check_tls(site, report);
     let tls = tls::termination(site, report);
     Some(Site {
-        listen: addresses(site).into_iter().map(|(address, _)| address).collect(),
+        listen: addresses(site).iter().map(|at| at.address).collect(),
+        default_at: addresses(site).iter().filter(|at| at.default).map(|at| at.address).collect(),
+        tls_at: addresses(site).iter().filter(|at| at.tls).map(|at| at.address).collect(),
         proxy_protocol: gate::named_by_proxies(site),
         names: names.flat_map(|names| names.0.clone()).collect(),
-        default: flag(site.default.as_ref(), false),
         strict: flag(site.strict.as_ref(), false),
         rewrite: rewrite::rewrites(site.rewrite.as_ref(), report),
         base: route::route(&nowhere, &outer, scope, report)?,
@@ -153,12 +156,19 @@ fn check_path(
 }
 
 /// What `try_files` hands over to must be there.
-fn check_names(routes: &[Route], written: &[At<file::Route>], report: &mut Report) {
+fn check_names(
+    routes: &[Route],
+    (written, outer): (&[At<file::Route>], &Settings),
+    report: &mut Report,
+) {
     let known = |name: &str| {
         routes.iter().any(|route| matches!(&route.path, PathMatch::Named(known) if known == name))
     };
     let lists =
         written.iter().filter_map(|item| item.value.r#static.as_ref()?.value.0.try_files.as_ref());
+    let inherited = outer.r#static.as_ref().and_then(|at| at.value.0.try_files.as_ref());
+    let is_used = written.iter().any(|item| item.value.r#static.is_some());
+    let lists = lists.chain(inherited.filter(|_| is_used));
     for item in lists.flat_map(|list| &list.value.items) {
         let TryFile::Named(name) = &item.value else { continue };
         if !known(name) {
@@ -168,11 +178,53 @@ fn check_names(routes: &[Route], written: &[At<file::Route>], report: &mut Repor
     }
 }
 
-/// Where a site listens, and where that is written.
-fn addresses(site: &file::Site) -> Vec<(SocketAddr, Option<Span>)> {
-    match &site.listen {
-        Some(list) => list.value.items.iter().map(|at| (at.value.address, Some(at.span))).collect(),
-        None => vec![(SocketAddr::from(([127, 0, 0, 1], 8080)), None)],
+/// An address that a site listens at.
+struct ListenAt {
+    address: SocketAddr,
+    /// Where that is written.
+    span: Option<Span>,
+    tls: bool,
+    default: bool,
+}
+
+/// Where a site listens. Where an entry says whether it has TLS, those that do not say have none.
+fn addresses(site: &file::Site) -> Vec<ListenAt> {
+    let default = flag(site.default.as_ref(), false);
+    let has_tls = site.tls.is_some();
+    let Some(list) = &site.listen else {
+        let address = SocketAddr::from(([127, 0, 0, 1], 8080));
+        return vec![ListenAt { address, span: None, tls: has_tls, default }];
+    };
+    let is_said = list.value.values().any(|listen| listen.tls.is_some());
+    let entry = |at: &At<Listen>| {
+        let span = Some(at.span);
+        let tls = has_tls && if is_said { at.value.tls == Some(true) } else { true };
+        let default = default || at.value.default;
+        let listen_at =
+            move |address: &SocketAddr| ListenAt { address: *address, span, tls, default };
+        at.value.addresses.iter().map(listen_at).collect::<Vec<_>>()
+    };
+    list.value.items.iter().flat_map(entry).collect()
+}
+
+/// Reports addresses that are to have TLS without a certificate, and certificates for none.
+fn check_tls(site: &file::Site, report: &mut Report) {
+    let entries = site.listen.iter().flat_map(|list| &list.value.items);
+    match &site.tls {
+        None => {
+            for entry in entries.filter(|entry| entry.value.tls == Some(true)) {
+                let problem = Problem::new("this site has no `tls`");
+                report.error(
+                    entry.span,
+                    problem.help("add `tls = { certificate = ..., key = ... }`"),
+                );
+            }
+        }
+        Some(tls) if addresses(site).iter().all(|at| !at.tls) => {
+            let problem = Problem::new("no address of this site has TLS");
+            report.error(tls.span, problem.help("add `tls = true` to one of `listen`"));
+        }
+        Some(_) => {}
     }
 }
 
@@ -190,7 +242,7 @@ impl Claims {
     fn add(&mut self, site: &file::Site, header: Span, report: &mut Report) {
         let line = report.line(header);
         let mut own = Vec::new();
-        for (address, span) in addresses(site) {
+        for ListenAt { address, span, tls: has_tls, default } in addresses(site) {
             if own.contains(&address) && address.port() != 0 {
                 let problem = Problem::new(format!("`{address}` is listed twice"));
                 report.error(span.unwrap_or(header), problem);
@@ -198,19 +250,21 @@ impl Claims {
             }
             own.push(address);
             self.add_hosts(site, (address, span.unwrap_or(header)), line, report);
-            let (tls, other) = *self.tls.entry(address).or_insert((site.tls.is_some(), line));
-            if tls != site.tls.is_some() {
+            let (tls, other) = *self.tls.entry(address).or_insert((has_tls, line));
+            if tls != has_tls && address.port() != 0 {
                 let (here, there) = if tls { ("without", "with") } else { ("with", "without") };
                 let problem = Problem::new(format!("{address} has sites with and without `tls`"));
                 let help = format!("this one is {here}, that of line {other} is {there}");
                 report.error(span.unwrap_or(header), problem.help(help));
             }
-            let Some(default) = site.default.as_ref().filter(|default| default.value) else {
+            if !default {
                 continue;
-            };
+            }
             if let Some(other) = self.defaults.insert(address, line) {
                 let problem = Problem::new(format!("{address} has a default site already"));
-                report.error(default.span, problem.help(format!("see the site of line {other}")));
+                let for_all = site.default.as_ref().filter(|default| default.value);
+                let span = for_all.map(|default| default.span).or(span).unwrap_or(header);
+                report.error(span, problem.help(format!("see the site of line {other}")));
             }
         }
     }
@@ -247,14 +301,17 @@ impl Claims {
     /// its addresses, unless another one says that it is.
     fn settle_nameless(&self, items: &[At<file::Site>], sites: &mut [Site], report: &mut Report) {
         for (item, site) in items.iter().zip(sites) {
-            if item.value.name.is_some() || site.default {
+            if item.value.name.is_some() || site.default_at.len() == site.listen.len() {
                 continue;
             }
-            let other = site.listen.iter().find(|address| self.defaults.contains_key(address));
-            let Some(address) = other else {
-                site.default = true;
-                continue;
+            let others = |address: &&SocketAddr| {
+                !site.default_at.contains(address) && self.defaults.contains_key(address)
             };
+            let (taken, free): (Vec<_>, Vec<_>) = site.listen.iter().partition(others);
+            let free: Vec<SocketAddr> = free.into_iter().copied().collect();
+            let address = taken.first().copied().copied();
+            site.default_at = free;
+            let Some(address) = address else { continue };
             let problem = Problem::new(format!(
                 "a site without a `name` never answers on {address}: another one is the default there"
             ));

@@ -1,0 +1,158 @@
+//! Which access logs a request is in, and what they say. (nginx: access_log, log_format)
+
+use std::path::Path;
+
+use crate::harness::{Origin, Proxy, client, eventually, ok};
+
+/// Logs of three formats; `FOLDER` is where they lie.
+const CONFIG: &str = r#"
+[log]
+access = { path = "FOLDER/all.log", format = "$server_name $status $request_uri", buffer = "0" }
+[access_log.main]
+path = "FOLDER/main.log"
+format = '$remote_addr "$request" $status $body_bytes_sent [$http_x_none] [$http_x_empty] $upstream_cache_status $upstream_status $request_completion $slow'
+buffer = "0"
+[access_log.json]
+path = "FOLDER/json.log"
+format = '{"agent":"$http_user_agent","none":"$http_x_none","query":"$args"}'
+escape = "json"
+buffer = "0"
+[access_log.errors]
+path = "FOLDER/errors.log"
+format = "$status $request_uri $failed"
+buffer = "0"
+[map.failed]
+key = "$status$arg_q"
+values = { "~^[45]" = "1", "200x" = "x$http_user_agent" }
+default = "0"
+[map.slow]
+key = "$request_time"
+values = { "0.000" = "fast" }
+
+[zone.test]
+[[site]]
+listen = "127.0.0.1:0"
+name = "main.example"
+default = true
+[site.defaults]
+access_log = ["main", { to = "errors", when = "$failed" }]
+[[site.route]]
+path = "/"
+proxy = "http://ORIGIN"
+cache.zone = "test"
+[[site.route]]
+path = "/json"
+proxy = "http://ORIGIN"
+access_log = "json"
+[[site.route]]
+path = "/quiet"
+proxy = "http://ORIGIN"
+access_log = "off"
+
+[[site]]
+listen = "127.0.0.1:0"
+name = "other.example"
+[[site.route]]
+path = "/"
+respond = 204
+"#;
+
+struct Stage {
+    origin: Origin,
+    proxy: Proxy,
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let origin = Origin::start().await;
+        origin.on("/kept", ok("kept").header("cache-control", "max-age=1000"));
+        for path in ["/json?a=%22", "/quiet", "/kept?q=x"] {
+            origin.on(path, ok("x"));
+        }
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let proxy = Proxy::with(&config(CONFIG, folder.path()), &origin).await;
+        Self { origin, proxy, folder }
+    }
+
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
+    }
+
+    async fn has(&self, name: &str, expected: &str) {
+        eventually(&format!("{name} has {expected:?}"), async || self.text(name) == expected).await;
+    }
+}
+
+fn config(text: &str, folder: &Path) -> String {
+    text.replace("FOLDER", folder.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_line_is_what_the_format_says_and_a_hit_is_told_like_a_miss() {
+    let stage = Stage::new().await;
+    for _ in 0..2 {
+        stage.proxy.send("GET", "/kept", &[("X-Empty", ""), ("Host", "main.example")]).await;
+    }
+    stage.proxy.send("HEAD", "/kept", &[("X-Empty", ""), ("Host", "main.example")]).await;
+    let line = |method: &str, bytes: u32, rest: &str| {
+        format!("127.0.0.1 \"{method} /kept HTTP/1.1\" 200 {bytes} [-] [] {rest} OK fast\n")
+    };
+    let expected =
+        [line("GET", 4, "MISS 200"), line("GET", 4, "HIT -"), line("HEAD", 0, "HIT -")].concat();
+    stage.has("main.log", &expected).await;
+    assert_eq!(stage.text("all.log"), "");
+}
+
+#[tokio::test]
+async fn json_is_escaped_and_a_part_may_log_nothing() {
+    let stage = Stage::new().await;
+    stage.proxy.get("/quiet").await;
+    stage.proxy.send("GET", "/json?a=%22", &[("User-Agent", "a\"b\\c\td")]).await;
+    let expected = r#"{"agent":"a\"b\\c\td","none":"","query":"a=%22"}"#;
+    stage.has("json.log", &format!("{expected}\n")).await;
+    assert_eq!(stage.text("main.log") + &stage.text("all.log") + &stage.text("errors.log"), "");
+}
+
+#[tokio::test]
+async fn a_condition_may_ask_for_the_status() {
+    let stage = Stage::new().await;
+    let asked = [("/kept", ""), ("/nowhere", ""), ("/kept?q=x", "u")];
+    for (target, agent) in asked {
+        stage.proxy.send("GET", target, &[("User-Agent", agent)]).await;
+    }
+    let failed = if stage.origin.seen("/nowhere") == 1 { "404" } else { "502" };
+    stage.has("errors.log", &format!("{failed} /nowhere 1\n200 /kept?q=x xu\n")).await;
+}
+
+#[tokio::test]
+async fn what_no_route_is_found_for_is_logged_as_the_default_site_does() {
+    let stage = Stage::new().await;
+    let refused = client::exchange_raw(
+        stage.proxy.address,
+        b"GET /../a HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    assert_eq!(refused.status, 400);
+    let expected = "127.0.0.1 \"GET /../a HTTP/1.1\" 400 28 [-] [-] - - OK fast\n";
+    let length = refused.body.len().to_string();
+    stage.has("main.log", &expected.replace("28", &length)).await;
+    stage.proxy.send("GET", "/b", &[("Host", "other.example")]).await;
+    eventually("the site without logs of its own is in that of all", async || {
+        stage.text("all.log").contains("other.example 204 /b\n")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_format_counts_from_a_reload_on_in_the_same_file() {
+    let stage = Stage::new().await;
+    stage.proxy.get("/json?a=%22").await;
+    let changed = CONFIG
+        .replace(r#"{"agent":"$http_user_agent","none":"$http_x_none","query":"$args"}"#, "$uri");
+    let changed = changed.replace("\"/quiet\"", "\"/silent\"");
+    stage.proxy.reload(&config(&changed, stage.folder.path()), &stage.origin).await.unwrap();
+    stage.proxy.get("/json?a=%22").await;
+    let expected = "{\"agent\":\"\",\"none\":\"\",\"query\":\"a=%22\"}\n/json\n";
+    stage.has("json.log", expected).await;
+}
