@@ -170,14 +170,18 @@ impl<'a> Import<'a> {
 
     /// Says what nginx does where it is told nothing, and we would do otherwise.
     fn unlike_ours(&self, defaults: &mut Section) {
-        let preset: [(&str, Value); 8] = [
+        let preset: [(&str, Value); 12] = [
+            ("header_case", Value::text("preserve")),
+            ("cache_status", Value::Flag(false)),
+            ("via", Value::Flag(false)),
+            ("server_header", Value::text("nginx")),
+            ("date", Value::text("now")),
             ("absolute_redirect", Value::Flag(true)),
             ("accel_redirect", Value::Flag(true)),
             ("cache.semantics", Value::text("nginx")),
             ("cache.key", Value::text("http://$proxy_host$request_uri")),
             ("cache.hold_down", Value::text("0")),
             ("cache.finish_max", Value::text("off")),
-            ("cache.hide_header", routes::hidden_at_first()),
             ("cache.purge", Value::text("off")),
         ];
         let tls = [("upstream_tls.verify", false), ("upstream_tls.sni", false)];
