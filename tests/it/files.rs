@@ -208,6 +208,19 @@ async fn conditions_are_answered_as_by_an_origin() {
 }
 
 #[tokio::test]
+async fn a_file_may_have_to_be_of_the_very_date() {
+    let folder = stage();
+    let later = [("if-modified-since", "Sun, 06 Nov 1994 08:49:38 GMT")];
+    for (key, expected) in [("before", 304), ("exact", 200)] {
+        let lines = format!("root = \"ROOT\"\nif_modified_since = \"{key}\"");
+        let (proxy, _origin) = serving(&folder, &lines, "").await;
+        assert_eq!(proxy.send("GET", "/a.txt", &later).await.status, expected, "{key}");
+        let same = [("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")];
+        assert_eq!(proxy.send("GET", "/a.txt", &same).await.status, 304, "{key}");
+    }
+}
+
+#[tokio::test]
 async fn ranges_are_cut_out_of_files() {
     let folder = stage();
     let long: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
