@@ -167,6 +167,13 @@ fn is_plain(settings: &config::Route) -> bool {
     settings.rewrite.is_empty() && !by_request && !captures
 }
 
+impl<T> Default for Hosts<T> {
+    fn default() -> Self {
+        let (isolates, keeps_spelling, http2) = (false, false, false);
+        Self { names: HostNames::default(), fallback: None, isolates, keeps_spelling, http2 }
+    }
+}
+
 impl<T: Clone> Hosts<T> {
     /// The hosts of a listener: every site that listens there, in the order of the configuration.
     /// Without an address those of several.
@@ -176,9 +183,7 @@ impl<T: Clone> Hosts<T> {
     ) -> Self {
         let is_here =
             |some: &[SocketAddr]| address.map_or(!some.is_empty(), |here| some.contains(&here));
-        let (isolates, keeps_spelling, http2) = (false, false, false);
-        let mut hosts =
-            Self { names: HostNames::default(), fallback: None, isolates, keeps_spelling, http2 };
+        let mut hosts = Self::default();
         let mut fallback: Option<(bool, bool, T)> = None;
         let mut names: Vec<(HostName, T)> = Vec::new();
         for (settings, site) in sites {
