@@ -12,7 +12,7 @@ use crate::config::{Limits, ProxyProtocolIn};
 use crate::interim::Gap;
 use crate::listener;
 use crate::plain_get::PlainGet;
-use crate::proxy::route::Hosts;
+use crate::proxy::hosts::Hosts;
 use crate::proxy::{Client, Worker};
 use crate::tls::Entrance;
 

@@ -37,6 +37,8 @@ pub struct Static {
     pub default_type: HeaderValue,
     /// Media types by the end of the name, in lower case, which count before the known ones.
     pub types: Vec<(String, HeaderValue)>,
+    /// No other types are known.
+    pub types_only: bool,
     /// Added to `text/*` types that name none.
     pub charset: Option<String>,
     /// What a folder without index shows.

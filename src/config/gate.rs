@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 use ipnet::IpNet;
 
 use super::Route;
@@ -25,6 +25,8 @@ pub struct Gate {
     pub limit_conn_refusal: Refusal,
     /// Which addresses may ask; the first rule that names one counts.
     pub access: Vec<AccessRule>,
+    /// Which methods `access` is for, where it is not for all.
+    pub others: Option<Others>,
     /// One of `access`, `auth_basic` and `auth_request` is enough (nginx: satisfy any).
     pub satisfy_any: bool,
     /// Who may ask by name and password.
@@ -97,6 +99,15 @@ pub struct Refusal {
     pub status: StatusCode,
     /// Count only, refuse nothing.
     pub dry_run: bool,
+}
+
+/// Whom requests with other methods than some are let in from (nginx: limit_except).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Others {
+    /// Those that are none of the others.
+    pub but: Vec<Method>,
+    /// In place of `access`.
+    pub access: Vec<AccessRule>,
 }
 
 /// One rule of `access`.
@@ -188,9 +199,17 @@ impl Gate {
             && self.limit_req.is_empty()
             && self.limit_conn.is_empty()
             && self.access.is_empty()
+            && self.others.is_none()
             && self.auth_basic.is_none()
             && self.auth_request.is_none()
             && self.limit_rate.is_none()
+    }
+
+    /// The rules for the addresses that ask with a method. Who may purge is said elsewhere.
+    pub fn access_for(&self, method: &Method) -> &[AccessRule] {
+        let is_other =
+            |others: &&Others| !others.but.contains(method) && method.as_str() != "PURGE";
+        self.others.as_ref().filter(is_other).map_or(&self.access, |others| &others.access)
     }
 
     /// The upstream does not see `Authorization`.

@@ -22,18 +22,27 @@ use crate::semantics::rules::Rules;
 pub struct Route {
     /// Which paths it is for.
     pub path: PathMatch,
+    /// Where it is an expression: tried only where one of these prefixes is the longest. Empty: it is
+    /// tried anywhere (nginx: a location within others).
+    pub within: Vec<String>,
     /// The configuration file that it is in; what stands for one when there is none.
     pub file: String,
     /// Line of that file that begins it; 0 when there is no file.
     pub line: usize,
     /// The methods that it takes; empty for all.
     pub methods: Vec<Method>,
+    /// No request of a client comes to it, but what the site sends there (nginx: internal).
+    pub internal: bool,
     /// What is done to the path of a request before it is answered.
     pub rewrite: Vec<Rewrite>,
     /// What answers.
     pub action: Action,
+    /// `X-Accel-Redirect` of an upstream says what answers in its place.
+    pub accel_redirect: bool,
     /// The access logs that its requests are in.
     pub logs: Vec<LogTo>,
+    /// Ranges that a request may ask for; with more it gets the whole (nginx: max_ranges).
+    pub ranges_max: usize,
     /// What is done to answers.
     pub finish: Finish,
     /// Fields set on the request that goes upstream; one whose value comes out empty is dropped.

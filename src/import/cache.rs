@@ -121,6 +121,12 @@ pub(super) fn ignored<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &
         import.verdicts.exact(directive);
     }
     section.set("cache.ignore_headers", Value::texts(fields), &directives);
+    let names =
+        |one: &&Directive| one.texts().any(|field| field.eq_ignore_ascii_case("X-Accel-Redirect"));
+    if scope.all("proxy_ignore_headers").iter().any(|one| names(one)) {
+        let heeds = !directives.iter().any(|one| names(one));
+        section.set("accel_redirect", Value::Flag(heeds), &directives);
+    }
 }
 
 /// `cache.hide_header` and `cache.pass_header`, and what nginx writes anew unless it is passed on.
@@ -209,7 +215,7 @@ mod tests {
         check_defaults("proxy_cache_valid 200 302 10m; proxy_cache_valid any 1m;", "valid = { \"200 302\" = \"10m\", any = \"1m\" }");
         check_defaults("proxy_cache_valid 5m;",               "valid = { \"200 301 302\" = \"5m\" }");
         check_defaults("proxy_cache_methods GET POST PUT;",   "methods = [\"GET\", \"POST\"]");
-        check_defaults("proxy_ignore_headers Vary X-Accel-Redirect;", "ignore_headers = [\"Vary\"]");
+        check_defaults("proxy_ignore_headers Vary X-Accel-Redirect;", "accel_redirect = false|ignore_headers = [\"Vary\"]");
         check_defaults("proxy_hide_header X-Powered-By; proxy_pass_header Server;", "server_header = \"\"|hide_header = [\"X-Powered-By\"]|pass_header = []");
         check_defaults("proxy_cache_purge PURGE from 127.0.0.1;", "purge = { from = [\"127.0.0.1\"] }");
         check_defaults("map $request_method $purge { PURGE 1; default 0; } proxy_cache_purge $purge;", "purge = { from = [\"0.0.0.0/0\", \"::/0\"] }");

@@ -172,8 +172,7 @@ fn types(
     let directive = directives.last()?;
     import.verdicts.exact_whole(directive);
     if directive.inside().is_empty() {
-        let how = "types that are known by the end of a name stay as they are";
-        import.verdicts.differs(directive, how);
+        return Some(("types_only", Value::Flag(true)));
     }
     let mut types: Vec<(String, Value)> = Vec::new();
     for line in directive.inside() {
@@ -321,7 +320,7 @@ mod tests {
         check("location /a/ { alias b/; expires 30d; autoindex on; gzip_static on; }",
               "static = { alias = \"/etc/nginx/b/\", autoindex = true, precompressed = [\"gzip\"] }");
         check("autoindex on; location / { autoindex off; types { } }",
-              "static = { root = \"/www\", types = {}, autoindex = false }");
+              "static = { root = \"/www\", types_only = true, autoindex = false }");
         let whole = toml(&site("expires 1h; location / { }"));
         for expected in [
             "[defaults.static]\ntypes = { own = \"text/x-own\" }\ndefault_type = \"text/plain\"\ncharset = \"off\"\nsymlinks = \"on\"\ndot_files = true\nif_modified_since = \"exact\"\n",

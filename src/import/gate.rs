@@ -128,16 +128,25 @@ pub(super) fn access<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &m
     let directives = scope.effective(ACCESS);
     let mut rules = Vec::new();
     for directive in &directives {
-        let whom = directive.arg(0);
-        match if whom == "all" { Ok(whom.to_owned()) } else { net(whom) } {
-            Ok(whom) => {
-                rules.push(Value::Text(format!("{} {whom}", directive.name)));
+        match access_rule(directive) {
+            Ok(rule) => {
+                rules.push(Value::Text(rule));
                 import.verdicts.exact(directive);
             }
             Err(why) => import.verdicts.unsupported(directive, &why),
         }
     }
     section.set("access", Value::List(rules), &directives);
+}
+
+/// `allow` or `deny` as ours write it.
+///
+/// # Errors
+/// Say so: whom it names.
+pub(super) fn access_rule(directive: &Directive) -> Result<String, String> {
+    let whom = directive.arg(0);
+    let whom = if whom == "all" { Ok(whom.to_owned()) } else { net(whom) };
+    Ok(format!("{} {}", directive.name, whom?))
 }
 
 /// `auth_basic`

@@ -5,13 +5,17 @@ use http::HeaderName;
 use super::Import;
 use super::document::{Section, Value};
 use super::gate;
-use super::scope::Scope;
+use super::scope::{Level, Scope};
 use super::tree::Directive;
 use crate::config::Expires;
 use crate::config::pattern::Pattern;
 
 /// `add_header`, and whether it adds to those around it.
 pub(super) const ADDED: &[&str] = &["add_header", "add_header_inherit"];
+
+/// What makes a URL of a path that a client is sent to.
+pub(super) const REDIRECTED: &[&str] =
+    &["absolute_redirect", "port_in_redirect", "server_name_in_redirect"];
 
 /// `set_header`
 pub(super) fn set<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
@@ -103,8 +107,18 @@ pub(super) fn added<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mu
         false => scope.effective(&["add_header"]),
     };
     scope.effective(&["add_header_inherit"]).iter().for_each(|one| import.verdicts.exact(one));
+    let fields = fields(import, scope, &directives);
+    section.set("add_header", fields, &directives);
+}
+
+/// The table of `add_header`.
+pub(super) fn fields<'a>(
+    import: &mut Import<'a>,
+    scope: &Scope<'a>,
+    directives: &[&'a Directive],
+) -> Value {
     let mut fields: Vec<(String, Vec<Value>)> = Vec::new();
-    for directive in &directives {
+    for directive in directives {
         let name = directive.arg(0);
         let value = match field(import, scope, directive) {
             Ok(_) if FRAMING.iter().any(|framing| framing.eq_ignore_ascii_case(name)) => {
@@ -137,7 +151,7 @@ pub(super) fn added<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mu
             None => fields.push((name.to_owned(), vec![value])),
         }
     }
-    section.set("add_header", lists(fields), &directives);
+    lists(fields)
 }
 
 /// Fields with one value, or a list of several.
@@ -147,6 +161,30 @@ fn lists(fields: Vec<(String, Vec<Value>)>) -> Value {
         _ => Value::List(values),
     };
     Value::Table(fields.into_iter().map(|(name, values)| (name, one(values))).collect())
+}
+
+/// `absolute_redirect`
+pub(super) fn origin<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
+    let all: Vec<_> = REDIRECTED.iter().flat_map(|name| scope.effective(&[name])).collect();
+    all.iter().for_each(|directive| import.verdicts.exact(directive));
+    let port = match scope.word("port_in_redirect") {
+        Some("off") => Some(""),
+        _ => None,
+    };
+    let host = scope.word("server_name_in_redirect").filter(|word| *word == "on");
+    let value = match (port, host, scope.word("absolute_redirect")) {
+        (.., Some("off")) => Value::Flag(false),
+        (None, None, None) => return,
+        (None, None, Some(_)) => Value::Flag(true),
+        // The port of a server is not known yet: it is written there.
+        _ if scope.level == Level::Http => return,
+        (port, host, _) => {
+            let host = if host.is_some() { "$server_name" } else { "$host" };
+            let own = if import.usual_port { "" } else { ":$server_port" };
+            Value::Text(format!("$scheme://{host}{}", port.unwrap_or(own)))
+        }
+    };
+    section.set("absolute_redirect", value, &all);
 }
 
 /// `expires`

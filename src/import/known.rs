@@ -76,13 +76,8 @@ const NEEDLESS: &[(&str, &str)] = &[
     ("log_format", "no `access_log` uses it"),
     ("ssl", "said by `listen ... ssl`"),
     ("gzip_vary gzip_http_version gzip_disable", "always so, but for old browsers"),
-    (
-        "absolute_redirect port_in_redirect server_name_in_redirect",
-        "of `return` and `rewrite`; redirects of folders and prefixes have a path alone",
-    ),
     ("server_tokens", "no version is told to anybody"),
     ("lingering_close lingering_time lingering_timeout", "always on, for 5 seconds"),
-    ("max_ranges", "32 ranges at most"),
     ("proxy_pass_request_headers", "always on"),
     ("keepalive_disable", "of old browsers"),
 ];
@@ -195,7 +190,6 @@ const MISSING: &[(&str, &str)] = &[
         "status_zone status_format api stub_status session_log session_log_zone",
         "`larder stats`, and the operator's listener",
     ),
-    ("internal", "clients can ask for the route as well"),
     ("resolver_timeout", "a lookup is within `timeout.connect`"),
     (
         "more_set_headers more_clear_headers more_set_input_headers more_clear_input_headers",

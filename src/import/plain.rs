@@ -54,6 +54,7 @@ pub(super) const OF_ROUTES: &[Row] = &[
     row("limit_req_dry_run", "limit_req_dry_run", Kind::Flag),
     row("limit_conn_status", "limit_conn_status", Kind::Number(400, 599)),
     row("limit_conn_dry_run", "limit_conn_dry_run", Kind::Flag),
+    row("max_ranges", "max_ranges", Kind::Number(0, 32)),
     row("limit_rate", "limit_rate", Kind::SizeOf),
     row("limit_rate_after", "limit_rate_after", Kind::Size),
     row("proxy_cache_convert_head", "cache.convert_head", Kind::Flag),

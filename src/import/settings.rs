@@ -26,6 +26,7 @@ const TOPICS: &[(&[&str], Topic)] = &[
     (&["expires"], headers::expires),
     (&["proxy_next_upstream"], upstreams::next),
     (&["proxy_redirect"], headers::redirects),
+    (headers::REDIRECTED, headers::origin),
     (&["proxy_cookie_domain"], headers::cookie_domain),
     (&["proxy_cookie_path"], headers::cookie_path),
     (&["proxy_cookie_flags"], headers::cookie_flags),

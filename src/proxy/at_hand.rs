@@ -18,9 +18,10 @@ use super::deliver::{CACHE_STATUS, OF_A_BODY};
 use super::facts;
 use super::heads;
 use super::hidden::X_ACCEL_LIMIT_RATE;
+use super::hosts::Hosts;
 use super::key::KEY_CAPACITY;
 use super::record;
-use super::route::{Cache, Hosts, Route, Site, is_normal};
+use super::route::{Cache, Route, Site, is_normal};
 use crate::body::Body;
 use crate::cache::lookup::{Found, Key, Lookup};
 use crate::client::Connection;
@@ -84,10 +85,7 @@ impl Worker {
         (status, head_bytes): (StatusCode, usize),
     ) -> Option<Exchange> {
         let get = asked.get;
-        let logged = match &asked.route.logs {
-            Some(logs) => Some(logged(asked, logs, head_bytes)),
-            None => None,
-        };
+        let logged = asked.route.logs.as_ref().map(|logs| logged(asked, logs, head_bytes));
         let request = match &logged {
             Some(_) => Some(Box::new(RequestFacts {
                 started: self.proxy.clock.instant(),
@@ -114,12 +112,12 @@ impl Worker {
 }
 
 /// Where such an answer is logged, with what its lines say.
-fn logged(asked: &Asked<'_>, logs: &Arc<Logs>, head_bytes: usize) -> Logged {
+fn logged(asked: &Asked<'_>, logs: &Arc<Logs>, head_bytes: usize) -> Box<Logged> {
     let has = |name: &HeaderName| asked.get.lines(name.as_str()).next().is_some();
     let is_there = |variable: &Variable| matches!(variable, Variable::Http(name) if has(name));
     let mut kept = logs.keep(asked, is_there);
     kept.head_bytes = head_bytes as u64;
-    Logged { logs: Arc::clone(logs), kept }
+    Box::new(Logged { logs: Arc::clone(logs), kept })
 }
 
 impl Route {

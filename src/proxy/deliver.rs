@@ -11,7 +11,7 @@ use super::gate::Held;
 use super::hidden::X_ACCEL_LIMIT_RATE;
 use super::route::Cache;
 use super::tunnel::Joining;
-use super::{ahead, location, partial};
+use super::{accel, ahead, location, partial};
 use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::config;
@@ -33,7 +33,7 @@ pub(super) struct Answer {
     pub(super) zone: Option<usize>,
     pub(super) upstream: Option<UpstreamFacts>,
     /// The access logs that it is in.
-    pub(super) logged: Option<Logged>,
+    pub(super) logged: Option<Box<Logged>>,
     /// Bytes in a second that it may go out at, where the origin says so; 0 for any number.
     pub(super) rate: Option<u64>,
     /// Counted as under way until the body ends.
@@ -219,6 +219,7 @@ pub(super) fn passed(
     partial::cut_if_forced(call, &mut response);
     let names = Names::of(response.headers());
     let rate = said_rate(call, response.headers(), names);
+    accel::note(call, &mut response);
     hide(call, &mut response, names);
     let zone = call.cache().ok().map(|cache| cache.zone_number);
     Answer { rate, ..finish(call, response, handling, status, zone) }

@@ -10,6 +10,7 @@ use super::compress;
 use super::deliver::{self, Answer, Source};
 use super::error::{Error, plain};
 use super::inside::Next;
+use super::location::whole;
 use super::way::escaped_path;
 use super::{admit, partial};
 use crate::config::template::{Part, Template};
@@ -160,6 +161,7 @@ fn with_slash(call: &Call<'_>, path: &str) -> Result<Answer, Error> {
         location.push_str(query);
     }
     let mut response = plain(StatusCode::MOVED_PERMANENTLY, wall(call));
+    let location = whole(call, location);
     let location = HeaderValue::try_from(location).map_err(|_| Error::BadRequest("target"))?;
     response.headers_mut().insert(header::LOCATION, location);
     Ok(Answer::own(response, Reason::File, None))

@@ -107,7 +107,7 @@ pub(super) fn finish(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
 }
 
 /// Where the exchange is logged, with what its lines say.
-pub(super) fn logged(call: &Call<'_>, answer: &Answer) -> Option<Logged> {
+pub(super) fn logged(call: &Call<'_>, answer: &Answer) -> Option<Box<Logged>> {
     let logs = Arc::clone(call.route.logs.as_ref()?);
     let fields = &call.request.headers;
     let is_there =
@@ -116,11 +116,12 @@ pub(super) fn logged(call: &Call<'_>, answer: &Answer) -> Option<Logged> {
     if logs.counts_head {
         kept.head_bytes = facts::head_length(STATUS_LINE, answer.response.headers());
     }
-    Some(Logged { logs, kept })
+    Some(Box::new(Logged { logs, kept }))
 }
 
 fn finished(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
-    if !call.route.finishes {
+    let of_rule = call.way.and_then(|way| way.added.as_deref());
+    if !call.route.finishes && of_rule.is_none() {
         return dressed(call, result);
     }
     let result = match elsewhere(call, &result) {
@@ -132,7 +133,7 @@ fn finished(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
     if let Some(by) = &finish.expires {
         expire(call, by, &mut answer);
     }
-    add(call, &finish.add_header, &mut answer);
+    add(call, of_rule.unwrap_or(&finish.add_header), &mut answer);
     answer
 }
 

@@ -199,7 +199,8 @@ async fn access(
 ) -> Result<Vec<(HeaderName, Option<HeaderValue>)>, Error> {
     let any = gate.settings.satisfy_any;
     let mut refused = None;
-    match address::rule(&gate.settings.access, call.remote.ip()) {
+    let rules = gate.settings.access_for(&call.request.method);
+    match address::rule(rules, call.remote.ip()) {
         Some(true) if any => return Ok(gate.nobody_said()),
         Some(false) => refused = after(any, refused, address::denied())?,
         _ => {}

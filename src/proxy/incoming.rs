@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, StatusCode, header};
+use http::{Method, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use tracing::{debug, warn};
 
@@ -93,21 +93,12 @@ pub(super) fn clean(response: &mut Response<Body>, method: &Method, via: bool) {
     let fields = response.headers_mut();
     // After HEAD the length frames nothing; it is what the client asked for.
     let length = (*method == Method::HEAD).then(|| fields.get(header::CONTENT_LENGTH).cloned());
-    remove_hop_by_hop(fields);
+    fields::remove_hop_by_hop_of_response(fields);
     if let Some(length) = length.flatten() {
         fields.insert(header::CONTENT_LENGTH, length);
     }
     if via {
         fields::add_via(fields, version);
-    }
-}
-
-/// Removes what concerns the connection to an origin. An origin that names a field which is not its
-/// to remove keeps the field, not the privilege.
-pub(super) fn remove_hop_by_hop(fields: &mut HeaderMap) {
-    if fields::remove_hop_by_hop(fields).is_err() {
-        fields.remove(header::CONNECTION);
-        let _ = fields::remove_hop_by_hop(fields);
     }
 }
 

@@ -15,6 +15,7 @@
 //!  deliver  304, 206, HEAD, Age, Cache-Status; the exchange ends with the body's last byte
 //! ```
 
+pub mod hosts;
 pub mod route;
 mod hidden;
 mod prefixes;
@@ -31,6 +32,7 @@ mod call;
 mod way;
 mod facts;
 mod own;
+mod accel;
 mod outgoing;
 mod purge;
 mod prefix;
@@ -67,7 +69,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -89,7 +91,7 @@ use call::Call;
 use deliver::Answer;
 use error::Error;
 use gate::{Held, Limited};
-use route::Hosts;
+use hosts::Hosts;
 
 /// What all workers share to answer requests.
 pub struct Proxy {
@@ -145,6 +147,8 @@ struct Sent<'a> {
     limited: Limited,
     /// Where it counts as under way.
     held: Option<Box<Held>>,
+    /// What stays of the fields of an answer that sent it on.
+    kept: Option<Box<HeaderMap>>,
 }
 
 impl Sent<'_> {
@@ -221,7 +225,8 @@ impl Worker {
             let call = self.call((site, &site.base), (request, "", path), client.connection);
             answer.logged = finish::logged(&call, &answer);
         } else if let Some(logs) = self.proxy.logs.clone() {
-            answer.logged = Some(Logged { logs, kept: Kept::default() });
+            let kept = Kept::default();
+            answer.logged = Some(Box::new(Logged { logs, kept }));
         }
         answer
     }
@@ -277,7 +282,8 @@ impl Worker {
         let call = self.call(found, (request, &host, &path), client.connection);
         let call = Call { wants_all: !present.conditional, ..call };
         let (remote, limited) = (call.remote, call.limited);
-        let mut sent = Sent { gap: client.gap, seen, body, remote, limited, held: None };
+        let mut sent =
+            Sent { gap: client.gap, seen, body, remote, limited, held: None, kept: None };
         let mut answer = if site.is_plain && call.route.is_plain {
             let result = match route {
                 Some(_) => Self::let_in(call, &mut sent).await,
@@ -288,6 +294,9 @@ impl Worker {
             Box::pin(inside::answer(call, &mut sent)).await
         };
         answer.held = sent.held;
+        if let Some(kept) = sent.kept {
+            accel::add_kept(&mut answer, *kept);
+        }
         Ok(answer)
     }
 
@@ -308,10 +317,11 @@ impl Worker {
 
     /// Answers a request whose route is known, if the route lets it in.
     async fn let_in(call: Call<'_>, sent: &mut Sent<'_>) -> Result<Answer, Error> {
-        match &call.route.gate {
+        let answer = match &call.route.gate {
             None => Self::routed(call, sent.gap, &mut sent.body).await,
             Some(gate) => Box::pin(gate::pass(call, gate, sent)).await,
-        }
+        };
+        if call.route.settings.accel_redirect { accel::go_on(answer?, sent) } else { answer }
     }
 
     /// Answers a request that was let in. Who takes the body leaves nothing of it; a step that

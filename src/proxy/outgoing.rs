@@ -6,8 +6,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri,
 
 use super::call::Call;
 use super::error::Error;
+use super::heads;
+use super::route::Route;
 use super::way::{escaped_path, upstream_named};
-use super::{heads, incoming};
 use crate::body::Body;
 use crate::config::template::Template;
 use crate::interim::Sink;
@@ -74,7 +75,7 @@ impl Interim for OnTheirWay<'_> {
     fn heard(&self, status: StatusCode, mut fields: HeaderMap) {
         // The connection to the client says itself that a body may come.
         if status != StatusCode::CONTINUE {
-            incoming::remove_hop_by_hop(&mut fields);
+            fields::remove_hop_by_hop_of_response(&mut fields);
             self.0.send(status, &fields);
         }
     }
@@ -163,27 +164,50 @@ fn value(text: &[u8]) -> Result<HeaderValue, Error> {
     HeaderValue::from_bytes(text).map_err(|_| Error::BadRequest("header value"))
 }
 
+/// Path and query as they go upstream, with this query.
+pub(super) fn uri<'a>(call: &Call<'a>, query: Option<&str>) -> Cow<'a, str> {
+    match target_with(call, query) {
+        Some(target) => target,
+        None if query == call.request.uri.query() => Cow::Borrowed(call.request_uri()),
+        None => Cow::Owned(joined(call.request.uri.path().to_owned(), query)),
+    }
+}
+
 /// nginx: without a URI part the target goes on as it came, byte for byte, and this is nothing; a
 /// URI part replaces the part of the normalised path that the route matched.
 fn target<'a>(call: &Call<'a>) -> Option<Cow<'a, str>> {
-    let proxy = call.route.settings.action.proxy();
+    target_with(call, call.request.uri.query())
+}
+
+fn target_with<'a>(call: &Call<'a>, query: Option<&str>) -> Option<Cow<'a, str>> {
     let said = call.way.and_then(|way| way.destination.as_ref()?.target.as_deref());
     if let Some(target) = said {
         return Some(Cow::Borrowed(target));
     }
-    let is_rewritten_here = call.way.is_some_and(|way| way.is_rewritten_here);
-    let uri = proxy.and_then(|proxy| proxy.uri.as_ref()).filter(|_| !is_rewritten_here);
-    let (uri, proxy) = uri.zip(proxy)?;
-    let matched = call.route.settings.path.literal().unwrap_or_default();
-    let rest = call.path.strip_prefix(matched).unwrap_or("");
-    let rest = if proxy.strip_prefix { rest.trim_start_matches('/') } else { rest };
-    let mut target = uri.clone();
-    target.push_str(&escaped_path(rest));
-    if let Some(query) = call.request.uri.query() {
-        target.push('?');
-        target.push_str(query);
+    if call.way.is_some_and(|way| way.is_rewritten_here) {
+        return None;
     }
-    Some(Cow::Owned(target))
+    Some(Cow::Owned(joined(replaced(call.route, call.path)?, query)))
+}
+
+/// What the URI part of a route makes of a normalised path, or of its beginning; nothing where it
+/// has none.
+pub(super) fn replaced(route: &Route, path: &str) -> Option<String> {
+    let proxy = route.settings.action.proxy()?;
+    let mut target = proxy.uri.clone()?;
+    let matched = route.settings.path.literal().unwrap_or_default();
+    let rest = path.strip_prefix(matched).unwrap_or("");
+    let rest = if proxy.strip_prefix { rest.trim_start_matches('/') } else { rest };
+    target.push_str(&escaped_path(rest));
+    Some(target)
+}
+
+fn joined(mut path: String, query: Option<&str>) -> String {
+    if let Some(query) = query {
+        path.push('?');
+        path.push_str(query);
+    }
+    path
 }
 
 const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");

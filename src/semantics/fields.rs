@@ -21,6 +21,15 @@ pub fn remove_hop_by_hop(fields: &mut HeaderMap) -> Result<(), ProtectedField> {
     Ok(())
 }
 
+/// The same for a response. An origin that names a field which is not its to remove keeps the field,
+/// not the privilege.
+pub fn remove_hop_by_hop_of_response(fields: &mut HeaderMap) {
+    if remove_hop_by_hop(fields).is_err() {
+        fields.remove(header::CONNECTION);
+        let _ = remove_hop_by_hop(fields);
+    }
+}
+
 /// Removes the fields with these names, at most 32. One pass tells which are there: mostly none is,
 /// and to look for each would cost more than all the rest.
 pub fn remove_all(fields: &mut HeaderMap, names: &[HeaderName]) {

@@ -26,6 +26,7 @@ table! {
         symlinks: Symlinks,
         default_type: MediaType,
         types: Pairs<Extension, MediaType>,
+        types_only: bool,
         charset: OrOff<Charset>,
         autoindex: Autoindex,
         if_modified_since: IfModifiedSince,

@@ -24,13 +24,13 @@ use super::address::{AdminListen, NameServer};
 use super::read::{List, Named, Size, Timeout, table};
 
 pub(crate) use answer::{
-    CookieFlag, CookieRules, ErrorPageTable, PageStatus, Redirect, RedirectRule, Respond,
-    RespondTable, Rewrite, RewriteThen,
+    AbsoluteRedirect, AddedFields, CookieFlag, CookieRules, ErrorPageTable, PageStatus, Redirect,
+    RedirectRule, Respond, RespondTable, Rewrite, RewriteThen, When,
 };
 pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use cache::{Cache, Query};
 pub(crate) use files::{Compress, ExpiresOf, IfModifiedSince, Static, TryFile};
-pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
+pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq, Methods};
 pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
 pub(crate) use heads::{DateFrom, FieldName, HeaderCase};
 pub(crate) use logs::{AccessTable, Format, Log, LogRef};

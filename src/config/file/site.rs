@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::answer::{AddedFields, CookieFlag, CookieRules, ErrorPages, RedirectRules};
-use super::{AuthBasic, AuthRequest, Cache, Compress, LimitConn, LimitReq, RealIp, Redirect};
+use super::answer::{
+    AbsoluteRedirect, AddedFields, CookieFlag, CookieRules, ErrorPages, RedirectRules,
+};
+use super::{
+    AuthBasic, AuthRequest, Cache, Compress, LimitConn, LimitReq, Methods, RealIp, Redirect,
+};
 use super::{DateFrom, ExpiresOf, FieldName, HeaderCase};
 use super::{LogRef, Respond, Rewrite, Satisfy, SiteTls, Static, UpstreamTls};
 use crate::config::address::{Listen, Names};
@@ -13,7 +17,7 @@ use crate::config::answers::CookieName;
 use crate::config::proxy_url::ProxyUrl;
 use crate::config::read::{List, OrOff, Pairs, Size, SizeOf, Timeout, table};
 use crate::config::template::Template;
-use crate::config::words::{Failure, MethodName, StatusHeader};
+use crate::config::words::{Failure, StatusHeader};
 use crate::config::{AccessRule, PathMatch};
 
 table! {
@@ -66,7 +70,9 @@ macro_rules! route_and_settings {
 route_and_settings! {
     alone {
         path: PathMatch,
-        methods: List<MethodName>,
+        within: List<String>,
+        methods: Methods,
+        internal: bool,
         rewrite: List<Rewrite>,
         proxy: ProxyUrl,
         strip_prefix: bool,
@@ -95,6 +101,8 @@ route_and_settings! {
         error_page: ErrorPages,
         intercept_errors: bool,
         proxy_redirect: RedirectRules,
+        absolute_redirect: AbsoluteRedirect,
+        accel_redirect: bool,
         cookie_domain: CookieRules,
         cookie_path: CookieRules,
         cookie_flags: Pairs<CookieName, List<CookieFlag>>,
@@ -115,6 +123,7 @@ route_and_settings! {
         auth_basic: OrOff<AuthBasic>,
         auth_request: OrOff<AuthRequest>,
         access_log: OrOff<List<LogRef>>,
+        max_ranges: u32,
         limit_rate: SizeOf,
         limit_rate_after: Size,
     }

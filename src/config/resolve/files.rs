@@ -49,6 +49,7 @@ pub(super) fn files(written: &At<file::Static>, report: &mut Report) -> Option<S
             None => HeaderValue::from_static("application/octet-stream"),
         },
         types: types.map(|(end, kind)| (end.value.0.clone(), kind.value.0.clone())).collect(),
+        types_only: flag(table.types_only.as_ref(), false),
         charset: match table.charset.as_ref().map(|at| &at.value) {
             None => Some("utf-8".to_owned()),
             Some(OrOff::Off) => None,

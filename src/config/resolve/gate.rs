@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 
 use super::{Report, Scope, flag, number, route, size, timeout};
 use crate::config::address::{Listen, ProxyTarget};
@@ -14,9 +14,9 @@ use crate::config::file::{self, AuthTo, Settings};
 use crate::config::proxy_url::ProxyUrl;
 use crate::config::read::{At, List, Named, OrOff, Size, SizeOf};
 use crate::config::template::{Template, Variable};
-use crate::config::words::is_framing;
+use crate::config::words::{MethodName, is_framing};
 use crate::config::{
-    AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq, PathMatch,
+    AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq, Others, PathMatch,
     ProxyProtocolIn, Rate, RateLimit, RealIp, RealIpSource, Refusal, Route, Users,
 };
 
@@ -60,6 +60,7 @@ pub(super) fn gate(settings: &Settings, scope: &mut Scope, report: &mut Report) 
             report,
         ),
         access: settings.access.iter().flat_map(|list| list.value.values()).copied().collect(),
+        others: None,
         satisfy_any: settings.satisfy.as_ref().is_some_and(|satisfy| satisfy.value.any),
         auth_basic: on(settings.auth_basic.as_ref()).and_then(|table| auth_basic(table, report)),
         auth_request: on(settings.auth_request.as_ref())
@@ -68,6 +69,29 @@ pub(super) fn gate(settings: &Settings, scope: &mut Scope, report: &mut Report) 
     };
     warn_of_hidden(settings, &gate, report);
     gate
+}
+
+/// The methods that a route takes, and what is asked of others; empty and `None` where it takes all.
+pub(super) fn methods(at: Option<&At<file::Methods>>) -> (Vec<Method>, Option<Others>) {
+    match at.map(|at| &at.value) {
+        None => (Vec::new(), None),
+        Some(file::Methods::Only(list)) => (with_head(list), None),
+        Some(file::Methods::But(table)) => {
+            let but = table.allow.as_ref().map_or_else(Vec::new, |list| with_head(&list.value));
+            let rules = table.others.iter().flat_map(|list| list.value.values());
+            (Vec::new(), Some(Others { but, access: rules.copied().collect() }))
+        }
+    }
+}
+
+/// Who may ask for a resource may ask for its head.
+fn with_head(list: &List<MethodName>) -> Vec<Method> {
+    let named = list.values();
+    let mut methods: Vec<Method> = named.map(|name| name.0.clone()).collect();
+    if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
+        methods.push(Method::HEAD);
+    }
+    methods
 }
 
 fn on<T>(at: Option<&At<OrOff<T>>>) -> Option<&T> {

@@ -4,8 +4,8 @@ use http::HeaderName;
 use http::header::HOST;
 
 use super::{
-    Report, Scope, answer, bodies, cache, files, gate, heads, leaks, logs, protocols, rewrite,
-    size, timeout, upstream,
+    Report, Scope, answer, bodies, cache, files, flag, gate, heads, leaks, logs, number, protocols,
+    rewrite, size, timeout, upstream,
 };
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
@@ -13,7 +13,7 @@ use crate::config::file::{self, FieldName, Settings};
 use crate::config::read::{At, List, Pairs, Table};
 use crate::config::template::{Template, Variable};
 use crate::config::words::is_framing;
-use crate::config::{ProxyPass, Route, Timeouts};
+use crate::config::{PathMatch, ProxyPass, Route, Timeouts};
 use crate::tls::settings;
 
 /// The settings of a level: those of its own, then those around it. `timeout`, `cache`, `static`
@@ -53,16 +53,21 @@ pub(super) fn route(
     let heads = heads::heads(&settings, report);
     let set_header = set_header(settings.set_header.as_ref(), report);
     files::check_stored(settings.compress.as_ref(), cache.as_ref(), report);
-    let gate = gate::gate(&settings, scope, report);
+    let mut gate = gate::gate(&settings, scope, report);
+    let (methods, others) = gate::methods(item.value.methods.as_ref());
+    gate.others = others;
     let action = answer::action(item, &settings, scope, report);
     let path = item.value.path.as_ref()?.value.clone();
     let action = action?;
     let route = Route {
+        within: within(item, &path, report),
+        methods,
+        accel_redirect: flag(settings.accel_redirect.as_ref(), false),
+        internal: flag(item.value.internal.as_ref(), false),
+        ranges_max: number(settings.max_ranges.as_ref(), 32, 0..=32, report) as usize,
         logs: logs::of_route(&settings, scope, report),
-        methods: answer::methods(item.value.methods.as_ref()),
         rewrite: rewrite::rewrites(item.value.rewrite.as_ref(), report),
         finish: answer::finish(&settings, (&path, &action), report),
-        path,
         file: report.file(item.span).to_owned(),
         line: report.line(item.span),
         action,
@@ -83,12 +88,23 @@ pub(super) fn route(
         cache,
         gate,
         purge,
+        path,
     };
     if let Some(table) = settings.cache.as_ref().filter(|_| caches) {
         leaks::warn_of_route(&table.value, &route, report);
         scope.hostless.extend(leaks::hostless(&table.value, &route));
     }
     Some(route)
+}
+
+/// The prefixes that an expression is tried below.
+fn within(item: &At<file::Route>, path: &PathMatch, report: &mut Report) -> Vec<String> {
+    let Some(list) = &item.value.within else { return Vec::new() };
+    if !matches!(path, PathMatch::Regex(_)) {
+        let problem = Problem::new("has no effect: only regular expressions are tried");
+        report.error(list.span, problem.help("a longer prefix counts by itself"));
+    }
+    list.value.values().cloned().collect()
 }
 
 fn merged<T: Table + Clone>(own: Option<&At<T>>, outer: Option<&At<T>>) -> Option<At<T>> {
