@@ -3,6 +3,7 @@
 mod config_file;
 mod examples;
 mod values;
+pub mod adopt;
 pub mod control;
 #[cfg(feature = "import")]
 pub mod import;
@@ -47,6 +48,8 @@ pub enum Command {
     Explain(Explain),
     /// Carry what a zone holds to another machine.
     Snapshot(snapshot::Snapshot),
+    /// Take over what nginx has stored.
+    Adopt(adopt::Adopt),
     /// Show what a running server has stored for a request, and check it.
     Inspect(Inspect),
     /// Look at the files of a zone.
@@ -204,6 +207,7 @@ pub fn parse_from(
         Some(WrittenCommand::Purge(purge)) => Command::Purge(purge),
         Some(WrittenCommand::Explain(explain)) => Command::Explain(explain),
         Some(WrittenCommand::Snapshot(what)) => Command::Snapshot(what.with_default(config)),
+        Some(WrittenCommand::Adopt(adopt)) => Command::Adopt(adopt.with_default(config)),
         Some(WrittenCommand::Inspect(inspect)) => Command::Inspect(inspect),
         Some(WrittenCommand::Zone(zone)) => Command::Zone(zone.with_default(config)),
         Some(WrittenCommand::Control(control)) => Command::Control(control.checked(config)),
@@ -272,6 +276,9 @@ enum WrittenCommand {
     /// Carry what a zone holds to another machine, which then starts warm
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
+    /// Take over what nginx has stored, into a zone that no server works with
+    #[command(after_help = examples::ADOPT_EXAMPLES)]
+    Adopt(adopt::Adopt),
     /// Show what a running server has stored for a request, and check it
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(Inspect),

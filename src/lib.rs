@@ -11,7 +11,7 @@
 //!  observe     the exchange is logged and counted when its last byte is out
 //! ```
 //!
-//! `snapshot` carries what is stored to other machines; `app` builds and runs all of it from a `config`; `admin` answers the operator; `cli` and
+//! `snapshot` carries what is stored to other machines, `adopt` takes what nginx stored; `app` builds and runs all of it from a `config`; `admin` answers the operator; `cli` and
 //! `commands` are the command line.
 
 pub mod cli;
@@ -22,6 +22,7 @@ pub mod proxy;
 pub mod cache;
 pub mod store;
 pub mod snapshot;
+pub mod adopt;
 pub mod upstream;
 pub mod tls;
 pub mod semantics;
@@ -40,4 +41,5 @@ pub mod plain_get;
 pub mod tunnel;
 pub mod clock;
 pub mod sync;
+pub mod spelling;
 pub mod demo;

@@ -15,13 +15,14 @@ pub mod heads;
 pub mod plain_gets;
 pub mod responses;
 pub mod manifests;
+pub mod nginx_files;
 mod message;
 
 /// Panics where the invariant of its target does not hold for these bytes.
 pub type Check = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folder in `corpus/`.
-pub const TARGETS: [(&str, Check); 12] = [
+pub const TARGETS: [(&str, Check); 13] = [
     ("directives", directives::check),
     ("dates", dates::check),
     ("ranges", ranges::check),
@@ -34,4 +35,5 @@ pub const TARGETS: [(&str, Check); 12] = [
     ("plain_gets", plain_gets::check),
     ("responses", responses::check),
     ("manifests", manifests::check),
+    ("nginx_files", nginx_files::check),
 ];

@@ -190,14 +190,12 @@ fn worker(
         let kept = known.get(&Arc::as_ptr(group)).map(|pool| Arc::clone(pool));
         kept.unwrap_or_else(|| Pool::new(settings, proxy.clock.clone()))
     };
+    let logs_before = before.map_or(&[][..], |before| &before.logs);
     Arc::new(Worker {
         proxy: Arc::clone(proxy),
         pools: proxy.groups.iter().zip(&config.upstreams).map(pool).collect(),
         shard: metrics.shard(number),
-        logs: logs::writers(
-            logs,
-            same.zip(before).map(|(same, before)| (&*before.logs, &*same.logs)),
-        ),
+        logs: logs::writers(logs, logs_before, same.map_or(&[], |worker| &worker.logs)),
     })
 }
 

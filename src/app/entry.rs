@@ -67,6 +67,10 @@ impl listener::Handler for Entry {
         serving.worker.at_hand(&serving.hosts, connection, get, out)
     }
 
+    fn keeps_spelling(&self) -> bool {
+        self.serving.load().hosts.keeps_spelling
+    }
+
     fn entrance(&self) -> Option<Arc<Entrance>> {
         self.serving.load().tls.clone()
     }

@@ -17,6 +17,7 @@ pub mod list;
 mod heir;
 mod urls;
 pub mod adopt;
+mod alone;
 pub mod inspect;
 pub mod offline;
 #[cfg(test)]

@@ -9,8 +9,17 @@ use std::sync::Arc;
 
 use super::Zone;
 use super::lookup::Key;
+use super::purge::SLICE_MARK;
 use crate::semantics::variants::Variants;
 use crate::store::{Content, Entry};
+
+/// The text of the key of a slice from `first` to `last`. No key that a template gives holds a zero
+/// byte, so that none is the same as a slice's.
+pub fn slice_key(whole: &[u8], (first, last): (u64, u64), nonce: u64) -> Vec<u8> {
+    let mut text = [whole, SLICE_MARK].concat();
+    text.extend_from_slice(format!("{first}-{last} {nonce:016x}").as_bytes());
+    text
+}
 
 impl Zone {
     /// The number that is part of the keys of this response's slices, made when there is none, and

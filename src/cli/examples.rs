@@ -70,6 +70,14 @@ Examples:
 
 Exit status: 0 done, 1 failed or something damaged was left out, 2 wrong usage";
 
+pub(super) const ADOPT_EXAMPLES: &str = "\
+Examples:
+  larder adopt /var/cache/nginx/api -c larder.toml --zone api && larder serve -c larder.toml
+  larder adopt /var/cache/nginx/api -c larder.toml --key-is '$scheme$proxy_host$request_uri'
+  larder adopt /var/cache/nginx/api -c larder.toml -H 'Accept-Language: gsw, de'
+
+Exit status: 0 done, 1 failed or something damaged was left out, 2 wrong usage";
+
 pub(super) const RELOAD_EXAMPLES: &str = "\
 Examples:
   larder reload

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod inspect;
 pub mod stats;
 pub mod snapshot;
+pub mod adopt;
 mod stored;
 pub mod zone;
 pub mod control;
@@ -39,6 +40,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Purge(purge) => purge::run(&purge),
         Command::Explain(explain) => explain::run(&explain),
         Command::Snapshot(snapshot) => snapshot::run(&snapshot),
+        Command::Adopt(adopt) => adopt::run(&adopt),
         Command::Inspect(inspect) => inspect::run(&inspect),
         Command::Zone(zone) => zone::run(&zone),
         Command::Control(control) => control::run(&control),

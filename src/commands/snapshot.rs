@@ -68,7 +68,10 @@ fn load(arguments: &Load) -> Result<(), Failure> {
     done(loaded.left_out.damaged, told)
 }
 
-fn zone<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a config::Zone, Failure> {
+pub(super) fn zone<'a>(
+    config: &'a Config,
+    name: Option<&str>,
+) -> Result<&'a config::Zone, Failure> {
     let names = || {
         let names: Vec<_> = config.zones.iter().map(|zone| format!("`{}`", zone.name)).collect();
         names.join(", ")
@@ -177,14 +180,14 @@ fn describe_loaded(loaded: &Loaded, zone: &str) -> String {
     text
 }
 
-fn left_out(text: &mut String, number: u64, why: &str) {
+pub(super) fn left_out(text: &mut String, number: u64, why: &str) {
     if number > 0 {
         text.push_str(&format!("left out {number}: {why}\n"));
     }
 }
 
 /// Ends well only if nothing was damaged.
-fn done(damaged: u64, told: u64) -> Result<(), Failure> {
+pub(super) fn done(damaged: u64, told: u64) -> Result<(), Failure> {
     match damaged {
         0 => Ok(()),
         damaged if damaged > told => {
@@ -196,14 +199,14 @@ fn done(damaged: u64, told: u64) -> Result<(), Failure> {
 
 /// Shows how far it is, and names what is damaged.
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     progress: Option<Progress>,
     told: u64,
 }
 
 impl Report {
     /// How many damaged ones were named.
-    fn finish(self) -> u64 {
+    pub(super) fn finish(self) -> u64 {
         if let Some(progress) = self.progress {
             progress.finish();
         }

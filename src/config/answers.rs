@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::files::Expires;
 use super::pattern::Pattern;
 use super::template::Template;
 
@@ -111,6 +112,8 @@ pub enum Then {
 /// What is done to answers on their way out.
 #[derive(Clone, Debug, Default)]
 pub struct Finish {
+    /// How long browsers may keep them, whatever the origin says.
+    pub expires: Option<ExpiresOf>,
     /// Fields that are added.
     pub add_header: Vec<AddedField>,
     /// What answers instead.
@@ -132,7 +135,7 @@ pub struct Finish {
 impl Finish {
     /// Whether there is anything to do to answers that are complete.
     pub fn is_needed(&self) -> bool {
-        !(self.add_header.is_empty() && self.error_page.is_empty())
+        !(self.add_header.is_empty() && self.error_page.is_empty() && self.expires.is_none())
     }
 }
 
@@ -143,6 +146,15 @@ pub enum Origin {
     Asked,
     /// This text.
     Written(Template),
+}
+
+/// How long browsers may keep answers (nginx: expires).
+#[derive(Clone, Debug)]
+pub enum ExpiresOf {
+    /// The same for all.
+    Fixed(Expires),
+    /// Gives the words; where they mean nothing, nothing is said.
+    Template(Template),
 }
 
 /// A field that is added to answers (nginx: add_header).

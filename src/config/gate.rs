@@ -34,7 +34,7 @@ pub struct Gate {
     /// Who else is asked whether a request may be answered.
     pub auth_request: Option<AuthRequest>,
     /// How fast a response goes out.
-    pub limit_rate: Option<Rate>,
+    pub limit_rate: Option<RateLimit>,
 }
 
 /// Which peers tell who asks, and how (nginx: set_real_ip_from).
@@ -149,6 +149,8 @@ pub struct AuthRequest {
     pub set: Vec<(HeaderName, Template)>,
     /// For all of it.
     pub timeout: Duration,
+    /// Who is asked is told what the client asks for: `X-Original-URI` and `X-Original-Method`.
+    pub original: bool,
 }
 
 /// Where an `auth_request` goes.
@@ -163,6 +165,15 @@ pub enum AuthTarget {
         /// Path and query.
         uri: String,
     },
+}
+
+/// How fast responses go out.
+#[derive(Clone, Debug)]
+pub struct RateLimit {
+    /// Each of them.
+    pub rate: Rate,
+    /// Gives the bytes in a second, where requests say them; what is no size is any speed.
+    pub by_request: Option<Template>,
 }
 
 /// How fast a response goes out (nginx: limit_rate, limit_rate_after).

@@ -206,7 +206,8 @@ pub(super) fn auth_request<'a>(import: &mut Import<'a>, scope: &Scope<'a>, secti
     if to == "off" {
         section.set("auth_request", Value::text("off"), &[directive]);
     } else {
-        let mut entries = vec![("to".to_owned(), Value::text(to))];
+        let mut entries =
+            vec![("to".to_owned(), Value::text(to)), ("original".to_owned(), Value::Flag(false))];
         if !set.is_empty() {
             entries.push(("set".to_owned(), Value::Table(set)));
         }
@@ -263,8 +264,7 @@ mod tests {
     fn what_an_answer_says_of_a_client_goes_into_the_request() {
         let text = "http { server { location / { auth_request /auth; auth_request_set $who $upstream_http_x_who; proxy_set_header X-User $who; proxy_cache_key $who$uri; proxy_pass http://127.0.0.1:1; } location = /auth { proxy_pass http://127.0.0.1:2; } } }";
         let toml = toml(text);
-        let expected =
-            "auth_request = { to = \"/auth\", set = { X-User = \"$upstream_http_x_who\" } }";
+        let expected = "auth_request = { to = \"/auth\", original = false, set = { X-User = \"$upstream_http_x_who\" } }";
         assert!(toml.contains(expected), "{toml}");
         assert!(toml.contains("\"$http_x_user$uri\""), "{toml}");
     }

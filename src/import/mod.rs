@@ -118,7 +118,7 @@ struct Import<'a> {
     zone_names: BTreeSet<String>,
     limit_names: BTreeSet<String>,
     /// Access logs that are declared, with their keys.
-    logs: Vec<(String, Vec<(String, Value)>, Section)>,
+    logs: Vec<logs::Declared>,
     /// Variables that say whether the method is `PURGE`.
     purge_maps: BTreeSet<String>,
     /// Locations with a name, of the server at hand.
@@ -158,7 +158,7 @@ impl<'a> Import<'a> {
         self.note_missing(&http, &mut defaults);
         self.unlike_ours(&mut defaults);
         let mut all = vec![server, log];
-        all.extend(self.logs.drain(..).map(|(.., section)| section));
+        all.extend(self.logs.drain(..).map(|log| log.section));
         all.append(&mut self.zones);
         all.append(&mut self.limits);
         all.extend(self.upstreams.iter().map(|group| group.section.clone()));
@@ -170,14 +170,18 @@ impl<'a> Import<'a> {
 
     /// Says what nginx does where it is told nothing, and we would do otherwise.
     fn unlike_ours(&self, defaults: &mut Section) {
-        let preset: [(&str, Value); 8] = [
+        let preset: [(&str, Value); 12] = [
+            ("header_case", Value::text("preserve")),
+            ("cache_status", Value::Flag(false)),
+            ("via", Value::Flag(false)),
+            ("server_header", Value::text("nginx")),
+            ("date", Value::text("now")),
             ("absolute_redirect", Value::Flag(true)),
             ("accel_redirect", Value::Flag(true)),
             ("cache.semantics", Value::text("nginx")),
             ("cache.key", Value::text("http://$proxy_host$request_uri")),
             ("cache.hold_down", Value::text("0")),
             ("cache.finish_max", Value::text("off")),
-            ("cache.hide_header", routes::hidden_at_first()),
             ("cache.purge", Value::text("off")),
         ];
         let tls = [("upstream_tls.verify", false), ("upstream_tls.sni", false)];

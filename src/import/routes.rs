@@ -2,7 +2,6 @@
 //! other handlers)
 
 use super::Import;
-use super::cache;
 use super::document::{Section, Value};
 use super::files;
 use super::gate;
@@ -183,12 +182,6 @@ fn proxied<'a>(
     section.set("proxy", Value::Text(url), &[directive]);
     settings::write(import, scope, section);
     default_key(scope, key, section);
-    for expires in scope.effective(&["expires"]) {
-        if expires.arg(0) != "off" {
-            let why = "only files have it here: `add_header` can set `Cache-Control`";
-            import.verdicts.unsupported(expires, why);
-        }
-    }
     for tries in scope.own(&["try_files"]) {
         import
             .verdicts
@@ -290,11 +283,6 @@ fn methods(import: &mut Import<'_>, scope: &Scope<'_>, section: &mut Section) {
     }
 }
 
-/// The fields that are hidden where nothing is said, for `[defaults.cache]`.
-pub(super) fn hidden_at_first() -> Value {
-    Value::texts(cache::HIDDEN_BY_NGINX)
-}
-
 /// Directives that answer.
 const HANDLERS: &[&str] = &[
     "proxy_pass",
@@ -370,7 +358,7 @@ mod tests {
     fn what_does_not_answer_is_told_and_cached_nowhere() {
         assert_eq!(verdict(&location("fastcgi_pass x;"), "fastcgi_pass"), Verdict::Unsupported);
         assert_eq!(verdict(&location("proxy_pass $nobody;"), "proxy_pass"), Verdict::Unsupported);
-        assert_eq!(verdict(&location("expires 1d; proxy_pass http://app;"), "expires"), Verdict::Unsupported);
+        assert_eq!(verdict(&location("expires 1d; proxy_pass http://app;"), "expires"), Verdict::Exact);
         let text = location("proxy_cache z; proxy_no_cache $nobody; proxy_pass http://app;");
         assert_eq!(verdict(&text, "proxy_cache z"), Verdict::Differs);
         assert!(toml(&text).contains("zone = \"off\""));

@@ -148,7 +148,8 @@ fn file(call: &Call<'_>, files: &Files, found: FoundFile) -> Answer {
 /// Answers with as much as the client wants, if its conditions hold.
 fn whole_or_part(call: &Call<'_>, fields: HeaderMap, source: Source) -> Answer {
     let stored = Stored::as_it_is(StatusCode::OK, fields, call.now);
-    let response = deliver::of_our_own(call, &stored, &source);
+    let exact = call.route.files.as_ref().is_some_and(|files| files.settings.exact_dates);
+    let response = deliver::of_our_own(call, (&stored, &source), exact);
     Answer::own(response, Reason::File, None)
 }
 

@@ -15,13 +15,16 @@ pub struct Hosts<T = Arc<Site>> {
     fallback: Option<T>,
     /// One of them is isolated.
     pub isolates: bool,
+    /// A route of one of them spells the names of fields as they came.
+    pub keeps_spelling: bool,
     /// One of them takes HTTP/2.
     http2: bool,
 }
 
 impl<T> Default for Hosts<T> {
     fn default() -> Self {
-        Self { names: HostNames::default(), fallback: None, isolates: false, http2: false }
+        let (isolates, keeps_spelling, http2) = (false, false, false);
+        Self { names: HostNames::default(), fallback: None, isolates, keeps_spelling, http2 }
     }
 }
 
@@ -40,6 +43,8 @@ impl<T: Clone> Hosts<T> {
         for (settings, site) in sites {
             hosts.isolates |= settings.isolated && is_here(&settings.tls_at);
             hosts.http2 |= settings.http2;
+            hosts.keeps_spelling |=
+                settings.routes.iter().any(|route| route.heads.spelling.is_some());
             names.extend(settings.names.iter().map(|name| (name.clone(), site.clone())));
             // nginx: the one that says so is the default; else the first of the address.
             let is_default = is_here(&settings.default_at);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, StatusCode, header};
+use http::{Method, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use tracing::{debug, warn};
 
@@ -15,6 +15,7 @@ use crate::cache::fill::Fill;
 use crate::cache::writer::Writer;
 use crate::observe::exchange::UpstreamFacts;
 use crate::semantics::fields;
+use crate::spelling::Spelling;
 
 /// Why a body is not written to its end.
 #[derive(Debug)]
@@ -80,25 +81,24 @@ impl Broken {
     }
 }
 
-/// Makes a response to a request with this method ready to be stored or passed on.
-pub(super) fn clean(response: &mut Response<Body>, method: &Method) {
+/// How the names of its fields are spelled, where that is remembered.
+pub(super) fn spelling(response: &Response<Body>) -> Option<Spelling> {
+    response.extensions().get::<Spelling>()?.among(response.headers())
+}
+
+/// Makes a response to a request with this method ready to be stored or passed on, with `Via` where
+/// the route says so.
+pub(super) fn clean(response: &mut Response<Body>, method: &Method, via: bool) {
     let version = response.version();
     let fields = response.headers_mut();
     // After HEAD the length frames nothing; it is what the client asked for.
     let length = (*method == Method::HEAD).then(|| fields.get(header::CONTENT_LENGTH).cloned());
-    remove_hop_by_hop(fields);
+    fields::remove_hop_by_hop_of_response(fields);
     if let Some(length) = length.flatten() {
         fields.insert(header::CONTENT_LENGTH, length);
     }
-    fields::add_via(fields, version);
-}
-
-/// Removes what concerns the connection to an origin. An origin that names a field which is not its
-/// to remove keeps the field, not the privilege.
-pub(super) fn remove_hop_by_hop(fields: &mut HeaderMap) {
-    if fields::remove_hop_by_hop(fields).is_err() {
-        fields.remove(header::CONNECTION);
-        let _ = fields::remove_hop_by_hop(fields);
+    if via {
+        fields::add_via(fields, version);
     }
 }
 

@@ -57,6 +57,7 @@ mod compress;
 mod files;
 pub mod location;
 mod finish;
+mod heads;
 mod partial;
 mod extent;
 mod slice;
@@ -77,7 +78,7 @@ use crate::cache;
 use crate::cache::purge::{Purged, Wanted};
 use crate::client::Connection;
 use crate::clock::Clock;
-use crate::config::{Action, Limits};
+use crate::config::{Action, Limits, OddHeaders};
 use crate::interim::Gap;
 use crate::observe::access;
 use crate::observe::exchange::{Logged, RequestFacts};
@@ -216,13 +217,16 @@ impl Worker {
         request: &http::request::Parts,
         error: Error,
     ) -> Answer {
-        let mut answer = error.answer(Timestamp::from(self.proxy.clock.wall())).unexpected(request);
+        let wall = || Timestamp::from(self.proxy.clock.wall());
+        let mut answer = error.answer(wall()).unexpected(request);
         let fallback = hosts.fallback();
         if let Some((site, path)) = fallback.map(|site| (site, request.uri.path())) {
+            heads::dress(&mut answer, &site.base.settings.heads, wall);
             let call = self.call((site, &site.base), (request, "", path), client.connection);
             answer.logged = finish::logged(&call, &answer);
         } else if let Some(logs) = self.proxy.logs.clone() {
-            answer.logged = Some(Logged { logs, kept: Kept::default() });
+            let kept = Kept::default();
+            answer.logged = Some(Box::new(Logged { logs, kept }));
         }
         answer
     }
@@ -257,6 +261,10 @@ impl Worker {
         request: &mut http::request::Parts,
         (body, seen): (Option<Incoming>, Option<&mut RequestFacts>),
     ) -> Result<Answer, Error> {
+        match self.proxy.limits.odd_headers {
+            OddHeaders::Pass => {}
+            odd => fields::remove_odd(&mut request.headers, odd == OddHeaders::Underscores),
+        }
         let present = Present::of(&request.headers);
         if present.connection {
             let removed = fields::remove_named(&mut request.headers);

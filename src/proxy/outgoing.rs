@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri,
 
 use super::call::Call;
 use super::error::Error;
-use super::incoming;
+use super::heads;
 use super::route::Route;
 use super::way::{escaped_path, upstream_named};
 use crate::body::Body;
@@ -31,7 +31,10 @@ pub(super) fn request(call: &Call<'_>) -> Result<Request<()>, Error> {
         headers.remove(header::AUTHORIZATION);
     }
     set_headers(call, &mut headers)?;
-    fields::add_via(&mut headers, call.request.version);
+    let heads = &call.route.settings.heads;
+    if heads.via {
+        fields::add_via(&mut headers, call.request.version);
+    }
     let target = match target(call) {
         Some(target) => target.parse().map_err(|_| Error::BadRequest("target"))?,
         None => call.request.uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from),
@@ -40,6 +43,9 @@ pub(super) fn request(call: &Call<'_>) -> Result<Request<()>, Error> {
     *request.method_mut() = call.request.method.clone();
     *request.uri_mut() = target;
     *request.headers_mut() = headers;
+    if let Some(spelled) = heads::spelled(heads, call.request.extensions.get().cloned()) {
+        request.extensions_mut().insert(spelled);
+    }
     Ok(request)
 }
 
@@ -69,7 +75,7 @@ impl Interim for OnTheirWay<'_> {
     fn heard(&self, status: StatusCode, mut fields: HeaderMap) {
         // The connection to the client says itself that a body may come.
         if status != StatusCode::CONTINUE {
-            incoming::remove_hop_by_hop(&mut fields);
+            fields::remove_hop_by_hop_of_response(&mut fields);
             self.0.send(status, &fields);
         }
     }
@@ -107,7 +113,8 @@ pub(super) async fn send(
     let interim = told.interim.map(OnTheirWay);
     let interim = interim.as_ref().map(|interim| interim as &dyn Interim);
     let client = call.remote.ip();
-    let asked = Asked { client, key: &key, cookie: &cookie, held: told.held, interim };
+    let trying = &call.route.settings.trying;
+    let asked = Asked { client, key: &key, cookie: &cookie, held: told.held, trying, interim };
     upstream::send(group, pool, request, &call.route.settings.timeout, &asked).await
 }
 
@@ -129,21 +136,22 @@ fn given(call: &Call<'_>, template: Option<&Template>) -> Vec<u8> {
 }
 
 fn set_headers(call: &Call<'_>, headers: &mut HeaderMap) -> Result<(), Error> {
-    let mut text = Vec::new();
+    let (mut text, mut before) = (Vec::new(), None);
     for (name, template) in &call.route.settings.set_header {
-        set_header(call, headers, (name, template), &mut text)?;
+        text.clear();
+        template.write(call, &mut text);
+        // The first line of a field takes the place of what the client sent.
+        if before != Some(name) {
+            set_header(headers, name, &text)?;
+        } else if !text.is_empty() {
+            headers.append(name, value(&text)?);
+        }
+        before = Some(name);
     }
     Ok(())
 }
 
-fn set_header(
-    call: &Call<'_>,
-    headers: &mut HeaderMap,
-    (name, template): (&HeaderName, &Template),
-    text: &mut Vec<u8>,
-) -> Result<(), Error> {
-    text.clear();
-    template.write(call, text);
+fn set_header(headers: &mut HeaderMap, name: &HeaderName, text: &[u8]) -> Result<(), Error> {
     if text.is_empty() && name != header::HOST {
         headers.remove(name);
     } else if !text.is_empty() {

@@ -28,7 +28,7 @@ use super::serve::{self, Missed};
 use super::stitch::{self, Stitched};
 use crate::body::Body;
 use crate::cache::lookup::{Key, Lookup};
-use crate::cache::purge::SLICE_MARK;
+use crate::cache::slices::slice_key;
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::partial::ContentRange;
@@ -257,12 +257,8 @@ impl Slice {
         came.first == self.first && Some(came.last) == last && length == came.length()
     }
 
-    /// No key that a template gives holds a zero byte, so that none is the same as a slice's.
     fn key(&self, nonce: u64) -> Key {
-        let mut text = self.of.text.clone();
-        text.extend_from_slice(SLICE_MARK);
-        let range = format!("{}-{} {nonce:016x}", self.first, self.last);
-        text.extend_from_slice(range.as_bytes());
+        let text = slice_key(&self.of.text, (self.first, self.last), nonce);
         // Who asks, how variants are told apart, and what responses must say: as for the whole.
         let hash = KeyHash::of(&text);
         Key { text, hash, ..self.of.clone() }

@@ -21,6 +21,15 @@ pub fn remove_hop_by_hop(fields: &mut HeaderMap) -> Result<(), ProtectedField> {
     Ok(())
 }
 
+/// The same for a response. An origin that names a field which is not its to remove keeps the field,
+/// not the privilege.
+pub fn remove_hop_by_hop_of_response(fields: &mut HeaderMap) {
+    if remove_hop_by_hop(fields).is_err() {
+        fields.remove(header::CONNECTION);
+        let _ = remove_hop_by_hop(fields);
+    }
+}
+
 /// Removes the fields with these names, at most 32. One pass tells which are there: mostly none is,
 /// and to look for each would cost more than all the rest.
 pub fn remove_all(fields: &mut HeaderMap, names: &[HeaderName]) {
@@ -53,6 +62,19 @@ pub fn remove_named(fields: &mut HeaderMap) -> Result<(), ProtectedField> {
         }
     }
     Ok(())
+}
+
+/// Removes fields whose names have more than letters, digits and `-`, and `_` where they may: to who
+/// reads them as CGI does, `X_Real_IP` and `X-Real-IP` are one.
+pub fn remove_odd(fields: &mut HeaderMap, may_have_underscores: bool) {
+    let is_usual = |byte: u8| {
+        byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' && may_have_underscores
+    };
+    let is_odd = |name: &&HeaderName| !name.as_str().bytes().all(is_usual);
+    let odd: Vec<HeaderName> = fields.keys().filter(is_odd).cloned().collect();
+    for name in odd {
+        fields.remove(name);
+    }
 }
 
 /// Which fields of a request there is something to do about. Found in one pass over what it has,

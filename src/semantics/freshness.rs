@@ -53,10 +53,18 @@ pub fn lifetime(
         .or_else(|| heuristic_lifetime(status, fields, cache_control, rules, received))
         .unwrap_or(Lifetime::Unknown);
     match found {
-        Lifetime::Given(lifetime, from) if rules.whole_seconds && !lifetime.is_zero() => {
-            Lifetime::Given(lifetime.saturating_add(REST_OF_THE_SECOND), from)
+        Lifetime::Given(lifetime, from) => {
+            Lifetime::Given(to_the_seconds_end(lifetime, rules), from)
         }
         found => found,
+    }
+}
+
+/// A lifetime in whole seconds as long as it lasts where the second in which it ends still counts.
+pub(super) fn to_the_seconds_end(lifetime: Duration, rules: &Rules) -> Duration {
+    match rules.whole_seconds && !lifetime.is_zero() {
+        true => lifetime.saturating_add(REST_OF_THE_SECOND),
+        false => lifetime,
     }
 }
 

@@ -7,7 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::date::{Timestamp, http_date};
 use super::directives::CacheControl;
-use super::freshness::{HEURISTIC_STATUSES, Lifetime, Times, initial_age, lifetime};
+use super::freshness::{
+    HEURISTIC_STATUSES, Lifetime, Times, initial_age, lifetime, to_the_seconds_end,
+};
 use super::reason::Reason;
 use super::rules::Rules;
 use super::said::said;
@@ -78,35 +80,58 @@ fn of_any_status(
     if let Some(reason) = forbidden(asked, status, fields, &cache_control, rules) {
         return Storable::No(reason);
     }
-    let (lifetime, lifetime_from) =
-        match lifetime(status, fields, &cache_control, rules, times.dated) {
-            Lifetime::Given(lifetime, from) => (lifetime, from),
-            Lifetime::Forbidden => return Storable::No(Reason::XAccelExpires),
-            Lifetime::Unknown => (Duration::ZERO, LifetimeFrom::Nothing),
-        };
-    let seconds = |value: Option<u64>| Duration::from_secs(value.unwrap_or(0));
-    let stored = Stored {
-        status,
-        fields: as_stored(fields, &cache_control, rules, times),
-        received: times.received,
-        initial_age: initial_age(fields, rules, times),
-        lifetime,
-        lifetime_from,
-        stale_while_revalidate: seconds(cache_control.stale_while_revalidate),
-        stale_if_error: seconds(cache_control.stale_if_error),
-        no_cache: cache_control.no_cache,
-        must_revalidate: cache_control.never_stale(),
-        immutable: cache_control.immutable,
-        generation: 0,
-        tags: tags::of(fields, asked.host),
-        coded_here: false,
-        part: None,
+    let given = match lifetime(status, fields, &cache_control, rules, times.dated) {
+        Lifetime::Given(lifetime, from) => (lifetime, from),
+        Lifetime::Forbidden => return Storable::No(Reason::XAccelExpires),
+        Lifetime::Unknown => (Duration::ZERO, LifetimeFrom::Nothing),
     };
+    let stored = as_said(asked, (status, fields), &cache_control, rules, times, given);
     let waited = times.received.since(times.requested);
     match useless(&stored, cache_control.public, rules, waited) {
         Some(reason) => Storable::No(reason),
         None => Storable::Yes(Box::new(stored)),
     }
+}
+
+/// How long another cache would still have used a response, counted from when it was received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Granted {
+    /// It is fresh.
+    pub lifetime: Duration,
+    /// Then it may be served while it is validated.
+    pub stale_while_revalidate: Duration,
+    /// Then it may be served when the origin fails.
+    pub stale_if_error: Duration,
+}
+
+/// What another cache stored, as it rests here: for as long as that cache granted, whatever the
+/// response would be granted here. What forbids storing here still does.
+///
+/// # Errors
+/// Leave it out: it must not be stored here.
+pub fn stored_elsewhere(
+    asked: Asked<'_>,
+    (status, fields): (StatusCode, &HeaderMap),
+    rules: &Rules,
+    received: Timestamp,
+    granted: Granted,
+) -> Result<Stored, Reason> {
+    let cache_control = said(fields, rules);
+    if let Some(reason) = forbidden(asked, status, fields, &cache_control, rules) {
+        return Err(reason);
+    }
+    let times = Times { requested: received, received, dated: received };
+    let from = match lifetime(status, fields, &cache_control, rules, received) {
+        Lifetime::Given(_, from) => from,
+        // It had a `valid` table of its own.
+        Lifetime::Forbidden | Lifetime::Unknown => LifetimeFrom::Valid,
+    };
+    // A lifetime is counted like the age.
+    let lifetime = granted.lifetime.saturating_add(initial_age(fields, rules, times));
+    let given = (to_the_seconds_end(lifetime, rules), from);
+    let stored = as_said(asked, (status, fields), &cache_control, rules, times, given);
+    let Granted { stale_while_revalidate, stale_if_error, .. } = granted;
+    Ok(Stored { stale_while_revalidate, stale_if_error, ..stored })
 }
 
 /// What forbids storing outright, the strictest first.
@@ -148,6 +173,36 @@ fn forbidden(
         return None;
     }
     vary::names(fields, rules.vary).err()
+}
+
+/// A response with all that its fields say of it.
+fn as_said(
+    asked: Asked<'_>,
+    (status, fields): (StatusCode, &HeaderMap),
+    cache_control: &CacheControl,
+    rules: &Rules,
+    times: Times,
+    (lifetime, lifetime_from): (Duration, LifetimeFrom),
+) -> Stored {
+    let seconds = |value: Option<u64>| Duration::from_secs(value.unwrap_or(0));
+    Stored {
+        status,
+        fields: as_stored(fields, cache_control, rules, times),
+        received: times.received,
+        initial_age: initial_age(fields, rules, times),
+        lifetime,
+        lifetime_from,
+        stale_while_revalidate: seconds(cache_control.stale_while_revalidate),
+        stale_if_error: seconds(cache_control.stale_if_error),
+        no_cache: cache_control.no_cache,
+        must_revalidate: cache_control.never_stale(),
+        immutable: cache_control.immutable,
+        generation: 0,
+        tags: tags::of(fields, asked.host),
+        coded_here: false,
+        spelling: None,
+        part: None,
+    }
 }
 
 /// A response that would have to be fetched whole before every use needs no place. Nor does one
@@ -268,6 +323,40 @@ const UNDERSTOOD: [u16; 42] = [
 mod tests {
     use super::*;
     use crate::semantics::rules::{IgnoredFields, Valid};
+
+    #[test]
+    fn what_another_cache_granted_counts_and_what_forbids_storing_still_does() {
+        let mut fields = HeaderMap::new();
+        fields.insert("cache-control", HeaderValue::from_static("max-age=5, must-revalidate"));
+        fields.insert("age", HeaderValue::from_static("40"));
+        fields.insert("content-length", HeaderValue::from_static("7"));
+        let received = Timestamp::from_secs(784_111_777);
+        let seconds = Duration::from_secs;
+        let granted = Granted {
+            lifetime: seconds(600),
+            stale_while_revalidate: seconds(3),
+            stale_if_error: seconds(9),
+        };
+        let elsewhere = |fields: &HeaderMap, rules: &Rules| {
+            let what = (StatusCode::NOT_FOUND, fields);
+            stored_elsewhere(Asked::default(), what, rules, received, granted)
+        };
+        let stored = elsewhere(&fields, &Rules::default()).unwrap();
+        assert_eq!(stored.fresh_for(received), seconds(600), "{stored:?}");
+        assert_eq!(stored.initial_age, seconds(40));
+        assert_eq!(stored.lifetime_from, LifetimeFrom::MaxAge);
+        assert!(stored.must_revalidate && !stored.fields.contains_key("content-length"));
+        let windows = (stored.stale_while_revalidate, stored.stale_if_error);
+        assert_eq!(windows, (seconds(3), seconds(9)));
+
+        let nginx = Rules::of(crate::semantics::rules::Semantics::Nginx);
+        let last = Timestamp::from_secs(received.secs() + 600);
+        let stored = elsewhere(&fields, &nginx).unwrap();
+        assert!(!stored.fresh_for(last).is_zero(), "to the end of that second");
+        assert!(stored.fresh_for(last.plus(seconds(1))).is_zero());
+        fields.insert("set-cookie", HeaderValue::from_static("a=b"));
+        assert_eq!(elsewhere(&fields, &nginx), Err(Reason::SetCookie));
+    }
 
     #[rustfmt::skip]
     #[test]

@@ -7,8 +7,6 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -25,7 +23,6 @@ use crate::semantics::key::KeyHash;
 use crate::semantics::stored::Stored;
 use crate::semantics::variants::Variants;
 use crate::semantics::vary::{NAMES_MAX, VARIANTS_MAX};
-use crate::store::disk::IN_USE;
 use crate::store::disk::head::{Head, Meaning, encode_response};
 use crate::store::{self, Content};
 
@@ -78,7 +75,7 @@ pub fn load(
     let totals = manifest.totals();
     watch.begin(totals.entries, totals.body_bytes);
 
-    let zone = open(config, clock)?;
+    let zone = Zone::open_alone(config, clock)?;
     let mut manifest = folder.manifest(latest)?;
     let made = manifest.header.made;
     let mut loading = Loading {
@@ -96,32 +93,6 @@ pub fn load(
         loading.watch.advance(1, bytes);
     }
     Ok(loading.loaded)
-}
-
-/// Opens the zone as a server does, with nothing in memory.
-fn open(config: &config::Zone, clock: &Clock) -> io::Result<Arc<Zone>> {
-    if config.folders.is_empty() {
-        return Err(io::Error::other(format!("zone `{}` has no folder", config.name)));
-    }
-    let config = config::Zone { memory_bytes: 0, ..config.clone() };
-    let zone = Zone::open(&config, clock.clone());
-    if let Some(fault) = zone.store.usage().fault {
-        if fault.contains(IN_USE) {
-            let stop =
-                format!("a server that works with zone `{}` has to be stopped first", config.name);
-            return Err(io::Error::other(format!("{fault}; {stop}")));
-        }
-        return Err(io::Error::other(fault));
-    }
-    // What is there counts against `max_size` once it is known.
-    let (mut seen, mut waited) = (0, Duration::ZERO);
-    while zone.store.usage().cold && waited < SCAN_STALLED_AFTER {
-        thread::sleep(SCAN_POLL);
-        let scanned = zone.store.usage().scanned;
-        waited = if scanned == seen { waited + SCAN_POLL } else { Duration::ZERO };
-        seen = scanned;
-    }
-    Ok(zone)
 }
 
 /// A load under way.
@@ -205,7 +176,7 @@ impl Loading<'_> {
             self.loaded.left_out.lost += 1;
             return Ok(());
         }
-        if self.is_known(entry, &stored) {
+        if self.zone.has_as_new(entry.place, stored.received) {
             self.loaded.left_out.known += 1;
             return Ok(());
         }
@@ -227,17 +198,6 @@ impl Loading<'_> {
         }
         let own = KeyHash::of(key);
         place == own || (self.lists.contains_key(&own) && self.reachable.contains(&place))
-    }
-
-    /// Whether the zone has something there that must stay.
-    fn is_known(&self, entry: &Entry, stored: &Stored) -> bool {
-        match self.zone.store.head_on_disk(entry.place) {
-            None => false,
-            Some(Head { meaning: Meaning::Variants(_), .. }) => true,
-            Some(Head { meaning: Meaning::Response(there), key }) => {
-                there.received >= stored.received && !self.zone.is_gone(&key, &there)
-            }
-        }
     }
 
     /// Puts in a response; nothing of it where its body is not what it should be.
@@ -288,7 +248,3 @@ impl Loading<'_> {
         self.watch.damaged(&key, why);
     }
 }
-
-const SCAN_POLL: Duration = Duration::from_millis(5);
-/// A scan that sees no file for so long will not end: the folder cannot be read.
-const SCAN_STALLED_AFTER: Duration = Duration::from_secs(10);

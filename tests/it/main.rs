@@ -7,12 +7,14 @@ mod harness;
 
 mod routing;
 mod at_hand;
+mod adopt;
 mod plain_gets;
 mod routes;
 mod rewriting;
 mod error_pages;
 mod maps;
 mod headers;
+mod heads;
 mod clients;
 mod limits;
 mod logs;

@@ -1,7 +1,8 @@
 //! Keys of a route that say what is answered and how it goes out, as they are written.
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 
+use super::FieldName;
 use crate::config::answers::{Compared, CookieName};
 use crate::config::fault::Problem;
 use crate::config::pattern::Pattern;
@@ -303,7 +304,7 @@ impl FromText for HeaderValue {
 }
 
 /// The fields of `add_header`, each with one value or several.
-pub(crate) type AddedFields = Pairs<HeaderName, crate::config::read::List<AddedField>>;
+pub(crate) type AddedFields = Pairs<FieldName, crate::config::read::List<AddedField>>;
 /// `error_page`
 pub(crate) type ErrorPages = Pairs<Statuses, ErrorPage>;
 

@@ -63,6 +63,7 @@ table! {
         to: AuthTo,
         set: Pairs<HeaderName, Template>,
         timeout: Timeout,
+        original: bool,
     }
 }
 

@@ -1,6 +1,8 @@
 //! `[[site]]`, `[[site.route]]` and what they inherit, as they are written.
 
-use http::HeaderName;
+use std::time::Duration;
+
+use http::HeaderValue;
 
 use super::answer::{
     AbsoluteRedirect, AddedFields, CookieFlag, CookieRules, ErrorPages, RedirectRules,
@@ -8,13 +10,14 @@ use super::answer::{
 use super::{
     AuthBasic, AuthRequest, Cache, Compress, LimitConn, LimitReq, Methods, RealIp, Redirect,
 };
+use super::{DateFrom, ExpiresOf, FieldName, HeaderCase};
 use super::{LogRef, Respond, Rewrite, Satisfy, SiteTls, Static, UpstreamTls};
 use crate::config::address::{Listen, Names};
 use crate::config::answers::CookieName;
 use crate::config::proxy_url::ProxyUrl;
-use crate::config::read::{List, OrOff, Pairs, Size, Timeout, table};
+use crate::config::read::{List, OrOff, Pairs, Size, SizeOf, Timeout, table};
 use crate::config::template::Template;
-use crate::config::words::StatusHeader;
+use crate::config::words::{Failure, StatusHeader};
 use crate::config::{AccessRule, PathMatch};
 
 table! {
@@ -78,14 +81,23 @@ route_and_settings! {
         redirect: Redirect,
     }
     inherited {
-        set_header: Pairs<HeaderName, Template>,
+        set_header: Pairs<FieldName, List<Template>>,
         timeout: Timeouts,
+        next_upstream: List<Failure>,
+        tries: u32,
+        tries_timeout: Duration,
         upstream_tls: UpstreamTls,
         max_body: Size,
         status_header: StatusHeader,
+        cache_status: bool,
+        via: bool,
+        server_header: HeaderValue,
+        date: DateFrom,
+        header_case: HeaderCase,
         upgrade: bool,
         compress: Compress,
         add_header: AddedFields,
+        expires: ExpiresOf,
         error_page: ErrorPages,
         intercept_errors: bool,
         proxy_redirect: RedirectRules,
@@ -111,7 +123,8 @@ route_and_settings! {
         auth_basic: OrOff<AuthBasic>,
         auth_request: OrOff<AuthRequest>,
         access_log: OrOff<List<LogRef>>,
-        limit_rate: Size,
+        max_ranges: u32,
+        limit_rate: SizeOf,
         limit_rate_after: Size,
     }
 }

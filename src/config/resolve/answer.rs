@@ -8,8 +8,8 @@ use super::route::proxy_pass;
 use super::{Report, Scope, files, flag, tls};
 use crate::config::address::ProxyTarget;
 use crate::config::answers::{
-    AddedField, Compared, CookieFlags, ErrorPage, Finish, Origin, PageAt, PageStatus, Redirect,
-    Replacement, Respond,
+    AddedField, Compared, CookieFlags, ErrorPage, ExpiresOf, Finish, Origin, PageAt, PageStatus,
+    Redirect, Replacement, Respond,
 };
 use crate::config::fault::Problem;
 use crate::config::file::{self, CookieFlag, RedirectRule, Settings};
@@ -18,7 +18,7 @@ use crate::config::read::At;
 use crate::config::report::Span;
 use crate::config::template::{Part, Template};
 use crate::config::words::is_framing;
-use crate::config::{Action, ByRequest, PathMatch, ProxyPass};
+use crate::config::{Action, ByRequest, Expires, PathMatch, ProxyPass};
 
 /// What answers; `None` once the report says why nothing does.
 pub(super) fn action(
@@ -216,6 +216,11 @@ pub(super) fn finish(
         rule.collect()
     };
     Finish {
+        expires: settings.expires.as_ref().and_then(|at| match &at.value {
+            file::ExpiresOf::Fixed(Expires::Off) => None,
+            file::ExpiresOf::Fixed(expires) => Some(ExpiresOf::Fixed(*expires)),
+            file::ExpiresOf::Template(template) => Some(ExpiresOf::Template(template.clone())),
+        }),
         add_header: added(settings.add_header.as_ref(), report),
         error_page,
         intercept_errors,
@@ -231,8 +236,8 @@ pub(super) fn finish(
 pub(super) fn added(pairs: Option<&At<file::AddedFields>>, report: &mut Report) -> Vec<AddedField> {
     let mut added = Vec::new();
     for (name, values) in pairs.iter().flat_map(|pairs| &pairs.value.0) {
-        if is_framing(&name.value) {
-            let problem = Problem::new(format!("`{}` cannot be added", name.value));
+        if is_framing(&name.value.name) {
+            let problem = Problem::new(format!("`{}` cannot be added", name.value.name));
             report.error(name.span, problem.help("it says where an answer ends"));
         }
         for field in &values.value.items {
@@ -243,7 +248,7 @@ pub(super) fn added(pairs: Option<&At<file::AddedFields>>, report: &mut Report) 
                 report.error(value.span, problem.help("it has a control character"));
             }
             added.push(AddedField {
-                name: name.value.clone(),
+                name: name.value.name.clone(),
                 value: value.value.clone(),
                 literal: literal.and_then(Result::ok),
                 always: flag(field.value.0.always.as_ref(), false),
