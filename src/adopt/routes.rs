@@ -206,12 +206,18 @@ fn known(
     ours: &Template,
 ) -> Known {
     let mut known = Known::default();
-    let scheme = if site.tls.is_some() { "https" } else { "http" };
-    if ours.variables().any(|variable| *variable == Variable::Scheme) {
-        known.fixed.push((Variable::Scheme, scheme.to_owned()));
+    // A site may listen both with and without TLS; then only the key can say.
+    let schemes = match (site.tls_at.is_empty(), site.listen.len() == site.tls_at.len()) {
+        (true, _) => Some(("http", "")),
+        (_, true) => Some(("https", "on")),
+        _ => None,
+    };
+    if let Some((scheme, on)) = schemes {
+        if ours.variables().any(|variable| *variable == Variable::Scheme) {
+            known.fixed.push((Variable::Scheme, scheme.to_owned()));
+        }
+        known.fixed.push((Variable::Https, on.to_owned()));
     }
-    let on = if site.tls.is_some() { "on" } else { "" };
-    known.fixed.push((Variable::Https, on.to_owned()));
     let first = site.names.first().map(ToString::to_string).unwrap_or_default();
     known.fixed.push((Variable::ServerName, first));
     let names: Option<Vec<_>> = site.names.iter().map(exact).collect();
@@ -259,11 +265,8 @@ fn is_default(template: &Template) -> bool {
 /// Whether a site answers for hosts that no site names.
 fn answers_for_others(config: &Config, site: &Site) -> bool {
     let first_at = |address| config.sites.iter().find(|site| site.listen.contains(address));
-    site.default
-        || site
-            .listen
-            .iter()
-            .any(|address| first_at(address).is_some_and(|first| std::ptr::eq(first, site)))
+    !site.default_at.is_empty()
+        || site.listen.iter().any(|at| first_at(at).is_some_and(|first| std::ptr::eq(first, site)))
 }
 
 fn exact(name: &HostName) -> Option<String> {
