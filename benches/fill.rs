@@ -107,6 +107,7 @@ fn stored(now: Timestamp) -> Stored {
         must_revalidate: false,
         immutable: false,
         coded_here: false,
+        spelling: None,
         generation: 0,
         tags: Box::default(),
         part: None,

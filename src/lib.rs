@@ -41,4 +41,5 @@ pub mod plain_get;
 pub mod tunnel;
 pub mod clock;
 pub mod sync;
+pub mod spelling;
 pub mod demo;

@@ -17,6 +17,7 @@ use httparse::{EMPTY_HEADER, Header, Status};
 use memchr::memchr_iter;
 
 use crate::config::Limits;
+use crate::spelling::Spelling;
 
 /// A request of HTTP/1.1 for a path of this server; it has one `Host`, no body, and no field that
 /// asks for something of the connection but to close it.
@@ -113,6 +114,11 @@ impl<'a> PlainGet<'a> {
         *request.uri_mut() = Uri::from_maybe_shared(part(self.target.as_bytes())?).ok()?;
         *request.headers_mut() = fields;
         Some(request)
+    }
+
+    /// Names of its fields that are not spelled as usual.
+    pub fn spelling(&self) -> Option<Spelling> {
+        Spelling::of(self.fields.iter().map(|field| field.name.as_bytes()))
     }
 
     /// The lines of a field.
@@ -213,6 +219,7 @@ mod tests {
     use http::{Method, Version};
 
     use super::*;
+    use crate::config::OddHeaders;
 
     fn limits() -> Limits {
         Limits {
@@ -228,6 +235,7 @@ mod tests {
             header_bytes_max: 1000,
             headers_max: 20,
             uri_bytes_max: 100,
+            odd_headers: OddHeaders::Pass,
             http2: None,
         }
     }

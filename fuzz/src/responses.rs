@@ -22,7 +22,7 @@ pub fn check(data: &[u8]) {
     let line = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
     let (line, bytes) = data.split_at(line);
     let bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
-    let asked = Asked { is_head: line == b"HEAD", upgrading: false };
+    let asked = Asked { is_head: line == b"HEAD", upgrading: false, spelling: true };
     let whole = read(asked, bytes, usize::MAX);
     for size in [1, 2, 3, 7, 64] {
         assert_eq!(whole, read(asked, bytes, size), "in pieces of {size}");

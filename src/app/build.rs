@@ -21,8 +21,9 @@ use crate::observe::metrics::Metrics;
 use crate::proxy::gate::Gate;
 use crate::proxy::gate::basic::Basic;
 use crate::proxy::gate::limit::Limit;
+use crate::proxy::hosts::Hosts;
 use crate::proxy::key::Keying;
-use crate::proxy::route::{Cache, Forward, Hosts, Route, Site};
+use crate::proxy::route::{Cache, Forward, Route, Site};
 use crate::proxy::zone::Caching;
 use crate::proxy::{Proxy, Worker};
 use crate::tls::Entrance;
@@ -189,14 +190,12 @@ fn worker(
         let kept = known.get(&Arc::as_ptr(group)).map(|pool| Arc::clone(pool));
         kept.unwrap_or_else(|| Pool::new(settings, proxy.clock.clone()))
     };
+    let logs_before = before.map_or(&[][..], |before| &before.logs);
     Arc::new(Worker {
         proxy: Arc::clone(proxy),
         pools: proxy.groups.iter().zip(&config.upstreams).map(pool).collect(),
         shard: metrics.shard(number),
-        logs: logs::writers(
-            logs,
-            same.zip(before).map(|(same, before)| (&*before.logs, &*same.logs)),
-        ),
+        logs: logs::writers(logs, logs_before, same.map_or(&[], |worker| &worker.logs)),
     })
 }
 

@@ -12,7 +12,7 @@ use crate::config::{Limits, ProxyProtocolIn};
 use crate::interim::Gap;
 use crate::listener;
 use crate::plain_get::PlainGet;
-use crate::proxy::route::Hosts;
+use crate::proxy::hosts::Hosts;
 use crate::proxy::{Client, Worker};
 use crate::tls::Entrance;
 
@@ -65,6 +65,10 @@ impl listener::Handler for Entry {
     ) -> Option<Body> {
         let serving = self.serving.load();
         serving.worker.at_hand(&serving.hosts, connection, get, out)
+    }
+
+    fn keeps_spelling(&self) -> bool {
+        self.serving.load().hosts.keeps_spelling
     }
 
     fn entrance(&self) -> Option<Arc<Entrance>> {

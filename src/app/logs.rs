@@ -39,15 +39,15 @@ fn open_one(settings: &config::AccessLog, clock: &Clock) -> Result<Arc<AccessLog
     })
 }
 
-/// One worker's part of each; `before` has logs, and its part of each.
+/// One worker's part of each; those that it had are of the logs `before`.
 pub(super) fn writers(
     logs: &[Arc<AccessLog>],
-    before: Option<(&[Arc<AccessLog>], &[Arc<Writer>])>,
+    before: &[Arc<AccessLog>],
+    had: &[Arc<Writer>],
 ) -> Vec<Arc<Writer>> {
     let mut writers: Vec<Arc<Writer>> = Vec::new();
     for (number, log) in logs.iter().enumerate() {
-        let kept = before.into_iter().flat_map(|(logs, writers)| logs.iter().zip(writers));
-        let mut known = logs[..number].iter().zip(&writers).chain(kept);
+        let mut known = logs[..number].iter().zip(&writers).chain(before.iter().zip(had));
         let known = known.find(|(other, _)| Arc::ptr_eq(other, log));
         let writer =
             known.map_or_else(|| Arc::new(log.for_worker()), |(_, writer)| Arc::clone(writer));

@@ -8,7 +8,7 @@ use super::StartError;
 use crate::admin::stats;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::proxy::route::Hosts;
+use crate::proxy::hosts::Hosts;
 use crate::tls::{Certificates, Connector, Counters, Entrance, Reloadable, Site};
 use crate::upstream::Group;
 

@@ -116,7 +116,10 @@ fn listens(text: &str) -> Result<Vec<SocketAddr>, Problem> {
     let Some((first, last)) = text.rsplit_once('-').filter(|(_, last)| is_number(last)) else {
         return listen(text, Ipv4Addr::UNSPECIFIED).map(|address| vec![address]);
     };
-    let (first, last) = (listen(first, Ipv4Addr::UNSPECIFIED)?, port(last)?);
+    let Ok(first) = listen(first, Ipv4Addr::UNSPECIFIED) else {
+        return listen(text, Ipv4Addr::UNSPECIFIED).map(|address| vec![address]);
+    };
+    let last = port(last)?;
     let ports = first.port()..=last;
     if first.port() == 0 || ports.is_empty() || ports.len() > PORTS_MAX {
         return Err(Problem::new(format!("`{text}` is no range of ports"))

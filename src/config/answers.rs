@@ -2,9 +2,11 @@
 //! (nginx: return, rewrite, add_header, error_page, proxy_redirect, proxy_cookie_*)
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::files::Expires;
 use super::pattern::Pattern;
 use super::template::Template;
 
@@ -31,9 +33,60 @@ pub struct Redirect {
 /// One rule of `rewrite`.
 #[derive(Clone, Debug)]
 pub struct Rewrite {
-    /// What the path must have.
-    pub pattern: Pattern,
-    /// The path in its place, decoded; or an absolute URL.
+    /// When it counts; `None`: always.
+    pub when: Option<When>,
+    /// What the path must have; `None`: whatever it is.
+    pub pattern: Option<Pattern>,
+    /// What it does.
+    pub does: Does,
+    /// Fields that are added to its answer, in place of those of its route or site.
+    pub add_header: Option<Arc<[AddedField]>>,
+}
+
+/// When a rule counts.
+#[derive(Clone, Debug)]
+pub enum When {
+    /// Where this is neither empty nor `0`.
+    True(Template),
+    /// Where this kind of thing is at a path, or with `not` where it is not (nginx: if -f, -d, -e).
+    There {
+        /// Where.
+        path: Template,
+        /// What.
+        kind: There,
+        /// It is not there.
+        not: bool,
+    },
+}
+
+/// What is looked for at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum There {
+    /// A file.
+    File,
+    /// A folder.
+    Folder,
+    /// Either.
+    Either,
+}
+
+/// What a rule of `rewrite` does.
+#[derive(Clone, Debug)]
+pub enum Does {
+    /// Puts another path in the place of the one that there is.
+    Moves(Moved),
+    /// Ends the rules, and the path stays as it is (nginx: break).
+    Ends,
+    /// Answers (nginx: return).
+    Answers(Respond),
+    /// Sends the client elsewhere (nginx: return).
+    Redirects(Redirect),
+}
+
+/// Another path.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// The path, decoded; or an absolute URL.
     pub path: Template,
     /// The query in front of the one that there is.
     pub args: Option<Template>,
@@ -41,8 +94,6 @@ pub struct Rewrite {
     pub keeps_args: bool,
     /// What comes next.
     pub then: Then,
-    /// Only where this is neither empty nor `0`.
-    pub when: Option<Template>,
 }
 
 /// What follows a rule that matched.
@@ -61,12 +112,16 @@ pub enum Then {
 /// What is done to answers on their way out.
 #[derive(Clone, Debug, Default)]
 pub struct Finish {
+    /// How long browsers may keep them, whatever the origin says.
+    pub expires: Option<ExpiresOf>,
     /// Fields that are added.
     pub add_header: Vec<AddedField>,
     /// What answers instead.
     pub error_page: Vec<ErrorPage>,
     /// Answers of the upstream, too, may be replaced by `error_page`.
     pub intercept_errors: bool,
+    /// What stands before a `Location` of ours that is a path (nginx: absolute_redirect).
+    pub origin: Option<Origin>,
     /// Changes of `Location` and `Refresh`; the first that fits counts.
     pub location: Vec<Replacement>,
     /// Changes of `Domain` in `Set-Cookie`; the first that fits counts.
@@ -80,8 +135,26 @@ pub struct Finish {
 impl Finish {
     /// Whether there is anything to do to answers that are complete.
     pub fn is_needed(&self) -> bool {
-        !(self.add_header.is_empty() && self.error_page.is_empty())
+        !(self.add_header.is_empty() && self.error_page.is_empty() && self.expires.is_none())
     }
+}
+
+/// What makes a URL of a path.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// Scheme and host as they were asked for, and the port of the listener.
+    Asked,
+    /// This text.
+    Written(Template),
+}
+
+/// How long browsers may keep answers (nginx: expires).
+#[derive(Clone, Debug)]
+pub enum ExpiresOf {
+    /// The same for all.
+    Fixed(Expires),
+    /// Gives the words; where they mean nothing, nothing is said.
+    Template(Template),
 }
 
 /// A field that is added to answers (nginx: add_header).

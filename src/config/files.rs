@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::template::Template;
+use super::units;
 use crate::semantics::coding::Coding;
 use crate::semantics::compressing::Worth;
 
@@ -36,10 +37,15 @@ pub struct Static {
     pub default_type: HeaderValue,
     /// Media types by the end of the name, in lower case, which count before the known ones.
     pub types: Vec<(String, HeaderValue)>,
+    /// No other types are known.
+    pub types_only: bool,
     /// Added to `text/*` types that name none.
     pub charset: Option<String>,
     /// What a folder without index shows.
     pub autoindex: Autoindex,
+    /// A file is not modified only if the client names its very date (nginx: if_modified_since
+    /// exact).
+    pub exact_dates: bool,
 }
 
 /// What answers when nothing is found.
@@ -93,6 +99,36 @@ pub enum Expires {
     /// Until this time of the day, in seconds, UTC.
     DayTime(u64),
 }
+
+impl Expires {
+    /// As it is written (nginx: expires).
+    pub fn parse(text: &str) -> Option<Self> {
+        let time = |text: &str| units::duration(text).ok();
+        if let Some(after) = text.strip_prefix("modified") {
+            let after = after.trim_start();
+            return match after.strip_prefix('-') {
+                // Before it was changed is before now.
+                Some(before) => time(before).map(|_| Self::Never),
+                None => time(after.strip_prefix('+').unwrap_or(after)).map(Self::AfterChange),
+            };
+        }
+        if let Some(time_of_day) = text.strip_prefix('@') {
+            let seconds = time(time_of_day)?.as_secs();
+            return (seconds < DAY_S).then_some(Self::DayTime(seconds));
+        }
+        match text {
+            "off" => Some(Self::Off),
+            "epoch" => Some(Self::Epoch),
+            "max" => Some(Self::Max),
+            _ => match text.strip_prefix('-') {
+                Some(before) => time(before).map(|_| Self::Never),
+                None => time(text.strip_prefix('+').unwrap_or(text)).map(Self::After),
+            },
+        }
+    }
+}
+
+const DAY_S: u64 = 86_400;
 
 /// How a route compresses.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 use ipnet::IpNet;
 
 use super::Route;
@@ -25,6 +25,8 @@ pub struct Gate {
     pub limit_conn_refusal: Refusal,
     /// Which addresses may ask; the first rule that names one counts.
     pub access: Vec<AccessRule>,
+    /// Which methods `access` is for, where it is not for all.
+    pub others: Option<Others>,
     /// One of `access`, `auth_basic` and `auth_request` is enough (nginx: satisfy any).
     pub satisfy_any: bool,
     /// Who may ask by name and password.
@@ -32,7 +34,7 @@ pub struct Gate {
     /// Who else is asked whether a request may be answered.
     pub auth_request: Option<AuthRequest>,
     /// How fast a response goes out.
-    pub limit_rate: Option<Rate>,
+    pub limit_rate: Option<RateLimit>,
 }
 
 /// Which peers tell who asks, and how (nginx: set_real_ip_from).
@@ -99,6 +101,15 @@ pub struct Refusal {
     pub dry_run: bool,
 }
 
+/// Whom requests with other methods than some are let in from (nginx: limit_except).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Others {
+    /// Those that are none of the others.
+    pub but: Vec<Method>,
+    /// In place of `access`.
+    pub access: Vec<AccessRule>,
+}
+
 /// One rule of `access`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccessRule {
@@ -138,6 +149,8 @@ pub struct AuthRequest {
     pub set: Vec<(HeaderName, Template)>,
     /// For all of it.
     pub timeout: Duration,
+    /// Who is asked is told what the client asks for: `X-Original-URI` and `X-Original-Method`.
+    pub original: bool,
 }
 
 /// Where an `auth_request` goes.
@@ -152,6 +165,15 @@ pub enum AuthTarget {
         /// Path and query.
         uri: String,
     },
+}
+
+/// How fast responses go out.
+#[derive(Clone, Debug)]
+pub struct RateLimit {
+    /// Each of them.
+    pub rate: Rate,
+    /// Gives the bytes in a second, where requests say them; what is no size is any speed.
+    pub by_request: Option<Template>,
 }
 
 /// How fast a response goes out (nginx: limit_rate, limit_rate_after).
@@ -177,9 +199,17 @@ impl Gate {
             && self.limit_req.is_empty()
             && self.limit_conn.is_empty()
             && self.access.is_empty()
+            && self.others.is_none()
             && self.auth_basic.is_none()
             && self.auth_request.is_none()
             && self.limit_rate.is_none()
+    }
+
+    /// The rules for the addresses that ask with a method. Who may purge is said elsewhere.
+    pub fn access_for(&self, method: &Method) -> &[AccessRule] {
+        let is_other =
+            |others: &&Others| !others.but.contains(method) && method.as_str() != "PURGE";
+        self.others.as_ref().filter(is_other).map_or(&self.access, |others| &others.access)
     }
 
     /// The upstream does not see `Authorization`.

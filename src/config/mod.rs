@@ -16,6 +16,7 @@ mod sites;
 mod routes;
 mod files;
 pub mod answers;
+pub mod heads;
 pub mod pattern;
 pub mod hostnames;
 pub mod maps;
@@ -42,8 +43,8 @@ use std::time::Duration;
 
 pub use files::{Autoindex, Compress, Expires, Fallback, Static, Symlinks};
 pub use gate::{
-    AccessRule, AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq,
-    ProxyProtocolIn, Rate, RealIp, RealIpSource, Refusal, Users, is_in,
+    AccessRule, AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq, Others,
+    ProxyProtocolIn, Rate, RateLimit, RealIp, RealIpSource, Refusal, Users, is_in,
 };
 pub use logs::{AccessFormat, AccessLog, Escape, Log, LogTo, OwnFormat};
 pub use protocols::{Http2, HttpVersion};
@@ -51,7 +52,7 @@ pub use routes::{Action, Bodies, ByRequest, Cache, PathMatch, ProxyPass, Route, 
 pub use sites::{HostName, Site};
 pub use upstreams::{
     Balance, BodyMatch, HealthCheck, Hold, NextUpstream, Pattern, Peer, ProxyProtocol, Queue,
-    Resolver, Sticky, Upstream,
+    Resolver, Sticky, Trying, Upstream,
 };
 pub use zones::{Folder, Fsync, Zone};
 
@@ -112,8 +113,22 @@ pub struct Limits {
     pub headers_max: usize,
     /// Bytes of a request target.
     pub uri_bytes_max: usize,
+    /// What becomes of fields whose names have more than letters, digits and `-` (nginx:
+    /// ignore_invalid_headers, underscores_in_headers).
+    pub odd_headers: OddHeaders,
     /// What a client may do over HTTP/2; `None` where none may speak it (nginx: http2).
     pub http2: Option<Http2>,
+}
+
+/// What becomes of the fields of requests whose names have more than letters, digits and `-`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OddHeaders {
+    /// They are passed on.
+    Pass,
+    /// Those are passed on that have underscores besides.
+    Underscores,
+    /// None is.
+    Drop,
 }
 
 /// Where the operator's listener is.

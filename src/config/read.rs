@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::fault::Problem;
 use super::report::{Report, Span};
+use super::template::Template;
 use super::tree::{Entry, Node, Value};
 use super::units;
 
@@ -71,6 +72,13 @@ pub(crate) struct Timeout(pub Duration);
 /// A number of bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size(pub u64);
+
+/// A number of bytes, or a text with variables that gives one.
+#[derive(Clone, Debug)]
+pub(crate) enum SizeOf {
+    Fixed(Size),
+    Template(Template),
+}
 
 /// Declares a table as it is written: a struct whose fields are the keys, all of them optional but
 /// those in parentheses; of those behind a semicolon one must be there.
@@ -241,6 +249,17 @@ impl FromNode for Size {
             _ => return wrong_kind(node, "a size, as in `\"64m\"`", report),
         };
         checked(size, node.span, report).map(Self)
+    }
+}
+
+impl FromNode for SizeOf {
+    fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
+        match &node.value {
+            Value::Text(text) if text.contains('$') => {
+                Template::from_node(node, report).map(Self::Template)
+            }
+            _ => Size::from_node(node, report).map(Self::Fixed),
+        }
     }
 }
 

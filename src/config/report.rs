@@ -131,8 +131,13 @@ impl Report {
         let text = &self.sources[header.file].text;
         let next = text.get(header.end..).and_then(|rest| rest.find("\n["));
         let end = next.map_or(text.len(), |at| header.end + at);
+        self.has_errors_within(Span { end, ..header })
+    }
+
+    /// Whether there is an error in this place.
+    pub(crate) fn has_errors_within(&self, place: Span) -> bool {
         let within =
-            |span: &Span| span.file == header.file && (header.start..end).contains(&span.start);
+            |span: &Span| span.file == place.file && (place.start..place.end).contains(&span.start);
         self.faults.iter().any(|(span, fault)| fault.severity == Severity::Error && within(span))
     }
 

@@ -12,6 +12,7 @@ mod protocols;
 mod bodies;
 mod cache;
 mod gate;
+mod heads;
 pub(super) mod logs;
 mod query;
 mod files;
@@ -29,7 +30,7 @@ use super::file::{Admin, File, Server, Settings};
 use super::read::{At, Named, Size, Timeout};
 use super::report::Report;
 use super::units;
-use super::{AdminAddress, Config, Limit, Limits, Log, Resolver, Upstream, Zone};
+use super::{AdminAddress, Config, Limit, Limits, Log, OddHeaders, Resolver, Upstream, Zone};
 
 /// What `file` means. Only worth something if the report has no errors afterwards.
 pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
@@ -216,6 +217,7 @@ fn limits(server: &Server, report: &mut Report) -> Limits {
         sendfile: flag(server.sendfile.as_ref(), false),
         header_bytes_max: bytes(server.max_header_size.as_ref(), "32k", bytes_max.clone(), report),
         headers_max: number(server.max_headers.as_ref(), 100, 1..=32768, report) as usize,
+        odd_headers: server.odd_headers.as_ref().map_or(OddHeaders::Pass, |at| at.value),
         uri_bytes_max: bytes(server.max_uri.as_ref(), "8k", bytes_max, report),
         http2: protocols::http2(server.http2.as_ref(), report),
     }

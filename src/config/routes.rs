@@ -3,15 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use ipnet::IpNet;
 
 use super::answers::{Finish, Redirect, Respond, Rewrite};
 use super::files::{Compress, Static};
 use super::gate::Gate;
+use super::heads::Heads;
 use super::logs::LogTo;
 use super::pattern::Pattern;
 use super::template::Template;
+use super::upstreams::Trying;
 use crate::semantics::query::Selection;
 use crate::semantics::rules::Rules;
 
@@ -20,24 +22,37 @@ use crate::semantics::rules::Rules;
 pub struct Route {
     /// Which paths it is for.
     pub path: PathMatch,
+    /// Where it is an expression: tried only where one of these prefixes is the longest. Empty: it is
+    /// tried anywhere (nginx: a location within others).
+    pub within: Vec<String>,
     /// The configuration file that it is in; what stands for one when there is none.
     pub file: String,
     /// Line of that file that begins it; 0 when there is no file.
     pub line: usize,
     /// The methods that it takes; empty for all.
     pub methods: Vec<Method>,
+    /// No request of a client comes to it, but what the site sends there (nginx: internal).
+    pub internal: bool,
     /// What is done to the path of a request before it is answered.
     pub rewrite: Vec<Rewrite>,
     /// What answers.
     pub action: Action,
+    /// `X-Accel-Redirect` of an upstream says what answers in its place.
+    pub accel_redirect: bool,
     /// The access logs that its requests are in.
     pub logs: Vec<LogTo>,
+    /// Ranges that a request may ask for; with more it gets the whole (nginx: max_ranges).
+    pub ranges_max: usize,
     /// What is done to answers.
     pub finish: Finish,
     /// Fields set on the request that goes upstream; one whose value comes out empty is dropped.
     pub set_header: Vec<(HeaderName, Template)>,
+    /// What the heads of its messages look like.
+    pub heads: Heads,
     /// Timeouts towards the upstream.
     pub timeout: Timeouts,
+    /// How its requests try peers, where it is not as their upstream says.
+    pub trying: Trying,
     /// Bytes of a request body (nginx: client_max_body_size).
     pub request_body_bytes_max: u64,
     /// What of bodies is held here.
@@ -183,6 +198,13 @@ pub struct Timeouts {
     pub send: Duration,
     /// Between two reads of the response (nginx: proxy_read_timeout).
     pub read: Duration,
+}
+
+impl Cache {
+    /// Whether a whole answer is to say that it may be asked for in parts, as the origin does not.
+    pub fn says_ranges(&self, status: StatusCode, fields: &HeaderMap) -> bool {
+        self.force_ranges && status == StatusCode::OK && !fields.contains_key(header::ACCEPT_RANGES)
+    }
 }
 
 /// How a route caches (nginx: proxy_cache_*).

@@ -91,6 +91,8 @@ pub enum Variable {
     ServerPort,
     /// `$server_protocol`: `HTTP/1.1`
     ServerProtocol,
+    /// `$upstream_uri`: path and query as they go upstream, the path in `proxy` with them
+    UpstreamUri,
     /// `$proxy_host`
     ProxyHost,
     /// `$proxy_port`

@@ -210,6 +210,17 @@ pub struct Peer {
     pub slow_start: Duration,
 }
 
+/// What the requests of a route have otherwise than others of their upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trying {
+    /// What lets a request go on to the next peer.
+    pub next_upstream: Option<NextUpstream>,
+    /// Peers that one request may try, 0 for all of them.
+    pub tries: Option<usize>,
+    /// No other peer is tried when a request has taken this long already; zero is no limit.
+    pub tries_timeout: Option<Duration>,
+}
+
 /// When a request that failed at one peer is sent to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextUpstream {

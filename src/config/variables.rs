@@ -109,6 +109,7 @@ pub(super) const VARIABLES: &[(&str, Variable)] = &[
     ("server_addr", Variable::ServerAddr),
     ("server_port", Variable::ServerPort),
     ("server_protocol", Variable::ServerProtocol),
+    ("upstream_uri", Variable::UpstreamUri),
     ("proxy_host", Variable::ProxyHost),
     ("proxy_port", Variable::ProxyPort),
     ("proxy_add_x_forwarded_for", Variable::ProxyAddXForwardedFor),

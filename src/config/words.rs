@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 use super::fault::{Problem, listed};
+use super::file::FieldName;
 use super::pattern::Pattern;
 use super::read::{At, FromNode, FromText, Pairs, checked, wrong_kind};
 use super::report::Report;
@@ -57,7 +58,7 @@ pub(crate) struct LogLevel(pub String);
 
 /// A field of the response that Larder may set; `None` for `""`.
 #[derive(Clone, Debug)]
-pub(crate) struct StatusHeader(pub Option<HeaderName>);
+pub(crate) struct StatusHeader(pub Option<FieldName>);
 
 /// Statuses as `valid` names them: `200 302`, `400-499`, `any`.
 #[derive(Clone, Debug)]
@@ -224,8 +225,8 @@ impl FromText for StatusHeader {
         if text.is_empty() {
             return Ok(Self(None));
         }
-        let name = HeaderName::from_text(text)?;
-        if is_framing(&name) {
+        let name = FieldName::from_text(text)?;
+        if is_framing(&name.name) {
             return Err(Problem::new(format!("`{text}` says where a response ends"))
                 .help("use a name of your own, as in `X-Cache-Status`"));
         }

@@ -13,7 +13,8 @@ pub fn content_type(settings: &Static, name: &str) -> HeaderValue {
         return with_charset(kind.to_str().unwrap_or_default(), settings)
             .unwrap_or_else(|| kind.clone());
     }
-    match mime_guess::from_ext(&end).first_raw() {
+    let known = mime_guess::from_ext(&end).first_raw();
+    match known.filter(|_| !settings.types_only) {
         None => settings.default_type.clone(),
         Some(kind) => with_charset(kind, settings)
             .or_else(|| HeaderValue::from_str(kind).ok())

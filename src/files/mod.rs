@@ -18,6 +18,7 @@ mod sending;
 pub mod kind;
 pub mod expires;
 pub mod listing;
+mod there;
 
 use std::fmt;
 use std::io;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use find::{Asked, Found, FoundFile, Wanted};
+pub use there::is_there;
 
 use self::beneath::Cold;
 use crate::config::{PathMatch, Static};

@@ -121,9 +121,15 @@ pub(super) fn ignored<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &
         import.verdicts.exact(directive);
     }
     section.set("cache.ignore_headers", Value::texts(fields), &directives);
+    let names =
+        |one: &&Directive| one.texts().any(|field| field.eq_ignore_ascii_case("X-Accel-Redirect"));
+    if scope.all("proxy_ignore_headers").iter().any(|one| names(one)) {
+        let heeds = !directives.iter().any(|one| names(one));
+        section.set("accel_redirect", Value::Flag(heeds), &directives);
+    }
 }
 
-/// `cache.hide_header` and `cache.pass_header`, from what nginx hides by itself.
+/// `cache.hide_header` and `cache.pass_header`, and what nginx writes anew unless it is passed on.
 pub(super) fn hidden<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
     let (hide, pass) =
         (scope.effective(&["proxy_hide_header"]), scope.effective(&["proxy_pass_header"]));
@@ -133,18 +139,24 @@ pub(super) fn hidden<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &m
     };
     let (hidden, passed) = (names(&hide), names(&pass));
     let is_passed = |name: &str| passed.iter().any(|known| known.eq_ignore_ascii_case(name));
-    let mut all: Vec<&str> = HIDDEN_BY_NGINX.into_iter().filter(|name| !is_passed(name)).collect();
+    let mut all: Vec<&str> = Vec::new();
     for name in hidden {
         if !all.iter().any(|known| known.eq_ignore_ascii_case(name)) {
             all.push(name);
         }
     }
-    section.set("cache.hide_header", Value::texts(all), &hide);
+    if !hide.is_empty() {
+        section.set("cache.hide_header", Value::texts(all), &hide);
+    }
     if !passed.is_empty() {
         let is_usual =
             |name: &&str| WRITTEN_ANEW.iter().any(|known| known.eq_ignore_ascii_case(name));
-        let unusual: Vec<_> = passed.into_iter().filter(|name| !is_usual(name)).collect();
+        let unusual: Vec<_> = passed.iter().copied().filter(|name| !is_usual(name)).collect();
         section.set("cache.pass_header", Value::texts(unusual), &pass);
+        let server = if is_passed("Server") { "" } else { "nginx" };
+        section.set("server_header", Value::text(server), &pass);
+        let date = if is_passed("Date") { "origin" } else { "now" };
+        section.set("date", Value::text(date), &pass);
     }
     hide.iter().chain(&pass).for_each(|directive| import.verdicts.exact(directive));
 }
@@ -181,9 +193,6 @@ pub(super) fn purge<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mu
     }
 }
 
-/// What nginx says of itself, in the place of the origin. `Date` it writes anew as well, but an answer
-/// without one would be worse than one with the origin's.
-pub(super) const HIDDEN_BY_NGINX: [&str; 1] = ["Server"];
 /// What nginx hides unless it is told not to, and we do not.
 const WRITTEN_ANEW: [&str; 2] = ["Date", "Server"];
 const CACHED: [&str; 3] = ["GET", "HEAD", "POST"];
@@ -206,8 +215,8 @@ mod tests {
         check_defaults("proxy_cache_valid 200 302 10m; proxy_cache_valid any 1m;", "valid = { \"200 302\" = \"10m\", any = \"1m\" }");
         check_defaults("proxy_cache_valid 5m;",               "valid = { \"200 301 302\" = \"5m\" }");
         check_defaults("proxy_cache_methods GET POST PUT;",   "methods = [\"GET\", \"POST\"]");
-        check_defaults("proxy_ignore_headers Vary X-Accel-Redirect;", "ignore_headers = [\"Vary\"]");
-        check_defaults("proxy_hide_header X-Powered-By; proxy_pass_header Server;", "hide_header = [\"X-Powered-By\"]|pass_header = []");
+        check_defaults("proxy_ignore_headers Vary X-Accel-Redirect;", "accel_redirect = false|ignore_headers = [\"Vary\"]");
+        check_defaults("proxy_hide_header X-Powered-By; proxy_pass_header Server;", "server_header = \"\"|hide_header = [\"X-Powered-By\"]|pass_header = []");
         check_defaults("proxy_cache_purge PURGE from 127.0.0.1;", "purge = { from = [\"127.0.0.1\"] }");
         check_defaults("map $request_method $purge { PURGE 1; default 0; } proxy_cache_purge $purge;", "purge = { from = [\"0.0.0.0/0\", \"::/0\"] }");
         assert_eq!(verdict("http { proxy_cache nobody; }", "proxy_cache"), Verdict::Unsupported);

@@ -1,4 +1,4 @@
-//! What `if` asks, as a map that gives one text or another.
+//! What `if` asks, as a map that gives one text or another, or as `when` of a rule.
 
 use super::Import;
 use super::document::{Section, Value};
@@ -24,6 +24,8 @@ enum Test {
     Has(String),
     /// Has not.
     HasNot(String),
+    /// This kind of thing is at the path, or is not.
+    There { kind: &'static str, not: bool },
 }
 
 impl Condition {
@@ -52,9 +54,17 @@ impl Condition {
             format!("{}:{}: {}", directive.place.file, directive.place.line, directive.line());
         let (key, test) = match words.as_slice() {
             [variable] => (*variable, Test::True),
-            ["-f" | "!-f" | "-d" | "!-d" | "-e" | "!-e" | "-x" | "!-x", ..] => {
-                return Err("whether there is a file is for `try_files` of a route with `static`"
-                    .to_owned());
+            [sign, path] if sign.trim_start_matches('!').starts_with('-') => {
+                let kind = match sign.trim_start_matches('!') {
+                    "-f" => "file",
+                    "-d" => "folder",
+                    "-e" => "exists",
+                    _ => return Err("files are asked for with `-f`, `-d` and `-e` here".to_owned()),
+                };
+                let path = import.names.text(path, scope)?;
+                let path = if path.starts_with('/') { path } else { import.paths.below(&path) };
+                let test = Test::There { kind, not: sign.starts_with('!') };
+                return Ok(Self { key: path, test, line });
             }
             [variable, "=", text] => {
                 (*variable, Test::Has(exactly(&import.names.literal(text, scope)?)))
@@ -80,34 +90,46 @@ impl Condition {
 
     /// A text of ours that is `then` where the condition holds, else `otherwise`: a map of that
     /// name, or one like it. What the condition captures is known in `then`.
+    ///
+    /// # Errors
+    /// Say so: no map looks at files.
     pub(super) fn choose(
         &self,
         import: &mut Import<'_>,
         name: &str,
         (then, otherwise): (&str, &str),
-    ) -> String {
-        let name = import.names.unique(name);
-        let mut section = Section::new(format!("map.{name}"));
-        section.note(self.line.clone());
-        section.set("key", Value::text(self.key.as_str()), &[]);
+    ) -> Result<String, String> {
         let (found, value, default) = match &self.test {
             // nginx: an empty text and `0` are false.
             Test::True => ("~^0?$", otherwise, then),
             Test::Has(found) => (found.as_str(), then, otherwise),
             Test::HasNot(found) => (found.as_str(), otherwise, then),
+            Test::There { .. } => {
+                return Err("no variable can depend on whether there is a file".to_owned());
+            }
         };
+        let name = import.names.unique(name);
+        let mut section = Section::new(format!("map.{name}"));
+        section.note(self.line.clone());
+        section.set("key", Value::text(self.key.as_str()), &[]);
         section.set("values", Value::table([(found, Value::text(value))]), &[]);
         section.set("default", Value::text(default), &[]);
         import.maps.push(section);
-        format!("${name}")
+        Ok(format!("${name}"))
     }
 
-    /// A text of ours that is neither empty nor `0` where the condition holds.
-    pub(super) fn when(&self, import: &mut Import<'_>, line: usize) -> String {
-        match &self.test {
-            Test::True => self.key.clone(),
-            _ => self.choose(import, &format!("if_{line}"), ("1", "")),
+    /// `when` of a rule that counts where the condition holds.
+    pub(super) fn when(&self, import: &mut Import<'_>, line: usize) -> Value {
+        if let Test::There { kind, not } = &self.test {
+            let mut entries = vec![((*kind).to_owned(), Value::text(self.key.as_str()))];
+            entries.extend(not.then(|| ("not".to_owned(), Value::Flag(true))));
+            return Value::Table(entries);
         }
+        let chosen = match &self.test {
+            Test::True => Ok(self.key.clone()),
+            _ => self.choose(import, &format!("if_{line}"), ("1", "")),
+        };
+        Value::Text(chosen.unwrap_or_default())
     }
 
     /// What the condition captures, as texts of ours: the numbers and names that `used` has.
@@ -125,9 +147,9 @@ impl Condition {
         let names = found.split("(?<").skip(1).filter_map(|rest| rest.split_once('>'));
         let all = numbers.chain(names.map(|(name, _)| name.to_owned()));
         let used: Vec<_> = all.filter(|name| uses(used, name)).collect();
-        let chosen = used.into_iter().map(|name| {
+        let chosen = used.into_iter().filter_map(|name| {
             let text = self.choose(import, &format!("if_{line}_{name}"), (&format!("${name}"), ""));
-            (name, text)
+            Some((name, text.ok()?))
         });
         chosen.collect()
     }

@@ -6,7 +6,6 @@ use super::locations::Path;
 use super::scope::{Level, Scope};
 use super::settings;
 use super::tree::Directive;
-use crate::config::units;
 
 /// A location that nothing but files answers.
 pub(super) fn write<'a>(
@@ -76,12 +75,13 @@ pub(super) fn defaults<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: 
 }
 
 /// What nginx does where it is told nothing.
-pub(super) fn of_nginx() -> [(&'static str, Value); 4] {
+pub(super) fn of_nginx() -> [(&'static str, Value); 5] {
     [
         ("static.default_type", Value::text("text/plain")),
         ("static.charset", Value::text("off")),
         ("static.symlinks", Value::text("on")),
         ("static.dot_files", Value::Flag(true)),
+        ("static.if_modified_since", Value::text("exact")),
     ]
 }
 
@@ -89,7 +89,7 @@ type Read = fn(&mut Import<'_>, &Scope<'_>, &[&Directive]) -> Option<(&'static s
 
 const KEYS: &[(&[&str], Read)] = &[
     (&["index"], index),
-    (&["expires"], expires),
+    (&["if_modified_since"], if_modified_since),
     (&["default_type"], default_type),
     (&["types"], types),
     (&["charset"], charset),
@@ -120,28 +120,20 @@ fn index(
     (!names.is_empty()).then(|| ("index", Value::texts(names)))
 }
 
-fn expires(
+fn if_modified_since(
     import: &mut Import<'_>,
     _: &Scope<'_>,
     directives: &[&Directive],
 ) -> Option<(&'static str, Value)> {
-    let directive = directives.last()?;
-    let text = directive.texts().collect::<Vec<_>>().join(" ");
-    if text.contains('$') {
-        import.verdicts.unsupported(directive, "variables do not count here");
-        return None;
+    let word = directives.last().map_or("exact", |directive| directive.arg(0));
+    for directive in directives {
+        match word {
+            "off" => import.verdicts.differs(directive, "conditions count: `before`"),
+            _ => import.verdicts.exact(directive),
+        }
     }
-    if text.contains('@') {
-        import.verdicts.differs(directive, "the time of the day is UTC");
-    }
-    let time = text.strip_prefix("modified").unwrap_or(&text).trim_start();
-    let time = time.strip_prefix(['+', '-', '@']).unwrap_or(time);
-    if !["off", "max", "epoch"].contains(&time) && units::duration(time).is_err() {
-        import.verdicts.unsupported(directive, &format!("`{text}` is no time"));
-        return None;
-    }
-    import.verdicts.exact(directive);
-    Some(("expires", Value::Text(text)))
+    let key = if word == "exact" { "exact" } else { "before" };
+    Some(("if_modified_since", Value::text(key)))
 }
 
 fn default_type(
@@ -180,8 +172,7 @@ fn types(
     let directive = directives.last()?;
     import.verdicts.exact_whole(directive);
     if directive.inside().is_empty() {
-        let how = "types that are known by the end of a name stay as they are";
-        import.verdicts.differs(directive, how);
+        return Some(("types_only", Value::Flag(true)));
     }
     let mut types: Vec<(String, Value)> = Vec::new();
     for line in directive.inside() {
@@ -327,13 +318,13 @@ mod tests {
         check("location / { index index.php index.html; try_files $uri $uri/ @app; }",
               "static = { root = \"/www\", try_files = [\"$uri\", \"$uri/\", \"@app\"], index = [\"index.php\", \"index.html\"] }");
         check("location /a/ { alias b/; expires 30d; autoindex on; gzip_static on; }",
-              "[site.route.static]|alias = \"/etc/nginx/b/\"|expires = \"30d\"|autoindex = true|precompressed = [\"gzip\"]");
+              "[site.route.static]|alias = \"/etc/nginx/b/\"|autoindex = true|precompressed = [\"gzip\"]");
         check("autoindex on; location / { autoindex off; types { } }",
-              "static = { root = \"/www\", types = {}, autoindex = false }");
+              "static = { root = \"/www\", types_only = true, autoindex = false }");
         let whole = toml(&site("expires 1h; location / { }"));
         for expected in [
-            "[defaults.static]\ntypes = { own = \"text/x-own\" }\ndefault_type = \"text/plain\"\ncharset = \"off\"\nsymlinks = \"on\"\ndot_files = true\n",
-            "[site.defaults]\nstatic = { expires = \"1h\" }",
+            "[defaults.static]\ntypes = { own = \"text/x-own\" }\ndefault_type = \"text/plain\"\ncharset = \"off\"\nsymlinks = \"on\"\ndot_files = true\nif_modified_since = \"exact\"\n",
+            "[site.defaults]\nexpires = \"1h\"",
             "static = { root = \"/www\" }",
         ] {
             let shown: Vec<_> = whole.lines().map(|line| line.split(" # ").next().unwrap().trim()).collect();

@@ -128,16 +128,25 @@ pub(super) fn access<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &m
     let directives = scope.effective(ACCESS);
     let mut rules = Vec::new();
     for directive in &directives {
-        let whom = directive.arg(0);
-        match if whom == "all" { Ok(whom.to_owned()) } else { net(whom) } {
-            Ok(whom) => {
-                rules.push(Value::Text(format!("{} {whom}", directive.name)));
+        match access_rule(directive) {
+            Ok(rule) => {
+                rules.push(Value::Text(rule));
                 import.verdicts.exact(directive);
             }
             Err(why) => import.verdicts.unsupported(directive, &why),
         }
     }
     section.set("access", Value::List(rules), &directives);
+}
+
+/// `allow` or `deny` as ours write it.
+///
+/// # Errors
+/// Say so: whom it names.
+pub(super) fn access_rule(directive: &Directive) -> Result<String, String> {
+    let whom = directive.arg(0);
+    let whom = if whom == "all" { Ok(whom.to_owned()) } else { net(whom) };
+    Ok(format!("{} {}", directive.name, whom?))
 }
 
 /// `auth_basic`
@@ -197,7 +206,8 @@ pub(super) fn auth_request<'a>(import: &mut Import<'a>, scope: &Scope<'a>, secti
     if to == "off" {
         section.set("auth_request", Value::text("off"), &[directive]);
     } else {
-        let mut entries = vec![("to".to_owned(), Value::text(to))];
+        let mut entries =
+            vec![("to".to_owned(), Value::text(to)), ("original".to_owned(), Value::Flag(false))];
         if !set.is_empty() {
             entries.push(("set".to_owned(), Value::Table(set)));
         }
@@ -254,8 +264,7 @@ mod tests {
     fn what_an_answer_says_of_a_client_goes_into_the_request() {
         let text = "http { server { location / { auth_request /auth; auth_request_set $who $upstream_http_x_who; proxy_set_header X-User $who; proxy_cache_key $who$uri; proxy_pass http://127.0.0.1:1; } location = /auth { proxy_pass http://127.0.0.1:2; } } }";
         let toml = toml(text);
-        let expected =
-            "auth_request = { to = \"/auth\", set = { X-User = \"$upstream_http_x_who\" } }";
+        let expected = "auth_request = { to = \"/auth\", original = false, set = { X-User = \"$upstream_http_x_who\" } }";
         assert!(toml.contains(expected), "{toml}");
         assert!(toml.contains("\"$http_x_user$uri\""), "{toml}");
     }

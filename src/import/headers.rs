@@ -5,18 +5,23 @@ use http::HeaderName;
 use super::Import;
 use super::document::{Section, Value};
 use super::gate;
-use super::scope::Scope;
+use super::scope::{Level, Scope};
 use super::tree::Directive;
+use crate::config::Expires;
 use crate::config::pattern::Pattern;
 
 /// `add_header`, and whether it adds to those around it.
 pub(super) const ADDED: &[&str] = &["add_header", "add_header_inherit"];
 
+/// What makes a URL of a path that a client is sent to.
+pub(super) const REDIRECTED: &[&str] =
+    &["absolute_redirect", "port_in_redirect", "server_name_in_redirect"];
+
 /// `set_header`
 pub(super) fn set<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
     let directives = scope.effective(&["proxy_set_header"]);
     let asked = gate::asked_fields(scope);
-    let mut fields: Vec<(String, Value)> = Vec::new();
+    let mut fields: Vec<(String, Vec<Value>)> = Vec::new();
     for directive in &directives {
         let (name, value) = (directive.arg(0), directive.arg(1));
         // What is asked of `auth_request` is put into the request there; slices are ranges anyway.
@@ -42,18 +47,16 @@ pub(super) fn set<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut 
                 );
             }
             Ok(value) => {
-                // nginx sends both of two; here the last counts.
-                if fields.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
-                    import.verdicts.differs(directive, "set twice: only the last is sent");
-                    fields.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+                match fields.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+                    Some((_, values)) => values.push(Value::Text(value)),
+                    None => fields.push((name.to_owned(), vec![Value::Text(value)])),
                 }
-                fields.push((name.to_owned(), Value::Text(value)));
                 import.verdicts.exact(directive);
             }
             Err(why) => import.verdicts.unsupported(directive, &why),
         }
     }
-    section.set("set_header", Value::Table(fields), &directives);
+    section.set("set_header", lists(fields), &directives);
 }
 
 /// `Connection` is Larder's own; beside `Upgrade` it is one of the two usual lines.
@@ -61,15 +64,19 @@ fn connection(
     import: &mut Import<'_>,
     directive: &Directive,
     all: &[&Directive],
-    fields: &mut Vec<(String, Value)>,
+    fields: &mut Vec<(String, Vec<Value>)>,
 ) {
     let upgrades = all.iter().any(|other| {
         other.arg(0).eq_ignore_ascii_case("upgrade") && other.arg(1) == "$http_upgrade"
     });
     match directive.arg(1) {
         "" => import.verdicts.needless(directive, "connections to servers are kept anyway"),
+        "close" | "keep-alive" => {
+            fields.push(("Connection".to_owned(), vec![Value::text(directive.arg(1))]));
+            import.verdicts.exact(directive);
+        }
         _ if upgrades => {
-            fields.push(("Connection".to_owned(), Value::text("upgrade")));
+            fields.push(("Connection".to_owned(), vec![Value::text("upgrade")]));
             import.verdicts.needless(directive, "said for requests that switch protocols, and for no others");
         }
         _ => import.verdicts.differs(directive, "`Connection` is Larder's own: what the upstream is told depends on whether it keeps the connection"),
@@ -100,8 +107,18 @@ pub(super) fn added<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mu
         false => scope.effective(&["add_header"]),
     };
     scope.effective(&["add_header_inherit"]).iter().for_each(|one| import.verdicts.exact(one));
+    let fields = fields(import, scope, &directives);
+    section.set("add_header", fields, &directives);
+}
+
+/// The table of `add_header`.
+pub(super) fn fields<'a>(
+    import: &mut Import<'a>,
+    scope: &Scope<'a>,
+    directives: &[&'a Directive],
+) -> Value {
     let mut fields: Vec<(String, Vec<Value>)> = Vec::new();
-    for directive in &directives {
+    for directive in directives {
         let name = directive.arg(0);
         let value = match field(import, scope, directive) {
             Ok(_) if FRAMING.iter().any(|framing| framing.eq_ignore_ascii_case(name)) => {
@@ -134,12 +151,61 @@ pub(super) fn added<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mu
             None => fields.push((name.to_owned(), vec![value])),
         }
     }
+    lists(fields)
+}
+
+/// Fields with one value, or a list of several.
+fn lists(fields: Vec<(String, Vec<Value>)>) -> Value {
     let one = |mut values: Vec<Value>| match values.len() {
         1 => values.remove(0),
         _ => Value::List(values),
     };
-    let fields = fields.into_iter().map(|(name, values)| (name, one(values))).collect();
-    section.set("add_header", Value::Table(fields), &directives);
+    Value::Table(fields.into_iter().map(|(name, values)| (name, one(values))).collect())
+}
+
+/// `absolute_redirect`
+pub(super) fn origin<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
+    let all: Vec<_> = REDIRECTED.iter().flat_map(|name| scope.effective(&[name])).collect();
+    all.iter().for_each(|directive| import.verdicts.exact(directive));
+    let port = match scope.word("port_in_redirect") {
+        Some("off") => Some(""),
+        _ => None,
+    };
+    let host = scope.word("server_name_in_redirect").filter(|word| *word == "on");
+    let value = match (port, host, scope.word("absolute_redirect")) {
+        (.., Some("off")) => Value::Flag(false),
+        (None, None, None) => return,
+        (None, None, Some(_)) => Value::Flag(true),
+        // The port of a server is not known yet: it is written there.
+        _ if scope.level == Level::Http => return,
+        (port, host, _) => {
+            let host = if host.is_some() { "$server_name" } else { "$host" };
+            let own = if import.usual_port { "" } else { ":$server_port" };
+            Value::Text(format!("$scheme://{host}{}", port.unwrap_or(own)))
+        }
+    };
+    section.set("absolute_redirect", value, &all);
+}
+
+/// `expires`
+pub(super) fn expires<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
+    let Some(directive) = scope.one("expires") else { return };
+    let text = directive.texts().collect::<Vec<_>>().join(" ");
+    if text.contains('@') {
+        import.verdicts.differs(directive, "the time of the day is UTC");
+    }
+    let text = match import.names.text(&text, scope) {
+        Ok(text) if text.contains('$') || Expires::parse(&text).is_some() => Ok(text),
+        Ok(text) => Err(format!("`{text}` is no time")),
+        Err(why) => Err(why),
+    };
+    match text {
+        Ok(text) => {
+            section.set("expires", Value::Text(text), &[directive]);
+            import.verdicts.exact(directive);
+        }
+        Err(why) => import.verdicts.unsupported(directive, &why),
+    }
 }
 
 /// `proxy_redirect`
@@ -273,11 +339,13 @@ mod tests {
     #[rustfmt::skip]
     fn fields_of_requests() {
         check_defaults("proxy_set_header Host $host; proxy_set_header X-A \"\";", "set_header = { Host = \"$host\", X-A = \"\" }");
+        check_defaults("proxy_set_header X-A 1; proxy_set_header x-a 2;", "set_header = { X-A = [\"1\", \"2\"] }");
         check_defaults("proxy_set_header Connection \"\";",  "set_header = {}");
         check_defaults("proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;",
                        "set_header = { Upgrade = \"$http_upgrade\", Connection = \"upgrade\" }");
         check_defaults("proxy_set_header Range $slice_range;", "set_header = {}");
-        assert_eq!(verdict("http { proxy_set_header Connection close; }", "proxy_set_header"), Verdict::Differs);
+        check_defaults("proxy_set_header Connection close;", "set_header = { Connection = \"close\" }");
+        assert_eq!(verdict("http { proxy_set_header Connection $http_connection; }", "proxy_set_header"), Verdict::Differs);
         assert_eq!(verdict("http { proxy_set_header X $none; }", "proxy_set_header"), Verdict::Unsupported);
     }
 
@@ -287,6 +355,9 @@ mod tests {
         check_defaults("add_header X-A a always;",           "add_header = { X-A = { value = \"a\", always = true } }");
         check_defaults("add_header A 1; add_header a 2;",    "add_header = { A = [\"1\", \"2\"] }");
         check_defaults("add_header X-C $upstream_cache_status;", "add_header = { X-C = \"$upstream_cache_status\" }");
+        check_defaults("expires modified +1h;",              "expires = \"modified +1h\"");
+        check_defaults("map $sent_http_content_type $e { image/png 1d; default off; } expires $e;", "expires = \"$e\"");
+        check_defaults("expires soon;",                      "");
         check_defaults("proxy_redirect off;",                "proxy_redirect = \"off\"");
         check_defaults("proxy_redirect http://a/ /b/; proxy_redirect ~^http://([^/]+)/ /$1/; proxy_redirect default;",
                        "proxy_redirect = [{ from = \"http://a/\", to = \"/b/\" }, { from = \"~^http://([^/]+)/\", to = \"/$1/\" }, \"default\"]");

@@ -76,13 +76,8 @@ const NEEDLESS: &[(&str, &str)] = &[
     ("log_format", "no `access_log` uses it"),
     ("ssl", "said by `listen ... ssl`"),
     ("gzip_vary gzip_http_version gzip_disable", "always so, but for old browsers"),
-    (
-        "absolute_redirect port_in_redirect server_name_in_redirect",
-        "of `return` and `rewrite`; redirects of folders and prefixes have a path alone",
-    ),
     ("server_tokens", "no version is told to anybody"),
     ("lingering_close lingering_time lingering_timeout", "always on, for 5 seconds"),
-    ("max_ranges", "32 ranges at most"),
     ("proxy_pass_request_headers", "always on"),
     ("keepalive_disable", "of old browsers"),
 ];
@@ -90,17 +85,9 @@ const NEEDLESS: &[(&str, &str)] = &[
 /// It works, and not quite the same.
 const DIFFERENT: &[(&str, &str)] = &[
     (
-        "underscores_in_headers ignore_invalid_headers",
-        "fields with underscores and dots in their names are passed on",
-    ),
-    (
         "ssl_ciphers ssl_ecdh_curve ssl_dhparam ssl_conf_command proxy_ssl_ciphers \
          proxy_ssl_conf_command",
         "the suites of rustls, all with forward secrecy: there is no list to keep",
-    ),
-    (
-        "if_modified_since",
-        "304 if nothing changed since then; `exact` where `semantics` is nginx's",
     ),
     (
         "proxy_max_temp_file_size proxy_temp_path",
@@ -134,7 +121,6 @@ const MISSING: &[(&str, &str)] = &[
     ),
     ("geoip_country geoip_city geoip_org geoip_proxy geoip2", "no database of addresses is read"),
     ("add_trailer", "no trailers are added"),
-    ("expires", "only files have it here: `add_header` can set `Cache-Control`"),
     ("try_files", "tried by routes with `static` only"),
     (
         "proxy_set_body proxy_method proxy_pass_request_body",
@@ -204,7 +190,6 @@ const MISSING: &[(&str, &str)] = &[
         "status_zone status_format api stub_status session_log session_log_zone",
         "`larder stats`, and the operator's listener",
     ),
-    ("internal", "clients can ask for the route as well"),
     ("resolver_timeout", "a lookup is within `timeout.connect`"),
     (
         "more_set_headers more_clear_headers more_set_input_headers more_clear_input_headers",
@@ -217,7 +202,6 @@ const MISSING: &[(&str, &str)] = &[
         "js_import js_set js_content js_header_filter js_body_filter js_path",
         "out of scope: no scripts run here",
     ),
-    ("proxy_next_upstream_tries", "`tries` of an upstream"),
     (
         "acme_issuer acme_certificate acme_shared_zone",
         "certificates come as files: any ACME client may renew them",
@@ -244,7 +228,7 @@ const OUT_OF_SCOPE: &[(&str, &str)] = &[
 /// Those that are taken where something has use for them.
 const OF_ROUTES: &str = "root alias index default_type types charset autoindex autoindex_format \
     autoindex_exact_size autoindex_localtime gzip_static disable_symlinks http2 \
-    proxy_next_upstream proxy_next_upstream_timeout proxy_http_version ssl_certificate \
+    proxy_http_version ssl_certificate \
     ssl_certificate_key ssl_protocols ssl_verify_client ssl_client_certificate ssl_crl \
     ssl_session_tickets ssl_reject_handshake default hostnames volatile \
     large_client_header_buffers client_body_temp_path";

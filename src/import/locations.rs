@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::Import;
-use super::conditions::escaped;
 use super::document::{Section, Value};
 use super::headers::expression;
 use super::routes;
@@ -46,8 +45,8 @@ pub(super) fn write<'a>(
     }
     let is_regex = |one: &Found<'_>| matches!(one.path, Path::Regex(_));
     // nginx tries those within a prefix before those beside it.
-    if found.iter().any(|one| is_regex(one) && !one.within) {
-        found.sort_by_key(|one| !(is_regex(one) && one.within));
+    if found.iter().any(|one| is_regex(one) && one.depth > 0) {
+        found.sort_by_key(|one| if is_regex(one) { (0, usize::MAX - one.depth) } else { (1, 0) });
     }
     import.named = found
         .iter()
@@ -65,6 +64,9 @@ pub(super) fn write<'a>(
         let mut section = Section::new("[site.route]");
         section.note_of(one.directive);
         section.set("path", Value::Text(shown), &[]);
+        if !one.within.is_empty() {
+            section.set("within", Value::texts(one.within), &[]);
+        }
         routes::write(import, one.scope, &one.path, &mut section);
         site.push(section);
     }
@@ -82,32 +84,46 @@ struct Found<'a> {
     directive: &'a Directive,
     scope: Scope<'a>,
     path: Path,
-    /// It stands within another one.
-    within: bool,
+    /// How many it stands within.
+    depth: usize,
+    /// The prefixes below which it is tried.
+    within: Vec<String>,
 }
 
 fn collect<'a>(
     import: &mut Import<'a>,
     outer: &Rc<Scope<'a>>,
     directive: &'a Directive,
-    around: Option<&Path>,
+    around: Option<(&Directive, usize)>,
     found: &mut Vec<Found<'a>>,
 ) {
     let path = match Path::of(directive).and_then(|path| path.within(around)) {
-        Ok((path, None)) => path,
-        Ok((path, Some(how))) => {
-            import.verdicts.differs(directive, &how);
-            path
-        }
+        Ok(path) => path,
         Err(why) => return import.verdicts.unsupported_whole(directive, &why),
     };
     import.verdicts.exact(directive);
     let scope = Scope::new(Level::Location, directive.inside(), Some(outer));
     let shared = Rc::new(scope.clone());
-    found.push(Found { directive, scope, path: path.clone(), within: around.is_some() });
+    let within = match (&path, around) {
+        (Path::Regex(_), Some((outer, _))) => prefixes(outer),
+        _ => Vec::new(),
+    };
+    let depth = around.map_or(0, |(_, depth)| depth);
+    found.push(Found { directive, scope, path: path.clone(), depth, within });
     for inner in shared.own(&["location"]) {
-        collect(import, &shared, inner, Some(&path), found);
+        collect(import, &shared, inner, Some((directive, depth + 1)), found);
     }
+}
+
+/// The prefix of a location, and those of the locations within it: nginx tries expressions within it
+/// for all of these.
+fn prefixes(directive: &Directive) -> Vec<String> {
+    let own = match Path::of(directive) {
+        Ok(Path::Prefix(path) | Path::Final(path)) => Some(path),
+        _ => None,
+    };
+    let within = directive.inside().iter().filter(|inner| inner.name == "location");
+    own.into_iter().chain(within.flat_map(prefixes)).collect()
 }
 
 /// What nginx never gets to is carried over by leaving it out.
@@ -145,36 +161,20 @@ impl Path {
         Err("no request has such a path".to_owned())
     }
 
-    /// The same as a route beside the location that it stands in, and what is different then.
-    fn within(self, around: Option<&Self>) -> Result<(Self, Option<String>), String> {
-        let Some(around) = around else { return Ok((self, None)) };
-        let (Self::Regex(text), outer) = (&self, around) else {
-            return match around {
-                Self::Regex(_) => {
-                    Err("within a regular expression there is no route here".to_owned())
-                }
-                _ => Ok((self, None)),
-            };
+    /// The same as a route beside the location that it stands in.
+    fn within(self, around: Option<(&Directive, usize)>) -> Result<Self, String> {
+        let Some(outer) = around.and_then(|(outer, _)| Self::of(outer).ok()) else {
+            return Ok(self);
         };
-        let (Self::Prefix(prefix) | Self::Final(prefix)) = outer else {
-            return Err("only within a prefix there are regular expressions here".to_owned());
-        };
-        let (sign, pattern) = text.split_once(' ').unwrap_or(("~", text));
-        let pattern = match pattern.strip_prefix('^') {
-            None if pattern.contains('|') => format!("^{}.*(?:{pattern})", escaped_path(prefix)),
-            None => format!("^{}.*{pattern}", escaped_path(prefix)),
-            Some(rest)
-                if rest.starts_with(prefix.as_str()) || rest.starts_with(&escaped(prefix)) =>
-            {
-                pattern.to_owned()
+        match (&self, outer) {
+            (_, Self::Regex(_)) => {
+                Err("within a regular expression there is no route here".to_owned())
             }
-            Some(_) => {
-                let how = format!("tried for all paths, and not only below `{prefix}`");
-                return Ok((self, Some(how)));
+            (Self::Regex(_), Self::Exact(_) | Self::Named(_)) => {
+                Err("only within a prefix there are regular expressions here".to_owned())
             }
-        };
-        let how = "tried for all paths below, also where a longer location within them counts";
-        Ok((Self::Regex(format!("{sign} {pattern}")), Some(how.to_owned())))
+            _ => Ok(self),
+        }
     }
 
     /// As ours write it.
@@ -191,11 +191,6 @@ impl Path {
     pub(super) fn is_literal(&self) -> bool {
         !matches!(self, Self::Regex(_) | Self::Named(_))
     }
-}
-
-/// A path in a regular expression; what needs no escape has none.
-fn escaped_path(path: &str) -> String {
-    escaped(path).replace("\\-", "-").replace("\\~", "~").replace("\\&", "&")
 }
 
 #[cfg(test)]
@@ -216,16 +211,39 @@ mod tests {
         assert_eq!(paths("location =/x { return 200; } location ~*\\.png$ { return 200; } location ^~ /s { return 200; }"),
                    ["\"= /x\"", "'~* \\.png$'", "\"^~ /s\"", "\"/\""]);
         assert_eq!(paths("location ~ ^/z { return 200; } location /a/ { return 200; location ~ \\.php$ { return 200; } } location @n { return 200; }"),
-                   ["'~ ^/a/.*\\.php$'", "\"~ ^/z\"", "\"/a/\"", "\"@n\"", "\"/\""]);
+                   ["'~ \\.php$'", "\"~ ^/z\"", "\"/a/\"", "\"@n\"", "\"/\""]);
+    }
+
+    #[test]
+    fn expressions_within_a_prefix_are_tried_for_it_and_for_what_is_within_it() {
+        let toml = toml(
+            "http { server { location ^~ /a/ { return 200; location ~ x { return 200; } location /a/b/ { return 200; location ~ y { return 200; } } } location ~ z { return 200; } } }",
+        );
+        let lines =
+            toml.lines().filter(|line| line.starts_with("within") || line.starts_with("path"));
+        let lines: Vec<_> =
+            lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(
+            lines[..6],
+            [
+                "path = \"~ y\"",
+                "within = [\"/a/b/\"]",
+                "path = \"~ x\"",
+                "within = [\"/a/\", \"/a/b/\"]",
+                "path = \"~ z\"",
+                "path = \"^~ /a/\"",
+            ]
+        );
     }
 
     #[test]
     #[rustfmt::skip]
     fn what_is_no_route_is_told() {
         let site = |text: &str| format!("http {{ server {{ {text} }} }}");
-        assert_eq!(verdict(&site("location ~ ^/a(?!b) { return 200; }"), "location"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("location ~ ^/a(b { return 200; }"), "location"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("location ~ ^/a(?!b) { return 200; }"), "location"), Verdict::Exact);
         assert_eq!(verdict(&site("location ~ ^/a { location ~ b { return 200; } }"), "location ~ b"), Verdict::Unsupported);
         assert_eq!(verdict(&site("return 200; location /a { return 404; }"), "location"), Verdict::Exact);
-        assert_eq!(verdict(&site("location /a/ { location ~ b { return 200; } }"), "location ~ b"), Verdict::Differs);
+        assert_eq!(verdict(&site("location /a/ { location ~ b { return 200; } }"), "location ~ b"), Verdict::Exact);
     }
 }

@@ -7,6 +7,13 @@ use super::scope::{Level, Scope};
 use super::tree::Directive;
 use crate::config::units;
 
+/// A log that parts name.
+pub(super) struct Declared {
+    name: String,
+    keys: Vec<(String, Value)>,
+    pub section: Section,
+}
+
 /// The one log of `http`, as that of all routes. Several of them, and those with a condition, are
 /// declared and named: `named`.
 pub(super) fn for_all<'a>(import: &mut Import<'a>, scope: &Scope<'a>, log: &mut Section) {
@@ -158,8 +165,8 @@ fn declared<'a>(
     directive: &Directive,
     entries: Vec<(String, Value)>,
 ) -> String {
-    if let Some((name, _, _)) = import.logs.iter().find(|(_, known, _)| *known == entries) {
-        return name.clone();
+    if let Some(log) = import.logs.iter().find(|log| log.keys == entries) {
+        return log.name.clone();
     }
     let file = directive.arg(0).rsplit('/').next().unwrap_or_default();
     let file = file.strip_suffix(".log").unwrap_or(file);
@@ -168,7 +175,7 @@ fn declared<'a>(
     let base = if base.is_empty() || base == "off" { "log".to_owned() } else { base };
     let mut name = base.clone();
     let mut number = 1;
-    while import.logs.iter().any(|(known, ..)| *known == name) {
+    while import.logs.iter().any(|log| log.name == name) {
         number += 1;
         name = format!("{base}_{number}");
     }
@@ -177,7 +184,7 @@ fn declared<'a>(
         section.set(key, value.clone(), &[]);
     }
     section.note_of(directive);
-    import.logs.push((name.clone(), entries, section));
+    import.logs.push(Declared { name: name.clone(), keys: entries, section });
     name
 }
 

@@ -14,6 +14,7 @@
 //! them stands, with what is inherited of the others.
 
 mod tree;
+mod blocks;
 mod files_like;
 mod scope;
 mod text;
@@ -94,7 +95,7 @@ fn of_tree(tree: &[Directive], paths: Paths) -> Imported {
         logs: Vec::new(),
         purge_maps: BTreeSet::new(),
         named: BTreeSet::new(),
-        origin: String::new(),
+        usual_port: true,
         uses_tls: false,
     };
     let sections = import.sections(tree);
@@ -117,13 +118,13 @@ struct Import<'a> {
     zone_names: BTreeSet<String>,
     limit_names: BTreeSet<String>,
     /// Access logs that are declared, with their keys.
-    logs: Vec<(String, Vec<(String, Value)>, Section)>,
+    logs: Vec<logs::Declared>,
     /// Variables that say whether the method is `PURGE`.
     purge_maps: BTreeSet<String>,
     /// Locations with a name, of the server at hand.
     named: BTreeSet<String>,
-    /// What stands before a path in redirects of the server at hand.
-    origin: String,
+    /// The server at hand listens on the port of its scheme alone.
+    usual_port: bool,
     /// An upstream is spoken to over TLS.
     uses_tls: bool,
 }
@@ -152,11 +153,12 @@ impl<'a> Import<'a> {
         upstreams::write(self, &http);
         let mut defaults = Section::new("defaults");
         settings::write(self, &http, &mut defaults);
+        let http = Rc::new(http);
+        let sites = sites::write(self, &http);
         self.note_missing(&http, &mut defaults);
-        let sites = sites::write(self, &Rc::new(http));
         self.unlike_ours(&mut defaults);
         let mut all = vec![server, log];
-        all.extend(self.logs.drain(..).map(|(.., section)| section));
+        all.extend(self.logs.drain(..).map(|log| log.section));
         all.append(&mut self.zones);
         all.append(&mut self.limits);
         all.extend(self.upstreams.iter().map(|group| group.section.clone()));
@@ -168,12 +170,18 @@ impl<'a> Import<'a> {
 
     /// Says what nginx does where it is told nothing, and we would do otherwise.
     fn unlike_ours(&self, defaults: &mut Section) {
-        let preset: [(&str, Value); 6] = [
+        let preset: [(&str, Value); 12] = [
+            ("header_case", Value::text("preserve")),
+            ("cache_status", Value::Flag(false)),
+            ("via", Value::Flag(false)),
+            ("server_header", Value::text("nginx")),
+            ("date", Value::text("now")),
+            ("absolute_redirect", Value::Flag(true)),
+            ("accel_redirect", Value::Flag(true)),
             ("cache.semantics", Value::text("nginx")),
             ("cache.key", Value::text("http://$proxy_host$request_uri")),
             ("cache.hold_down", Value::text("0")),
             ("cache.finish_max", Value::text("off")),
-            ("cache.hide_header", routes::hidden_at_first()),
             ("cache.purge", Value::text("off")),
         ];
         let tls = [("upstream_tls.verify", false), ("upstream_tls.sni", false)];
@@ -236,11 +244,6 @@ impl<'a> Import<'a> {
         };
         let names = maps.iter().filter(says_purge).map(|map| map.arg(1).trim_start_matches('$'));
         self.purge_maps = names.map(str::to_owned).collect();
-    }
-
-    /// A path as the URL that nginx makes of it in redirects.
-    fn absolute(&self, path: &str) -> String {
-        format!("{}{path}", self.origin)
     }
 }
 

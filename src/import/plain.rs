@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Timeout,
     Time,
     Size,
+    /// The same, or a text with variables.
+    SizeOf,
     /// From 1 byte to 1 GiB: what is kept in memory as one piece.
     Held,
     /// Of a slice; 0 is none.
@@ -40,6 +42,8 @@ pub(super) const OF_ROUTES: &[Row] = &[
     row("proxy_connect_timeout", "timeout.connect", Kind::Timeout),
     row("proxy_send_timeout", "timeout.send", Kind::Timeout),
     row("proxy_read_timeout", "timeout.read", Kind::Timeout),
+    row("proxy_next_upstream_tries", "tries", Kind::Number(0, MANY)),
+    row("proxy_next_upstream_timeout", "tries_timeout", Kind::Time),
     row("client_max_body_size", "max_body", Kind::Size),
     row("client_body_buffer_size", "request_buffer", Kind::Held),
     row("proxy_request_buffering", "request_buffering", Kind::Flag),
@@ -50,7 +54,8 @@ pub(super) const OF_ROUTES: &[Row] = &[
     row("limit_req_dry_run", "limit_req_dry_run", Kind::Flag),
     row("limit_conn_status", "limit_conn_status", Kind::Number(400, 599)),
     row("limit_conn_dry_run", "limit_conn_dry_run", Kind::Flag),
-    row("limit_rate", "limit_rate", Kind::Size),
+    row("max_ranges", "max_ranges", Kind::Number(0, 32)),
+    row("limit_rate", "limit_rate", Kind::SizeOf),
     row("limit_rate_after", "limit_rate_after", Kind::Size),
     row("proxy_cache_convert_head", "cache.convert_head", Kind::Flag),
     row("proxy_cache_min_uses", "cache.min_uses", Kind::Number(1, MANY)),
@@ -123,7 +128,10 @@ fn value(
     Ok(match kind {
         Kind::Timeout => Value::Text(duration(&text()?, true)?),
         Kind::Time => Value::Text(duration(&text()?, false)?),
-        Kind::Size => Value::Text(size(&text()?)?),
+        Kind::SizeOf if directive.arg(0).contains('$') => {
+            Value::Text(import.names.text(directive.arg(0), scope)?)
+        }
+        Kind::Size | Kind::SizeOf => Value::Text(size(&text()?)?),
         Kind::Held => Value::Text(size_within(&text()?, 1, 1 << 30)?),
         Kind::Slice if directive.arg(0) == "0" => Value::text("off"),
         Kind::Slice => Value::Text(size_within(&text()?, 4 << 10, 1 << 30)?),
@@ -252,6 +260,7 @@ mod tests {
         check_defaults("slice 0;",                                "slice = \"off\"");
         check_defaults("proxy_ssl_trusted_certificate ca.pem;",   "upstream_tls = { ca = \"/etc/nginx/ca.pem\" }");
         check_defaults("limit_rate $rate;",                       "");
+        check_defaults("limit_rate $arg_rate;",                   "limit_rate = \"$arg_rate\"");
         check_defaults("proxy_read_timeout 0;",                   "");
     }
 

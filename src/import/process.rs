@@ -132,6 +132,7 @@ pub(super) fn http_level<'a>(
         server.set("temp_path", Value::Text(path), &[directive]);
         import.verdicts.needless(directive, "files there have no name, so no levels are needed");
     }
+    odd_headers(import, scope, server);
     for directive in scope.own(&["resolver"]) {
         resolver(import, directive, server);
     }
@@ -139,6 +140,19 @@ pub(super) fn http_level<'a>(
         error_log(import, directive, log);
     }
     logs::for_all(import, scope, log);
+}
+
+/// `odd_headers`
+fn odd_headers(import: &mut Import<'_>, scope: &Scope<'_>, server: &mut Section) {
+    let is = |name, word| scope.word(name) == Some(word);
+    let value = match () {
+        () if is(ODD_HEADERS[0], "off") => "pass",
+        () if is(ODD_HEADERS[1], "on") => "underscores",
+        () => "drop",
+    };
+    let directives: Vec<_> = ODD_HEADERS.iter().filter_map(|name| scope.one(name)).collect();
+    server.set("odd_headers", Value::text(value), &directives);
+    directives.iter().for_each(|directive| import.verdicts.exact(directive));
 }
 
 /// `resolver`, where it is a list of addresses.
@@ -172,6 +186,8 @@ pub(super) fn resolver(import: &mut Import<'_>, directive: &Directive, section: 
 pub(super) fn within<'a>(import: &mut Import<'a>, scope: &Scope<'a>) {
     let rows = OF_SERVER.iter().map(|row| row.name);
     let others = [
+        ODD_HEADERS[0],
+        ODD_HEADERS[1],
         "keepalive_timeout",
         "large_client_header_buffers",
         "client_body_temp_path",
@@ -193,6 +209,9 @@ pub(super) fn within<'a>(import: &mut Import<'a>, scope: &Scope<'a>) {
         }
     }
 }
+
+/// What becomes of fields with odd names.
+const ODD_HEADERS: [&str; 2] = ["ignore_invalid_headers", "underscores_in_headers"];
 
 #[cfg(test)]
 mod tests {
@@ -220,6 +239,18 @@ mod tests {
             "access = { path = \"/etc/nginx/logs/a.log\", format = \"combined\", buffer = \"32k\" }",
         ] {
             assert!(toml.contains(expected), "{expected}: {toml}");
+        }
+    }
+
+    #[test]
+    fn fields_with_odd_names_are_dropped_unless_nginx_passes_them() {
+        for (text, expected) in [
+            ("", "drop"),
+            ("underscores_in_headers on;", "underscores"),
+            ("underscores_in_headers on; ignore_invalid_headers off;", "pass"),
+        ] {
+            let toml = toml(&format!("http {{ {text} }}"));
+            assert!(toml.contains(&format!("odd_headers = \"{expected}\"")), "{toml}");
         }
     }
 

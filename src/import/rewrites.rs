@@ -4,7 +4,8 @@
 use super::Import;
 use super::conditions::Condition;
 use super::document::Value;
-use super::headers::expression;
+use super::headers::{self, expression};
+use super::routes;
 use super::scope::Scope;
 use super::tree::Directive;
 
@@ -17,31 +18,62 @@ pub(super) struct Rewritten<'a> {
     pub from: Vec<&'a Directive>,
     /// The `return` that ends them, if one does.
     pub answer: Option<&'a Directive>,
+    /// One of the rules leads past what comes behind them.
+    passes: bool,
+    /// What comes behind is never reached.
+    ended: bool,
 }
 
 /// The rules of a level. What they set is noted in `scope`, for all that comes behind.
 pub(super) fn read<'a>(import: &mut Import<'a>, scope: &mut Scope<'a>) -> Rewritten<'a> {
     let mut done = Rewritten::default();
     for directive in scope.own(NAMES) {
-        if done.answer.is_some() {
-            import.verdicts.needless(directive, "never reached: the `return` before it answers");
-            directive
-                .inside()
-                .iter()
-                .for_each(|inner| import.verdicts.needless(inner, "never reached"));
+        if done.ended {
+            import.verdicts.needless(directive, NEVER_REACHED);
+            for inner in directive.inside() {
+                import.verdicts.needless(inner, NEVER_REACHED);
+            }
             continue;
         }
         match directive.name.as_str() {
             "set" => set(import, scope, directive),
             "rewrite" => rule(import, scope, None, directive, &mut done),
-            "return" => done.answer = Some(directive),
+            "return" => {
+                done.ended = true;
+                // Where a rule leads past it, it is one itself: then something else answers.
+                if done.passes {
+                    answer(import, scope, directive, (None, &[]), &mut done);
+                } else {
+                    done.answer = Some(directive);
+                }
+            }
             "if" => condition(import, scope, directive, &mut done),
-            _ => import
-                .verdicts
-                .unsupported(directive, "write the last `rewrite` before it with `break` instead"),
+            _ => {
+                ends(import, None, directive, &mut done);
+                done.ended = true;
+            }
         }
     }
     done
+}
+
+/// `break`
+fn ends<'a>(
+    import: &mut Import<'a>,
+    when: Option<&Value>,
+    directive: &'a Directive,
+    done: &mut Rewritten<'a>,
+) {
+    import.verdicts.exact(directive);
+    // Nothing comes behind one that always ends the rules, but what they have done stays.
+    if when.is_none() && !done.passes {
+        return;
+    }
+    let mut rule = vec![("then".to_owned(), Value::text("break"))];
+    rule.extend(when.map(|when| ("when".to_owned(), when.clone())));
+    done.rules.push(Value::Table(rule));
+    done.from.push(directive);
+    done.passes = true;
 }
 
 /// A variable that is the same text from here on.
@@ -88,26 +120,43 @@ fn condition<'a>(
         }
     };
     import.verdicts.exact(directive);
+    let added: Vec<_> = directive.inside().iter().filter(|one| one.name == "add_header").collect();
     let mut ended = false;
     for inner in directive.inside() {
         let line = inner.place.line;
         match inner.name.as_str() {
-            _ if ended => {
-                import.verdicts.needless(inner, "never reached: the `return` before it answers")
-            }
+            // With the `return`, wherever that is.
+            "add_header" => {}
+            _ if ended => import.verdicts.needless(inner, NEVER_REACHED),
             "set" => set_if(import, scope, &condition, inner),
             "rewrite" => {
                 let when = condition.when(import, line);
                 rule(import, scope, Some(&when), inner, done);
             }
             "return" => {
-                return_if(import, scope, &condition, inner, done);
+                let mut within = scope.clone();
+                let used: Vec<_> = inner.texts().chain(added.iter().map(|one| one.arg(1))).collect();
+                let captured = condition.captured(import, line, &used.join(" "));
+                within.variables.extend(captured);
+                let when = condition.when(import, line);
+                answer(import, &within, inner, (Some(&when), &added), done);
+                ended = true;
+            }
+            "break" => {
+                let when = condition.when(import, line);
+                ends(import, Some(&when), inner, done);
                 ended = true;
             }
             _ => import.verdicts.unsupported_whole(
                 inner,
-                "within `if` there are only `set`, `rewrite` and `return` here",
+                "within `if` there are only `set`, `rewrite`, `return` and `break` here, and `add_header` beside `return`",
             ),
+        }
+    }
+    for field in added {
+        if !import.verdicts.is_told(field) {
+            let why = "within `if` only beside `return`: `add_header` leaves out what is empty, so its value may be of a `[map.NAME]`";
+            import.verdicts.unsupported(field, why);
         }
     }
 }
@@ -121,10 +170,10 @@ fn set_if(
 ) {
     let name = directive.arg(0).trim_start_matches('$').to_owned();
     let before = scope.variables.get(&name).cloned().unwrap_or_default();
-    match import.names.text(directive.arg(1), scope) {
+    let map = format!("{name}_{}", directive.place.line);
+    let text = import.names.text(directive.arg(1), scope);
+    match text.and_then(|text| condition.choose(import, &map, (&text, &before))) {
         Ok(text) => {
-            let map = format!("{name}_{}", directive.place.line);
-            let text = condition.choose(import, &map, (&text, &before));
             scope.variables.insert(name, text);
             import.verdicts.exact(directive);
         }
@@ -136,7 +185,7 @@ fn set_if(
 fn rule<'a>(
     import: &mut Import<'a>,
     scope: &Scope<'a>,
-    when: Option<&str>,
+    when: Option<&Value>,
     directive: &'a Directive,
     done: &mut Rewritten<'a>,
 ) {
@@ -152,66 +201,50 @@ fn rule<'a>(
         return import.verdicts.unsupported(directive, why);
     }
     let redirects = ["redirect", "permanent"].contains(&flag);
-    let to = if redirects && to.starts_with('/') { import.absolute(&to) } else { to };
     let mut rule =
         vec![("match".to_owned(), Value::text(pattern)), ("to".to_owned(), Value::Text(to))];
     // nginx: a URL is always a redirect.
     if !flag.is_empty() && (redirects || !is_url) {
         rule.push(("then".to_owned(), Value::text(flag)));
     }
-    rule.extend(when.map(|when| ("when".to_owned(), Value::text(when))));
+    rule.extend(when.map(|when| ("when".to_owned(), when.clone())));
     done.rules.push(Value::Table(rule));
     done.from.push(directive);
+    done.passes |= ["", "break"].contains(&flag) && !is_url;
     import.verdicts.exact(directive);
 }
 
-/// A `return` that depends: a redirect is a rule.
-fn return_if<'a>(
+/// A `return` as a rule: one that depends, with the fields that are added beside it, or one that
+/// other rules may lead past.
+fn answer<'a>(
     import: &mut Import<'a>,
     scope: &Scope<'a>,
-    condition: &Condition,
     directive: &'a Directive,
+    (when, added): (Option<&Value>, &[&'a Directive]),
     done: &mut Rewritten<'a>,
 ) {
-    let (status, to) = match directive.args.len() {
-        1 if !directive.arg(0).starts_with(|c: char| c.is_ascii_digit()) => {
-            ("302", directive.arg(0))
-        }
-        _ => (directive.arg(0), directive.arg(1)),
-    };
-    let then = match status {
-        "301" => "permanent",
-        "302" => "redirect",
-        _ => {
-            let why = "where it depends only 301 and 302 can be answered: use a route, `access` or `methods`";
-            import.verdicts.unsupported(directive, why);
-            if status >= "4" {
+    let (key, value) = match routes::said(import, scope, directive) {
+        Ok(said) => said,
+        Err(why) => {
+            import.verdicts.unsupported(directive, &why);
+            if directive.arg(0) >= "4" {
                 import.verdicts.unsupported(directive, REFUSED);
             }
             return;
         }
     };
-    let line = directive.place.line;
-    let mut within = scope.clone();
-    within.variables.extend(condition.captured(import, line, to));
-    let to = match import.names.text(to, &within) {
-        Ok(to) if to.starts_with('/') => import.absolute(&to),
-        Ok(to) => to,
-        Err(why) => return import.verdicts.unsupported(directive, &why),
-    };
-    let when = condition.when(import, line);
-    done.rules.push(Value::table([
-        ("match", Value::text("^")),
-        // The `?` keeps the query from being added, as with `return`.
-        ("to", Value::Text(format!("{to}?"))),
-        ("then", Value::text(then)),
-        ("when", Value::Text(when)),
-    ]));
+    let mut rule: Vec<_> = when.map(|when| ("when".to_owned(), when.clone())).into_iter().collect();
+    rule.push((key.to_owned(), value));
+    if !added.is_empty() {
+        rule.push(("add_header".to_owned(), headers::fields(import, scope, added)));
+    }
+    done.rules.push(Value::Table(rule));
     done.from.push(directive);
     import.verdicts.exact(directive);
 }
 
 const REFUSED: &str = "whom it refused is let in now";
+const NEVER_REACHED: &str = "never reached: what stands before it ends or answers";
 
 /// Those that are carried out in turn.
 const NAMES: &[&str] = &["set", "rewrite", "return", "if", "break"];
@@ -232,12 +265,12 @@ mod tests {
     fn rules_stay_rules() {
         check("rewrite ^/a/(.*)$ /b/$1 last;",      "rewrite = [{ match = \"^/a/(.*)$\", to = \"/b/$1\", then = \"last\" }]");
         check("rewrite ^/a http://b/ last;",        "rewrite = [{ match = \"^/a\", to = \"http://b/\" }]");
-        check("rewrite ^/a /b permanent;",          "rewrite = [{ match = \"^/a\", to = \"$scheme://$host/b\", then = \"permanent\" }]");
+        check("rewrite ^/a /b permanent;",          "rewrite = [{ match = \"^/a\", to = \"/b\", then = \"permanent\" }]");
         check("if ($arg_x) { rewrite ^/a /b; }",    "rewrite = [{ match = \"^/a\", to = \"/b\", when = \"$arg_x\" }]");
         check("if ($host = b) { return 301 https://a$request_uri; }",
-              "rewrite = [{ match = \"^\", to = \"https://a$request_uri?\", then = \"permanent\", when = \"$if_2\" }]");
+              "rewrite = [{ when = \"$if_2\", redirect = { to = \"https://a$request_uri\", status = 301 } }]");
         check("if ($host = b) { return 301 https://a$request_uri; }", "[map.if_2]\nkey = \"$host\"\nvalues = { \"~^b$\" = \"1\" }\ndefault = \"\"");
-        check("if ($host ~* ^www\\.(.+)$) { return 302 http://$1/; }", "to = \"http://$if_2_1/?\", then = \"redirect\", when = \"$if_2\"");
+        check("if ($host ~* ^www\\.(.+)$) { return 302 http://$1/; }", "{ when = \"$if_2\", redirect = { to = \"http://$if_2_1/\", status = 302 } }");
         check("if ($host ~* ^www\\.(.+)$) { return 302 http://$1/; }", "[map.if_2_1]\nkey = \"$host\"\nvalues = { '~*^www\\.(.+)$' = \"$1\" }");
 
         #[track_caller]
@@ -264,11 +297,41 @@ mod tests {
 
     #[test]
     #[rustfmt::skip]
+    fn answers_that_depend_are_rules() {
+        check("if ($arg_x) { return 403; }",               "rewrite = [{ when = \"$arg_x\", respond = 403 }]");
+        check("if ($arg_x) { return 444; set $a 1; }",     "rewrite = [{ when = \"$arg_x\", respond = 444 }]");
+        check("if ($arg_x) { return 200 \"a $host\"; }",   "rewrite = [{ when = \"$arg_x\", respond = { status = 200, body = \"a $host\", type = \"text/plain\" } }]");
+        check("if ($arg_x) { return 308 /y; }",            "rewrite = [{ when = \"$arg_x\", redirect = { to = \"/y\", status = 308 } }]");
+        check("if ($arg_x) { add_header A 1 always; add_header B $host; return 204; }",
+              "{ when = \"$arg_x\", respond = 204, add_header = { A = { value = \"1\", always = true }, B = \"$host\" } },");
+        check("if ($arg_x) { break; } return 403;",        "rewrite = [{ then = \"break\", when = \"$arg_x\" }, { respond = 403 }]");
+        check("rewrite ^/a /b; break; rewrite ^/c /d;",    "rewrite = [{ match = \"^/a\", to = \"/b\" }, { then = \"break\" }]");
+        check("rewrite ^/a /b; return 410;",               "rewrite = [{ match = \"^/a\", to = \"/b\" }, { respond = 410 }]");
+        check("rewrite ^/a /b permanent; return 410;",     "respond = 410");
+        check("root /w; if (!-e $request_filename) { rewrite ^ /i last; }",
+              "rewrite = [{ match = \"^\", to = \"/i\", then = \"last\", when = { exists = \"/w$uri\", not = true } }]");
+        check("root w; if (-f $document_root/down) { return 503; }",
+              "rewrite = [{ when = { file = \"/etc/nginx/w/down\" }, respond = 503 }]");
+        check("break;",                                    "path = \"/\"");
+
+        #[track_caller]
+        fn check(text: &str, expected: &str) {
+            let toml = toml(&site(text));
+            assert!(toml.contains(expected), "{toml}");
+        }
+        assert_eq!(verdict(&site("if ($arg_a) { add_header X 1; return 204; }"), "add_header"), Verdict::Exact);
+        assert_eq!(verdict(&site("if ($arg_a) { return 403; }"), "return"), Verdict::Exact);
+        assert_eq!(verdict(&site("if ($arg_a) { return 403; }"), "if"), Verdict::Exact);
+    }
+
+    #[test]
+    #[rustfmt::skip]
     fn what_cannot_depend_is_told() {
-        assert_eq!(verdict(&site("if (-f $request_filename) { break; }"), "if"), Verdict::Unsupported);
-        assert_eq!(verdict(&site("if ($arg_a) { return 403; }"), "return"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("if (-x $request_filename) { break; }"), "if"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("if (-f /a) { set $skip 1; }"), "set"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("if ($arg_a) { return 403 $nobody; }"), "return"), Verdict::Unsupported);
         assert_eq!(verdict(&site("if ($arg_a) { add_header X 1; }"), "add_header"), Verdict::Unsupported);
         assert_eq!(verdict(&site("if ($a = $b) { return 301 /; }"), "if"), Verdict::Unsupported);
-        assert_eq!(verdict(&site("rewrite ^(?!/a) /b;"), "rewrite"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("rewrite ^(/a /b;"), "rewrite"), Verdict::Unsupported);
     }
 }

@@ -2,7 +2,6 @@
 //! other handlers)
 
 use super::Import;
-use super::cache;
 use super::document::{Section, Value};
 use super::files;
 use super::gate;
@@ -31,7 +30,10 @@ pub(super) fn write<'a>(
     for directive in scope.own(&["internal"]) {
         match path {
             Path::Named(_) => import.verdicts.exact(directive),
-            _ => import.verdicts.differs(directive, "clients can ask for it as well"),
+            _ => {
+                section.set("internal", Value::Flag(true), &[directive]);
+                import.verdicts.exact(directive);
+            }
         }
     }
     process::within(import, &scope);
@@ -97,7 +99,7 @@ pub(super) fn answered<'a>(
 }
 
 /// `respond` or `redirect`
-fn said(
+pub(super) fn said(
     import: &Import<'_>,
     scope: &Scope<'_>,
     answer: &Directive,
@@ -112,7 +114,6 @@ fn said(
     let text = text.map(|text| import.names.text(text, scope)).transpose()?;
     match (status, text) {
         (301 | 302 | 303 | 307 | 308, Some(to)) if !to.is_empty() => {
-            let to = if to.starts_with('/') { import.absolute(&to) } else { to };
             let status = Value::Number(status);
             Ok(("redirect", Value::table([("to", Value::Text(to)), ("status", status)])))
         }
@@ -180,13 +181,7 @@ fn proxied<'a>(
     let key = (!uri.is_empty(), url.starts_with("https:"));
     section.set("proxy", Value::Text(url), &[directive]);
     settings::write(import, scope, section);
-    default_key(import, scope, key, section);
-    for expires in scope.effective(&["expires"]) {
-        if expires.arg(0) != "off" {
-            let why = "only files have it here: `add_header` can set `Cache-Control`";
-            import.verdicts.unsupported(expires, why);
-        }
-    }
+    default_key(scope, key, section);
     for tries in scope.own(&["try_files"]) {
         import
             .verdicts
@@ -203,24 +198,16 @@ fn is_target(uri: &str) -> bool {
 }
 
 /// nginx's key has the scheme of the upstream, and its URI.
-fn default_key(
-    import: &mut Import<'_>,
-    scope: &Scope<'_>,
-    (has_uri, https): (bool, bool),
-    section: &mut Section,
-) {
-    let Some(directive) = scope.one("proxy_cache").filter(|one| one.arg(0) != "off") else {
-        return;
-    };
-    if scope.one("proxy_cache_key").is_some() {
+fn default_key(scope: &Scope<'_>, (has_uri, https): (bool, bool), section: &mut Section) {
+    let caches = scope.one("proxy_cache").is_some_and(|one| one.arg(0) != "off");
+    if !caches || scope.one("proxy_cache_key").is_some() {
         return;
     }
-    if https {
-        section.set("cache.key", Value::text("https://$proxy_host$request_uri"), &[]);
-    }
-    if has_uri {
-        let how = "without `proxy_cache_key` the key has the URI of the request, and not that of the upstream";
-        import.verdicts.differs(directive, how);
+    let scheme = if https { "https" } else { "http" };
+    // Where the URI goes as it came, what it was is looked up faster.
+    let uri = if has_uri { "$upstream_uri" } else { "$request_uri" };
+    if https || has_uri {
+        section.set("cache.key", Value::Text(format!("{scheme}://$proxy_host{uri}")), &[]);
     }
 }
 
@@ -267,26 +254,33 @@ fn missing<'a>(
     }
 }
 
-/// `methods`, where all others are denied.
+/// `methods`, with who may use others.
 fn methods(import: &mut Import<'_>, scope: &Scope<'_>, section: &mut Section) {
     for directive in scope.own(&["limit_except"]) {
-        let denies =
-            matches!(directive.inside(), [deny] if deny.name == "deny" && deny.arg(0) == "all");
-        if denies {
-            section.set("methods", Value::texts(directive.texts()), &[directive]);
-            import.verdicts.exact_whole(directive);
-            import.verdicts.differs(directive, "405 with `Allow`, and not 403");
-        } else {
-            let why = "other methods can only be denied to all";
-            import.verdicts.unsupported_whole(directive, why);
-            section.set("methods", Value::texts(directive.texts()), &[directive]);
+        let mut others = Vec::new();
+        for inner in directive.inside() {
+            let rule = match inner.name.as_str() {
+                "allow" | "deny" => gate::access_rule(inner),
+                _ => Err("other methods can be let in by address here: they are denied".to_owned()),
+            };
+            match rule {
+                Ok(rule) => {
+                    import.verdicts.exact(inner);
+                    others.push(rule);
+                }
+                Err(why) => {
+                    import.verdicts.unsupported_whole(inner, &why);
+                    import.verdicts.differs(directive, "all other methods are denied");
+                    others = vec!["deny all".to_owned()];
+                    break;
+                }
+            }
         }
+        let allow = Value::texts(directive.texts());
+        let value = Value::table([("allow", allow), ("others", Value::texts(others))]);
+        section.set("methods", value, &[directive]);
+        import.verdicts.exact(directive);
     }
-}
-
-/// The fields that are hidden where nothing is said, for `[defaults.cache]`.
-pub(super) fn hidden_at_first() -> Value {
-    Value::texts(cache::HIDDEN_BY_NGINX)
 }
 
 /// Directives that answer.
@@ -329,15 +323,20 @@ mod tests {
         check("set $b http://app; proxy_pass $b;",            "proxy = \"http://app\"");
         check("proxy_pass http://app$request_uri;",           "proxy = \"http://app$request_uri\"");
         check("proxy_pass https://app; proxy_cache z;",       "key = \"https://$proxy_host$request_uri\"");
+        check("proxy_pass http://app/v1/; proxy_cache z;",    "key = \"http://$proxy_host$upstream_uri\"");
         check("return 204;",                                  "respond = 204");
         check("return 444;",                                  "respond = 444");
         check("return 200 ok;",                               "respond = { status = 200, body = \"ok\", type = \"text/plain\" }");
         check("return 301 https://$host$request_uri;",        "redirect = { to = \"https://$host$request_uri\", status = 301 }");
         check("return https://b/;",                           "redirect = { to = \"https://b/\", status = 302 }");
-        check("return 307 /y;",                               "redirect = { to = \"$scheme://$host/y\", status = 307 }");
+        check("return 307 /y;",                               "redirect = { to = \"/y\", status = 307 }");
         check("deny all; return 200;",                        "access = []");
         check("fastcgi_pass unix:/php.sock;",                 "respond = 501");
-        check("limit_except GET { deny all; } proxy_pass http://app;", "methods = [\"GET\"]");
+        check("limit_except GET { deny all; } proxy_pass http://app;", "methods = { allow = [\"GET\"], others = [\"deny all\"] }");
+        check("limit_except GET POST { allow 10.0.0.0/8; deny all; } proxy_pass http://app;",
+              "methods = { allow = [\"GET\", \"POST\"], others = [\"allow 10.0.0.0/8\", \"deny all\"] }");
+        check("limit_except GET { auth_basic x; } proxy_pass http://app;", "methods = { allow = [\"GET\"], others = [\"deny all\"] }");
+        check("internal; proxy_pass http://app;",             "internal = true");
 
         #[track_caller]
         fn check(text: &str, expected: &str) {
@@ -359,7 +358,7 @@ mod tests {
     fn what_does_not_answer_is_told_and_cached_nowhere() {
         assert_eq!(verdict(&location("fastcgi_pass x;"), "fastcgi_pass"), Verdict::Unsupported);
         assert_eq!(verdict(&location("proxy_pass $nobody;"), "proxy_pass"), Verdict::Unsupported);
-        assert_eq!(verdict(&location("expires 1d; proxy_pass http://app;"), "expires"), Verdict::Unsupported);
+        assert_eq!(verdict(&location("expires 1d; proxy_pass http://app;"), "expires"), Verdict::Exact);
         let text = location("proxy_cache z; proxy_no_cache $nobody; proxy_pass http://app;");
         assert_eq!(verdict(&text, "proxy_cache z"), Verdict::Differs);
         assert!(toml(&text).contains("zone = \"off\""));

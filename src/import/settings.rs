@@ -2,7 +2,7 @@
 
 use super::document::Section;
 use super::scope::{Level, Scope};
-use super::{Import, bodies, cache, files, gate, headers, logs, pages, plain};
+use super::{Import, bodies, cache, files, gate, headers, logs, pages, plain, upstreams};
 
 /// Writes what of a level of nginx belongs to the same level of ours.
 pub(super) fn write<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
@@ -23,7 +23,10 @@ type Topic = for<'a> fn(&mut Import<'a>, &Scope<'a>, &mut Section);
 const TOPICS: &[(&[&str], Topic)] = &[
     (&["proxy_set_header"], headers::set),
     (headers::ADDED, headers::added),
+    (&["expires"], headers::expires),
+    (&["proxy_next_upstream"], upstreams::next),
     (&["proxy_redirect"], headers::redirects),
+    (headers::REDIRECTED, headers::origin),
     (&["proxy_cookie_domain"], headers::cookie_domain),
     (&["proxy_cookie_path"], headers::cookie_path),
     (&["proxy_cookie_flags"], headers::cookie_flags),

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::Import;
 use super::document::{Section, Value};
 use super::gate;
+use super::headers;
 use super::listens::{Addresses, Listen, Server};
 use super::locations;
 use super::process;
@@ -118,7 +119,8 @@ fn site<'a>(
     if !http2 && own.is_none_or(|directive| directive.arg(0) != "on") {
         section.set("http2", Value::Flag(false), &[]);
     }
-    import.origin = origin(&scope, place);
+    let usual = |listen: &Listen<'_>| if place.addresses[&listen.address].ssl { 443 } else { 80 };
+    import.usual_port = place.listens.iter().all(|listen| listen.address.port() == usual(listen));
     gate::note_asked(&mut scope);
     let rewritten = rewrites::read(import, &mut scope);
     if !rewritten.rules.is_empty() {
@@ -126,9 +128,10 @@ fn site<'a>(
     }
     process::within(import, &scope);
     settings::write(import, &scope, section.inner("defaults"));
-    import.note_missing(&scope, &mut section);
+    headers::origin(import, &scope, section.inner("defaults"));
     let scope = Rc::new(scope);
     locations::write(import, &scope, rewritten.answer, &mut section);
+    import.note_missing(&scope, &mut section);
     Some(section)
 }
 
@@ -199,25 +202,6 @@ fn name(
     true
 }
 
-/// What stands before a path where nginx makes a URL of it.
-fn origin(scope: &Scope<'_>, place: &Placed<'_, '_>) -> String {
-    if scope.word("absolute_redirect") == Some("off") {
-        return String::new();
-    }
-    let host = match scope.word("server_name_in_redirect") {
-        Some("on") => "$server_name",
-        _ => "$host",
-    };
-    let usual = |listen: &Listen<'_>| if place.addresses[&listen.address].ssl { 443 } else { 80 };
-    let is_usual = place.listens.iter().all(|listen| listen.address.port() == usual(listen));
-    let port = match scope.word("port_in_redirect") {
-        Some("off") => "",
-        _ if is_usual => "",
-        _ => ":$server_port",
-    };
-    format!("$scheme://{host}{port}")
-}
-
 #[cfg(test)]
 mod tests {
     use crate::import::fixtures::{toml, verdict};
@@ -246,7 +230,7 @@ mod tests {
         assert!(plain[2].contains("listen = [\"[::]:443\"]"), "{toml}");
         let tls = "tls = { certificate = \"/etc/nginx/a.crt\", key = \"/etc/nginx/a.key\" }";
         assert!(plain[2].contains(tls), "{toml}");
-        assert!(plain[2].contains("to = \"$scheme://$host/x\""), "{toml}");
+        assert!(plain[2].contains("to = \"/x\""), "{toml}");
     }
 
     #[test]

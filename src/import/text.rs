@@ -124,6 +124,13 @@ impl Names {
             ("document_root" | "realpath_root", Some(root)) if !root.contains('$') => {
                 Ok(root.to_owned())
             }
+            // An alias stands for a part of the path only.
+            ("request_filename", Some(root))
+                if !root.contains('$') && scope.one("alias").is_none() =>
+            {
+                let uri = if behind.starts_with(is_part) { "${uri}" } else { "$uri" };
+                Ok(format!("{root}{uri}"))
+            }
             _ => Err(format!("there is no variable `${name}` here")),
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use nginx_lint_parser::ast::{Argument, ConfigItem, Span};
 
+use super::blocks::{self, Wrong};
 use super::files_like::files_like;
 use crate::config::fault::{Fault, Faults, Severity};
 
@@ -73,7 +74,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Directive>, Faults> {
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut reader =
         Reader { folder, open: Vec::new(), files: 0, directives: 0, faults: Vec::new() };
-    let read = reader.file(path, None);
+    let read = reader.file(path, None, "");
     if reader.faults.is_empty() { Ok(read) } else { Err(Faults(reader.faults)) }
 }
 
@@ -93,8 +94,9 @@ struct Source {
 }
 
 impl Reader {
-    /// The directives of a file. `from` is the place of the `include`.
-    fn file(&mut self, path: &Path, from: Option<Fault>) -> Vec<Directive> {
+    /// The directives of a file. `from` is the place of the `include`, `around` the name of the block
+    /// that it is in.
+    fn file(&mut self, path: &Path, from: Option<Fault>, around: &str) -> Vec<Directive> {
         let shown = path.strip_prefix(&self.folder).unwrap_or(path).display().to_string();
         let wrong = |reason: String| match from.clone() {
             Some(fault) => Fault { reason, ..fault },
@@ -130,12 +132,12 @@ impl Reader {
             self.faults.push(fault);
         }
         self.open.push(path.to_owned());
-        let read = self.block(&config.items, &source);
+        let read = self.block(&config.items, &source, around);
         self.open.pop();
         read
     }
 
-    fn block(&mut self, items: &[ConfigItem], source: &Source) -> Vec<Directive> {
+    fn block(&mut self, items: &[ConfigItem], source: &Source, around: &str) -> Vec<Directive> {
         let mut read = Vec::new();
         for item in items {
             let ConfigItem::Directive(directive) = item else { continue };
@@ -147,27 +149,41 @@ impl Reader {
             let args: Vec<Arg> = words.map(|text| Arg { text }).collect();
             let at = fault_at(source, directive.name_span.start.offset, name.chars().count());
             if name == "include" && directive.block.is_none() && args.len() == 1 {
-                read.extend(self.include(&args[0].text, at));
+                read.extend(self.include(&args[0].text, at, around));
+                continue;
+            }
+            if let Some(wrong) = blocks::wrong(around, &name, directive.block.is_some()) {
+                self.faults.push(told(&wrong, &name, at));
                 continue;
             }
             let number = self.directives;
             self.directives += 1;
             let place = Place { file: Arc::clone(&source.name), line: at.line };
-            let block = directive.block.as_ref().map(|block| self.block(&block.items, source));
+            let block =
+                directive.block.as_ref().map(|block| self.block(&block.items, source, &name));
             read.push(Directive { name, args, place, number, block });
         }
         read
     }
 
     /// The directives of all files that an `include` names.
-    fn include(&mut self, pattern: &str, from: Fault) -> Vec<Directive> {
+    fn include(&mut self, pattern: &str, from: Fault, around: &str) -> Vec<Directive> {
         let path = self.folder.join(pattern);
         let mut read = Vec::new();
         for path in files_like(&path) {
-            read.extend(self.file(&path, Some(from.clone())));
+            read.extend(self.file(&path, Some(from.clone()), around));
         }
         read
     }
+}
+
+/// A directive that has a block, or none, where nginx wants it otherwise.
+fn told(wrong: &Wrong, name: &str, at: Fault) -> Fault {
+    let (reason, help) = match wrong {
+        Wrong::HasBlock => (format!("`{name}` has no block"), "is there a `;` missing behind it?"),
+        Wrong::HasNone => (format!("`{name}` has a block"), "write `{` in place of the `;`"),
+    };
+    Fault { reason, help: Some(help.to_owned()), ..at }
 }
 
 /// The words of a directive, its name first. What touches belongs together: the parser tells
@@ -265,7 +281,9 @@ pub(super) fn parse(text: &str) -> Vec<Directive> {
         directives: 0,
         faults: Vec::new(),
     };
-    reader.block(&config.items, &source)
+    let tree = reader.block(&config.items, &source, "");
+    assert!(reader.faults.is_empty(), "{:?}", reader.faults);
+    tree
 }
 
 /// nginx ends where it runs out of files that may be open.
@@ -340,6 +358,13 @@ mod tests {
         };
         let text = told("http {\n  listen 80\n}\n");
         assert!(text.contains("nginx.conf:") && text.contains("expected ';' or '{'"), "{text}");
+        let text = told("http {\n  server {\n    listen 80\n    location / { }\n  }\n}\n");
+        assert!(
+            text.contains("`listen` has no block") && text.contains("nginx.conf:3:5"),
+            "{text}"
+        );
+        let text = told("http {\n  server;\n}\n");
+        assert!(text.contains("`server` has a block") && text.contains("nginx.conf:2:3"), "{text}");
         let text = told("http {\n  include none.conf;\n}");
         assert!(
             text.contains("cannot read `none.conf`") && text.contains("nginx.conf:2:3"),

@@ -1,8 +1,6 @@
 //! Groups of servers, and what locations ask of them. (nginx: upstream, proxy_next_upstream,
 //! proxy_http_version)
 
-use std::collections::BTreeMap;
-
 use super::Import;
 use super::document::{Section, Value};
 use super::plain;
@@ -11,20 +9,13 @@ use super::scope::Scope;
 use super::tree::Directive;
 use super::zones::quoted_part;
 
-/// What locations ask of the upstreams that they forward to, which have it as a whole here.
-pub(super) const OF_LOCATIONS: &[&str] = &[
-    "proxy_next_upstream",
-    "proxy_next_upstream_tries",
-    "proxy_next_upstream_timeout",
-    "proxy_http_version",
-];
-
-/// An upstream, and what was asked of it so far.
+/// An upstream.
 #[derive(Debug)]
 pub(super) struct Group<'a> {
     pub name: String,
     pub section: Section,
-    asked: BTreeMap<&'static str, &'a Directive>,
+    /// What it is first said to be spoken to in.
+    spoken: Option<&'a Directive>,
 }
 
 /// `[upstream.NAME]` of all that are declared.
@@ -41,8 +32,7 @@ pub(super) fn write<'a>(import: &mut Import<'a>, http: &Scope<'a>) {
         let mut section = Section::new(format!("upstream.{}", quoted_part(name)));
         section.note_of(directive);
         if group(import, http, directive, &mut section) {
-            let asked = BTreeMap::new();
-            import.upstreams.push(Group { name: name.to_owned(), section, asked });
+            import.upstreams.push(Group { name: name.to_owned(), section, spoken: None });
         } else {
             import.verdicts.unsupported(directive, "there is no server in it that can be asked");
         }
@@ -206,67 +196,47 @@ fn queue(import: &mut Import<'_>, directive: &Directive, section: &mut Section) 
     }
 }
 
-/// What a location asks of the upstream it forwards to; `None` is a server without a table.
+/// `next_upstream`, of what nginx lets a request go on to the next server for.
+pub(super) fn next<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
+    let Some(directive) = scope.one("proxy_next_upstream") else { return };
+    let known = |word: &&str| plain::FAILURES.contains(word);
+    match directive.texts().find(|word| !known(word)) {
+        Some(word) => import.verdicts.unsupported(directive, &format!("there is no `{word}` here")),
+        None => {
+            section.set("next_upstream", Value::texts(directive.texts()), &[directive]);
+            import.verdicts.exact(directive);
+        }
+    }
+}
+
+/// What a location speaks to the upstream it forwards to; `None` is a server without a table.
 pub(super) fn ask<'a>(import: &mut Import<'a>, scope: &Scope<'a>, upstream: Option<&str>) {
-    for name in OF_LOCATIONS {
-        let Some(directive) = scope.one(name) else { continue };
-        if *name == "proxy_http_version" && directive.arg(0) == "1.1" {
-            import.verdicts.exact(directive);
-            continue;
-        }
-        let value = match asked(directive) {
-            Ok(value) => value,
-            Err(why) => {
-                import.verdicts.unsupported(directive, &why);
-                continue;
-            }
-        };
-        let group = import.upstreams.iter_mut().find(|group| upstream == Some(group.name.as_str()));
-        let Some(group) = group else {
-            let how = "counts for an `[upstream.NAME]` only, not for a server that `proxy` names";
-            import.verdicts.differs(directive, how);
-            continue;
-        };
-        let first = *group.asked.entry(*name).or_insert(directive);
-        if first.texts().eq(directive.texts()) {
-            group.section.set(key_of(name), value, &[first]);
-            import.verdicts.exact(directive);
-        } else {
-            let how = format!(
-                "an upstream has this as a whole: what counts is line {}",
-                first.place.line
-            );
-            import.verdicts.differs(directive, &how);
+    let Some(directive) = scope.one("proxy_http_version") else { return };
+    match directive.arg(0) {
+        "1.1" | "2" => {}
+        _ => {
+            let why = "upstreams are spoken to in HTTP/1.1 or HTTP/2";
+            return import.verdicts.unsupported(directive, why);
         }
     }
-}
-
-fn asked(directive: &Directive) -> Result<Value, String> {
-    let text = directive.arg(0);
-    match directive.name.as_str() {
-        "proxy_next_upstream" => {
-            let known = |word: &&str| plain::FAILURES.contains(word);
-            match directive.texts().find(|word| !known(word)) {
-                Some(word) => Err(format!("there is no `{word}` here")),
-                None => Ok(Value::texts(directive.texts())),
-            }
+    let group = import.upstreams.iter_mut().find(|group| upstream == Some(group.name.as_str()));
+    let Some(group) = group else {
+        if directive.arg(0) == "1.1" {
+            return import.verdicts.exact(directive);
         }
-        "proxy_next_upstream_tries" => {
-            plain::number_within(text, 0, plain::MANY).map(Value::Number)
-        }
-        "proxy_next_upstream_timeout" => plain::duration(text, false).map(Value::Text),
-        _ if text == "2" => Ok(Value::Number(2)),
-        _ => Err("upstreams are spoken to in HTTP/1.1 or HTTP/2".to_owned()),
+        let how = "counts for an `[upstream.NAME]` only, not for a server that `proxy` names";
+        return import.verdicts.differs(directive, how);
+    };
+    let first = *group.spoken.get_or_insert(directive);
+    if first.arg(0) != directive.arg(0) {
+        let line = first.place.line;
+        let how = format!("an upstream has this as a whole: what counts is line {line}");
+        return import.verdicts.differs(directive, &how);
     }
-}
-
-fn key_of(name: &str) -> &'static str {
-    match name {
-        "proxy_next_upstream" => "next_upstream",
-        "proxy_next_upstream_tries" => "tries",
-        "proxy_next_upstream_timeout" => "tries_timeout",
-        _ => "http_version",
+    if directive.arg(0) == "2" {
+        group.section.set("http_version", Value::Number(2), &[first]);
     }
+    import.verdicts.exact(directive);
 }
 
 const BALANCE: [&str; 5] = ["least_conn", "ip_hash", "random", "hash", "least_time"];
@@ -295,12 +265,17 @@ mod tests {
     }
 
     #[test]
-    fn what_locations_ask_differently_is_told() {
+    fn locations_try_servers_in_their_own_ways() {
         let text = "http { upstream app { server 10.0.0.1; } server {
-            location / { proxy_pass http://app; proxy_next_upstream error; }
-            location /a { proxy_pass http://app; proxy_next_upstream off; } } }";
-        assert_eq!(verdict(text, "proxy_next_upstream error"), Verdict::Exact);
-        assert_eq!(verdict(text, "proxy_next_upstream off"), Verdict::Differs);
+            location / { proxy_pass http://app; proxy_next_upstream error; proxy_http_version 2; }
+            location /a { proxy_pass http://app; proxy_next_upstream off; proxy_next_upstream_timeout 5s; proxy_http_version 1.1; } } }";
+        assert_eq!(verdict(text, "proxy_http_version 1.1"), Verdict::Differs);
+        let toml = toml(text);
+        for expected in
+            ["= [\"error\"]", "= [\"off\"]", "tries_timeout = \"5s\"", "http_version = 2"]
+        {
+            assert!(toml.contains(expected), "{expected}: {toml}");
+        }
         assert_eq!(
             verdict("http { upstream a { least_time header; server b; } }", "least_time"),
             Verdict::Unsupported

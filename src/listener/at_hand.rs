@@ -124,7 +124,13 @@ impl Between {
             }
             self.in_vain = self.in_vain.wrapping_add(1);
         }
-        let request = get.request(bytes, None);
+        let mut request = get.request(bytes, None);
+        if one.handler.keeps_spelling()
+            && let Some(request) = &mut request
+            && let Some(spelling) = get.spelling()
+        {
+            request.extensions_mut().insert(spelling);
+        }
         let get = request.map(|request| Box::new(Get { request, closes: get.closes }));
         get.map(Next::Get).or_else(other)
     }

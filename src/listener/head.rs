@@ -4,7 +4,9 @@
 //! hyper forgives a bare line feed and drops a `Content-Length` beside a `Transfer-Encoding`
 //! before anybody can see it. Others read such a head differently, so it is refused here.
 
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
+
+use crate::spelling::Spelling;
 
 /// Follows the bytes of a connection while it reads heads.
 #[derive(Debug, Default)]
@@ -21,9 +23,34 @@ pub struct HeadScan {
     /// What came last ends a head.
     is_complete: bool,
     ambiguous: bool,
+    /// Where names are remembered.
+    names: Option<Box<Names>>,
+}
+
+/// The names of fields, as they came.
+#[derive(Debug, Default)]
+struct Names {
+    /// Each with a line end behind it; behind the last what has come of a line that goes on.
+    text: Vec<u8>,
+    /// Where that line begins.
+    line_at: usize,
+    /// All of its name is there.
+    is_whole: bool,
 }
 
 impl HeadScan {
+    /// One that remembers names, if it is to.
+    pub fn new(keeps_spelling: bool) -> Self {
+        Self { names: keeps_spelling.then(Box::default), ..Self::default() }
+    }
+
+    /// Names that came since this was asked last and are not spelled as usual.
+    pub fn spelling(&mut self) -> Option<Spelling> {
+        let names = self.names.as_mut()?;
+        let text = std::mem::take(&mut **names).text;
+        Spelling::of(text.split(|byte| *byte == b'\n').filter(|name| !name.is_empty()))
+    }
+
     /// Whether anything ambiguous was seen so far.
     pub fn is_ambiguous(&self) -> bool {
         self.ambiguous
@@ -37,7 +64,8 @@ impl HeadScan {
     /// The next bytes begin a head, unless one has begun behind the last.
     pub fn at_head(&mut self) {
         if self.in_body || !self.has_line && self.line_length == 0 {
-            *self = Self { ambiguous: self.ambiguous, ..Self::default() };
+            let (ambiguous, names) = (self.ambiguous, self.names.take());
+            *self = Self { ambiguous, names, ..Self::default() };
         }
     }
 
@@ -62,6 +90,9 @@ impl HeadScan {
     fn keep(&mut self, part: &[u8]) {
         let Some(last) = part.last() else { return };
         (self.last, self.is_complete) = (*last, false);
+        if let Some(names) = &mut self.names {
+            names.keep(part);
+        }
         let start = self.line_length.min(LINE_KEPT);
         self.line_length += part.len();
         if start == 0 {
@@ -76,6 +107,9 @@ impl HeadScan {
     }
 
     fn end_line(&mut self) {
+        if let Some(names) = &mut self.names {
+            names.end_line();
+        }
         self.ambiguous |= self.last != b'\r';
         let line = &self.line[..self.line_length.min(LINE_KEPT)];
         let frames = match line.first() {
@@ -96,6 +130,30 @@ impl HeadScan {
     }
 }
 
+impl Names {
+    fn keep(&mut self, part: &[u8]) {
+        if self.is_whole || self.text.len() > NAMES_BYTES_MAX {
+            return;
+        }
+        let end = memchr(b':', part);
+        self.text.extend_from_slice(&part[..end.unwrap_or(part.len())]);
+        self.is_whole = end.is_some();
+    }
+
+    fn end_line(&mut self) {
+        // What the first line has before a `:` has a blank.
+        let is_name = !self.text[self.line_at..].contains(&b' ');
+        if std::mem::take(&mut self.is_whole) && is_name {
+            self.text.push(b'\n');
+        } else {
+            self.text.truncate(self.line_at);
+        }
+        self.line_at = self.text.len();
+    }
+}
+
+/// Names behind so many bytes are not remembered.
+const NAMES_BYTES_MAX: usize = 16 * 1024;
 /// As much of a line as tells the two framing fields apart.
 const LINE_KEPT: usize = 18;
 
@@ -131,6 +189,21 @@ mod tests {
         complete(&["GET / HTTP/1.1\r\n\r\nGET / HT"],                   false, "the next has begun");
         complete(&["\r\n"],                                             false, "nothing but a line end");
         complete(&["GET / HTTP/1.1\r\n\r\n", ""],                       false, "the end of all");
+    }
+
+    #[test]
+    fn names_are_remembered_where_that_is_asked() {
+        let head = "GET /a:b HTTP/1.1\r\nhost: a\r\nX-A: c: d\r\nX-FOO: 1\r\n\r\n";
+        for step in [1, 3, 10, 1000] {
+            let (mut scan, mut forgets) = (HeadScan::new(true), HeadScan::new(false));
+            for part in head.as_bytes().chunks(step) {
+                scan.feed(part);
+                forgets.feed(part);
+            }
+            let expected = Spelling::of([&b"host"[..], b"X-FOO"].into_iter());
+            assert_eq!(scan.spelling(), expected, "{step}");
+            assert_eq!((scan.spelling(), forgets.spelling()), (None, None), "{step}");
+        }
     }
 
     #[track_caller]

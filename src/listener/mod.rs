@@ -17,6 +17,7 @@ mod exchange;
 mod response;
 mod usual;
 mod wired;
+mod respell;
 mod wire;
 mod unit;
 mod http2;
@@ -48,7 +49,8 @@ pub use connections::Connections;
 pub use drain::Drain;
 
 /// Answers requests, which come with a body or surely without. hyper, or its parser, has made sure of
-/// their syntax, and of nothing else.
+/// their syntax, and of nothing else. A response with `Spelled` in its extensions goes out with its
+/// names spelled, over HTTP/1.
 pub trait Handler: Send + Sync + 'static {
     /// The response to `request`. Dropped before its end when the client goes away. A body that
     /// fails closes the connection without an end, so that the client notices. Until then the `gap`
@@ -69,6 +71,12 @@ pub trait Handler: Send + Sync + 'static {
         _out: &mut Vec<u8>,
     ) -> Option<Body> {
         None
+    }
+
+    /// Whether requests are to tell how the names of their fields are spelled: those that are not
+    /// spelled as usual are in the extensions then (`Spelling`).
+    fn keeps_spelling(&self) -> bool {
+        false
     }
 
     /// The way in over TLS, where the listener has one.

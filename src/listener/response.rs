@@ -16,6 +16,7 @@ use super::bounds::End;
 use super::connection::Answer;
 use super::unit::Unit;
 use super::wire::{GATHERED_BYTES, Wire};
+use crate::spelling::Spelled;
 
 /// What is left to be sent of a response. Takes no more of its body than what it writes next and
 /// what comes behind that.
@@ -50,16 +51,24 @@ impl Outgoing {
             None => said_length(&parts.headers).map_or(Framing::Chunked, Framing::Length),
         };
         let mut text = Vec::with_capacity(GATHERED_BYTES);
-        write_fields(&parts, &mut text);
+        let spelled = parts.extensions.get::<Spelled>();
+        write_fields(&parts, spelled, &mut text);
         if closes && !says_close(&parts.headers) {
-            text.extend_from_slice(b"connection: close\r\n");
+            Spelled::write(spelled, &CONNECTION, &mut text);
+            text.extend_from_slice(b": close\r\n");
         }
-        // Into a `Vec` nothing fails.
-        let _ = match framing {
-            Framing::Length(_) if has_none => Ok(()),
-            Framing::Length(length) => write!(text, "content-length: {length}\r\n"),
-            Framing::Chunked => text.write_all(b"transfer-encoding: chunked\r\n"),
-        };
+        match framing {
+            Framing::Length(_) if has_none => {}
+            Framing::Length(length) => {
+                Spelled::write(spelled, &CONTENT_LENGTH, &mut text);
+                // Into a `Vec` nothing fails.
+                let _ = write!(text, ": {length}\r\n");
+            }
+            Framing::Chunked => {
+                Spelled::write(spelled, &TRANSFER_ENCODING, &mut text);
+                text.extend_from_slice(b": chunked\r\n");
+            }
+        }
         text.extend_from_slice(b"\r\n");
         let body = Some(body).filter(|_| !matches!(framing, Framing::Length(0)));
         Self { unit: Unit::new(text, Bytes::new()), next: None, framing, body, is_last }
@@ -166,7 +175,7 @@ impl Outgoing {
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
 /// The first line and the fields, but for what frames the body.
-fn write_fields(parts: &Parts, text: &mut Vec<u8>) {
+fn write_fields(parts: &Parts, spelled: Option<&Spelled>, text: &mut Vec<u8>) {
     let own = parts.extensions.get::<ReasonPhrase>().map(ReasonPhrase::as_bytes);
     let reason = || parts.status.canonical_reason().unwrap_or("<none>").as_bytes();
     text.extend_from_slice(b"HTTP/1.1 ");
@@ -178,7 +187,7 @@ fn write_fields(parts: &Parts, text: &mut Vec<u8>) {
         if *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING {
             continue;
         }
-        text.extend_from_slice(name.as_str().as_bytes());
+        Spelled::write(spelled, name, text);
         text.extend_from_slice(b": ");
         text.extend_from_slice(value.as_bytes());
         text.extend_from_slice(b"\r\n");

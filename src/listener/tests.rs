@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::body;
-use crate::config::{Http2, Limits};
+use crate::config::{Http2, Limits, OddHeaders};
 
 const SHORT: Duration = Duration::from_millis(120);
 const LONG: Duration = Duration::from_secs(20);
@@ -38,6 +38,7 @@ pub(super) fn limits() -> Limits {
         header_bytes_max: 16 * 1024,
         headers_max: 50,
         uri_bytes_max: 8192,
+        odd_headers: OddHeaders::Pass,
         http2: None,
     }
 }

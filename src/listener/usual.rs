@@ -16,10 +16,13 @@ use super::Handler;
 use super::bounds::{Bounds, End};
 use super::connection::One;
 use super::drain::Stage;
+use super::respell::Heads;
 use super::wire::Wire;
 use super::wired::Wired;
+use crate::client::HangUp;
 use crate::config::Limits;
 use crate::interim::Gap;
+use crate::spelling::Spelled;
 use crate::tunnel;
 
 /// What becomes of a connection.
@@ -39,14 +42,26 @@ pub(super) async fn answer<H: Handler>(
     opening: Bytes,
 ) -> After {
     let watch = Arc::clone(&wire.watch);
-    watch.read_anew(&opening);
+    watch.read_anew(&opening, one.handler.keeps_spelling());
     let (interim, ledger) = (wire.interim(), wire.ledger());
-    let service = service_fn(|request: Request<Incoming>| {
+    let (heads, keeps_spelling) = (Heads::default(), one.handler.keeps_spelling());
+    let service = service_fn(|mut request: Request<Incoming>| {
         let gap = Gap::new(Arc::clone(&interim), request.version());
-        one.answer(request.map(Some), gap, ledger.clone())
+        if let Some(spelling) = watch.spelling() {
+            request.extensions_mut().insert(spelling);
+        }
+        let (answer, heads) = (one.answer(request.map(Some), gap, ledger.clone()), &heads);
+        async move {
+            let response = answer.await?;
+            if keeps_spelling {
+                heads.push(response.extensions().get::<Spelled>().cloned());
+            }
+            Ok::<_, HangUp>(response)
+        }
     });
-    let io = TokioIo::new(Wired::new(wire, opening));
-    let mut connection = builder(&one.limits).serve_connection(io, service).with_upgrades();
+    let io = TokioIo::new(Wired::new(wire, opening, heads.clone()));
+    let mut connection =
+        builder(&one.limits, keeps_spelling).serve_connection(io, service).with_upgrades();
     let mut is_told = false;
     let closed = bounds.hold(|cx| {
         loop {
@@ -84,12 +99,14 @@ pub(super) async fn answer<H: Handler>(
     }
 }
 
-fn builder(limits: &Limits) -> Builder {
+/// What hyper refuses by itself is spelled as usual, if that is wanted.
+fn builder(limits: &Limits, spells: bool) -> Builder {
     let mut builder = Builder::new();
     builder
         .keep_alive(!limits.keepalive_timeout.is_zero())
         .half_close(false)
         .auto_date_header(false)
+        .title_case_headers(spells)
         .max_headers(limits.headers_max)
         .max_header_size(limits.header_bytes_max)
         .max_buf_size(limits.header_bytes_max.max(BUFFER))

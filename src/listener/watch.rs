@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use super::head::HeadScan;
 use crate::clock::Clock;
 use crate::config::Limits;
+use crate::spelling::Spelling;
 
 /// The state of one connection. Only its own task touches it, but for who
 /// looks for connections that are idle.
@@ -136,14 +137,20 @@ impl Watch {
     }
 
     /// These bytes came in, of a head and what is behind it, and are the first that hyper gets.
-    pub(super) fn read_anew(&self, bytes: &[u8]) {
-        *self.scan.lock().unwrap_or_else(PoisonError::into_inner) = HeadScan::default();
+    /// Whether names of fields are not spelled as usual is remembered where that is asked.
+    pub(super) fn read_anew(&self, bytes: &[u8], keeps_spelling: bool) {
+        *self.scan.lock().unwrap_or_else(PoisonError::into_inner) = HeadScan::new(keeps_spelling);
         self.read_head(bytes);
     }
 
     /// Whether a head of this connection could be read in two ways.
     pub(super) fn is_ambiguous(&self) -> bool {
         self.scan.lock().unwrap_or_else(PoisonError::into_inner).is_ambiguous()
+    }
+
+    /// How the head is spelled that came last, where that is remembered.
+    pub(super) fn spelling(&self) -> Option<Spelling> {
+        self.scan.lock().unwrap_or_else(PoisonError::into_inner).spelling()
     }
 
     /// So many bytes came in; 0 is the end.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::respell::{Heads, Respelled};
 use super::wire::Wire;
 
 /// The wire under hyper.
@@ -14,11 +15,12 @@ pub(super) struct Wired {
     wire: Wire,
     /// What was read before, and the watch has seen.
     opening: Bytes,
+    respelled: Respelled,
 }
 
 impl Wired {
-    pub(super) fn new(wire: Wire, opening: Bytes) -> Self {
-        Self { wire, opening }
+    pub(super) fn new(wire: Wire, opening: Bytes, heads: Heads) -> Self {
+        Self { wire, opening, respelled: Respelled::new(heads) }
     }
 
     /// The wire, and what hyper did not read of what was read before.
@@ -65,8 +67,23 @@ impl AsyncWrite for Wired {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.wire.watch.flushed(false);
-        self.wire.poll_write(cx, slices)
+        let this = &mut *self;
+        this.wire.watch.flushed(false);
+        let Some((first, rest)) = slices.split_first() else {
+            return this.wire.poll_write(cx, slices);
+        };
+        let Some(parts) = this.respelled.parts(first) else {
+            return this.wire.poll_write(cx, slices);
+        };
+        let all: Vec<_> = parts
+            .iter()
+            .chain(rest)
+            .filter(|part| !part.is_empty())
+            .map(|part| IoSlice::new(part))
+            .collect();
+        let written = ready!(this.wire.poll_write(cx, &all))?;
+        this.respelled.wrote(written);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -29,7 +29,7 @@ pub struct Exchange {
     /// What was asked of an upstream; absent when nothing was.
     pub upstream: Option<UpstreamFacts>,
     /// The access logs that it is in.
-    pub logged: Option<Logged>,
+    pub logged: Option<Box<Logged>>,
 }
 
 /// Where an exchange is logged.

@@ -113,7 +113,7 @@ impl To {
 
     /// Appends the line of `exchange`, if it has one here.
     pub fn write(&self, out: &mut Vec<u8>, exchange: &Exchange, end: Ending<'_>) {
-        let ended = exchange.logged.as_ref().map(|logged| Ended {
+        let ended = exchange.logged.as_deref().map(|logged| Ended {
             logs: &logged.logs,
             kept: &logged.kept,
             exchange,

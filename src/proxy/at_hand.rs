@@ -16,10 +16,12 @@ use super::Worker;
 use super::admit::bare_host;
 use super::deliver::{CACHE_STATUS, OF_A_BODY};
 use super::facts;
+use super::heads;
 use super::hidden::X_ACCEL_LIMIT_RATE;
+use super::hosts::Hosts;
 use super::key::KEY_CAPACITY;
 use super::record;
-use super::route::{Cache, Hosts, Route, Site, is_normal};
+use super::route::{Cache, Route, Site, is_normal};
 use crate::body::Body;
 use crate::cache::lookup::{Found, Key, Lookup};
 use crate::client::Connection;
@@ -29,12 +31,14 @@ use crate::observe::exchange::{Exchange, Logged, RequestFacts};
 use crate::observe::line::remote_user;
 use crate::observe::logs::Logs;
 use crate::plain_get::PlainGet;
-use crate::semantics::date::Timestamp;
+use crate::semantics::date::{Timestamp, http_date};
 use crate::semantics::demand::Demand;
 use crate::semantics::precondition::{self, Met};
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
+use crate::semantics::rules::Preconditions;
 use crate::semantics::status::{CacheStatus, DIGITS_MAX, FRESH, decimal};
+use crate::spelling::Spelled;
 
 impl Worker {
     /// Answers a plain GET that came to a listener with these hosts, if a stored response is at
@@ -64,8 +68,10 @@ impl Worker {
         let is_304 = has_it(get, cache, &found)?;
         let status = if is_304 { StatusCode::NOT_MODIFIED } else { found.stored.status };
         let length = (!is_304).then(|| found.body.len());
+        let wall = || Timestamp::from(self.proxy.clock.wall());
+        let times = (now, route.settings.heads.date_now.then(wall));
         let before = out.len();
-        write_head((route, cache), (get, &found), (status, length), now, out)?;
+        write_head((route, cache), (get, &found), (status, length), times, out)?;
         let exchange = self.hit(&asked, cache, (status, out.len() - before))?;
         let body = length.map_or_else(Body::empty, |length| found.body.stream(0..length));
         Some(record::at_hand(self, exchange, body))
@@ -79,10 +85,7 @@ impl Worker {
         (status, head_bytes): (StatusCode, usize),
     ) -> Option<Exchange> {
         let get = asked.get;
-        let logged = match &asked.route.logs {
-            Some(logs) => Some(logged(asked, logs, head_bytes)),
-            None => None,
-        };
+        let logged = asked.route.logs.as_ref().map(|logs| logged(asked, logs, head_bytes));
         let request = match &logged {
             Some(_) => Some(Box::new(RequestFacts {
                 started: self.proxy.clock.instant(),
@@ -109,12 +112,12 @@ impl Worker {
 }
 
 /// Where such an answer is logged, with what its lines say.
-fn logged(asked: &Asked<'_>, logs: &Arc<Logs>, head_bytes: usize) -> Logged {
+fn logged(asked: &Asked<'_>, logs: &Arc<Logs>, head_bytes: usize) -> Box<Logged> {
     let has = |name: &HeaderName| asked.get.lines(name.as_str()).next().is_some();
     let is_there = |variable: &Variable| matches!(variable, Variable::Http(name) if has(name));
     let mut kept = logs.keep(asked, is_there);
     kept.head_bytes = head_bytes as u64;
-    Logged { logs: Arc::clone(logs), kept }
+    Box::new(Logged { logs: Arc::clone(logs), kept })
 }
 
 impl Route {
@@ -279,29 +282,38 @@ fn has_length(status: StatusCode) -> bool {
         )
 }
 
-/// Writes the head as the usual steps and hyper would. Nothing where a step would do more.
+/// Writes the head as the usual steps and hyper would. Nothing where a step would do more. `date` is
+/// that of the answer, where it is not the origin's.
 fn write_head(
     (route, cache): (&Route, &Cache),
     (get, found): (&PlainGet<'_>, &Found),
     (status, length): (StatusCode, Option<u64>),
-    now: Timestamp,
+    (now, date): (Timestamp, Option<Timestamp>),
     out: &mut Vec<u8>,
 ) -> Option<()> {
-    let (stored, names) = (&found.stored, found.names());
+    let (stored, names, heads) = (&found.stored, found.names(), &route.settings.heads);
     let limits_rate =
         names.may_have(route.hidden.limit_rate) && stored.fields.contains_key(X_ACCEL_LIMIT_RATE);
     if limits_rate || route.changed.may_be_in(names) {
         return None;
     }
     let hides = route.hidden.fields.iter().any(|(bits, _)| names.may_have(*bits));
+    let rules = &cache.settings.rules;
+    let hides_ranges = length.is_none() && rules.preconditions == Preconditions::Answer;
     let is_hidden = |name: &HeaderName| {
         hides && route.hidden.fields.iter().any(|(_, hidden)| hidden == name)
             || length.is_none() && OF_A_BODY.contains(name)
+            || hides_ranges && *name == header::ACCEPT_RANGES
+    };
+    let is_ours = |name: &HeaderName| {
+        heads.server.is_some() && *name == header::SERVER || date.is_some() && *name == header::DATE
     };
     let told = route.settings.status_header.as_ref();
     if told.is_some_and(|told| stored.fields.contains_key(told)) {
         return None;
     }
+    let spelled = heads::spelled(heads, stored.spelling.clone());
+    let spelled = spelled.as_ref();
     let mut room = [0; DIGITS_MAX];
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
@@ -309,32 +321,44 @@ fn write_head(
     out.extend_from_slice(status.canonical_reason()?.as_bytes());
     out.extend_from_slice(b"\r\n");
     for (name, value) in &stored.fields {
-        if !is_hidden(name) {
-            write_field(name, &[value.as_bytes()], out);
+        if !is_hidden(name) && !is_ours(name) {
+            write_field(name, spelled, &[value.as_bytes()], out);
         }
     }
-    if cache.settings.rules.count_age && !is_hidden(&header::AGE) {
-        let age_s = stored.age(now).as_secs();
-        write_field(&header::AGE, &[decimal(age_s, &mut room)], out);
+    if cache.settings.says_ranges(status, &stored.fields) {
+        write_field(&header::ACCEPT_RANGES, spelled, &[b"bytes"], out);
     }
-    let ttl_s = stored.fresh_for(now).as_secs();
-    write_field(&CACHE_STATUS, &[FRESH, decimal(ttl_s, &mut room)], out);
+    if rules.count_age && !is_hidden(&header::AGE) {
+        let age_s = stored.age(now).as_secs();
+        write_field(&header::AGE, spelled, &[decimal(age_s, &mut room)], out);
+    }
+    if let Some(server) = &heads.server {
+        write_field(&header::SERVER, spelled, &[server.as_bytes()], out);
+    }
+    if let Some(date) = date {
+        let date = http_date(date).to_string();
+        write_field(&header::DATE, spelled, &[date.as_bytes()], out);
+    }
+    if heads.cache_status {
+        let ttl_s = stored.fresh_for(now).as_secs();
+        write_field(&CACHE_STATUS, spelled, &[FRESH, decimal(ttl_s, &mut room)], out);
+    }
     if let Some(name) = told {
-        write_field(name, &[CacheStatus::Hit.word().as_bytes()], out);
+        write_field(name, spelled, &[CacheStatus::Hit.word().as_bytes()], out);
     }
     if get.closes {
-        out.extend_from_slice(b"connection: close\r\n");
+        write_field(&header::CONNECTION, spelled, &[b"close"], out);
     }
     if let Some(length) = length {
-        write_field(&header::CONTENT_LENGTH, &[decimal(length, &mut room)], out);
+        write_field(&header::CONTENT_LENGTH, spelled, &[decimal(length, &mut room)], out);
     }
     out.extend_from_slice(b"\r\n");
     Some(())
 }
 
 /// Writes a field whose value is these parts.
-fn write_field(name: &HeaderName, value: &[&[u8]], out: &mut Vec<u8>) {
-    out.extend_from_slice(name.as_str().as_bytes());
+fn write_field(name: &HeaderName, spelled: Option<&Spelled>, value: &[&[u8]], out: &mut Vec<u8>) {
+    Spelled::write(spelled, name, out);
     out.extend_from_slice(b": ");
     value.iter().for_each(|part| out.extend_from_slice(part));
     out.extend_from_slice(b"\r\n");

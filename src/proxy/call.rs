@@ -128,7 +128,10 @@ impl OwnedCall {
     ///
     /// # Errors
     /// Why a client would get no further either, in words for the operator.
-    pub(super) fn of_operator(worker: &Arc<Worker>, mut request: Parts) -> Result<Self, String> {
+    pub(super) async fn of_operator(
+        worker: &Arc<Worker>,
+        mut request: Parts,
+    ) -> Result<Self, String> {
         let proxy = &worker.proxy;
         fields::remove_named(&mut request.headers)
             .map_err(|field| format!("`Connection` must not name `{}`: 400", field.0))?;
@@ -162,11 +165,11 @@ impl OwnedCall {
             wants_all: false,
         };
         let mut journey = Journey::new(call);
-        match journey.enter() {
+        match journey.enter().await {
             Ok(None) => Ok(journey.call().to_owned(None)),
             Ok(Some(answer)) => {
                 let status = answer.response.status().as_u16();
-                Err(format!("a rule of `rewrite` redirects `{path}`: {status}"))
+                Err(format!("a rule of `rewrite` answers `{path}`: {status}"))
             }
             Err(Error::NotFound) => Err(format!("no route for `{}`: 404", journey.call().path)),
             Err(error) => Err(format!("`{path}` leads nowhere: {}", error.status().as_u16())),

@@ -11,7 +11,7 @@ use super::gate::Held;
 use super::hidden::X_ACCEL_LIMIT_RATE;
 use super::route::Cache;
 use super::tunnel::Joining;
-use super::{ahead, location, partial};
+use super::{accel, ahead, location, partial};
 use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::config;
@@ -20,6 +20,7 @@ use crate::observe::exchange::{Logged, UpstreamFacts};
 use crate::semantics::fields::Names;
 use crate::semantics::precondition::{self, Met};
 use crate::semantics::reason::Reason;
+use crate::semantics::rules::Preconditions;
 use crate::semantics::status::{CacheStatus, Handling};
 use crate::semantics::stored::Stored;
 use crate::store;
@@ -32,7 +33,7 @@ pub(super) struct Answer {
     pub(super) zone: Option<usize>,
     pub(super) upstream: Option<UpstreamFacts>,
     /// The access logs that it is in.
-    pub(super) logged: Option<Logged>,
+    pub(super) logged: Option<Box<Logged>>,
     /// Bytes in a second that it may go out at, where the origin says so; 0 for any number.
     pub(super) rate: Option<u64>,
     /// Counted as under way until the body ends.
@@ -139,31 +140,66 @@ pub(super) fn stored(call: &Call<'_>, cache: &Cache, served: Served) -> Answer {
         Met::Failed => without_body(&mut response, StatusCode::PRECONDITION_FAILED),
         Met::Yes => partial::as_wanted(call, Some(cache), &mut response, (&stored, &source)),
     }
+    if let Some(spelling) = &stored.spelling
+        && call.route.settings.heads.spelling.is_some()
+    {
+        response.extensions_mut().insert(spelling.clone());
+    }
+    if cache.settings.says_ranges(response.status(), response.headers()) {
+        response.headers_mut().insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    }
+    if rules.preconditions == Preconditions::Answer && response.status() != stored.status {
+        leave_as_nginx(&mut response);
+    }
     let rate = said_rate(call, response.headers(), names);
     hide(call, &mut response, names);
     let zone = Some(cache.zone_number);
     Answer { rate, ..finish(call, response, handling, Some(status), zone) }
 }
 
-/// A response that we are the origin of, as far as the client wants it. It is served, not stored.
-pub(super) fn of_our_own(call: &Call<'_>, stored: &Stored, source: &Source) -> Response<Body> {
+/// A response that we are the origin of, as far as the client wants it. It is served, not stored. With
+/// `exact` it is not modified only if the client names its very date.
+pub(super) fn of_our_own(
+    call: &Call<'_>,
+    (stored, source): (&Stored, &Source),
+    exact: bool,
+) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = stored.status;
     *response.headers_mut() = with_room(&stored.fields);
     let request = &call.request.headers;
-    let met = if call.wants_all { Met::Yes } else { precondition::met_here(request, stored) };
+    let met =
+        if call.wants_all { Met::Yes } else { precondition::met_here(request, stored, exact) };
     match met {
         Met::NotModified => without_body(&mut response, StatusCode::NOT_MODIFIED),
         Met::Failed => without_body(&mut response, StatusCode::PRECONDITION_FAILED),
         Met::Yes => partial::as_wanted(call, None, &mut response, (stored, source)),
     }
+    if response.status() == StatusCode::NOT_MODIFIED {
+        response.headers_mut().remove(header::ACCEPT_RANGES);
+    }
     if response.status().is_client_error() {
         // They are about the body that does not come.
-        for name in [header::EXPIRES, header::CACHE_CONTROL] {
+        let of_the_file = [header::EXPIRES, header::CACHE_CONTROL, header::ETAG];
+        for name in of_the_file.iter().chain(&[header::LAST_MODIFIED, header::ACCEPT_RANGES]) {
             response.headers_mut().remove(name);
         }
     }
     response
+}
+
+/// What nginx says of what is stored beside a status of ours: of an error nothing, but for the length that a
+/// range does not fit; and of ranges only where it sends bytes.
+fn leave_as_nginx(response: &mut Response<Body>) {
+    let status = response.status();
+    let fields = response.headers_mut();
+    if status.is_client_error() {
+        let range = fields.remove(header::CONTENT_RANGE);
+        fields.clear();
+        range.into_iter().for_each(|range| drop(fields.insert(header::CONTENT_RANGE, range)));
+    } else if status == StatusCode::NOT_MODIFIED {
+        fields.remove(header::ACCEPT_RANGES);
+    }
 }
 
 /// Answers with a response that is passed on.
@@ -183,6 +219,7 @@ pub(super) fn passed(
     partial::cut_if_forced(call, &mut response);
     let names = Names::of(response.headers());
     let rate = said_rate(call, response.headers(), names);
+    accel::note(call, &mut response);
     hide(call, &mut response, names);
     let zone = call.cache().ok().map(|cache| cache.zone_number);
     Answer { rate, ..finish(call, response, handling, status, zone) }
@@ -232,7 +269,9 @@ fn finish(
     zone: Option<usize>,
 ) -> Answer {
     let fields = response.headers_mut();
-    if let Some(value) = handling.value() {
+    if call.route.settings.heads.cache_status
+        && let Some(value) = handling.value()
+    {
         fields.append(CACHE_STATUS, value);
     }
     tell(fields, &call.route.settings, cache);

@@ -89,7 +89,7 @@ pub struct Outcome {
 /// # Errors
 /// Why there is nothing to explain, in words for the operator.
 pub(super) async fn explain(worker: &Arc<Worker>, request: Parts) -> Result<Explanation, String> {
-    let owned = OwnedCall::of_operator(worker, request)?;
+    let owned = OwnedCall::of_operator(worker, request).await?;
     let call = owned.view();
     let (site, route) = (call.site, call.route);
     let answers_itself = route.settings.action.proxy().is_none();

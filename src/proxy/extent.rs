@@ -24,6 +24,7 @@ use crate::semantics::reason::Reason;
 use crate::semantics::rules::Rules;
 use crate::semantics::storable::{Asked, Storable, storable, storable_part};
 use crate::semantics::stored::Stored;
+use crate::spelling::Spelling;
 use crate::upstream;
 
 /// How much is asked for.
@@ -223,6 +224,9 @@ async fn complete(
         let total = length.saturating_add(came.unwrap_or(0));
         reply.response = Response::new(Body::join(vec![first, body], total));
         *reply.response.version_mut() = head.version;
+        if let Some(spelling) = head.extensions.get::<Spelling>() {
+            reply.response.extensions_mut().insert(spelling.clone());
+        }
         *reply.response.headers_mut() = parts::combined_fields(&found.stored.fields, &head.headers);
         return Ok(reply);
     }

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 use super::call::Call;
 use super::gate::Outcome;
+use super::outgoing;
 use super::way::upstream_named;
 use crate::client::{Tls, Verified};
 use crate::config::template::{Facts, Ssl, Variable};
@@ -30,6 +31,7 @@ impl Facts for Call<'_> {
             Variable::Host => text(self.host_or_name()),
             Variable::RequestUri => text(self.original_uri()),
             Variable::Uri => text(self.path),
+            Variable::UpstreamUri => text(&outgoing::uri(self, request.uri.query())),
             Variable::Args => text(query.unwrap_or("")),
             Variable::IsArgs => text(query.map_or("", |_| "?")),
             Variable::Arg(name) => text(argument(query.unwrap_or(""), name)),

@@ -215,7 +215,9 @@ impl Fetch {
                 tell(report, fetched, aside);
             }
             Storable::Yes(stored) => {
-                let stored = Stored { generation: self.generation, coded_here, ..*stored };
+                let spelling = incoming::spelling(&response);
+                let generation = self.generation;
+                let stored = Stored { generation, coded_here, spelling, ..*stored };
                 let shareable = self.may_share(&stored, times);
                 self.store(stored, shareable, response, report, aside).await;
             }

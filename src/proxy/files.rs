@@ -10,6 +10,7 @@ use super::compress;
 use super::deliver::{self, Answer, Source};
 use super::error::{Error, plain};
 use super::inside::Next;
+use super::location::whole;
 use super::way::escaped_path;
 use super::{admit, partial};
 use crate::config::template::{Part, Template};
@@ -147,7 +148,8 @@ fn file(call: &Call<'_>, files: &Files, found: FoundFile) -> Answer {
 /// Answers with as much as the client wants, if its conditions hold.
 fn whole_or_part(call: &Call<'_>, fields: HeaderMap, source: Source) -> Answer {
     let stored = Stored::as_it_is(StatusCode::OK, fields, call.now);
-    let response = deliver::of_our_own(call, &stored, &source);
+    let exact = call.route.files.as_ref().is_some_and(|files| files.settings.exact_dates);
+    let response = deliver::of_our_own(call, (&stored, &source), exact);
     Answer::own(response, Reason::File, None)
 }
 
@@ -159,6 +161,7 @@ fn with_slash(call: &Call<'_>, path: &str) -> Result<Answer, Error> {
         location.push_str(query);
     }
     let mut response = plain(StatusCode::MOVED_PERMANENTLY, wall(call));
+    let location = whole(call, location);
     let location = HeaderValue::try_from(location).map_err(|_| Error::BadRequest("target"))?;
     response.headers_mut().insert(header::LOCATION, location);
     Ok(Answer::own(response, Reason::File, None))

@@ -9,14 +9,17 @@ use super::call::Call;
 use super::deliver::Answer;
 use super::error::Error;
 use super::facts;
+use super::heads;
 use super::inside::Next;
 use super::own;
 use super::route;
-use crate::config::answers::{AddedField, ErrorPage, PageAt, PageStatus};
+use crate::config::Expires;
+use crate::config::answers::{AddedField, ErrorPage, ExpiresOf, PageAt, PageStatus};
 use crate::config::template::{Facts, Variable};
+use crate::files::expires;
 use crate::observe::exchange::Logged;
 use crate::observe::line::write_seconds;
-use crate::semantics::date::Timestamp;
+use crate::semantics::date::{Timestamp, parse_http_date};
 
 /// What answers instead of an error.
 pub(super) struct Page {
@@ -104,7 +107,7 @@ pub(super) fn finish(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
 }
 
 /// Where the exchange is logged, with what its lines say.
-pub(super) fn logged(call: &Call<'_>, answer: &Answer) -> Option<Logged> {
+pub(super) fn logged(call: &Call<'_>, answer: &Answer) -> Option<Box<Logged>> {
     let logs = Arc::clone(call.route.logs.as_ref()?);
     let fields = &call.request.headers;
     let is_there =
@@ -113,19 +116,32 @@ pub(super) fn logged(call: &Call<'_>, answer: &Answer) -> Option<Logged> {
     if logs.counts_head {
         kept.head_bytes = facts::head_length(STATUS_LINE, answer.response.headers());
     }
-    Some(Logged { logs, kept })
+    Some(Box::new(Logged { logs, kept }))
 }
 
 fn finished(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
-    if !call.route.finishes {
-        return own_error(call, result);
+    let of_rule = call.way.and_then(|way| way.added.as_deref());
+    if !call.route.finishes && of_rule.is_none() {
+        return dressed(call, result);
     }
     let result = match elsewhere(call, &result) {
         Some(location) => sent_away(call, location, &result),
         None => result,
     };
+    let mut answer = dressed(call, result);
+    let finish = &call.route.settings.finish;
+    if let Some(by) = &finish.expires {
+        expire(call, by, &mut answer);
+    }
+    add(call, of_rule.unwrap_or(&finish.add_header), &mut answer);
+    answer
+}
+
+/// An answer with the head that the route wants.
+fn dressed(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
     let mut answer = own_error(call, result);
-    add(call, &call.route.settings.finish.add_header, &mut answer);
+    let wall = || Timestamp::from(call.worker.proxy.clock.wall());
+    heads::dress(&mut answer, &call.route.settings.heads, wall);
     answer
 }
 
@@ -162,9 +178,33 @@ fn sent_away(
     Ok(answer)
 }
 
+/// Says how long browsers may keep an answer.
+fn expire(call: &Call<'_>, by: &ExpiresOf, answer: &mut Answer) {
+    if !USUAL.contains(&answer.response.status().as_u16()) {
+        return;
+    }
+    let expires = match by {
+        ExpiresOf::Fixed(expires) => Some(*expires),
+        ExpiresOf::Template(template) => {
+            let mut text = Vec::new();
+            template.write(&OfAnswer { call, answer }, &mut text);
+            str::from_utf8(&text).ok().and_then(Expires::parse)
+        }
+    };
+    let now = Timestamp::from(call.worker.proxy.clock.wall());
+    let fields = answer.response.headers_mut();
+    let modified = fields.get(header::LAST_MODIFIED);
+    // Where nothing says when it was changed, it was just now.
+    let modified = modified.and_then(|date| parse_http_date(date.as_bytes(), now)).unwrap_or(now);
+    if let Some(expires) = expires {
+        expires::tell(fields, expires, modified, now);
+    }
+}
+
 fn add(call: &Call<'_>, fields: &[AddedField], answer: &mut Answer) {
     let status = answer.response.status();
     let is_usual = USUAL.contains(&status.as_u16());
+    let is_own = answer.zone.is_none() && answer.upstream.is_none();
     // A template may ask for fields, those that were added just now among them.
     let mut text = Vec::new();
     for field in fields.iter().filter(|field| field.always || is_usual) {
@@ -176,6 +216,10 @@ fn add(call: &Call<'_>, fields: &[AddedField], answer: &mut Answer) {
                 HeaderValue::from_bytes(&text).ok()
             }
         };
+        // Of two times to come back only the operator's is said.
+        if field.name == header::RETRY_AFTER && is_own {
+            answer.response.headers_mut().remove(header::RETRY_AFTER);
+        }
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             answer.response.headers_mut().append(field.name.clone(), value);
         }

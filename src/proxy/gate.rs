@@ -35,7 +35,7 @@ use super::deliver::Answer;
 use super::error::Error;
 use super::route::Route;
 use super::{Sent, Worker};
-use crate::config::{self, LimitConn, LimitReq, Rate};
+use crate::config::{self, LimitConn, LimitReq, Rate, RateLimit, units};
 use crate::semantics::reason::Reason;
 
 /// What the requests of a route must pass.
@@ -107,8 +107,15 @@ impl Gate {
         set.map(|(name, _)| (name.clone(), None)).collect()
     }
 
-    fn rate(&self) -> Rate {
-        self.settings.limit_rate.unwrap_or(Rate { bytes_per_s: 0, after_bytes: 0 })
+    fn rate(&self, call: &Call<'_>) -> Rate {
+        let Some(RateLimit { rate, by_request }) = &self.settings.limit_rate else {
+            return Rate { bytes_per_s: 0, after_bytes: 0 };
+        };
+        let Some(template) = by_request else { return *rate };
+        let mut text = Vec::new();
+        template.write(call, &mut text);
+        let said = str::from_utf8(&text).ok().and_then(|text| units::size(text).ok());
+        Rate { bytes_per_s: said.unwrap_or(0), ..*rate }
     }
 }
 
@@ -133,6 +140,7 @@ pub(super) async fn pass(
     // Where another route counted it before, it still counts.
     sent.held = held?.map(Box::new).or(sent.held.take());
     let set = access(&call, gate).await?;
+    let rate = gate.rate(&call);
     let mut answer = if set.is_empty() {
         Worker::routed(call, sent.gap, &mut sent.body).await?
     } else {
@@ -142,7 +150,7 @@ pub(super) async fn pass(
         let call = Call { request: &request, ..call };
         Worker::routed(call, sent.gap, &mut sent.body).await?
     };
-    answer.slow_down(gate.rate(), &call.worker.proxy.clock);
+    answer.slow_down(rate, &call.worker.proxy.clock);
     Ok(answer)
 }
 
@@ -191,7 +199,8 @@ async fn access(
 ) -> Result<Vec<(HeaderName, Option<HeaderValue>)>, Error> {
     let any = gate.settings.satisfy_any;
     let mut refused = None;
-    match address::rule(&gate.settings.access, call.remote.ip()) {
+    let rules = gate.settings.access_for(&call.request.method);
+    match address::rule(rules, call.remote.ip()) {
         Some(true) if any => return Ok(gate.nobody_said()),
         Some(false) => refused = after(any, refused, address::denied())?,
         _ => {}

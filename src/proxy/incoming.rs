@@ -15,6 +15,7 @@ use crate::cache::fill::Fill;
 use crate::cache::writer::Writer;
 use crate::observe::exchange::UpstreamFacts;
 use crate::semantics::fields;
+use crate::spelling::Spelling;
 
 /// Why a body is not written to its end.
 #[derive(Debug)]
@@ -80,8 +81,14 @@ impl Broken {
     }
 }
 
-/// Makes a response to a request with this method ready to be stored or passed on.
-pub(super) fn clean(response: &mut Response<Body>, method: &Method) {
+/// How the names of its fields are spelled, where that is remembered.
+pub(super) fn spelling(response: &Response<Body>) -> Option<Spelling> {
+    response.extensions().get::<Spelling>()?.among(response.headers())
+}
+
+/// Makes a response to a request with this method ready to be stored or passed on, with `Via` where
+/// the route says so.
+pub(super) fn clean(response: &mut Response<Body>, method: &Method, via: bool) {
     let version = response.version();
     let fields = response.headers_mut();
     // After HEAD the length frames nothing; it is what the client asked for.
@@ -90,7 +97,9 @@ pub(super) fn clean(response: &mut Response<Body>, method: &Method) {
     if let Some(length) = length.flatten() {
         fields.insert(header::CONTENT_LENGTH, length);
     }
-    fields::add_via(fields, version);
+    if via {
+        fields::add_via(fields, version);
+    }
 }
 
 /// What is known of an upstream at the moment.

@@ -13,21 +13,21 @@
 //!
 //! A request whose path alone says it all never comes here.
 
+mod rules;
+
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Method, Uri, header};
+use http::{Method, header};
 
 use super::call::Call;
 use super::deliver::Answer;
 use super::error::Error;
 use super::finish::{self, Page};
-use super::own;
-use super::route::{self, Route};
-use super::way::{Way, escaped, escaped_args, escaped_path};
+use super::route::Route;
+use super::way::Way;
 use super::{Sent, Worker, outgoing};
-use crate::config::answers::{Rewrite, Then};
-use crate::config::template::{Facts, Template, Variable};
+use rules::Goes;
 
 /// Where a request goes on inside its site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub(super) enum Next {
     Uri(String, Option<String>),
     /// At the route of this name, as it is.
     Named(String),
+    /// At one of these, as a request that reads.
+    Read(Box<Next>),
 }
 
 /// A request on its way through its site.
@@ -53,9 +55,9 @@ pub(super) struct Journey<'a> {
 /// Answers a request of a site or route where more than the path counts.
 pub(super) async fn answer(call: Call<'_>, sent: &mut Sent<'_>) -> Answer {
     let mut journey = Journey::new(call);
-    match journey.enter() {
+    match journey.enter().await {
         Ok(None) => journey.answer(sent).await,
-        Ok(Some(answer)) => answer,
+        Ok(Some(answer)) => journey.conclude(Ok(answer), sent).await,
         Err(error) => journey.conclude(Err(error), sent).await,
     }
 }
@@ -63,9 +65,9 @@ pub(super) async fn answer(call: Call<'_>, sent: &mut Sent<'_>) -> Answer {
 /// Goes on at `next` with a request that a route could not answer.
 pub(super) async fn go_on(call: Call<'_>, next: Next, sent: &mut Sent<'_>) -> Answer {
     let mut journey = Journey::at(call);
-    match journey.go_on(next) {
+    match journey.go_on(next).await {
         Ok(None) => journey.answer(sent).await,
-        Ok(Some(answer)) => answer,
+        Ok(Some(answer)) => journey.conclude(Ok(answer), sent).await,
         Err(error) => journey.conclude(Err(error), sent).await,
     }
 }
@@ -110,16 +112,16 @@ impl<'a> Journey<'a> {
     }
 
     /// Finds the route that answers, as the rules of the site and of routes have it. An answer where
-    /// one of them sends the client away.
-    pub(super) fn enter(&mut self) -> Result<Option<Answer>, Error> {
+    /// one of them gives it.
+    pub(super) async fn enter(&mut self) -> Result<Option<Answer>, Error> {
         let site = Arc::clone(self.from.site);
-        if let (_, Some(answer)) = self.rewrite(&site.rewrite)? {
+        if let (_, Some(answer)) = self.rewrite(&site.rewrite).await? {
             return Ok(Some(answer));
         }
-        self.find_and_rewrite()
+        self.find_and_rewrite().await
     }
 
-    fn find_and_rewrite(&mut self) -> Result<Option<Answer>, Error> {
+    async fn find_and_rewrite(&mut self) -> Result<Option<Answer>, Error> {
         loop {
             self.rounds += 1;
             if self.rounds > ROUNDS_MAX {
@@ -127,7 +129,7 @@ impl<'a> Journey<'a> {
             }
             self.find()?;
             let route = Arc::clone(&self.route);
-            match self.rewrite(&route.settings.rewrite)? {
+            match self.rewrite(&route.settings.rewrite).await? {
                 (_, Some(answer)) => return Ok(Some(answer)),
                 (Goes::Again, None) => {}
                 (Goes::On, None) => break,
@@ -152,88 +154,32 @@ impl<'a> Journey<'a> {
         let way = Arc::make_mut(&mut self.way);
         way.is_rewritten_here = false;
         way.destination = None;
+        way.added = None;
         let Some((route, pattern)) = site.find_with(&self.path) else {
             self.route = Arc::clone(&site.base);
             return Err(Error::NotFound);
         };
         self.route = Arc::clone(route);
         way.captured.extend(pattern.and_then(|pattern| pattern.captures(&self.path)));
-        Ok(())
-    }
-
-    /// Applies rules in turn; how it goes on, and an answer where one sends the client away.
-    fn rewrite(&mut self, rules: &[Rewrite]) -> Result<(Goes, Option<Answer>), Error> {
-        let mut goes = Goes::On;
-        for rule in rules {
-            if let Some(when) = &rule.when
-                && !when.is_true(&self.call(), &mut Vec::new())
-            {
-                continue;
-            }
-            let Some(captured) = rule.pattern.captures(&self.path) else { continue };
-            Arc::make_mut(&mut self.way).captured.push(captured);
-            if let Then::Redirect(status) = rule.then {
-                let location = self.location(rule);
-                let answer = own::redirected(&self.call(), status, location);
-                return Ok((Goes::On, Some(finish::finish(&self.call(), answer))));
-            }
-            let path = text(&rule.path, &self.call());
-            let args = self.args(rule);
-            self.move_to(path, args)?;
-            match rule.then {
-                Then::Break => return Ok((Goes::Here, None)),
-                Then::Last => return Ok((Goes::Again, None)),
-                // All rules are tried, then a route is looked for.
-                Then::Next | Then::Redirect(_) => goes = Goes::Again,
-            }
-        }
-        Ok((goes, None))
-    }
-
-    /// The query that a rule makes: its own, then the one that there is.
-    fn args(&self, rule: &Rewrite) -> Option<String> {
-        let own = rule.args.as_ref().map(|args| text(args, &InArgs(&self.call())));
-        let old = self.request.uri.query().filter(|old| rule.keeps_args && !old.is_empty());
-        match (own, old) {
-            (Some(own), Some(old)) => Some(format!("{own}&{old}")),
-            (Some(own), _) => Some(own),
-            (None, old) => old.map(str::to_owned),
-        }
-    }
-
-    fn location(&self, rule: &Rewrite) -> String {
-        let mut location = text(&rule.path, &InPath(&self.call()));
-        if let Some(args) = self.args(rule) {
-            location.push('?');
-            location.push_str(&args);
-        }
-        location
-    }
-
-    /// Puts another target in the place of the one that there is.
-    fn move_to(&mut self, path: String, args: Option<String>) -> Result<(), Error> {
-        let path = route::without_detours(path.as_bytes()).ok_or(Error::Cycle)?;
-        let mut target = escaped_path(&path);
-        if let Some(args) = args {
-            target.push('?');
-            target.push_str(&escaped(args.as_bytes(), b"#"));
-        }
-        if target.len() > self.from.worker.proxy.limits.uri_bytes_max.max(TARGET_BYTES_MIN) {
-            return Err(Error::UriTooLong);
-        }
-        let uri: Uri = target.parse().map_err(|_| Error::BadRequest("rewritten target"))?;
-        let sent = std::mem::replace(&mut self.request.uri, uri);
-        Arc::make_mut(&mut self.way).sent.get_or_insert(sent);
-        self.path = path;
-        Ok(())
+        // nginx: what was rewritten, by whatever, is no request of a client any more.
+        let is_internal = way.sent.is_some();
+        if route.settings.internal && !is_internal { Err(Error::NotFound) } else { Ok(()) }
     }
 
     /// Routes again.
-    fn go_on(&mut self, next: Next) -> Result<Option<Answer>, Error> {
+    async fn go_on(&mut self, next: Next) -> Result<Option<Answer>, Error> {
+        let next = match next {
+            Next::Read(next) => {
+                self.only_read();
+                *next
+            }
+            other => other,
+        };
         match next {
+            Next::Read(_) => Err(Error::Cycle),
             Next::Uri(path, args) => {
                 self.move_to(path, args)?;
-                self.enter()
+                self.enter().await
             }
             Next::Named(name) => {
                 self.rounds += 1;
@@ -242,16 +188,27 @@ impl<'a> Journey<'a> {
                 let way = Arc::make_mut(&mut self.way);
                 way.is_rewritten_here = false;
                 way.destination = None;
+                way.added = None;
                 let route = Arc::clone(&self.route);
-                match self.rewrite(&route.settings.rewrite)? {
+                match self.rewrite(&route.settings.rewrite).await? {
                     (_, Some(answer)) => Ok(Some(answer)),
-                    (Goes::Again, None) => self.find_and_rewrite(),
+                    (Goes::Again, None) => self.find_and_rewrite().await,
                     (Goes::On | Goes::Here, None) => {
                         self.choose_destination();
                         Ok(None)
                     }
                 }
             }
+        }
+    }
+
+    /// Makes it a request that reads, without a body.
+    fn only_read(&mut self) {
+        if self.request.method != Method::HEAD {
+            self.request.method = Method::GET;
+        }
+        for name in &OF_A_BODY {
+            self.request.headers.remove(name);
         }
     }
 
@@ -262,9 +219,9 @@ impl<'a> Journey<'a> {
             let Err(Error::Inside(next)) = result else {
                 return self.conclude(result, sent).await;
             };
-            match self.go_on(*next) {
+            match self.go_on(*next).await {
                 Ok(None) => {}
-                Ok(Some(answer)) => return answer,
+                Ok(Some(answer)) => return self.conclude(Ok(answer), sent).await,
                 Err(error) => return self.conclude(Err(error), sent).await,
             }
         }
@@ -281,27 +238,29 @@ impl<'a> Journey<'a> {
     /// Answers with an error page. What goes wrong on the way there is answered as if there were
     /// none, so that this happens once for a request.
     async fn page(mut self, page: Page, sent: &mut Sent<'_>) -> Answer {
-        let (request, failed) = (&mut self.request, page.status);
-        if request.method != Method::HEAD {
-            request.method = Method::GET;
-        }
-        for name in outgoing::CONDITIONAL.iter().chain(&OF_A_BODY) {
-            request.headers.remove(name);
+        let failed = page.status;
+        self.only_read();
+        for name in &outgoing::CONDITIONAL {
+            self.request.headers.remove(name);
         }
         Arc::make_mut(&mut self.way).is_for_error = true;
         sent.body = None;
         let from = Arc::clone(&self.route);
-        let mut going = self.go_on(page.next);
+        let mut going = self.go_on(page.next).await;
         let answer = loop {
             match going {
                 Ok(None) => {}
-                Ok(Some(answer)) => return answer,
+                // nginx: who is sent away by a rule is not told of the error.
+                Ok(Some(answer)) if answer.response.status().is_redirection() => {
+                    return finish::finish(&self.call(), Ok(answer));
+                }
+                Ok(Some(answer)) => break Ok(answer),
                 Err(error) => break Err(error),
             }
             let result = Worker::let_in(self.call(), sent).await;
             self.from = sent.known(self.from);
             let Err(Error::Inside(next)) = result else { break result };
-            going = self.go_on(*next);
+            going = self.go_on(*next).await;
         };
         match answer {
             Ok(mut answer) => {
@@ -321,65 +280,9 @@ impl<'a> Journey<'a> {
     }
 }
 
-/// How a request goes on behind some rules.
-enum Goes {
-    /// As it was.
-    On,
-    /// A route is looked for.
-    Again,
-    /// This route answers.
-    Here,
-}
-
-fn text(template: &Template, facts: &impl Facts) -> String {
-    let mut out = Vec::new();
-    template.write(facts, &mut out);
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// The facts of a request as they stand in the path of a URL.
-struct InPath<'a>(&'a Call<'a>);
-
-impl Facts for InPath<'_> {
-    fn write(&self, variable: &Variable, out: &mut Vec<u8>) {
-        write_escaped(self.0, variable, (self, |text| escaped(text, b"#%?")), out);
-    }
-}
-
-/// The facts of a request as they stand in a query.
-struct InArgs<'a>(&'a Call<'a>);
-
-impl Facts for InArgs<'_> {
-    fn write(&self, variable: &Variable, out: &mut Vec<u8>) {
-        write_escaped(self.0, variable, (self, escaped_args), out);
-    }
-}
-
-/// What is decoded is escaped; all else stands in the request as it can stand in a URL.
-fn write_escaped(
-    call: &Call<'_>,
-    variable: &Variable,
-    (facts, escape): (&dyn Facts, impl Fn(&[u8]) -> String),
-    out: &mut Vec<u8>,
-) {
-    let start = out.len();
-    match variable {
-        Variable::Map(map) => map.write_value(call, facts, out),
-        Variable::Uri | Variable::Capture(_) | Variable::Named(_) => {
-            call.write(variable, out);
-            let text = escape(&out[start..]);
-            out.truncate(start);
-            out.extend_from_slice(text.as_bytes());
-        }
-        other => call.write(other, out),
-    }
-}
-
 /// What a request without a body does not say.
 const OF_A_BODY: [header::HeaderName; 4] =
     [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONTENT_TYPE, header::EXPECT];
 
 /// Times that a route is looked for (nginx has the same).
 const ROUNDS_MAX: usize = 10;
-/// What a rewritten target may always be long.
-const TARGET_BYTES_MIN: usize = 8 << 10;

@@ -34,7 +34,7 @@ pub struct Inspection {
 /// # Errors
 /// Why there is nothing to look at, in words for the operator.
 pub(super) async fn inspect(worker: &Arc<Worker>, request: Parts) -> Result<Inspection, String> {
-    let owned = OwnedCall::of_operator(worker, request)?;
+    let owned = OwnedCall::of_operator(worker, request).await?;
     let call = owned.view();
     let cache = serve::cacheable(&call, &Body::empty())
         .map_err(|uncached| format!("not answered from a cache: {}", uncached.reason.name()))?;

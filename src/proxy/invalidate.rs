@@ -58,7 +58,7 @@ async fn remove_other(call: &Call<'_>, target: PathAndQuery, own: Option<&Permit
     let Some(path) = route::normalized(request.uri.path()) else { return };
     let other = Call { request: &request, path: &path, way: None, ..*call };
     let mut journey = Journey::new(other);
-    if let Ok(None) = journey.enter() {
+    if let Ok(None) = journey.enter().await {
         remove(&journey.call(), own).await;
     }
 }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::error::Error;
-use super::route::{Hosts, Site};
+use super::hosts::Hosts;
+use super::route::Site;
 use crate::client::{Connection, Verified};
 
 /// Checks a request for `site` that came over this connection.

@@ -9,6 +9,7 @@ use http::{HeaderMap, Method};
 use super::at_hand;
 use super::call::Call;
 use super::facts::protocol;
+use super::outgoing;
 use super::route::Cache;
 use super::way::escaped;
 use crate::cache::lookup::Key;
@@ -235,6 +236,12 @@ impl Facts for KeyFacts<'_> {
             let text = escaped(&out[start..], b"%?");
             out.truncate(start);
             return out.extend_from_slice(text.as_bytes());
+        }
+        if *variable == Variable::UpstreamUri && self.call.original.is_none() {
+            // An empty one in place of what was sent is none.
+            let own = self.query.filter(|query| !query.is_empty());
+            let query = if self.query.is_some() { own } else { self.call.request.uri.query() };
+            return out.extend_from_slice(outgoing::uri(self.call, query).as_bytes());
         }
         let rewritten = || self.call.request.uri.query().unwrap_or("");
         // What a request was rewritten to is what its answer is of.

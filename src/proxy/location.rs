@@ -2,10 +2,13 @@
 //! `Refresh`, and where cookies are for. Done as it is delivered, so that what is stored is right for
 //! every host and route that shares it. (nginx: proxy_redirect, proxy_cookie_*)
 
+use std::net::IpAddr;
+
 use http::{HeaderMap, HeaderValue, header};
 
 use super::call::Call;
-use crate::config::answers::{Compared, CookieFlags, CookieName, Finish, Replacement};
+use super::way::escaped;
+use crate::config::answers::{Compared, CookieFlags, CookieName, Finish, Origin, Replacement};
 use crate::config::pattern::Captured;
 use crate::config::template::{Facts, Template, Variable};
 use crate::semantics::fields::Names;
@@ -49,6 +52,8 @@ pub(super) fn change(call: &Call<'_>, fields: &mut HeaderMap) {
             let text = value.to_str().ok()?;
             let (kept, url) = text.split_at(offset(text)?);
             let url = replaced(call, &finish.location, url, At::Beginning)?;
+            // nginx: what is not changed stays a path.
+            let url = if kept.is_empty() { whole(call, url) } else { url };
             HeaderValue::try_from(format!("{kept}{url}")).ok()
         });
         changed.into_iter().for_each(|value| drop(fields.insert(name.clone(), value)));
@@ -58,6 +63,32 @@ pub(super) fn change(call: &Call<'_>, fields: &mut HeaderMap) {
         || !finish.cookie_flags.is_empty();
     if cookies && fields.contains_key(header::SET_COOKIE) {
         change_cookies(call, finish, fields);
+    }
+}
+
+/// A `Location` of ours: what stands before a path, where the route says so.
+pub(super) fn whole(call: &Call<'_>, location: String) -> String {
+    let Some(origin) = &call.route.settings.finish.origin else { return location };
+    if !location.starts_with('/') {
+        return location;
+    }
+    match origin {
+        Origin::Written(template) => {
+            format!("{}{location}", escaped(written(template, call).as_bytes(), b""))
+        }
+        Origin::Asked => {
+            let (scheme, local) = (call.connection.scheme(), call.connection.local);
+            let host = match (call.host, local.ip()) {
+                ("", IpAddr::V4(ip)) => ip.to_string(),
+                ("", IpAddr::V6(ip)) => format!("[{ip}]"),
+                (host, _) => host.to_owned(),
+            };
+            let usual = if call.connection.tls.is_some() { 443 } else { 80 };
+            match local.port() {
+                port if port == usual => format!("{scheme}://{host}{location}"),
+                port => format!("{scheme}://{host}:{port}{location}"),
+            }
+        }
     }
 }
 

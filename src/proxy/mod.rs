@@ -15,6 +15,7 @@
 //!  deliver  304, 206, HEAD, Age, Cache-Status; the exchange ends with the body's last byte
 //! ```
 
+pub mod hosts;
 pub mod route;
 mod hidden;
 mod prefixes;
@@ -31,6 +32,7 @@ mod call;
 mod way;
 mod facts;
 mod own;
+mod accel;
 mod outgoing;
 mod purge;
 mod prefix;
@@ -55,6 +57,7 @@ mod compress;
 mod files;
 pub mod location;
 mod finish;
+mod heads;
 mod partial;
 mod extent;
 mod slice;
@@ -66,7 +69,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -75,7 +78,7 @@ use crate::cache;
 use crate::cache::purge::{Purged, Wanted};
 use crate::client::Connection;
 use crate::clock::Clock;
-use crate::config::{Action, Limits};
+use crate::config::{Action, Limits, OddHeaders};
 use crate::interim::Gap;
 use crate::observe::access;
 use crate::observe::exchange::{Logged, RequestFacts};
@@ -88,7 +91,7 @@ use call::Call;
 use deliver::Answer;
 use error::Error;
 use gate::{Held, Limited};
-use route::Hosts;
+use hosts::Hosts;
 
 /// What all workers share to answer requests.
 pub struct Proxy {
@@ -144,6 +147,8 @@ struct Sent<'a> {
     limited: Limited,
     /// Where it counts as under way.
     held: Option<Box<Held>>,
+    /// What stays of the fields of an answer that sent it on.
+    kept: Option<Box<HeaderMap>>,
 }
 
 impl Sent<'_> {
@@ -212,13 +217,16 @@ impl Worker {
         request: &http::request::Parts,
         error: Error,
     ) -> Answer {
-        let mut answer = error.answer(Timestamp::from(self.proxy.clock.wall())).unexpected(request);
+        let wall = || Timestamp::from(self.proxy.clock.wall());
+        let mut answer = error.answer(wall()).unexpected(request);
         let fallback = hosts.fallback();
         if let Some((site, path)) = fallback.map(|site| (site, request.uri.path())) {
+            heads::dress(&mut answer, &site.base.settings.heads, wall);
             let call = self.call((site, &site.base), (request, "", path), client.connection);
             answer.logged = finish::logged(&call, &answer);
         } else if let Some(logs) = self.proxy.logs.clone() {
-            answer.logged = Some(Logged { logs, kept: Kept::default() });
+            let kept = Kept::default();
+            answer.logged = Some(Box::new(Logged { logs, kept }));
         }
         answer
     }
@@ -253,6 +261,10 @@ impl Worker {
         request: &mut http::request::Parts,
         (body, seen): (Option<Incoming>, Option<&mut RequestFacts>),
     ) -> Result<Answer, Error> {
+        match self.proxy.limits.odd_headers {
+            OddHeaders::Pass => {}
+            odd => fields::remove_odd(&mut request.headers, odd == OddHeaders::Underscores),
+        }
         let present = Present::of(&request.headers);
         if present.connection {
             let removed = fields::remove_named(&mut request.headers);
@@ -270,7 +282,8 @@ impl Worker {
         let call = self.call(found, (request, &host, &path), client.connection);
         let call = Call { wants_all: !present.conditional, ..call };
         let (remote, limited) = (call.remote, call.limited);
-        let mut sent = Sent { gap: client.gap, seen, body, remote, limited, held: None };
+        let mut sent =
+            Sent { gap: client.gap, seen, body, remote, limited, held: None, kept: None };
         let mut answer = if site.is_plain && call.route.is_plain {
             let result = match route {
                 Some(_) => Self::let_in(call, &mut sent).await,
@@ -281,6 +294,9 @@ impl Worker {
             Box::pin(inside::answer(call, &mut sent)).await
         };
         answer.held = sent.held;
+        if let Some(kept) = sent.kept {
+            accel::add_kept(&mut answer, *kept);
+        }
         Ok(answer)
     }
 
@@ -301,10 +317,11 @@ impl Worker {
 
     /// Answers a request whose route is known, if the route lets it in.
     async fn let_in(call: Call<'_>, sent: &mut Sent<'_>) -> Result<Answer, Error> {
-        match &call.route.gate {
+        let answer = match &call.route.gate {
             None => Self::routed(call, sent.gap, &mut sent.body).await,
             Some(gate) => Box::pin(gate::pass(call, gate, sent)).await,
-        }
+        };
+        if call.route.settings.accel_redirect { accel::go_on(answer?, sent) } else { answer }
     }
 
     /// Answers a request that was let in. Who takes the body leaves nothing of it; a step that

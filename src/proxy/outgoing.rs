@@ -6,6 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri,
 
 use super::call::Call;
 use super::error::Error;
+use super::heads;
+use super::route::Route;
 use super::way::{escaped_path, upstream_named};
 use crate::body::Body;
 use crate::config::template::Template;
@@ -29,7 +31,10 @@ pub(super) fn request(call: &Call<'_>) -> Result<Request<()>, Error> {
         headers.remove(header::AUTHORIZATION);
     }
     set_headers(call, &mut headers)?;
-    fields::add_via(&mut headers, call.request.version);
+    let heads = &call.route.settings.heads;
+    if heads.via {
+        fields::add_via(&mut headers, call.request.version);
+    }
     let target = match target(call) {
         Some(target) => target.parse().map_err(|_| Error::BadRequest("target"))?,
         None => call.request.uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from),
@@ -38,6 +43,9 @@ pub(super) fn request(call: &Call<'_>) -> Result<Request<()>, Error> {
     *request.method_mut() = call.request.method.clone();
     *request.uri_mut() = target;
     *request.headers_mut() = headers;
+    if let Some(spelled) = heads::spelled(heads, call.request.extensions.get().cloned()) {
+        request.extensions_mut().insert(spelled);
+    }
     Ok(request)
 }
 
@@ -105,7 +113,8 @@ pub(super) async fn send(
     let interim = told.interim.map(OnTheirWay);
     let interim = interim.as_ref().map(|interim| interim as &dyn Interim);
     let client = call.remote.ip();
-    let asked = Asked { client, key: &key, cookie: &cookie, held: told.held, interim };
+    let trying = &call.route.settings.trying;
+    let asked = Asked { client, key: &key, cookie: &cookie, held: told.held, trying, interim };
     upstream::send(group, pool, request, &call.route.settings.timeout, &asked).await
 }
 
@@ -127,21 +136,22 @@ fn given(call: &Call<'_>, template: Option<&Template>) -> Vec<u8> {
 }
 
 fn set_headers(call: &Call<'_>, headers: &mut HeaderMap) -> Result<(), Error> {
-    let mut text = Vec::new();
+    let (mut text, mut before) = (Vec::new(), None);
     for (name, template) in &call.route.settings.set_header {
-        set_header(call, headers, (name, template), &mut text)?;
+        text.clear();
+        template.write(call, &mut text);
+        // The first line of a field takes the place of what the client sent.
+        if before != Some(name) {
+            set_header(headers, name, &text)?;
+        } else if !text.is_empty() {
+            headers.append(name, value(&text)?);
+        }
+        before = Some(name);
     }
     Ok(())
 }
 
-fn set_header(
-    call: &Call<'_>,
-    headers: &mut HeaderMap,
-    (name, template): (&HeaderName, &Template),
-    text: &mut Vec<u8>,
-) -> Result<(), Error> {
-    text.clear();
-    template.write(call, text);
+fn set_header(headers: &mut HeaderMap, name: &HeaderName, text: &[u8]) -> Result<(), Error> {
     if text.is_empty() && name != header::HOST {
         headers.remove(name);
     } else if !text.is_empty() {
@@ -154,27 +164,50 @@ fn value(text: &[u8]) -> Result<HeaderValue, Error> {
     HeaderValue::from_bytes(text).map_err(|_| Error::BadRequest("header value"))
 }
 
+/// Path and query as they go upstream, with this query.
+pub(super) fn uri<'a>(call: &Call<'a>, query: Option<&str>) -> Cow<'a, str> {
+    match target_with(call, query) {
+        Some(target) => target,
+        None if query == call.request.uri.query() => Cow::Borrowed(call.request_uri()),
+        None => Cow::Owned(joined(call.request.uri.path().to_owned(), query)),
+    }
+}
+
 /// nginx: without a URI part the target goes on as it came, byte for byte, and this is nothing; a
 /// URI part replaces the part of the normalised path that the route matched.
 fn target<'a>(call: &Call<'a>) -> Option<Cow<'a, str>> {
-    let proxy = call.route.settings.action.proxy();
+    target_with(call, call.request.uri.query())
+}
+
+fn target_with<'a>(call: &Call<'a>, query: Option<&str>) -> Option<Cow<'a, str>> {
     let said = call.way.and_then(|way| way.destination.as_ref()?.target.as_deref());
     if let Some(target) = said {
         return Some(Cow::Borrowed(target));
     }
-    let is_rewritten_here = call.way.is_some_and(|way| way.is_rewritten_here);
-    let uri = proxy.and_then(|proxy| proxy.uri.as_ref()).filter(|_| !is_rewritten_here);
-    let (uri, proxy) = uri.zip(proxy)?;
-    let matched = call.route.settings.path.literal().unwrap_or_default();
-    let rest = call.path.strip_prefix(matched).unwrap_or("");
-    let rest = if proxy.strip_prefix { rest.trim_start_matches('/') } else { rest };
-    let mut target = uri.clone();
-    target.push_str(&escaped_path(rest));
-    if let Some(query) = call.request.uri.query() {
-        target.push('?');
-        target.push_str(query);
+    if call.way.is_some_and(|way| way.is_rewritten_here) {
+        return None;
     }
-    Some(Cow::Owned(target))
+    Some(Cow::Owned(joined(replaced(call.route, call.path)?, query)))
+}
+
+/// What the URI part of a route makes of a normalised path, or of its beginning; nothing where it
+/// has none.
+pub(super) fn replaced(route: &Route, path: &str) -> Option<String> {
+    let proxy = route.settings.action.proxy()?;
+    let mut target = proxy.uri.clone()?;
+    let matched = route.settings.path.literal().unwrap_or_default();
+    let rest = path.strip_prefix(matched).unwrap_or("");
+    let rest = if proxy.strip_prefix { rest.trim_start_matches('/') } else { rest };
+    target.push_str(&escaped_path(rest));
+    Some(target)
+}
+
+fn joined(mut path: String, query: Option<&str>) -> String {
+    if let Some(query) = query {
+        path.push('?');
+        path.push_str(query);
+    }
+    path
 }
 
 const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");

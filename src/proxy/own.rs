@@ -5,6 +5,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use super::call::Call;
 use super::deliver::Answer;
 use super::error::{Error, own_handling, plain, tell_handling};
+use super::location::whole;
 use super::way::escaped;
 use crate::body::Body;
 use crate::client::HangUp;
@@ -52,8 +53,8 @@ pub(super) fn redirected(
     status: StatusCode,
     location: String,
 ) -> Result<Answer, Error> {
-    let location =
-        HeaderValue::try_from(location).map_err(|_| Error::BadRequest("redirect location"))?;
+    let location = HeaderValue::try_from(whole(call, location))
+        .map_err(|_| Error::BadRequest("redirect location"))?;
     let mut response = plain(status, now(call));
     tell_handling(&mut response, own_handling(Reason::Respond));
     response.headers_mut().insert(header::LOCATION, location);

@@ -164,7 +164,9 @@ pub(super) fn asked<'a>(call: &Call<'a>) -> Option<&'a HeaderValue> {
     }
     let value = call.request.headers.get(header::RANGE)?;
     let lines = call.request.headers.get_all(header::RANGE).iter().count();
-    (call.request.method == Method::GET && lines == 1).then_some(value)
+    let most = call.route.settings.ranges_max;
+    let is_within = value.as_bytes().split(|byte| *byte == b',').count() <= most;
+    (call.request.method == Method::GET && lines == 1 && is_within).then_some(value)
 }
 
 /// Whether the operator lets us cut what came with these fields.

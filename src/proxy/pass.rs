@@ -57,7 +57,7 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
         return Ok(answer.after(facts).becoming(joining));
     }
     let announced = trailers::announced(&view, response.headers());
-    incoming::clean(&mut response, &view.request.method);
+    incoming::clean(&mut response, &view.request.method, view.route.settings.heads.via);
     let ranged = partial::asked(&view).is_some();
     let may = if ranged { Compressing::ForOthers } else { Compressing::Yes };
     let coded_here = compress::on_its_way(&view, (&view.request.method, may), &mut response);
@@ -131,7 +131,8 @@ impl ForGet {
         let (status, fields) = (response.status(), response.headers());
         let stored = match storable(view.asked(&self.key), status, fields, rules, times) {
             Storable::Yes(stored) if stored.lifetime_from.is_explicit() => {
-                Stored { generation: self.generation, coded_here, ..*stored }
+                let spelling = incoming::spelling(&response);
+                Stored { generation: self.generation, coded_here, spelling, ..*stored }
             }
             Storable::Yes(_) | Storable::No(_) => return (response, false),
         };

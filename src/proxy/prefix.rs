@@ -11,6 +11,7 @@ use http::{HeaderName, Method, header};
 
 use super::call::Call;
 use super::key::path_in_key;
+use super::outgoing;
 use super::route::{Cache, Route, Site};
 use crate::config::template::{Facts, Part, Variable};
 
@@ -92,6 +93,15 @@ impl<'a> Prefix<'a> {
                     key.extend_from_slice(self.target.as_bytes());
                     return Ok(key);
                 }
+                Variable::UpstreamUri if !is_by_request(call.route) => {
+                    let own = outgoing::replaced(call.route, self.path);
+                    let query = self.query.filter(|_| own.is_some());
+                    key.extend_from_slice(own.as_deref().unwrap_or(self.target).as_bytes());
+                    for text in query.iter().flat_map(|query| ["?", query]) {
+                        key.extend_from_slice(text.as_bytes());
+                    }
+                    return Ok(key);
+                }
                 Variable::Uri if !in_query => {
                     let sent = self.target.split('?').next().unwrap_or(self.target);
                     key.extend_from_slice(path_in_key(self.path, sent).as_bytes());
@@ -139,6 +149,11 @@ impl fmt::Display for NoPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot purge by prefix: {}", self.0)
     }
+}
+
+/// Whether requests say where they go.
+fn is_by_request(route: &Route) -> bool {
+    route.settings.action.proxy().is_some_and(|proxy| proxy.by_request.is_some())
 }
 
 /// Whether a variable gives a purge what it gives every request for the same host.

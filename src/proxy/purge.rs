@@ -42,9 +42,9 @@ pub(super) async fn purge(call: &Call<'_>) -> Result<Answer, Error> {
     } else if call.request.uri.query().is_none() && call.request_uri().ends_with('*') {
         let prefix = Prefix::of(call);
         let routes = prefix.routes(call.site).into_iter();
-        let routes = routes.filter(|route| !route.caching.all().is_empty());
-        let caches = routes.map(|route| allowed(call, route)).collect::<Result<Vec<_>, _>>()?;
-        by_prefix(call, &prefix, &caches.concat(), how).await
+        let routes: Vec<_> = routes.filter(|route| !route.caching.all().is_empty()).collect();
+        routes.iter().try_for_each(|route| allowed(call, route).map(drop))?;
+        by_prefix(call, &prefix, &routes, how).await
     } else {
         Ok(by_url(call, &caches, how).await)
     };
@@ -109,18 +109,18 @@ async fn purge_url(
     let request = Request::get(target).header(header::HOST, host).body(());
     let (mut request, ()) = request.map_err(|error| error.to_string())?.into_parts();
     url.scheme().cloned().map(|scheme| request.extensions.insert(scheme));
-    let owned = OwnedCall::of_operator(worker, request)?;
+    let owned = OwnedCall::of_operator(worker, request).await?;
     let call = owned.view();
     let (site, route, path) = (call.site, call.route, call.path);
     let no_cache = || format!("the route of `{path}` has no cache");
     if is_prefix {
         let prefix = Prefix::of(&call);
-        let routes = prefix.routes(site).into_iter();
-        let caches: Vec<_> = routes.flat_map(|route| route.caching.all()).cloned().collect();
-        if caches.is_empty() {
+        let mut routes = prefix.routes(site);
+        routes.retain(|route| !route.caching.all().is_empty());
+        if routes.is_empty() {
             return Err(no_cache());
         }
-        return by_prefix(&call, &prefix, &caches, how)
+        return by_prefix(&call, &prefix, &routes, how)
             .await
             .map_err(|problem| problem.to_string());
     }
@@ -201,12 +201,14 @@ async fn by_url(call: &Call<'_>, caches: &[Arc<Cache>], how: How) -> Purged {
 async fn by_prefix(
     call: &Call<'_>,
     prefix: &Prefix<'_>,
-    caches: &[Arc<Cache>],
+    routes: &[&Arc<Route>],
     how: How,
 ) -> Result<Purged, NoPrefix> {
     let mut zones: Vec<(&Arc<Zone>, Vec<Scope>)> = Vec::new();
-    for cache in caches {
-        let keys = prefix.keys(call, cache)?;
+    let caches =
+        routes.iter().flat_map(|route| route.caching.all().iter().map(move |cache| (route, cache)));
+    for (route, cache) in caches {
+        let keys = prefix.keys(&Call { route, ..*call }, cache)?;
         let scopes = keys.iter().map(|key| Scope::prefix(key));
         match zones.iter_mut().find(|(zone, _)| Arc::ptr_eq(zone, &cache.zone)) {
             Some((_, known)) => {

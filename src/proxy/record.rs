@@ -48,8 +48,8 @@ pub(super) fn at_end(
         upstream: answer.upstream,
         logged: answer.logged,
     };
-    let end = AtEnd::of(worker, exchange, answer.held);
     let mut response = answer.response;
+    let end = AtEnd::of(worker, exchange, answer.held, response.body());
     let Some(joining) = answer.tunnel else { return response.map(|body| body.on_end(end)) };
     response.extensions_mut().insert(Tunnel::new(joining.run(end)));
     response
@@ -59,7 +59,8 @@ pub(super) fn at_end(
 /// all there will be to tell.
 pub(super) fn at_hand(worker: &Arc<Worker>, exchange: Exchange, body: Body) -> Body {
     if !body.is_here() {
-        return body.on_end(AtEnd::of(worker, exchange, None));
+        let end = AtEnd::of(worker, exchange, None, &body);
+        return body.on_end(end);
     }
     worker.record(&exchange, http_body::Body::size_hint(&body).lower(), true);
     body
@@ -69,17 +70,26 @@ struct AtEnd {
     worker: Arc<Worker>,
     exchange: Exchange,
     _held: Option<Box<Held>>,
+    /// Of the body, where that is known. Who has sent so much need not ask whether there is more.
+    length: Option<u64>,
 }
 
 impl OnEnd for AtEnd {
     fn end(self: Box<Self>, sent: u64, complete: bool) {
+        let complete = complete || self.length == Some(sent);
         self.worker.record(&self.exchange, sent, complete);
     }
 }
 
 impl AtEnd {
-    fn of(worker: &Arc<Worker>, exchange: Exchange, held: Option<Box<Held>>) -> Box<Self> {
-        Box::new(Self { worker: Arc::clone(worker), exchange, _held: held })
+    fn of(
+        worker: &Arc<Worker>,
+        exchange: Exchange,
+        held: Option<Box<Held>>,
+        body: &Body,
+    ) -> Box<Self> {
+        let length = http_body::Body::size_hint(body).exact();
+        Box::new(Self { worker: Arc::clone(worker), exchange, _held: held, length })
     }
 }
 

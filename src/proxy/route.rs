@@ -1,8 +1,7 @@
-//! Which site answers for a host, and which of its routes for a path. (nginx: server, location)
+//! Which route of a site answers for a path. (nginx: location)
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, StatusCode};
@@ -24,18 +23,6 @@ use crate::observe::logs::Logs;
 use crate::tls::settings::VerifyClient;
 use crate::upstream::Group;
 
-/// The sites that one listener answers for, or something of each.
-#[derive(Clone)]
-pub struct Hosts<T = Arc<Site>> {
-    names: HostNames<T>,
-    /// For hosts that no site names; `None` refuses them.
-    fallback: Option<T>,
-    /// One of them is isolated.
-    pub isolates: bool,
-    /// One of them takes HTTP/2.
-    http2: bool,
-}
-
 /// A site and its routes.
 pub struct Site {
     /// The first of its names (nginx: $server_name).
@@ -55,6 +42,8 @@ pub struct Site {
     prefixes: Prefixes,
     patterns: Patterns,
     by_pattern: Vec<Arc<Route>>,
+    /// Some expressions are tried below some prefixes only.
+    has_within: bool,
     named: HashMap<String, Arc<Route>>,
 }
 
@@ -162,59 +151,7 @@ fn is_plain(settings: &config::Route) -> bool {
         PathMatch::Regex(pattern) => pattern.has_groups(),
         _ => false,
     };
-    settings.rewrite.is_empty() && !by_request && !captures
-}
-
-impl<T> Default for Hosts<T> {
-    fn default() -> Self {
-        Self { names: HostNames::default(), fallback: None, isolates: false, http2: false }
-    }
-}
-
-impl<T: Clone> Hosts<T> {
-    /// The hosts of a listener: every site that listens there, in the order of the configuration.
-    /// Without an address those of several.
-    pub fn new<'a>(
-        address: Option<SocketAddr>,
-        sites: impl Iterator<Item = (&'a config::Site, T)>,
-    ) -> Self {
-        let is_here =
-            |some: &[SocketAddr]| address.map_or(!some.is_empty(), |here| some.contains(&here));
-        let mut hosts = Self::default();
-        let mut fallback: Option<(bool, bool, T)> = None;
-        let mut names: Vec<(HostName, T)> = Vec::new();
-        for (settings, site) in sites {
-            hosts.isolates |= settings.isolated && is_here(&settings.tls_at);
-            hosts.http2 |= settings.http2;
-            names.extend(settings.names.iter().map(|name| (name.clone(), site.clone())));
-            // nginx: the one that says so is the default; else the first of the address.
-            let is_default = is_here(&settings.default_at);
-            if fallback.as_ref().is_none_or(|(default, ..)| is_default && !default) {
-                fallback = Some((is_default, settings.strict, site));
-            }
-        }
-        hosts.names = HostNames::new(names.into_iter());
-        hosts.fallback = fallback.and_then(|(_, strict, site)| (!strict).then_some(site));
-        hosts
-    }
-
-    /// Whether a client may speak HTTP/2 here without having agreed on it.
-    pub fn takes_http2(&self) -> bool {
-        self.http2
-    }
-
-    /// The site for hosts that no site names, if such are not refused.
-    pub fn fallback(&self) -> Option<&T> {
-        self.fallback.as_ref()
-    }
-
-    /// The site for a host; `None` where it must be refused.
-    pub fn find(&self, host: &str) -> Option<&T> {
-        if self.names.is_empty() {
-            return self.fallback.as_ref();
-        }
-        self.names.find(host, host).map(|named| named.value).or(self.fallback.as_ref())
-    }
+    settings.rewrite.is_empty() && !by_request && !captures && !settings.internal
 }
 
 impl Site {
@@ -239,6 +176,7 @@ impl Site {
             prefixes: Prefixes::default(),
             patterns: Patterns::default(),
             by_pattern: Vec::new(),
+            has_within: false,
             named: HashMap::new(),
         };
         let (mut prefixes, mut patterns) = (Vec::new(), Vec::new());
@@ -249,6 +187,7 @@ impl Site {
                 PathMatch::Prefix(path) | PathMatch::Final(path) => prefixes.push((path, route)),
                 PathMatch::Regex(pattern) => {
                     patterns.push(pattern);
+                    site.has_within |= !route.settings.within.is_empty();
                     site.by_pattern.push(route);
                 }
             }
@@ -297,14 +236,26 @@ impl Site {
             return Some((route, None));
         }
         let prefix = self.prefixes.longest(path);
-        let is_final = |route: &Arc<Route>| matches!(route.settings.path, PathMatch::Final(_));
         if !self.patterns.is_empty()
-            && !prefix.is_some_and(is_final)
-            && let Some(number) = self.patterns.first(path)
+            && let Some(number) = self.first_pattern(path, prefix)
         {
             return Some((&self.by_pattern[number], Some(self.patterns.get(number))));
         }
         prefix.map(|route| (route, None))
+    }
+
+    /// The first expression that a path has, of those that are tried for this longest prefix.
+    fn first_pattern(&self, path: &str, prefix: Option<&Arc<Route>>) -> Option<usize> {
+        let is_final =
+            prefix.is_some_and(|route| matches!(route.settings.path, PathMatch::Final(_)));
+        if !self.has_within {
+            return if is_final { None } else { self.patterns.first(path) };
+        }
+        let literal = prefix.and_then(|route| route.settings.path.literal());
+        self.patterns.first_of(path, |number| match &*self.by_pattern[number].settings.within {
+            [] => !is_final,
+            prefixes => prefixes.iter().any(|one| Some(one.as_str()) == literal),
+        })
     }
 
     /// The route with this name.

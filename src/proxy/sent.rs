@@ -56,7 +56,7 @@ impl Fetch {
                 let upstream = facts((Some(&reply.peer), Some(reply.response.status())));
                 let aside = Aside { upstream, set_cookie: reply.set_cookie };
                 let mut response = reply.response;
-                incoming::clean(&mut response, &method);
+                incoming::clean(&mut response, &method, self.call.view().route.settings.heads.via);
                 Ok(Exchanged { response, times, aside })
             }
             Err(failure) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, Response, header};
 use http_body::Body as HttpBody;
 
+use super::accel;
 use super::call::{Call, OwnedCall};
 use super::fetch::Survival;
 use super::incoming;
@@ -74,6 +75,9 @@ pub(super) fn not_to_be_stored(
 ) -> Option<Reason> {
     if any_is_true(call, &cache.settings.no_cache) {
         return Some(Reason::NoCacheRule);
+    }
+    if accel::is_said(call, response.headers()) {
+        return Some(Reason::SentOn);
     }
     if varies_by_what_is_set(call, cache, response.headers()) {
         return Some(Reason::VarySetHeader);

@@ -65,7 +65,7 @@ pub(super) struct Joining {
 /// Makes a `101` of a peer ready for the client, and what comes after it.
 pub(super) fn join(call: &Call<'_>, response: &mut Response<Body>, peer: Switched) -> Joining {
     let protocol = response.headers().get(UPGRADE).cloned();
-    incoming::clean(response, &call.request.method);
+    incoming::clean(response, &call.request.method, call.route.settings.heads.via);
     let fields = response.headers_mut();
     if let Some(protocol) = protocol {
         fields.insert(UPGRADE, protocol);

@@ -80,7 +80,10 @@ impl Fetch {
         match validation::freshen(&found.stored, not_modified, self.asked(), rules, times) {
             Storable::Yes(stored) if says_the_same(&found.stored.fields, &stored.fields) => {
                 let (zone, coded_here) = (&self.cache.zone, found.stored.coded_here);
-                let stored = Stored { generation: self.generation, coded_here, ..*stored };
+                let ours = found.stored.spelling.as_ref();
+                let spelling = ours.and_then(|spelling| spelling.among(&stored.fields));
+                let generation = self.generation;
+                let stored = Stored { generation, coded_here, spelling, ..*stored };
                 let may_store = zone.may_store(&self.key.text, &stored);
                 let freshen = || zone.store.freshen(found.at, &found.entry, stored.clone());
                 let entry = self.permit.unless_purged(|| may_store.then(freshen)).flatten();

@@ -7,6 +7,7 @@ use http::Uri;
 
 use super::call::Call;
 use crate::config::PathMatch;
+use crate::config::answers::AddedField;
 use crate::config::pattern::Captured;
 use crate::config::template::{Facts, Template, Variable};
 
@@ -24,6 +25,8 @@ pub(super) struct Way {
     pub(super) is_for_error: bool,
     /// Where it goes, where the request says it.
     pub(super) destination: Option<Destination>,
+    /// What is added to its answer, where a rule says so in place of the route.
+    pub(super) added: Option<Arc<[AddedField]>>,
 }
 
 /// Where a request goes.

@@ -64,6 +64,19 @@ pub fn remove_named(fields: &mut HeaderMap) -> Result<(), ProtectedField> {
     Ok(())
 }
 
+/// Removes fields whose names have more than letters, digits and `-`, and `_` where they may: to who
+/// reads them as CGI does, `X_Real_IP` and `X-Real-IP` are one.
+pub fn remove_odd(fields: &mut HeaderMap, may_have_underscores: bool) {
+    let is_usual = |byte: u8| {
+        byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' && may_have_underscores
+    };
+    let is_odd = |name: &&HeaderName| !name.as_str().bytes().all(is_usual);
+    let odd: Vec<HeaderName> = fields.keys().filter(is_odd).cloned().collect();
+    for name in odd {
+        fields.remove(name);
+    }
+}
+
 /// Which fields of a request there is something to do about. Found in one pass over what it has,
 /// so that a usual request is not searched for each field that could be there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -28,8 +28,11 @@ pub fn met(request: &HeaderMap, stored: &Stored, rules: &Rules) -> Met {
 }
 
 /// Evaluates all conditions of a request against a response that we are the origin of, in the order
-/// of RFC 9110 section 13.2.2.
-pub fn met_here(request: &HeaderMap, ours: &Stored) -> Met {
+/// of RFC 9110 section 13.2.2; `exact` as nginx does, by whom dates must be the same.
+pub fn met_here(request: &HeaderMap, ours: &Stored, exact: bool) -> Met {
+    if exact {
+        return nginx(request, ours);
+    }
     let modified = || ours.last_modified().and_then(|value| date(value, ours));
     if request.contains_key(header::IF_MATCH) {
         let etag = ours.etag().map(|etag| etag.as_bytes());

@@ -104,6 +104,8 @@ reasons! {
     /// Not stored: `Vary` names a field that `set_header` sets to what may differ from client to
     /// client, so that the client's own field does not tell the variants apart.
     VarySetHeader = "vary-set-header",
+    /// Not stored: `X-Accel-Redirect` says what answers in its place.
+    SentOn = "sent-on",
     /// Not stored: nothing says how long it is fresh, and it has no validator.
     NoLifetime = "no-lifetime",
     /// Not stored: `X-Accel-Expires: 0`.

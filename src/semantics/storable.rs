@@ -200,6 +200,7 @@ fn as_said(
         generation: 0,
         tags: tags::of(fields, asked.host),
         coded_here: false,
+        spelling: None,
         part: None,
     }
 }

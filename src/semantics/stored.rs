@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::date::Timestamp;
+use crate::spelling::Spelling;
 
 /// Everything about a stored response but its body. All that a hit has to know is worked out when
 /// it is stored, so that a hit compares numbers and parses nothing.
@@ -42,6 +43,8 @@ pub struct Stored {
     /// The body was compressed on its way in: what the origin says of its entity tag and its bytes
     /// is about the body as it was before.
     pub coded_here: bool,
+    /// Names of its fields that are not spelled as usual, where that is remembered.
+    pub spelling: Option<Spelling>,
     /// Which part of a representation the body is, for a 206 (RFC 9111 section 3.3). Rare, so that
     /// the others are spared its room.
     pub part: Option<Box<Part>>,
@@ -98,6 +101,7 @@ impl Stored {
             generation: 0,
             tags: Box::default(),
             coded_here: false,
+            spelling: None,
             part: None,
         }
     }
@@ -115,7 +119,10 @@ impl Stored {
     /// Bytes of memory that the fields take, roughly; the body is not counted.
     pub fn fields_bytes(&self) -> usize {
         let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
-        self.fields.iter().map(field).sum::<usize>() + self.fields.len() * FIELD_OVERHEAD_BYTES
+        let spelling = self.spelling.as_ref().map_or(0, Spelling::bytes);
+        self.fields.iter().map(field).sum::<usize>()
+            + self.fields.len() * FIELD_OVERHEAD_BYTES
+            + spelling
     }
 }
 
@@ -166,6 +173,7 @@ pub(crate) mod tests {
             generation: 0,
             tags: Box::default(),
             coded_here: false,
+            spelling: None,
             part: None,
         }
     }

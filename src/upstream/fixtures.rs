@@ -10,7 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::hold::Held;
 use super::pick::Asked;
-use crate::config::{Balance, HealthCheck, NextUpstream, Peer, Resolver, Timeouts, Upstream};
+use crate::config::{
+    Balance, HealthCheck, NextUpstream, Peer, Resolver, Timeouts, Trying, Upstream,
+};
 use crate::semantics::rules::StatusSet;
 
 pub(super) fn peer(address: &str) -> Peer {
@@ -76,7 +78,8 @@ pub(super) fn health_check() -> HealthCheck {
 /// Of a client that waits as long as it has to.
 pub(super) fn asked() -> Asked<'static> {
     let client = [127, 0, 0, 1].into();
-    Asked { client, key: b"", cookie: b"", held: Some(&Patient), interim: None }
+    let trying = &Trying { next_upstream: None, tries: None, tries_timeout: None };
+    Asked { client, key: b"", cookie: b"", held: Some(&Patient), trying, interim: None }
 }
 
 struct Patient;

@@ -10,7 +10,7 @@ use super::hash::{Ring, Walk};
 use super::hold::Held;
 use super::http1::Interim;
 use super::stats::{Active, State};
-use crate::config::Balance;
+use crate::config::{Balance, Trying};
 
 /// What a request tells about itself, so that a peer can be picked for it.
 #[derive(Clone, Copy)]
@@ -23,6 +23,8 @@ pub struct Asked<'a> {
     pub cookie: &'a [u8],
     /// Who is told when it is held; `None` if it is not to be: there is an answer without a peer.
     pub held: Option<&'a dyn Held>,
+    /// What it has otherwise than the group.
+    pub trying: &'a Trying,
     /// Who hears what comes ahead of the response, if anybody does. Peers of HTTP/2 are not heard.
     pub interim: Option<&'a dyn Interim>,
 }

@@ -1,6 +1,7 @@
 //! One request, from the pick of a peer to the head of a response, retries included.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
 use tracing::debug;
@@ -17,7 +18,7 @@ use super::pool::Pool;
 use super::reply::Reply;
 use super::retry::{self, Outcome, Stops};
 use crate::body::Body;
-use crate::config::Timeouts;
+use crate::config::{NextUpstream, Timeouts, Trying};
 
 /// Sends `request` to a peer of `group` and waits for the head of its response. Uses idle
 /// connections of `pool` and brings them back there when the response body ends; a body that is
@@ -41,7 +42,8 @@ pub async fn send(
     let mut outgoing = Outgoing::new(request);
     let chooser = Chooser::new(group, asked);
     let interim = asked.interim;
-    let mut sending = Sending { group, pool, timeouts, interim, chooser, reached: false };
+    let tries = Tries::of(group, asked.trying);
+    let mut sending = Sending { group, pool, timeouts, interim, tries, chooser, reached: false };
     let Some(hold) = &group.hold else { return sending.ask_any(&mut outgoing).await };
     let Some(held) = asked.held else {
         // Who has another answer does not press upon peers that are just back.
@@ -91,9 +93,33 @@ struct Sending<'a> {
     pool: &'a Arc<Pool>,
     timeouts: &'a Timeouts,
     interim: Option<&'a dyn Interim>,
+    tries: Tries,
     chooser: Chooser<'a>,
     /// One of them was there, whatever it answered.
     reached: bool,
+}
+
+/// When the next peer is asked.
+#[derive(Clone, Copy)]
+struct Tries {
+    next_upstream: NextUpstream,
+    max: usize,
+    timeout: Option<Duration>,
+}
+
+impl Tries {
+    fn of(group: &Group, own: &Trying) -> Self {
+        let timeout = own.tries_timeout.map(|timeout| Some(timeout).filter(|it| !it.is_zero()));
+        Self {
+            next_upstream: own.next_upstream.unwrap_or(group.next_upstream),
+            max: match own.tries {
+                Some(0) => group.peers.len().max(1),
+                Some(tries) => tries,
+                None => group.tries,
+            },
+            timeout: timeout.unwrap_or(group.tries_timeout),
+        }
+    }
 }
 
 impl Sending<'_> {
@@ -111,7 +137,8 @@ impl Sending<'_> {
     /// Asks one after the other, as far as that is allowed.
     async fn ask_any(&mut self, outgoing: &mut Outgoing) -> Result<Reply, Failure> {
         let group = self.group;
-        let begun = group.tries_timeout.map(|_| group.clock.instant());
+        let Tries { next_upstream, max, timeout } = self.tries;
+        let begun = timeout.map(|_| group.clock.instant());
         let mut picked = self.first().await?;
         loop {
             let Picked { at, active } = picked;
@@ -120,7 +147,7 @@ impl Sending<'_> {
             let mut result = attempt.run(active, outgoing).await;
             self.chooser.tried.push(at);
             let tries = self.chooser.tried.len();
-            report(group, at, &result);
+            report((group, at), &next_upstream, &result);
             let outcome = match &mut result {
                 Ok(reply) => {
                     self.reached = true;
@@ -137,9 +164,9 @@ impl Sending<'_> {
                 }
             };
             let is_late = |(limit, begun)| group.clock.instant().duration_since(begun) >= limit;
-            let may = tries < group.tries
-                && retry::allowed(outcome, outgoing.facts(), &group.next_upstream)
-                && !group.tries_timeout.zip(begun).is_some_and(is_late);
+            let may = tries < max
+                && retry::allowed(outcome, outgoing.facts(), &next_upstream)
+                && !timeout.zip(begun).is_some_and(is_late);
             let next = may.then(|| group.pick(&mut self.chooser));
             let Some(Pick::Peer(next)) = next else {
                 let peer = Some(group.peers[at].address.clone());
@@ -180,11 +207,15 @@ impl Sending<'_> {
 }
 
 /// Listed statuses count as failures, but 403 and 404 never do (nginx).
-fn report(group: &Group, at: usize, result: &Result<Reply, Error>) {
+fn report(
+    (group, at): (&Group, usize),
+    next_upstream: &NextUpstream,
+    result: &Result<Reply, Error>,
+) {
     match result {
         Ok(reply) => {
             let status = reply.response.status().as_u16();
-            let listed = group.next_upstream.statuses.contains(status);
+            let listed = next_upstream.statuses.contains(status);
             if listed && !matches!(status, 403 | 404) {
                 group.failed(at);
             } else {

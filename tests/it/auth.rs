@@ -164,6 +164,20 @@ async fn somebody_else_says_who_may_ask_and_who_that_is() {
 }
 
 #[tokio::test]
+async fn who_is_asked_need_not_be_told_what_for() {
+    for text in asked() {
+        let origin = origin().await;
+        let text = text.replace("to = ", "original = false, to = ");
+        let proxy = Proxy::with(&text, &origin).await;
+        origin.next("/verify", ok(""));
+        assert_eq!(proxy.get("/").await.status, 200, "{text}");
+        let verify = origin.requests("/verify").remove(0);
+        assert_eq!(verify.header("x-original-uri"), "-");
+        assert_eq!(verify.header("x-original-method"), "-");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_is_no_yes_is_a_no_also_for_a_hit() {
     for text in asked() {
         let origin = origin().await;

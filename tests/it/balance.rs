@@ -338,6 +338,28 @@ async fn no_further_peer_is_tried_after_tries_timeout() {
 }
 
 #[tokio::test]
+async fn a_route_tries_peers_in_its_own_way() {
+    for (group, route, asked) in [
+        ("", "", 1),
+        ("", "next_upstream = 'http_503'", 3),
+        ("", "next_upstream = 'http_503'\ntries = 2", 2),
+        ("next_upstream = 'http_503'\ntries = 1", "tries = 0", 3),
+        ("next_upstream = 'http_503'", "next_upstream = 'off'", 1),
+        ("next_upstream = 'http_503'\ntries_timeout = '10s'", "tries_timeout = '0'", 3),
+    ] {
+        let peers = Peers::start("abc", &[]).await;
+        for origin in &peers.0 {
+            origin.on("/a", Reply::status(503, "no"));
+        }
+        let group = peers.group(&["", "", ""], group);
+        let proxy = Proxy::with(&format!("{group}{SITE}{route}\n"), &peers.0[0]).await;
+        assert_eq!(proxy.get("/a").await.status, 503);
+        let seen = peers.0.iter().map(|it| it.seen("/a")).sum::<usize>();
+        assert_eq!(seen, asked, "{route}");
+    }
+}
+
+#[tokio::test]
 async fn a_peer_that_is_back_gets_its_weight_little_by_little() {
     let peers = Peers::start("ab", &["/a"]).await;
     let keys = ["", "fail_timeout = \"10s\", slow_start = \"100s\""];

@@ -208,6 +208,19 @@ async fn conditions_are_answered_as_by_an_origin() {
 }
 
 #[tokio::test]
+async fn a_file_may_have_to_be_of_the_very_date() {
+    let folder = stage();
+    let later = [("if-modified-since", "Sun, 06 Nov 1994 08:49:38 GMT")];
+    for (key, expected) in [("before", 304), ("exact", 200)] {
+        let lines = format!("root = \"ROOT\"\nif_modified_since = \"{key}\"");
+        let (proxy, _origin) = serving(&folder, &lines, "").await;
+        assert_eq!(proxy.send("GET", "/a.txt", &later).await.status, expected, "{key}");
+        let same = [("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")];
+        assert_eq!(proxy.send("GET", "/a.txt", &same).await.status, 304, "{key}");
+    }
+}
+
+#[tokio::test]
 async fn ranges_are_cut_out_of_files() {
     let folder = stage();
     let long: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
@@ -578,4 +591,29 @@ async fn what_the_defaults_say_of_files_is_for_routes_that_have_some() {
     assert_eq!(shown(&proxy.get("/.env").await), "200 password");
     assert_eq!(shown(&proxy.get("/own/").await), "200 sub");
     assert_eq!(shown(&proxy.get("/app").await), "200 app");
+}
+
+#[tokio::test]
+async fn more_ranges_than_may_be_get_the_whole() {
+    let folder = stage();
+    for (most, range, expected) in [
+        (1, "bytes=0-1", "206 01"),
+        (1, "bytes=0-1,4-5", "200 0123456789"),
+        (0, "bytes=0-1", "200 0123456789"),
+    ] {
+        let (proxy, _origin) =
+            serving(&folder, "root = \"ROOT\"", &format!("[site.defaults]\nmax_ranges = {most}"))
+                .await;
+        let answer = proxy.send("GET", "/a.txt", &[("Range", range)]).await;
+        assert_eq!(shown(&answer), expected, "{most} {range}");
+    }
+}
+
+#[tokio::test]
+async fn no_types_are_known_but_those_that_are_named() {
+    let folder = stage();
+    let lines = "root = \"ROOT\"\ntypes_only = true\ntypes = { html = \"text/html\" }\ndefault_type = \"application/x-any\"";
+    let proxy = serving(&folder, lines, "").await.0;
+    assert_eq!(proxy.get("/a.txt").await.header("content-type"), "application/x-any");
+    assert_eq!(proxy.get("/page.html").await.header("content-type"), "text/html; charset=utf-8");
 }

@@ -74,6 +74,36 @@ async fn values_may_tell_of_request_and_answer() {
     assert_eq!(proxy.get("/a").await.header("x-all").trim_end(), all("HIT", "").trim_end());
 }
 
+#[tokio::test]
+async fn browsers_are_told_how_long_they_may_keep_answers() {
+    let origin = Origin::start().await;
+    let reply = ok("x").header("cache-control", "max-age=7").header("content-type", "image/png");
+    origin.on("/a", reply.header("last-modified", "Mon, 21 Sep 2026 13:13:20 GMT"));
+    origin.on("/text", ok("x").header("content-type", "text/plain").header("expires", "0"));
+    origin.on("/none", Reply::status(404, "").header("cache-control", "max-age=7"));
+    let text = "[map.kept]\nkey = '$sent_http_content_type'\nvalues = { 'image/png' = 'modified +2h' }\ndefault = 'off'\n";
+    for (expires, a, text_plain) in [
+        ("1h", "max-age=3600", "max-age=3600"),
+        ("-1", "no-cache", "no-cache"),
+        ("off", "max-age=7", "-"),
+        ("$kept", "max-age=3600", "-"),
+        ("$arg_nothing", "max-age=7", "-"),
+        ("$host", "max-age=7", "-"),
+    ] {
+        let config = format!("{text}{}", config("", &format!("expires = '{expires}'")));
+        let proxy = Proxy::with(&config, &origin).await;
+        for _ in 0..2 {
+            let said = proxy.get("/a").await.header("cache-control");
+            assert_eq!(said, a, "{expires}");
+        }
+        assert_eq!(proxy.get("/text").await.header("cache-control"), text_plain, "{expires}");
+        assert_eq!(proxy.get("/none").await.header("cache-control"), "max-age=7", "{expires}");
+    }
+    let proxy = Proxy::with(&config("defaults.expires = '1h'", ""), &origin).await;
+    let date = proxy.get("/text").await.header("expires");
+    assert_eq!(date, "Mon, 21 Sep 2026 15:13:20 GMT");
+}
+
 /// `Location` of a 302 that came with this one.
 async fn location(route: &str, path: &str, sent: &str) -> String {
     let origin = Origin::start().await;

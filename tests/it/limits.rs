@@ -74,6 +74,17 @@ async fn a_refusal_says_when_to_come_again() {
 }
 
 #[tokio::test]
+async fn when_to_come_again_is_said_once() {
+    let origin = origin().await;
+    let lines = "limit_req = { zone = 'client' }\n\
+        add_header = { Retry-After = { value = '7', always = true } }";
+    let proxy = Proxy::with(&config(PER_CLIENT, lines), &origin).await;
+    assert_eq!(proxy.get("/").await.header("retry-after"), "7");
+    let refused = proxy.get("/").await;
+    assert_eq!((refused.status, refused.header("retry-after").as_str()), (503, "7"));
+}
+
+#[tokio::test]
 async fn a_hit_counts_too() {
     let origin = origin().await;
     let proxy =
@@ -208,6 +219,24 @@ async fn a_body_goes_out_no_faster_than_it_may() {
         assert!(took >= Duration::from_millis(least_ms), "{target}: {took:?}");
     }
     assert_eq!(origin.seen("/"), 1, "the second one was a hit");
+}
+
+#[tokio::test]
+async fn how_fast_a_body_goes_out_may_be_a_matter_of_the_request() {
+    let origin = Origin::start().await;
+    let long = ok(&"x".repeat(3000)).header("cache-control", "max-age=1000");
+    for target in ["/?rate=2000", "/?rate=fast", "/"] {
+        origin.on(target, long.clone());
+    }
+    let proxy = Proxy::with(&config("", "limit_rate = '$arg_rate'"), &origin).await;
+    for (target, is_slow) in
+        [("/?rate=2000", true), ("/?rate=2000", true), ("/?rate=fast", false), ("/", false)]
+    {
+        let begun = Clock::Real.instant();
+        assert_eq!(proxy.get(target).await.body.len(), 3000);
+        let took = Clock::Real.instant().duration_since(begun);
+        assert!(!is_slow || took >= Duration::from_millis(500), "{target}: {took:?}");
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod rewriting;
 mod error_pages;
 mod maps;
 mod headers;
+mod heads;
 mod clients;
 mod limits;
 mod logs;

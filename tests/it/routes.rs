@@ -193,6 +193,131 @@ async fn a_route_may_answer_itself_and_tell_where_else_to_go() {
     assert_eq!(proxy.get("/default").await.status, 302);
 }
 
+#[rustfmt::skip]
+#[tokio::test]
+async fn an_expression_may_be_tried_below_some_prefixes_only() {
+    let to = |uri: &str| format!("proxy = 'http://ORIGIN/{uri}$uri'");
+    let within = |uri: &str, list: &str| format!("within = [{list}]\nproxy = 'http://ORIGIN/{uri}$uri'");
+    let routes = [
+        ("/",            to("root")),
+        ("^~ /a/",       to("a")),
+        ("/a/in/",       to("in")),
+        ("/a/beside/",   to("beside")),
+        ("~ \\.js$",      within("js", "'/a/', '/a/in/'")),
+        ("~ \\.(js|css)$", to("any")),
+    ];
+    // Many expressions are looked for in one pass.
+    let more: Vec<_> = (0..20).map(|n| format!("~ ^/n{n}$")).collect();
+    let more = more.iter().map(|path| (path.as_str(), to("many")));
+    for routes in [routes.to_vec(), more.chain(routes.iter().cloned()).collect()] {
+        let routes: Vec<_> = routes.iter().map(|(path, to)| (*path, to.as_str())).collect();
+        check(&site("", &routes), &[
+            ("h", "/a/x.js",         "/js/a/x.js"),
+            ("h", "/a/in/x.js",      "/js/a/in/x.js"),
+            ("h", "/a/beside/x.js",  "/any/a/beside/x.js"),
+            ("h", "/x.js",           "/any/x.js"),
+            ("h", "/a/x.css",        "/a/a/x.css"),
+            ("h", "/a/in/x.css",     "/any/a/in/x.css"),
+        ]).await;
+    }
+}
+
+#[rustfmt::skip]
+#[tokio::test]
+async fn expressions_may_look_around() {
+    let config = site("", &[
+        ("/",              "proxy = 'http://ORIGIN/root$uri'"),
+        ("~ ^/(?!api/)(\\w+)/\\1", "proxy = 'http://ORIGIN/twice/$1'"),
+    ]);
+    check(&config, &[
+        ("h", "/a/a",     "/twice/a"),
+        ("h", "/a/b",     "/root/a/b"),
+        ("h", "/api/api", "/root/api/api"),
+    ]).await;
+}
+
+#[tokio::test]
+async fn a_key_may_have_what_goes_upstream() {
+    let cached = |proxy: &str| {
+        format!(
+            "proxy = '{proxy}'\ncache.zone = 'test'\ncache.key = '$proxy_host$upstream_uri'\ncache.query = {{ drop = ['utm'] }}"
+        )
+    };
+    let (v1, as_sent) = (cached("http://ORIGIN/v1/"), cached("http://ORIGIN"));
+    let config = "[zone.test]\nmemory = '8m'\n".to_owned()
+        + &site(
+            "",
+            &[
+                ("/", "respond = 410"),
+                ("/a/", &v1),
+                ("/b/", &v1),
+                ("/v1/", &as_sent),
+                ("/v2/", &as_sent),
+            ],
+        );
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&config, &origin).await;
+    for target in ["/v1/x", "/v1/x?q=1", "/v1/x?q=1&utm=2", "/v2/x"] {
+        origin.on(target, ok("x").header("cache-control", "max-age=60"));
+    }
+    let ask = async |target: &str| proxy.send("GET", target, &[]).await.line();
+    for target in
+        ["/a/x", "/b/x", "/v1/x", "/a/x?q=1&utm=2", "/v1/x?utm=5&q=1", "/b/x?q=1", "/v2/x"]
+    {
+        ask(target).await;
+    }
+    let seen =
+        || ["/v1/x", "/v1/x?q=1&utm=2", "/v1/x?q=1", "/v2/x"].map(|target| origin.seen(target));
+    assert_eq!(seen(), [1, 1, 0, 1]);
+    // One URL, then all that begin with another: each of their routes says what goes upstream.
+    assert_eq!(proxy.send("PURGE", "/b/x?q=1", &[]).await.status, 200);
+    ask("/a/x?q=1").await;
+    ask("/a/x").await;
+    assert_eq!(seen(), [1, 1, 1, 1]);
+    assert_eq!(proxy.send("PURGE", "/a/*", &[]).await.status, 200);
+    ask("/v1/x").await;
+    ask("/v2/x").await;
+    assert_eq!(seen(), [2, 1, 1, 1]);
+    assert_eq!(proxy.send("PURGE", "/*", &[]).await.status, 200);
+    ask("/b/x").await;
+    ask("/v2/x").await;
+    assert_eq!(seen(), [3, 1, 1, 2]);
+}
+
+#[tokio::test]
+async fn other_methods_are_let_in_by_address() {
+    let others = |rules: &str| {
+        format!("methods = {{ allow = ['GET'], others = [{rules}] }}\nproxy = 'http://ORIGIN'")
+    };
+    let (closed, open) = (others("'deny all'"), others("'allow 127.0.0.0/8', 'deny all'"));
+    let elsewhere = others("'allow 10.0.0.0/8', 'deny all'");
+    // For those that are listed the usual rules count, for others they do not.
+    let turned = format!("access = ['deny all']\n{open}");
+    let config = site(
+        "",
+        &[("/closed", &closed), ("/open", &open), ("/elsewhere", &elsewhere), ("/turned", &turned)],
+    );
+    let origin = Origin::start().await;
+    for path in ["/closed", "/open", "/elsewhere", "/turned"] {
+        origin.on(path, ok("reached"));
+    }
+    let proxy = Proxy::with(&config, &origin).await;
+    for (method, path, status) in [
+        ("GET", "/closed", 200),
+        ("HEAD", "/closed", 200),
+        ("POST", "/closed", 403),
+        ("DELETE", "/closed", 403),
+        ("POST", "/open", 200),
+        ("POST", "/elsewhere", 403),
+        ("GET", "/turned", 403),
+        ("POST", "/turned", 200),
+    ] {
+        let response = proxy.send(method, path, &[]).await;
+        assert_eq!(response.status, status, "{method} {path}");
+        assert_eq!(response.header("allow"), "-", "{method} {path}");
+    }
+}
+
 #[tokio::test]
 async fn status_444_closes_the_connection_without_a_byte() {
     let origin = Origin::start().await;

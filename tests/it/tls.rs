@@ -378,7 +378,7 @@ async fn who_must_show_a_certificate_need_not_where_there_is_no_tls() {
     let stage = Stage::new().await;
     let files = stage.server(&["example.com"]);
     let ca = stage.file("ca.pem", &stage.authority.pem());
-    let tls = format!("{{ {files}, verify_client = 'on', client_ca = '{ca}' }}");
+    let tls = format!("{{ {files}, verify_client = 'on', client_ca = {ca} }}");
     let listen = "['127.0.0.1:0', { address = '127.0.0.2:0', tls = true }]";
     let config = site("example.com", &tls, "");
     let config = config.replace("listen = '127.0.0.1:0'", &format!("listen = {listen}"));

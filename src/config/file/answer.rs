@@ -1,11 +1,12 @@
 //! Keys of a route that say what is answered and how it goes out, as they are written.
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 
+use super::FieldName;
 use crate::config::answers::{Compared, CookieName};
 use crate::config::fault::Problem;
 use crate::config::pattern::Pattern;
-use crate::config::read::{At, FromNode, FromText, Pairs, checked, table};
+use crate::config::read::{At, FromNode, FromText, Pairs, checked, table, wrong_kind};
 use crate::config::report::Report;
 use crate::config::template::Template;
 use crate::config::tree::{Node, Value};
@@ -34,11 +35,31 @@ table! {
 
 table! {
     /// One rule of `rewrite`.
-    Rewrite(r#match, to) {
+    Rewrite() {
         r#match: Pattern,
         to: Template,
         then: RewriteThen,
-        when: Template,
+        when: When,
+        respond: Respond,
+        redirect: Redirect,
+        add_header: AddedFields,
+    }
+}
+
+/// `when` of `rewrite`
+#[derive(Clone, Debug)]
+pub(crate) enum When {
+    True(Template),
+    There(WhenThere),
+}
+
+table! {
+    /// `when` of `rewrite`, as a table
+    WhenThere() {
+        file: Template,
+        folder: Template,
+        exists: Template,
+        not: bool,
     }
 }
 
@@ -101,6 +122,13 @@ pub(crate) enum RedirectRule {
     Rule(Replaced),
 }
 
+/// `absolute_redirect`
+#[derive(Clone, Debug)]
+pub(crate) enum AbsoluteRedirect {
+    Is(bool),
+    Written(Template),
+}
+
 /// `cookie_domain` and `cookie_path`
 pub(crate) type CookieRules = Pairs<Compared, Template>;
 
@@ -124,6 +152,20 @@ impl FromNode for Respond {
     #[cfg(test)]
     fn keys(path: &str, out: &mut Vec<String>) {
         RespondTable::keys(path, out);
+    }
+}
+
+impl FromNode for When {
+    fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
+        match &node.value {
+            Value::Table(_) => WhenThere::from_node(node, report).map(Self::There),
+            _ => Template::from_node(node, report).map(Self::True),
+        }
+    }
+
+    #[cfg(test)]
+    fn keys(path: &str, out: &mut Vec<String>) {
+        WhenThere::keys(path, out);
     }
 }
 
@@ -157,6 +199,16 @@ impl FromNode for PageStatus {
                 checked(Err(problem), node.span, report)
             }
             _ => u32::from_node(node, report).map(Self::Set),
+        }
+    }
+}
+
+impl FromNode for AbsoluteRedirect {
+    fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
+        match &node.value {
+            Value::Bool(is) => Some(Self::Is(*is)),
+            Value::Text(_) => Template::from_node(node, report).map(Self::Written),
+            _ => wrong_kind(node, "`true`, `false`, or what stands before the path", report),
         }
     }
 }
@@ -252,7 +304,7 @@ impl FromText for HeaderValue {
 }
 
 /// The fields of `add_header`, each with one value or several.
-pub(crate) type AddedFields = Pairs<HeaderName, crate::config::read::List<AddedField>>;
+pub(crate) type AddedFields = Pairs<FieldName, crate::config::read::List<AddedField>>;
 /// `error_page`
 pub(crate) type ErrorPages = Pairs<Statuses, ErrorPage>;
 

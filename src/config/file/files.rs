@@ -10,7 +10,6 @@ use crate::config::read::{
 use crate::config::report::Report;
 use crate::config::template::{Template, Variable};
 use crate::config::tree::{Node, Value};
-use crate::config::units;
 use crate::config::{Autoindex, Expires, Symlinks};
 use crate::semantics::coding::Coding;
 
@@ -27,8 +26,28 @@ table! {
         symlinks: Symlinks,
         default_type: MediaType,
         types: Pairs<Extension, MediaType>,
+        types_only: bool,
         charset: OrOff<Charset>,
         autoindex: Autoindex,
+        if_modified_since: IfModifiedSince,
+    }
+}
+
+/// `if_modified_since`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IfModifiedSince {
+    Before,
+    Exact,
+}
+
+impl FromText for IfModifiedSince {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        match text {
+            "before" => Ok(Self::Before),
+            "exact" => Ok(Self::Exact),
+            _ => Err(Problem::new(format!("expected `before` or `exact`, found `{text}`"))
+                .choices(text, &["before", "exact"])),
+        }
     }
 }
 
@@ -269,37 +288,29 @@ impl FromNode for Expires {
     }
 }
 
-/// nginx: expires.
 fn expires(text: &str) -> Result<Expires, Problem> {
-    let help = |problem: Problem| problem.help(EXPIRES_HELP);
-    let time = |text: &str| units::duration(text).map_err(help);
-    if let Some(after) = text.strip_prefix("modified") {
-        let after = after.trim_start();
-        return match after.strip_prefix('-') {
-            // Before it was changed is before now.
-            Some(before) => time(before).map(|_| Expires::Never),
-            None => time(after.strip_prefix('+').unwrap_or(after)).map(Expires::AfterChange),
-        };
-    }
-    if let Some(time_of_day) = text.strip_prefix('@') {
-        let seconds = time(time_of_day)?.as_secs();
-        return match seconds {
-            0..DAY_S => Ok(Expires::DayTime(seconds)),
-            _ => Err(help(Problem::new(format!("`{text}` is no time of the day")))),
-        };
-    }
-    match text {
-        "off" => Ok(Expires::Off),
-        "epoch" => Ok(Expires::Epoch),
-        "max" => Ok(Expires::Max),
-        _ => match text.strip_prefix('-') {
-            Some(before) => time(before).map(|_| Expires::Never),
-            None => time(text.strip_prefix('+').unwrap_or(text)).map(Expires::After),
-        },
+    let problem = || Problem::new(format!("`{text}` is no time")).help(EXPIRES_HELP);
+    Expires::parse(text).ok_or_else(problem)
+}
+
+/// `expires` of a route: the same, or a text with variables.
+#[derive(Clone, Debug)]
+pub(crate) enum ExpiresOf {
+    Fixed(Expires),
+    Template(Template),
+}
+
+impl FromNode for ExpiresOf {
+    fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
+        match &node.value {
+            Value::Text(text) if text.contains('$') => {
+                Template::from_node(node, report).map(Self::Template)
+            }
+            _ => Expires::from_node(node, report).map(Self::Fixed),
+        }
     }
 }
 
-const DAY_S: u64 = 86_400;
 const EXPIRES_HELP: &str = "write `30d`, `-1`, `modified +1h`, `@15h30m`, `epoch`, `max` or `off`";
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::config::read::{At, FromNode, FromText, List, Pairs, Size, Timeout, ta
 use crate::config::report::Report;
 use crate::config::template::Template;
 use crate::config::tree::{Node, Value};
+use crate::config::words::MethodName;
 use crate::config::{AccessRule, RealIpSource};
 
 table! {
@@ -62,6 +63,7 @@ table! {
         to: AuthTo,
         set: Pairs<HeaderName, Template>,
         timeout: Timeout,
+        original: bool,
     }
 }
 
@@ -79,6 +81,21 @@ pub(crate) enum ProxyProtocol {
     From(ProxyProtocolTable),
 }
 
+table! {
+    /// `methods` of a route, as a table
+    MethodsTable(allow, others) {
+        allow: List<MethodName>,
+        others: List<AccessRule>,
+    }
+}
+
+/// `methods` of a route.
+#[derive(Clone, Debug)]
+pub(crate) enum Methods {
+    Only(List<MethodName>),
+    But(MethodsTable),
+}
+
 /// `users` of `auth_basic`.
 #[derive(Clone, Debug)]
 pub(crate) enum Users {
@@ -93,6 +110,20 @@ impl FromNode for ProxyProtocol {
             Value::Table(_) => ProxyProtocolTable::from_node(node, report).map(Self::From),
             _ => wrong_kind(node, "`true`, `false` or a table", report),
         }
+    }
+}
+
+impl FromNode for Methods {
+    fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
+        match &node.value {
+            Value::Table(_) => MethodsTable::from_node(node, report).map(Self::But),
+            _ => List::from_node(node, report).map(Self::Only),
+        }
+    }
+
+    #[cfg(test)]
+    fn keys(path: &str, out: &mut Vec<String>) {
+        MethodsTable::keys(path, out);
     }
 }
 

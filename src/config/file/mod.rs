@@ -13,23 +13,26 @@ mod files;
 mod map;
 mod answer;
 mod gate;
+mod heads;
 mod tls;
 mod logs;
 
 use std::time::Duration;
 
+use super::OddHeaders;
 use super::address::{AdminListen, NameServer};
 use super::read::{List, Named, Size, Timeout, table};
 
 pub(crate) use answer::{
-    CookieFlag, CookieRules, ErrorPageTable, PageStatus, Redirect, RedirectRule, Respond,
-    RespondTable, Rewrite, RewriteThen,
+    AbsoluteRedirect, AddedFields, CookieFlag, CookieRules, ErrorPageTable, PageStatus, Redirect,
+    RedirectRule, Respond, RespondTable, Rewrite, RewriteThen, When,
 };
 pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use cache::{Cache, Query};
-pub(crate) use files::{Compress, Static, TryFile};
-pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq};
+pub(crate) use files::{Compress, ExpiresOf, IfModifiedSince, Static, TryFile};
+pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq, Methods};
 pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
+pub(crate) use heads::{DateFrom, FieldName, HeaderCase};
 pub(crate) use logs::{AccessTable, Format, Log, LogRef};
 pub(crate) use map::{Map, NetworksTable, Share};
 pub(crate) use protocols::{Http2, Http2Table};
@@ -71,6 +74,7 @@ table! {
         max_header_size: Size,
         max_headers: u32,
         max_uri: Size,
+        odd_headers: OddHeaders,
         http2: Http2,
         shutdown_timeout: Duration,
         certificate_poll: Duration,

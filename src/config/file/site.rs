@@ -1,16 +1,23 @@
 //! `[[site]]`, `[[site.route]]` and what they inherit, as they are written.
 
-use http::HeaderName;
+use std::time::Duration;
 
-use super::answer::{AddedFields, CookieFlag, CookieRules, ErrorPages, RedirectRules};
-use super::{AuthBasic, AuthRequest, Cache, Compress, LimitConn, LimitReq, RealIp, Redirect};
+use http::HeaderValue;
+
+use super::answer::{
+    AbsoluteRedirect, AddedFields, CookieFlag, CookieRules, ErrorPages, RedirectRules,
+};
+use super::{
+    AuthBasic, AuthRequest, Cache, Compress, LimitConn, LimitReq, Methods, RealIp, Redirect,
+};
+use super::{DateFrom, ExpiresOf, FieldName, HeaderCase};
 use super::{LogRef, Respond, Rewrite, Satisfy, SiteTls, Static, UpstreamTls};
 use crate::config::address::{Listen, Names};
 use crate::config::answers::CookieName;
 use crate::config::proxy_url::ProxyUrl;
-use crate::config::read::{List, OrOff, Pairs, Size, Timeout, table};
+use crate::config::read::{List, OrOff, Pairs, Size, SizeOf, Timeout, table};
 use crate::config::template::Template;
-use crate::config::words::{MethodName, StatusHeader};
+use crate::config::words::{Failure, StatusHeader};
 use crate::config::{AccessRule, PathMatch};
 
 table! {
@@ -63,7 +70,9 @@ macro_rules! route_and_settings {
 route_and_settings! {
     alone {
         path: PathMatch,
-        methods: List<MethodName>,
+        within: List<String>,
+        methods: Methods,
+        internal: bool,
         rewrite: List<Rewrite>,
         proxy: ProxyUrl,
         strip_prefix: bool,
@@ -72,17 +81,28 @@ route_and_settings! {
         redirect: Redirect,
     }
     inherited {
-        set_header: Pairs<HeaderName, Template>,
+        set_header: Pairs<FieldName, List<Template>>,
         timeout: Timeouts,
+        next_upstream: List<Failure>,
+        tries: u32,
+        tries_timeout: Duration,
         upstream_tls: UpstreamTls,
         max_body: Size,
         status_header: StatusHeader,
+        cache_status: bool,
+        via: bool,
+        server_header: HeaderValue,
+        date: DateFrom,
+        header_case: HeaderCase,
         upgrade: bool,
         compress: Compress,
         add_header: AddedFields,
+        expires: ExpiresOf,
         error_page: ErrorPages,
         intercept_errors: bool,
         proxy_redirect: RedirectRules,
+        absolute_redirect: AbsoluteRedirect,
+        accel_redirect: bool,
         cookie_domain: CookieRules,
         cookie_path: CookieRules,
         cookie_flags: Pairs<CookieName, List<CookieFlag>>,
@@ -103,7 +123,8 @@ route_and_settings! {
         auth_basic: OrOff<AuthBasic>,
         auth_request: OrOff<AuthRequest>,
         access_log: OrOff<List<LogRef>>,
-        limit_rate: Size,
+        max_ranges: u32,
+        limit_rate: SizeOf,
         limit_rate_after: Size,
     }
 }

@@ -1,24 +1,24 @@
 //! What answers a route's requests, and what is done to answers after.
 //! (nginx: proxy_pass, return, add_header, error_page, proxy_redirect, proxy_cookie_*)
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use super::rewrite::begins_with_scheme;
 use super::route::proxy_pass;
 use super::{Report, Scope, files, flag, tls};
 use crate::config::address::ProxyTarget;
 use crate::config::answers::{
-    AddedField, Compared, CookieFlags, ErrorPage, Finish, PageAt, PageStatus, Redirect,
-    Replacement, Respond,
+    AddedField, Compared, CookieFlags, ErrorPage, ExpiresOf, Finish, Origin, PageAt, PageStatus,
+    Redirect, Replacement, Respond,
 };
 use crate::config::fault::Problem;
 use crate::config::file::{self, CookieFlag, RedirectRule, Settings};
 use crate::config::proxy_url::ProxyUrl;
-use crate::config::read::{At, List};
+use crate::config::read::At;
 use crate::config::report::Span;
 use crate::config::template::{Part, Template};
-use crate::config::words::{MethodName, is_framing};
-use crate::config::{Action, ByRequest, PathMatch, ProxyPass};
+use crate::config::words::is_framing;
+use crate::config::{Action, ByRequest, Expires, PathMatch, ProxyPass};
 
 /// What answers; `None` once the report says why nothing does.
 pub(super) fn action(
@@ -149,7 +149,7 @@ fn by_request(
     }
 }
 
-fn respond(at: &At<file::Respond>, report: &mut Report) -> Option<Respond> {
+pub(super) fn respond(at: &At<file::Respond>, report: &mut Report) -> Option<Respond> {
     let table = &at.value.0;
     let status = status(table.status.as_ref()?, 200, 599, report)?;
     let content_type = table.r#type.as_ref().map(|at| at.value.clone());
@@ -189,16 +189,6 @@ fn status(at: &At<u32>, min: u16, max: u16, report: &mut Report) -> Option<Statu
     status
 }
 
-/// The methods that a route takes; who may ask for a resource may ask for its head.
-pub(super) fn methods(list: Option<&At<List<MethodName>>>) -> Vec<Method> {
-    let named = list.iter().flat_map(|list| list.value.values());
-    let mut methods: Vec<Method> = named.map(|name| name.0.clone()).collect();
-    if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
-        methods.push(Method::HEAD);
-    }
-    methods
-}
-
 /// What is done to answers.
 pub(super) fn finish(
     settings: &Settings,
@@ -226,9 +216,15 @@ pub(super) fn finish(
         rule.collect()
     };
     Finish {
-        add_header: added(settings, report),
+        expires: settings.expires.as_ref().and_then(|at| match &at.value {
+            file::ExpiresOf::Fixed(Expires::Off) => None,
+            file::ExpiresOf::Fixed(expires) => Some(ExpiresOf::Fixed(*expires)),
+            file::ExpiresOf::Template(template) => Some(ExpiresOf::Template(template.clone())),
+        }),
+        add_header: added(settings.add_header.as_ref(), report),
         error_page,
         intercept_errors,
+        origin: origin(settings, report),
         location: locations(settings, path, action.proxy(), report),
         cookie_domain: cookies(settings.cookie_domain.as_ref()),
         cookie_path: cookies(settings.cookie_path.as_ref()),
@@ -236,11 +232,12 @@ pub(super) fn finish(
     }
 }
 
-fn added(settings: &Settings, report: &mut Report) -> Vec<AddedField> {
+/// The fields of `add_header`.
+pub(super) fn added(pairs: Option<&At<file::AddedFields>>, report: &mut Report) -> Vec<AddedField> {
     let mut added = Vec::new();
-    for (name, values) in settings.add_header.iter().flat_map(|pairs| &pairs.value.0) {
-        if is_framing(&name.value) {
-            let problem = Problem::new(format!("`{}` cannot be added", name.value));
+    for (name, values) in pairs.iter().flat_map(|pairs| &pairs.value.0) {
+        if is_framing(&name.value.name) {
+            let problem = Problem::new(format!("`{}` cannot be added", name.value.name));
             report.error(name.span, problem.help("it says where an answer ends"));
         }
         for field in &values.value.items {
@@ -251,7 +248,7 @@ fn added(settings: &Settings, report: &mut Report) -> Vec<AddedField> {
                 report.error(value.span, problem.help("it has a control character"));
             }
             added.push(AddedField {
-                name: name.value.clone(),
+                name: name.value.name.clone(),
                 value: value.value.clone(),
                 literal: literal.and_then(Result::ok),
                 always: flag(field.value.0.always.as_ref(), false),
@@ -297,6 +294,25 @@ fn error_page(
         }
     };
     Some(ErrorPage { statuses, to: at, status })
+}
+
+/// What stands before a path that a client is sent to.
+fn origin(settings: &Settings, report: &mut Report) -> Option<Origin> {
+    let at = settings.absolute_redirect.as_ref()?;
+    match &at.value {
+        file::AbsoluteRedirect::Is(is) => is.then_some(Origin::Asked),
+        file::AbsoluteRedirect::Written(template) => {
+            let literal = matches!(template.parts.first(), Some(Part::Literal(text)) if text.starts_with("http"));
+            if !literal && !begins_with_scheme(template) {
+                let problem = Problem::new("is not the beginning of a URL");
+                report.error(
+                    at.span,
+                    problem.help("as in `https://example.com` or `$scheme://$host:8080`"),
+                );
+            }
+            Some(Origin::Written(template.clone()))
+        }
+    }
 }
 
 /// nginx's `default` is what leads back from the upstream's URL to the route's path.

@@ -5,7 +5,7 @@ use http::{HeaderValue, StatusCode};
 use super::{Report, flag, number, size};
 use crate::config::fault::Problem;
 use crate::config::file;
-use crate::config::file::TryFile;
+use crate::config::file::{IfModifiedSince, TryFile};
 use crate::config::read::{At, List, OrOff};
 use crate::config::template::{Part, Template, Variable};
 use crate::config::{Autoindex, Cache, Compress, Expires, Fallback, Static, Symlinks};
@@ -49,12 +49,17 @@ pub(super) fn files(written: &At<file::Static>, report: &mut Report) -> Option<S
             None => HeaderValue::from_static("application/octet-stream"),
         },
         types: types.map(|(end, kind)| (end.value.0.clone(), kind.value.0.clone())).collect(),
+        types_only: flag(table.types_only.as_ref(), false),
         charset: match table.charset.as_ref().map(|at| &at.value) {
             None => Some("utf-8".to_owned()),
             Some(OrOff::Off) => None,
             Some(OrOff::On(charset)) => Some(charset.0.clone()),
         },
         autoindex: table.autoindex.as_ref().map_or(Autoindex::Off, |at| at.value),
+        exact_dates: table
+            .if_modified_since
+            .as_ref()
+            .is_some_and(|at| at.value == IfModifiedSince::Exact),
     })
 }
 

@@ -5,19 +5,19 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 
 use super::{Report, Scope, flag, number, route, size, timeout};
 use crate::config::address::{Listen, ProxyTarget};
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, AuthTo, Settings};
 use crate::config::proxy_url::ProxyUrl;
-use crate::config::read::{At, List, Named, OrOff, Size};
-use crate::config::template::Variable;
-use crate::config::words::is_framing;
+use crate::config::read::{At, List, Named, OrOff, Size, SizeOf};
+use crate::config::template::{Template, Variable};
+use crate::config::words::{MethodName, is_framing};
 use crate::config::{
-    AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq, PathMatch,
-    ProxyProtocolIn, Rate, RealIp, RealIpSource, Refusal, Route, Users,
+    AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq, Others, PathMatch,
+    ProxyProtocolIn, Rate, RateLimit, RealIp, RealIpSource, Refusal, Route, Users,
 };
 
 /// `[limit.NAME]`, in the order of the file.
@@ -60,6 +60,7 @@ pub(super) fn gate(settings: &Settings, scope: &mut Scope, report: &mut Report) 
             report,
         ),
         access: settings.access.iter().flat_map(|list| list.value.values()).copied().collect(),
+        others: None,
         satisfy_any: settings.satisfy.as_ref().is_some_and(|satisfy| satisfy.value.any),
         auth_basic: on(settings.auth_basic.as_ref()).and_then(|table| auth_basic(table, report)),
         auth_request: on(settings.auth_request.as_ref())
@@ -68,6 +69,29 @@ pub(super) fn gate(settings: &Settings, scope: &mut Scope, report: &mut Report) 
     };
     warn_of_hidden(settings, &gate, report);
     gate
+}
+
+/// The methods that a route takes, and what is asked of others; empty and `None` where it takes all.
+pub(super) fn methods(at: Option<&At<file::Methods>>) -> (Vec<Method>, Option<Others>) {
+    match at.map(|at| &at.value) {
+        None => (Vec::new(), None),
+        Some(file::Methods::Only(list)) => (with_head(list), None),
+        Some(file::Methods::But(table)) => {
+            let but = table.allow.as_ref().map_or_else(Vec::new, |list| with_head(&list.value));
+            let rules = table.others.iter().flat_map(|list| list.value.values());
+            (Vec::new(), Some(Others { but, access: rules.copied().collect() }))
+        }
+    }
+}
+
+/// Who may ask for a resource may ask for its head.
+fn with_head(list: &List<MethodName>) -> Vec<Method> {
+    let named = list.values();
+    let mut methods: Vec<Method> = named.map(|name| name.0.clone()).collect();
+    if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
+        methods.push(Method::HEAD);
+    }
+    methods
 }
 
 fn on<T>(at: Option<&At<OrOff<T>>>) -> Option<&T> {
@@ -212,13 +236,18 @@ fn auth_request(
         set.push((name.value.clone(), template.value.clone()));
     }
     let timeout: Duration = timeout(table.timeout.as_ref(), "60s");
-    Some(AuthRequest { to, set, timeout })
+    let original = flag(table.original.as_ref(), true);
+    Some(AuthRequest { to, set, timeout, original })
 }
 
-fn rate(settings: &Settings) -> Option<Rate> {
-    let bytes_per_s = size(settings.limit_rate.as_ref(), "0");
+fn rate(settings: &Settings) -> Option<RateLimit> {
     let after_bytes = size(settings.limit_rate_after.as_ref(), "0");
-    (bytes_per_s > 0).then_some(Rate { bytes_per_s, after_bytes })
+    let (bytes_per_s, by_request) = match settings.limit_rate.as_ref().map(|at| &at.value) {
+        None | Some(SizeOf::Fixed(Size(0))) => return None,
+        Some(SizeOf::Fixed(size)) => (size.0, None),
+        Some(SizeOf::Template(template)) => (0, Some(template.clone())),
+    };
+    Some(RateLimit { rate: Rate { bytes_per_s, after_bytes }, by_request })
 }
 
 /// What is hidden from the upstream, and told to it all the same.
@@ -226,9 +255,9 @@ fn warn_of_hidden(settings: &Settings, gate: &Gate, report: &mut Report) {
     if !gate.hides_authorization() {
         return;
     }
-    for (name, template) in settings.set_header.iter().flat_map(|pairs| &pairs.value.0) {
+    for (name, values) in settings.set_header.iter().flat_map(|pairs| &pairs.value.0) {
         let tells = |variable: &Variable| matches!(variable, Variable::Http(field) if *field == AUTHORIZATION);
-        if template.value.variables().any(tells) {
+        if values.value.values().flat_map(Template::variables).any(tells) {
             let problem = Problem::new("`forward = false` of `auth_basic` hides `Authorization`");
             report.error(
                 name.span,

@@ -206,7 +206,12 @@ fn warn_of_ignored(table: &file::Cache, route: &Route, cache: &Cache, report: &m
 fn warn_of_key(table: &file::Cache, route: &Route, cache: &Cache, report: &mut Report) {
     let Some(At { span, .. }) = table.key.as_ref() else { return };
     let any = |wanted: fn(&Variable) -> bool| cache.key.variables().any(wanted);
-    let has_path = any(|v| matches!(v, Variable::RequestUri | Variable::Request | Variable::Uri));
+    let has_path = any(|v| {
+        matches!(
+            v,
+            Variable::RequestUri | Variable::Request | Variable::Uri | Variable::UpstreamUri
+        )
+    });
     // One who names single parameters has thought of the others.
     let has_query =
         any(|v| v.has_query() && *v != Variable::IsArgs || matches!(v, Variable::Arg(_)));
@@ -246,10 +251,21 @@ fn warn_of_destination(table: &file::Cache, route: &Route, cache: &Cache, report
     // The name of the upstream stands for all that gives it.
     let upstream = by_request.upstream.as_ref().filter(|_| !known.contains(&&Variable::ProxyHost));
     let is_open = |variable: &&Variable| {
-        use Variable::{Arg, Args, Capture, IsArgs, Map, Named, Request, RequestUri, Uri};
+        use Variable::{
+            Arg, Args, Capture, IsArgs, Map, Named, Request, RequestUri, UpstreamUri, Uri,
+        };
         let of_url = matches!(
             variable,
-            Arg(_) | Args | Capture(_) | IsArgs | Map(_) | Named(_) | Request | RequestUri | Uri
+            Arg(_)
+                | Args
+                | Capture(_)
+                | IsArgs
+                | Map(_)
+                | Named(_)
+                | Request
+                | RequestUri
+                | UpstreamUri
+                | Uri
         );
         !of_url && !known.contains(variable)
     };

@@ -191,7 +191,9 @@ fn by_share(
     }
     let (mut sum, mut read, mut all) = (0, Vec::new(), Vec::new());
     for item in &shares.value.items {
-        let share = item.value.share.as_ref().map(|at| at.value.0);
+        let is_read = item.value.share.is_some() || !report.has_errors_within(item.span);
+        // One that could not be read has been told already.
+        let share = item.value.share.as_ref().map(|at| at.value.0).or((!is_read).then_some(1));
         sum += share.unwrap_or(0);
         if sum > WHOLE {
             report.error(item.span, Problem::new("the shares are more than 100% together"));

@@ -5,8 +5,8 @@ use http::{HeaderName, header};
 use super::{Report, bytes, duration, flag, number};
 use crate::config::Http2;
 use crate::config::fault::Problem;
-use crate::config::file::{self, Http2Table, Settings};
-use crate::config::read::{At, Pairs};
+use crate::config::file::{self, FieldName, Http2Table, Settings};
+use crate::config::read::{At, List, Pairs};
 use crate::config::template::{Part, Template, Variable};
 
 /// What clients may do over HTTP/2; `None` where they may not speak it.
@@ -35,7 +35,8 @@ pub(super) fn http2(written: Option<&At<file::Http2>>, report: &mut Report) -> O
 pub(super) fn upgrade(settings: &Settings, report: &mut Report) -> bool {
     let pairs = settings.set_header.iter().flat_map(|pairs| &pairs.value.0);
     let mut asked = false;
-    for (_, template) in pairs.filter(|(name, _)| name.value == header::UPGRADE) {
+    let upgrades = pairs.filter(|(name, _)| name.value.name == header::UPGRADE);
+    for template in upgrades.flat_map(|(_, values)| &values.value.items) {
         let parts = template.value.parts.as_slice();
         asked = !parts.is_empty();
         let is_usual =
@@ -51,10 +52,11 @@ pub(super) fn upgrade(settings: &Settings, report: &mut Report) -> bool {
 /// Whether what a route sets of this field is done by `upgrade` instead.
 pub(super) fn is_done_by_upgrade(
     name: &HeaderName,
-    pairs: Option<&At<Pairs<HeaderName, Template>>>,
+    pairs: Option<&At<Pairs<FieldName, List<Template>>>>,
 ) -> bool {
     let sets_upgrade = || {
-        let mut names = pairs.iter().flat_map(|pairs| &pairs.value.0).map(|(name, _)| &name.value);
+        let mut names =
+            pairs.iter().flat_map(|pairs| &pairs.value.0).map(|(name, _)| &name.value.name);
         names.any(|name| name == header::UPGRADE)
     };
     name == header::UPGRADE || (name == header::CONNECTION && sets_upgrade())

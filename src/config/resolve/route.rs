@@ -4,16 +4,16 @@ use http::HeaderName;
 use http::header::HOST;
 
 use super::{
-    Report, Scope, answer, bodies, cache, files, gate, leaks, logs, protocols, rewrite, size,
-    timeout,
+    Report, Scope, answer, bodies, cache, files, flag, gate, heads, leaks, logs, number, protocols,
+    rewrite, size, timeout, upstream,
 };
 use crate::config::address::ProxyTarget;
 use crate::config::fault::{Problem, nearest};
-use crate::config::file::{self, Settings};
-use crate::config::read::{At, Pairs, Table};
+use crate::config::file::{self, FieldName, Settings};
+use crate::config::read::{At, List, Pairs, Table};
 use crate::config::template::{Template, Variable};
 use crate::config::words::is_framing;
-use crate::config::{ProxyPass, Route, Timeouts};
+use crate::config::{PathMatch, ProxyPass, Route, Timeouts};
 use crate::tls::settings;
 
 /// The settings of a level: those of its own, then those around it. `timeout`, `cache`, `static`
@@ -50,42 +50,61 @@ pub(super) fn route(
     }
     let purge = cache.is_some().then(|| cache::purge(settings.cache.as_ref())).flatten();
     let upgrade = protocols::upgrade(&settings, report);
+    let heads = heads::heads(&settings, report);
     let set_header = set_header(settings.set_header.as_ref(), report);
     files::check_stored(settings.compress.as_ref(), cache.as_ref(), report);
-    let gate = gate::gate(&settings, scope, report);
+    let mut gate = gate::gate(&settings, scope, report);
+    let (methods, others) = gate::methods(item.value.methods.as_ref());
+    gate.others = others;
     let action = answer::action(item, &settings, scope, report);
     let path = item.value.path.as_ref()?.value.clone();
     let action = action?;
     let route = Route {
+        within: within(item, &path, report),
+        methods,
+        accel_redirect: flag(settings.accel_redirect.as_ref(), false),
+        internal: flag(item.value.internal.as_ref(), false),
+        ranges_max: number(settings.max_ranges.as_ref(), 32, 0..=32, report) as usize,
         logs: logs::of_route(&settings, scope, report),
-        methods: answer::methods(item.value.methods.as_ref()),
         rewrite: rewrite::rewrites(item.value.rewrite.as_ref(), report),
         finish: answer::finish(&settings, (&path, &action), report),
-        path,
         file: report.file(item.span).to_owned(),
         line: report.line(item.span),
         action,
         set_header,
+        heads,
         timeout: timeouts(settings.timeout.as_ref()),
+        trying: upstream::trying(&settings, report),
         request_body_bytes_max: match size(settings.max_body.as_ref(), "1m") {
             // nginx: 0 does not check.
             0 => u64::MAX,
             bytes => bytes,
         },
         bodies: bodies::bodies(&settings, report),
-        status_header: settings.status_header.and_then(|at| at.value.0),
+        status_header: settings.status_header.and_then(|at| at.value.0).map(|name| name.name),
         upgrade,
         compress: files::compress(settings.compress.as_ref(), report),
         hide_header: cache::hidden(settings.cache.as_ref()),
         cache,
         gate,
         purge,
+        path,
     };
     if let Some(table) = settings.cache.as_ref().filter(|_| caches) {
         leaks::warn_of_route(&table.value, &route, report);
         scope.hostless.extend(leaks::hostless(&table.value, &route));
     }
     Some(route)
+}
+
+/// The prefixes that an expression is tried below.
+fn within(item: &At<file::Route>, path: &PathMatch, report: &mut Report) -> Vec<String> {
+    let Some(list) = &item.value.within else { return Vec::new() };
+    if !matches!(path, PathMatch::Regex(_)) {
+        let problem = Problem::new("has no effect: only regular expressions are tried");
+        report.error(list.span, problem.help("a longer prefix counts by itself"));
+    }
+    list.value.values().cloned().collect()
 }
 
 fn merged<T: Table + Clone>(own: Option<&At<T>>, outer: Option<&At<T>>) -> Option<At<T>> {
@@ -108,23 +127,25 @@ fn timeouts(table: Option<&At<file::Timeouts>>) -> Timeouts {
 
 /// nginx sets `Host` to `$proxy_host` unless it is set to something else.
 fn set_header(
-    pairs: Option<&At<Pairs<HeaderName, Template>>>,
+    pairs: Option<&At<Pairs<FieldName, List<Template>>>>,
     report: &mut Report,
 ) -> Vec<(HeaderName, Template)> {
     let mut fields: Vec<(HeaderName, Template)> = Vec::new();
-    for (name, template) in pairs.iter().flat_map(|pairs| &pairs.value.0) {
-        if fields.iter().any(|(other, _)| *other == name.value) {
-            let problem = Problem::new(format!("field `{}` is set twice", name.value));
-            report.error(name.span, problem.help("upper and lower case are the same here"));
+    for (name, values) in pairs.iter().flat_map(|pairs| &pairs.value.0) {
+        let (name, span) = (&name.value.name, name.span);
+        if fields.iter().any(|(other, _)| other == name) {
+            let problem = Problem::new(format!("field `{name}` is set twice"));
+            report.error(span, problem.help("upper and lower case are the same here"));
         }
         // `Connection` is a common line of nginx's tutorials; it does no harm.
-        let sets_framing = is_framing(&name.value) && name.value != http::header::CONNECTION;
-        if sets_framing && !template.value.parts.is_empty() {
-            let problem = Problem::new(format!("`{}` cannot be set", name.value));
-            report.error(name.span, problem.help("it says where a request ends"));
+        let sets_framing = is_framing(name) && name != http::header::CONNECTION;
+        let is_empty = values.value.values().all(|template| template.parts.is_empty());
+        if sets_framing && !is_empty {
+            let problem = Problem::new(format!("`{name}` cannot be set"));
+            report.error(span, problem.help("it says where a request ends"));
         }
-        if !protocols::is_done_by_upgrade(&name.value, pairs) {
-            fields.push((name.value.clone(), template.value.clone()));
+        if !protocols::is_done_by_upgrade(name, pairs) {
+            fields.extend(values.value.values().map(|value| (name.clone(), value.clone())));
         }
     }
     if fields.iter().all(|(name, _)| *name != HOST) {

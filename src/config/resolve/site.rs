@@ -64,6 +64,7 @@ fn site(
         routes.push(route);
     }
     check_names(&routes, (written, &outer), report);
+    check_within(&routes, written, report);
     gate::check_asked_routes(written, &routes, report);
     if let Some(redirect) = &site.redirect {
         let other = item.value.route.as_ref().filter(|list| !list.value.items.is_empty());
@@ -101,6 +102,23 @@ fn site(
         http2: flag(site.http2.as_ref(), true),
         routes,
     })
+}
+
+/// An expression that is to be tried below a prefix that no route has is never tried.
+fn check_within(routes: &[Route], written: &[At<file::Route>], report: &mut Report) {
+    let prefixes: Vec<&str> = routes
+        .iter()
+        .filter(|route| matches!(route.path, PathMatch::Prefix(_) | PathMatch::Final(_)))
+        .filter_map(|route| route.path.literal())
+        .collect();
+    for within in written.iter().filter_map(|item| item.value.within.as_ref()) {
+        for prefix in
+            within.value.items.iter().filter(|one| !prefixes.contains(&one.value.as_str()))
+        {
+            let problem = Problem::new(format!("no route has the prefix `{}`", prefix.value));
+            report.error(prefix.span, problem.choices(&prefix.value, &prefixes));
+        }
+    }
 }
 
 /// A route for all paths that is not written as one, with what `set` says.

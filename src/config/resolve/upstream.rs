@@ -6,7 +6,7 @@ use crate::config::fault::Problem;
 use crate::config::file;
 use crate::config::read::{At, List, Named, OrOff};
 use crate::config::words::Failure;
-use crate::config::{Balance, NextUpstream, Peer, Resolver, Upstream};
+use crate::config::{Balance, NextUpstream, Peer, Resolver, Trying, Upstream};
 use crate::tls::settings;
 
 /// The upstreams that are declared.
@@ -149,6 +149,16 @@ fn peer(address: String, table: &file::PeerTable, report: &mut Report) -> Peer {
         max_conns: Some(number(table.max_conns.as_ref(), 0, 0..=u32::MAX, report).into())
             .filter(|max| *max > 0),
         slow_start: duration(table.slow_start.as_ref(), "0"),
+    }
+}
+
+/// What a route says of it.
+pub(super) fn trying(settings: &file::Settings, report: &mut Report) -> Trying {
+    let next = settings.next_upstream.as_ref();
+    Trying {
+        next_upstream: next.map(|words| next_upstream(Some(words), report)),
+        tries: settings.tries.as_ref().map(|at| at.value as usize),
+        tries_timeout: settings.tries_timeout.as_ref().map(|at| at.value),
     }
 }
 

@@ -29,6 +29,7 @@ use crate::config::Limits;
 use crate::interim::Gap;
 use crate::listener::connection::serve;
 use crate::listener::drain::Drain;
+use crate::listener::respell::Heads;
 use crate::listener::tests::limits;
 use crate::listener::wired::Wired;
 use crate::listener::{Connections, Handler};
@@ -435,7 +436,7 @@ fn a_hyper_that_copies_what_it_is_given_sends_nothing() {
             let watch = Arc::new(Watch::new(Clock::default(), Arc::new(limits())));
             let mut wire = Wire::new(Stream::Plain(server), watch);
             wire.ledger = ledger.clone();
-            let wired = Wired::new(wire, Bytes::new());
+            let wired = Wired::new(wire, Bytes::new(), Heads::default());
             let mut builder = Builder::new();
             flatten(&mut builder);
             client.write_all(b"GET /0 HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();

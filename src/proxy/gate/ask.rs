@@ -73,6 +73,9 @@ impl Ask {
         for name in OF_THE_BODY.iter().chain(&CONDITIONAL) {
             fields.remove(name);
         }
+        if !self.settings.original {
+            return request;
+        }
         let original = call.original_uri();
         if let Ok(value) = HeaderValue::from_str(original) {
             fields.insert(X_ORIGINAL_URI, value);

@@ -4,7 +4,7 @@
 //! both kinds   u32 length, key
 //! response     u16 status, u8 lifetime_from
 //!              u8 flags (1 no_cache, 2 must_revalidate, 4 a part, 8 a part of a known whole,
-//!              16 immutable, 32 coded_here)
+//!              16 immutable, 32 coded_here, 64 names are spelled as they came)
 //!              u64 received in milliseconds
 //!              4 times (u64 seconds, u32 nanoseconds):
 //!              initial_age, lifetime, stale_while_revalidate, stale_if_error
@@ -27,6 +27,7 @@ use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::stored::{LifetimeFrom, Part, Stored};
 use crate::semantics::variants::Variants;
+use crate::spelling::Spelling;
 
 /// What a head says.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,7 +101,10 @@ pub fn encode_response(key: &[u8], stored: &Stored) -> Vec<u8> {
     stored.tags.iter().for_each(|tag| out.put_u64_le(*tag));
     out.put_u32_le(stored.fields.len() as u32);
     for (name, value) in &stored.fields {
-        put_name(&mut out, name);
+        match &stored.spelling {
+            Some(spelling) => put_spelled(&mut out, name, spelling),
+            None => put_name(&mut out, name),
+        }
         put_long(&mut out, value.as_bytes());
     }
     out
@@ -137,11 +141,11 @@ fn decode_response(bytes: &mut Bytes) -> Option<Stored> {
     let status = StatusCode::from_u16(bytes.try_get_u16_le().ok()?).ok()?;
     let lifetime_from = LifetimeFrom::from_u8(bytes.try_get_u8().ok()?)?;
     let flags = bytes.try_get_u8().ok()?;
-    if flags > 63 || flags & 12 == 8 {
+    if flags > 127 || flags & 12 == 8 {
         return None;
     }
     let received = Timestamp(bytes.try_get_u64_le().ok()?);
-    Some(Stored {
+    let mut stored = Stored {
         status,
         received,
         initial_age: take_time(bytes)?,
@@ -156,8 +160,12 @@ fn decode_response(bytes: &mut Bytes) -> Option<Stored> {
         generation: bytes.try_get_u64_le().ok()?,
         part: decode_part(bytes, flags)?.map(Box::new),
         tags: decode_tags(bytes)?,
-        fields: decode_fields(bytes)?,
-    })
+        fields: HeaderMap::new(),
+        spelling: None,
+    };
+    (stored.fields, stored.spelling) = decode_fields(bytes, flags & 64 != 0)?;
+    // What is spelled as usual is not said to be spelled.
+    (stored.spelling.is_some() == (flags & 64 != 0)).then_some(stored)
 }
 
 fn flags(stored: &Stored) -> u8 {
@@ -167,6 +175,7 @@ fn flags(stored: &Stored) -> u8 {
         | u8::from(stored.part.as_ref().is_some_and(|part| part.total.is_some())) << 3
         | u8::from(stored.immutable) << 4
         | u8::from(stored.coded_here) << 5
+        | u8::from(stored.spelling.is_some()) << 6
 }
 
 /// What is not said must be zero: a head is the only way to write what it means.
@@ -185,12 +194,22 @@ fn decode_tags(bytes: &mut Bytes) -> Option<Box<[u64]>> {
     (0..count).map(|_| bytes.try_get_u64_le().ok()).collect()
 }
 
-fn decode_fields(bytes: &mut Bytes) -> Option<HeaderMap> {
+fn decode_fields(bytes: &mut Bytes, is_spelled: bool) -> Option<(HeaderMap, Option<Spelling>)> {
     let count = take_count(bytes, FIELD_BYTES_MIN)?;
     let mut fields = HeaderMap::try_with_capacity(count).ok()?;
-    let mut last = None;
+    let (mut last, mut names) = (None, Vec::new());
     for _ in 0..count {
-        let name = take_name(bytes)?;
+        let name = if is_spelled {
+            let (name, spelled) = take_spelled(bytes)?;
+            // All lines of a field are spelled as the first.
+            if last.as_ref() == Some(&name) && names.last() != Some(&spelled) {
+                return None;
+            }
+            names.push(spelled);
+            name
+        } else {
+            take_name(bytes)?
+        };
         let value = HeaderValue::from_maybe_shared(take_long(bytes)?).ok()?;
         let is_known = fields.try_append(name.clone(), value).ok()?;
         // The lines of a field follow each other; a map would put them in that order.
@@ -199,7 +218,7 @@ fn decode_fields(bytes: &mut Bytes) -> Option<HeaderMap> {
         }
         last = Some(name);
     }
-    Some(fields)
+    Some((fields, Spelling::of(names.iter().map(|name| &name[..]))))
 }
 
 fn decode_variants(bytes: &mut Bytes) -> Option<Variants> {
@@ -242,6 +261,19 @@ fn take_name(bytes: &mut Bytes) -> Option<HeaderName> {
     HeaderName::from_bytes(&text).ok().filter(|name| name.as_str().as_bytes() == text)
 }
 
+/// A name as it goes out.
+fn put_spelled(out: &mut Vec<u8>, name: &HeaderName, spelling: &Spelling) {
+    out.put_u16_le(name.as_str().len() as u16);
+    spelling.write(name, out);
+}
+
+/// A name, and how it is written.
+fn take_spelled(bytes: &mut Bytes) -> Option<(HeaderName, Bytes)> {
+    let length = bytes.try_get_u16_le().ok()? as usize;
+    let text = take(bytes, length)?;
+    HeaderName::from_bytes(&text).ok().map(|name| (name, text))
+}
+
 fn put_long(out: &mut Vec<u8>, bytes: &[u8]) {
     out.put_u32_le(bytes.len() as u32);
     out.put_slice(bytes);
@@ -270,8 +302,8 @@ pub(crate) mod tests {
 
     pub(crate) fn any_stored() -> impl Strategy<Value = Stored> {
         let time = || (any::<u64>(), 0u32..1_000_000_000).prop_map(|(s, n)| Duration::new(s, n));
-        let field = ("[a-z][a-z0-9-]{0,12}", vec(0x20u8..0x7f, 0..60));
-        let flags = any::<[bool; 4]>();
+        let field = ("[a-zA-Z][a-zA-Z0-9-]{0,12}", vec(0x20u8..0x7f, 0..60));
+        let flags = any::<[bool; 5]>();
         let numbers = (200u16..600, 0u8..=8, any::<u64>(), flags);
         let part =
             (any::<u64>(), any::<Option<u64>>()).prop_map(|(first, total)| Part { first, total });
@@ -279,14 +311,16 @@ pub(crate) mod tests {
         let times = (time(), time(), time(), time());
         (vec(field, 0..12), numbers, times, marks).prop_map(
             |(pairs, (status, from, received, flags), times, marks)| {
-                let [no_cache, must_revalidate, immutable, coded_here] = flags;
+                let [no_cache, must_revalidate, immutable, coded_here, is_spelled] = flags;
                 let (a, b, c, d) = times;
                 let (generation, tags, part) = marks;
                 let mut fields = HeaderMap::new();
+                let spelling = Spelling::of(pairs.iter().map(|(name, _)| name.as_bytes()));
                 for (name, value) in pairs {
                     let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
                     fields.append(name, HeaderValue::from_bytes(&value).unwrap());
                 }
+                let spelling = spelling.filter(|_| is_spelled).and_then(|it| it.among(&fields));
                 Stored {
                     status: StatusCode::from_u16(status).unwrap(),
                     fields,
@@ -302,6 +336,7 @@ pub(crate) mod tests {
                     generation,
                     tags: tags.into(),
                     coded_here,
+                    spelling,
                     part: part.map(Box::new),
                 }
             },

@@ -43,6 +43,7 @@ use super::wire;
 use crate::body::Body;
 use crate::clock::Clock;
 use crate::config::Timeouts;
+use crate::spelling::Spelled;
 
 /// Hears the interim responses (1xx) that come before a response.
 pub trait Interim: Sync {
@@ -102,7 +103,9 @@ pub(super) async fn exchange(
 ) -> Result<(Response<()>, Rest), Box<Lost>> {
     let mut sending = Sending::new(request, body);
     let upgrading = request.headers.contains_key(http::header::UPGRADE);
-    let mut reader = Reader::new(Asked { is_head: request.method == Method::HEAD, upgrading });
+    let is_head = request.method == Method::HEAD;
+    let spelling = request.extensions.get::<Spelled>().is_some();
+    let mut reader = Reader::new(Asked { is_head, upgrading, spelling });
     connection.requests += 1;
     connection.io.begin();
     let came = poll_fn(|cx| connection.poll_head(&mut sending, &mut reader, how, cx)).await;

@@ -15,6 +15,7 @@ use memchr::memmem;
 use super::super::head::Said;
 use super::decode::Length;
 use crate::semantics::directives::members;
+use crate::spelling::Spelling;
 
 /// What was asked, as far as the answer's head depends on it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,6 +24,8 @@ pub struct Asked {
     pub is_head: bool,
     /// For another protocol.
     pub upgrading: bool,
+    /// With names that are spelled, as those of the answer are then.
+    pub spelling: bool,
 }
 
 /// Reads heads as their bytes come, until that of the response.
@@ -44,7 +47,8 @@ pub enum Message {
 /// The head of a response.
 #[derive(Debug)]
 pub struct Head {
-    /// A reason phrase that is not the usual one is in the extensions.
+    /// A reason phrase that is not the usual one is in the extensions, and names that are not spelled
+    /// as usual where that is asked.
     pub response: Response<()>,
     /// Where its body ends.
     pub length: Length,
@@ -82,7 +86,12 @@ impl Reader {
         };
         let head = bytes.split_to(line.length).freeze();
         self.seen = 0;
-        let (response, is_kept) = places.response(&head, &line)?;
+        let (mut response, is_kept) = places.response(&head, &line)?;
+        if self.asked.spelling
+            && let Some(spelling) = Spelling::of(places.names(&head))
+        {
+            response.extensions_mut().insert(spelling);
+        }
         let status = response.status();
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Some(Message::Interim(status, response.into_parts().0.headers)));
@@ -174,6 +183,12 @@ fn parse(bytes: &[u8], places: &mut Places) -> Result<Option<Line>, Invalid> {
 }
 
 impl Places {
+    /// The names of the fields, as they came.
+    fn names<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let fields = &self.fields[..self.count];
+        fields.iter().map(|((from, to), _)| &head[*from as usize..*to as usize])
+    }
+
     /// The response with this head, and whether its connection is kept. One of HTTP/1.0 is not:
     /// what such a peer makes of a second request nobody knows.
     fn response(&self, head: &Bytes, line: &Line) -> Result<(Response<()>, bool), Invalid> {
@@ -237,8 +252,8 @@ const ADDED: usize = 4;
 mod tests {
     use super::*;
 
-    const GET: Asked = Asked { is_head: false, upgrading: false };
-    const HEAD: Asked = Asked { is_head: true, upgrading: false };
+    const GET: Asked = Asked { is_head: false, upgrading: false, spelling: false };
+    const HEAD: Asked = Asked { is_head: true, ..GET };
 
     fn read(asked: Asked, text: &str) -> Result<Option<Head>, Invalid> {
         let (mut reader, mut bytes) = (Reader::new(asked), BytesMut::from(text.as_bytes()));

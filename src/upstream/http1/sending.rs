@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, Method, header};
 use http_body::Body as _;
 
 use super::super::error::{Error, Kind, Phase};
@@ -47,6 +47,10 @@ pub(super) enum Framing {
     Chunked(Vec<HeaderName>),
 }
 
+fn takes_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
 enum State {
     Going,
     Over,
@@ -57,6 +61,8 @@ enum State {
 impl Sending {
     pub(super) fn new(request: &Parts, body: Body) -> Self {
         let framing = match body.size_hint().exact() {
+            // Of these a body is expected (RFC 9110 section 8.6).
+            _ if body.is_end_stream() && takes_body(&request.method) => Framing::Length(0),
             _ if body.is_end_stream() => Framing::None,
             Some(length) => Framing::Length(length),
             None => Framing::Chunked(announced(&request.headers)),
@@ -181,7 +187,9 @@ impl Sending {
         let mut sent = fields.iter().filter(|(name, _)| announced.contains(name)).peekable();
         if sent.peek().is_some() {
             self.line.extend_from_slice(b"0\r\n");
-            sent.for_each(|(name, value)| head::field(&mut self.line, name, value.as_bytes()));
+            sent.for_each(|(name, value)| {
+                head::field(&mut self.line, (name, None), value.as_bytes());
+            });
             self.tail = b"\r\n";
         }
     }

@@ -25,6 +25,7 @@ SCRIPTS = {
     "wordpress": "wordpress",
     "gateway": "gateway",
     "mirror": "mirror",
+    "rules": "rules",
 }
 
 

@@ -360,7 +360,7 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Se
                 .iter()
                 .map(|field| {
                     let value = String::from_utf8_lossy(field.value).into_owned();
-                    (field.name.to_ascii_lowercase(), value)
+                    (field.name.to_owned(), value)
                 })
                 .collect();
             let mut seen = Seen {
