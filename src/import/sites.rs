@@ -179,14 +179,12 @@ fn name(
         }
     }
     // nginx: a name that no host has is for the default of an address.
-    if everywhere && names.iter().all(|name| name == "_") {
+    if everywhere && names.iter().all(|name| ["_", ""].contains(&name.as_str())) {
         return true;
     }
-    if names.is_empty() && server.names.is_empty() && !everywhere {
-        names.push(format!("nameless-{}.invalid", place.number + 1));
-        let how =
-            "answers requests without a host nowhere: a site without a name would be the default";
-        import.verdicts.differs(server.directive, how);
+    // nginx: a server without a name is for requests without a host.
+    if server.names.is_empty() && free(&String::new()) {
+        names.push(String::new());
     }
     if names.is_empty() {
         if everywhere {
@@ -216,7 +214,7 @@ mod tests {
         assert_eq!(one.matches("[[site]]").count(), 1, "{one}");
         let listen =
             "listen = [\"0.0.0.0:80\", { address = \"[::]:443\", tls = true, default = true }]";
-        assert!(one.contains(listen) && one.contains("to = \"$scheme://$host/x\""), "{one}");
+        assert!(one.contains(listen) && one.contains("to = \"/x\""), "{one}");
         let toml = toml(
             "http { server { listen 81; listen [::]:443 ssl; server_name a.example .b.example; http2 on;
             ssl_certificate a.crt; ssl_certificate_key a.key; return 301 /x; } }",
@@ -242,7 +240,7 @@ mod tests {
         assert_eq!(sites.len(), 3, "{toml}");
         assert!(sites[0].contains("name = [\"a\"]"), "{toml}");
         assert!(sites[1].contains("default = true") && !sites[1].contains("name "), "{toml}");
-        assert!(sites[2].contains("nameless-3.invalid"), "{toml}");
+        assert!(sites[2].contains("name = [\"\"]"), "{toml}");
     }
 
     #[test]
