@@ -53,26 +53,30 @@ pub(super) fn name_host(request: &mut Parts) {
     }
 }
 
-/// The request's body within the route's limits.
+/// Refuses a body that is promised to be larger than the route takes, before anybody is asked about
+/// the request.
 ///
 /// # Errors
-/// It says itself that it is too large.
-pub(super) fn body(call: &Call<'_>, body: Incoming) -> Result<Body, Error> {
-    if body.is_end_stream() {
-        // Nothing, and no more was promised.
-        return Ok(Body::empty());
-    }
-    let limit = call.route.settings.request_body_bytes_max;
+/// The body is not to be read.
+pub(super) fn length(call: &Call<'_>) -> Result<(), Error> {
     let promised = call.request.headers.get(header::CONTENT_LENGTH);
     let promised = promised.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if promised.is_some_and(|length| length > limit) {
-        return Err(Error::TooLarge);
+    let is_too_large = |length| length > call.route.settings.request_body_bytes_max;
+    if promised.is_some_and(is_too_large) { Err(Error::TooLarge) } else { Ok(()) }
+}
+
+/// The request's body within the route's limits.
+pub(super) fn body(call: &Call<'_>, body: Incoming) -> Body {
+    if body.is_end_stream() {
+        // Nothing, and no more was promised.
+        return Body::empty();
     }
+    let limit = call.route.settings.request_body_bytes_max;
     let timeout = call.worker.proxy.limits.body_timeout;
-    Ok(match call.request.version {
+    match call.request.version {
         Version::HTTP_2 => Body::incoming(Whole(body), timeout, Some(limit)),
         _ => Body::incoming(body, timeout, Some(limit)),
-    })
+    }
 }
 
 /// A message that could be read in two ways is refused, whichever way we would read it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::uri::Scheme;
-use http::{HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 
 use super::error::Error;
 use super::gate::Limited;
@@ -187,8 +187,10 @@ impl OwnedCall {
         fields.remove(header::IF_RANGE);
         fields.remove(header::RANGE);
         if let Some(range) = range {
-            fields.remove(header::IF_NONE_MATCH);
-            fields.remove(header::IF_MODIFIED_SINCE);
+            // They were about the first, and the others are of the same representation or of no use.
+            for name in &PRECONDITIONS {
+                fields.remove(name);
+            }
             fields.insert(header::RANGE, range);
         }
         owned
@@ -213,6 +215,14 @@ impl OwnedCall {
         }
     }
 }
+
+/// What only the first slice of an answer is asked.
+const PRECONDITIONS: [HeaderName; 4] = [
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+];
 
 /// The site for a host, with or without TLS; and whether it has it. Where nobody answers over TLS
 /// somebody in front of us may end it: then requests come without.

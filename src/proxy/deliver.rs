@@ -188,17 +188,21 @@ pub(super) fn of_our_own(
     response
 }
 
-/// What nginx says of what is stored beside a status of ours: of an error nothing, but for the length that a
-/// range does not fit; and of ranges only where it sends bytes.
-fn leave_as_nginx(response: &mut Response<Body>) {
+/// What nginx says of what is stored beside a status of ours: of a condition that failed nothing, and
+/// of ranges only where it sends bytes. Beside a range that does not fit it says all but what is of
+/// the body; how long that may be kept is not said here, lest somebody keeps the 416.
+pub(super) fn leave_as_nginx(response: &mut Response<Body>) {
     let status = response.status();
     let fields = response.headers_mut();
-    if status.is_client_error() {
-        let range = fields.remove(header::CONTENT_RANGE);
-        fields.clear();
-        range.into_iter().for_each(|range| drop(fields.insert(header::CONTENT_RANGE, range)));
-    } else if status == StatusCode::NOT_MODIFIED {
-        fields.remove(header::ACCEPT_RANGES);
+    match status {
+        StatusCode::PRECONDITION_FAILED => fields.clear(),
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            for name in &OF_WHAT_DOES_NOT_COME {
+                fields.remove(name);
+            }
+        }
+        StatusCode::NOT_MODIFIED => drop(fields.remove(header::ACCEPT_RANGES)),
+        _ => {}
     }
 }
 
@@ -317,6 +321,19 @@ impl Source {
         }
     }
 }
+
+/// Beside a range that does not fit.
+const OF_WHAT_DOES_NOT_COME: [HeaderName; 9] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::ACCEPT_RANGES,
+    header::CACHE_CONTROL,
+    header::EXPIRES,
+];
 
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 

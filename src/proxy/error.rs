@@ -53,8 +53,8 @@ pub(super) enum Error {
     Internal,
     /// The upstream failed like this.
     Upstream(Failure),
-    /// The same, for a request that the cache was asked about first: its word, and why it went on.
-    UpstreamAfter(Failure, CacheStatus, Forwarded),
+    /// The same, with the word of the cache, if it was asked, and why the request went on.
+    UpstreamAfter(Failure, Option<CacheStatus>, Forwarded),
 }
 
 impl Error {
@@ -131,8 +131,8 @@ impl Error {
         }
         self.tell(response.headers_mut());
         let (reason, cache) = match self {
-            Self::Upstream(_) => (Reason::UpstreamFailed, Some(CacheStatus::Miss)),
-            Self::UpstreamAfter(_, word, _) => (Reason::UpstreamFailed, Some(*word)),
+            Self::Upstream(_) => (Reason::UpstreamFailed, None),
+            Self::UpstreamAfter(_, word, _) => (Reason::UpstreamFailed, *word),
             Self::Plain(_) => (Reason::Respond, None),
             Self::OnlyIfCached => (Reason::OnlyIfCached, Some(CacheStatus::Miss)),
             Self::Gate(refusal) => (refusal.reason, None),

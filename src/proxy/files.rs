@@ -30,7 +30,9 @@ pub(super) async fn answer(call: Call<'_>, body: &mut Option<Incoming>) -> Resul
     let Some(files) = &call.route.files else { return Err(Error::NotFound) };
     let answer = look(&call, files).await?;
     // It is not read, but too large a one is refused.
-    body.take().map(|body| admit::body(&call, body)).transpose()?;
+    if body.take().is_some() {
+        admit::length(&call)?;
+    }
     Ok(answer)
 }
 

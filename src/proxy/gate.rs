@@ -21,6 +21,7 @@ mod password;
 mod ask;
 mod pace;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -101,6 +102,12 @@ impl Gate {
         }))
     }
 
+    /// Who asks, if somebody in front may say.
+    pub(super) fn remote(&self, call: &Call<'_>) -> Option<SocketAddr> {
+        let real_ip = self.settings.real_ip.as_ref()?;
+        Some(address::real(call.connection, &call.request.headers, real_ip))
+    }
+
     /// Fields that only an `auth_request` may set, where none was sent: no client sets them.
     fn nobody_said(&self) -> Vec<(HeaderName, Option<HeaderValue>)> {
         let set = self.settings.auth_request.iter().flat_map(|ask| &ask.set);
@@ -128,12 +135,9 @@ pub(super) async fn pass(
     gate: &Gate,
     sent: &mut Sent<'_>,
 ) -> Result<Answer, Error> {
-    if let Some(real_ip) = &gate.settings.real_ip {
-        call.remote = address::real(call.connection, &call.request.headers, real_ip);
-        sent.remote = call.remote;
-        if let Some(seen) = &mut sent.seen {
-            seen.client = call.remote;
-        }
+    if let Some(remote) = gate.remote(&call) {
+        call.remote = remote;
+        sent.came_from(remote);
     }
     let held = limits(&mut call, gate).await;
     sent.limited = call.limited;

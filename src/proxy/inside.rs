@@ -55,7 +55,9 @@ pub(super) struct Journey<'a> {
 /// Answers a request of a site or route where more than the path counts.
 pub(super) async fn answer(call: Call<'_>, sent: &mut Sent<'_>) -> Answer {
     let mut journey = Journey::new(call);
-    match journey.enter().await {
+    let entered = journey.enter().await;
+    sent.came_from(journey.from.remote);
+    match entered {
         Ok(None) => journey.answer(sent).await,
         Ok(Some(answer)) => journey.conclude(Ok(answer), sent).await,
         Err(error) => journey.conclude(Err(error), sent).await,
@@ -115,6 +117,7 @@ impl<'a> Journey<'a> {
     /// one of them gives it.
     pub(super) async fn enter(&mut self) -> Result<Option<Answer>, Error> {
         let site = Arc::clone(self.from.site);
+        self.believe();
         if let (_, Some(answer)) = self.rewrite(&site.rewrite).await? {
             return Ok(Some(answer));
         }
@@ -128,6 +131,7 @@ impl<'a> Journey<'a> {
                 return Err(Error::Cycle);
             }
             self.find()?;
+            self.believe();
             let route = Arc::clone(&self.route);
             match self.rewrite(&route.settings.rewrite).await? {
                 (_, Some(answer)) => return Ok(Some(answer)),
@@ -141,6 +145,14 @@ impl<'a> Journey<'a> {
         }
         self.choose_destination();
         Ok(None)
+    }
+
+    /// Finds out who asks, for rules that depend on it: they count before the route lets it in.
+    fn believe(&mut self) {
+        let gate = self.route.gate.as_ref();
+        if let Some(remote) = gate.and_then(|gate| gate.remote(&self.call())) {
+            self.from.remote = remote;
+        }
     }
 
     fn choose_destination(&mut self) {

@@ -152,6 +152,14 @@ struct Sent<'a> {
 }
 
 impl Sent<'_> {
+    /// Notes who asks.
+    fn came_from(&mut self, remote: SocketAddr) {
+        self.remote = remote;
+        if let Some(seen) = &mut self.seen {
+            seen.client = remote;
+        }
+    }
+
     /// The call, with what is known by now of who asks.
     fn known<'a>(&self, call: Call<'a>) -> Call<'a> {
         Call { remote: self.remote, limited: self.limited, ..call }
@@ -317,6 +325,10 @@ impl Worker {
 
     /// Answers a request whose route is known, if the route lets it in.
     async fn let_in(call: Call<'_>, sent: &mut Sent<'_>) -> Result<Answer, Error> {
+        // What is no file may be for another route, which has a limit of its own.
+        if sent.body.is_some() && call.route.files.is_none() {
+            admit::length(&call)?;
+        }
         let answer = match &call.route.gate {
             None => Self::routed(call, sent.gap, &mut sent.body).await,
             Some(gate) => Box::pin(gate::pass(call, gate, sent)).await,
@@ -345,8 +357,7 @@ impl Worker {
         if call.route.files.is_some() {
             return Box::pin(files::answer(call, body)).await;
         }
-        let body =
-            body.take().map_or_else(|| Ok(Body::empty()), |body| admit::body(&call, body))?;
+        let body = body.take().map_or_else(Body::empty, |body| admit::body(&call, body));
         Self::content(call, Some(gap), body).await
     }
 

@@ -15,6 +15,7 @@ use crate::semantics::directives::members;
 use crate::semantics::multipart::Multipart;
 use crate::semantics::precondition::Met;
 use crate::semantics::range::Wanted;
+use crate::semantics::rules::RangeReading;
 use crate::semantics::stored::Stored;
 use crate::semantics::{partial, precondition, range};
 
@@ -28,8 +29,8 @@ pub(super) fn as_wanted(
 ) {
     match wanted(call, cache, stored, source) {
         Wanted::Whole => whole(call, response, source),
-        Wanted::Part(part) => one(response, (stored, source), part),
-        Wanted::Several(parts) => match several(response, (stored, source), &parts) {
+        Wanted::Part(part) => one(call, response, (stored, source), part),
+        Wanted::Several(parts) => match several(call, response, (stored, source), &parts) {
             Some(()) => {}
             None => whole(call, response, source),
         },
@@ -48,6 +49,9 @@ pub(super) fn cut_if_forced(call: &Call<'_>, response: &mut Response<Body>) {
 /// Cuts the one range that the client wants out of a whole response that is passed on. What comes
 /// is of use once only, so several ranges get the whole.
 pub(super) fn cut_passed(call: &Call<'_>, response: &mut Response<Body>) {
+    if call.request.method == Method::HEAD {
+        return;
+    }
     let Some(length) = http_body::Body::size_hint(response.body()).exact() else { return };
     if response.status() == StatusCode::OK {
         let wanted = wanted_of_whole(call, response.headers(), length);
@@ -59,7 +63,8 @@ pub(super) fn cut_passed(call: &Call<'_>, response: &mut Response<Body>) {
 pub(super) fn wanted_of_whole(call: &Call<'_>, fields: &HeaderMap, length: u64) -> Wanted {
     match asked(call) {
         Some(value) if precondition::if_range_holds(&call.request.headers, fields) => {
-            range::wanted(value.as_bytes(), length)
+            let reads = if reads_as_nginx(call) { range::wanted_as_nginx } else { range::wanted };
+            reads(value.as_bytes(), length)
         }
         _ => Wanted::Whole,
     }
@@ -157,7 +162,8 @@ fn wanted_of_part(call: &Call<'_>, stored: &Stored, length: u64) -> Option<Range
     holds.then(|| partial::within(value.as_bytes(), stored, length))?
 }
 
-/// The client's `Range`. Only a GET has one (RFC 9110 section 14.2), and only one line of it.
+/// The client's `Range`. Only a GET has one (RFC 9110 section 14.2), but in nginx a HEAD too, and only
+/// one line of it.
 pub(super) fn asked<'a>(call: &Call<'a>) -> Option<&'a HeaderValue> {
     if call.wants_all {
         return None;
@@ -166,7 +172,16 @@ pub(super) fn asked<'a>(call: &Call<'a>) -> Option<&'a HeaderValue> {
     let lines = call.request.headers.get_all(header::RANGE).iter().count();
     let most = call.route.settings.ranges_max;
     let is_within = value.as_bytes().split(|byte| *byte == b',').count() <= most;
-    (call.request.method == Method::GET && lines == 1 && is_within).then_some(value)
+    let has_one = match call.request.method {
+        Method::GET => true,
+        Method::HEAD => reads_as_nginx(call),
+        _ => false,
+    };
+    (has_one && lines == 1 && is_within).then_some(value)
+}
+
+fn reads_as_nginx(call: &Call<'_>) -> bool {
+    call.cache().is_ok_and(|cache| cache.settings.rules.ranges == RangeReading::Strict)
 }
 
 /// Whether the operator lets us cut what came with these fields.
@@ -183,7 +198,8 @@ fn may_cut(cache: &Cache, fields: &HeaderMap) -> bool {
 /// What is on its way is held for its slowest follower: one that jumps back would have to wait for
 /// itself.
 fn can_give(source: &Source, parts: &[Range<u64>]) -> bool {
-    !matches!(source, Source::Fill(_)) || parts.is_sorted_by_key(|part| part.start)
+    let is_behind = |pair: &[Range<u64>]| pair[0].end <= pair[1].start;
+    !matches!(source, Source::Fill(_)) || parts.windows(2).all(is_behind)
 }
 
 fn whole(call: &Call<'_>, response: &mut Response<Body>, source: &Source) {
@@ -195,7 +211,12 @@ fn whole(call: &Call<'_>, response: &mut Response<Body>, source: &Source) {
     }
 }
 
-fn one(response: &mut Response<Body>, (stored, source): (&Stored, &Source), part: Range<u64>) {
+fn one(
+    call: &Call<'_>,
+    response: &mut Response<Body>,
+    (stored, source): (&Stored, &Source),
+    part: Range<u64>,
+) {
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     let (offset, total) = match &stored.part {
         None => (0, source.length()),
@@ -206,11 +227,16 @@ fn one(response: &mut Response<Body>, (stored, source): (&Stored, &Source), part
     let last = part.end.saturating_sub(1).saturating_add(offset);
     let total = total.map_or_else(|| "*".to_owned(), |total| total.to_string());
     insert_content_range(response.headers_mut(), format!("bytes {first}-{last}/{total}"));
-    *response.body_mut() = source.body(part);
+    if call.request.method == Method::HEAD {
+        insert_length(response.headers_mut(), Some(part.end.saturating_sub(part.start)));
+    } else {
+        *response.body_mut() = source.body(part);
+    }
 }
 
 /// `None`, and nothing done, for what cannot be framed.
 fn several(
+    call: &Call<'_>,
     response: &mut Response<Body>,
     (stored, source): (&Stored, &Source),
     ranges: &[Range<u64>],
@@ -219,16 +245,20 @@ fn several(
     let boundary = fastrand::u128(..);
     let total = source.length().unwrap_or(0);
     let multipart = Multipart::new(ranges, total, content_type, boundary)?;
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, multipart.content_type);
+    fields.remove(header::CONTENT_RANGE);
+    if call.request.method == Method::HEAD {
+        insert_length(fields, Some(multipart.length));
+        return Some(());
+    }
     let mut parts = Vec::with_capacity(ranges.len() * 2 + 1);
     for (head, range) in multipart.heads.into_iter().zip(ranges) {
         parts.push(Body::full(head));
         parts.push(source.body(range.clone()));
     }
     parts.push(Body::full(multipart.end));
-    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, multipart.content_type);
-    fields.remove(header::CONTENT_RANGE);
     *response.body_mut() = Body::join(parts, multipart.length);
     Some(())
 }

@@ -43,7 +43,12 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
         Ok(reply) => reply,
         Err(failure) => {
             tracing::warn!(error = %failure, "upstream failed");
-            return Err(error::of_upstream(&failure.error));
+            return Err(match error::of_upstream(&failure.error) {
+                Error::Upstream(failure) => {
+                    Error::UpstreamAfter(failure, why.status, why.forwarded)
+                }
+                other => other,
+            });
         }
     };
     let set_cookie = reply.set_cookie;

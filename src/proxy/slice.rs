@@ -19,7 +19,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::call::{Call, OwnedCall};
-use super::deliver::{Answer, insert_length};
+use super::deliver::{self, Answer, insert_length};
 use super::error::Error;
 use super::extent::Extent;
 use super::partial::{self, insert_content_range};
@@ -33,7 +33,9 @@ use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
 use crate::semantics::partial::ContentRange;
 use crate::semantics::range::{self, Spec, Wanted};
+use crate::semantics::rules::{Preconditions, RangeReading};
 use crate::semantics::stale::Failure;
+use crate::semantics::status::{CacheStatus, Forwarded};
 
 /// One slice of a response.
 pub(super) struct Slice {
@@ -82,7 +84,11 @@ pub(super) async fn serve(
     let number = first_number(&view, bytes);
     let mut answer = sliced.get(number, None).await?;
     let mut got = number;
-    if answer.response.status() == StatusCode::RANGE_NOT_SATISFIABLE && number > 0 {
+    let rules = &sliced.cache.settings.rules;
+    // nginx passes on what the origin says of a slice that there is not.
+    let is_passed = number > 0 && rules.ranges == RangeReading::Strict;
+    let is_beyond = answer.response.status() == StatusCode::RANGE_NOT_SATISFIABLE;
+    if is_beyond && number > 0 && !is_passed {
         // It has no such slice. The first one says how long it is, and whether it is still what
         // the client's condition names.
         answer = sliced.get(0, None).await?;
@@ -90,7 +96,7 @@ pub(super) async fn serve(
     }
     match answer.response.status() {
         StatusCode::PARTIAL_CONTENT => put_together(sliced, got, answer),
-        StatusCode::RANGE_NOT_SATISFIABLE => {
+        StatusCode::RANGE_NOT_SATISFIABLE if !is_passed => {
             // It has no byte at all, perhaps: as a whole that can be told.
             let lookup = Lookup::Absent { at: sliced.key.hash, other_variant: false };
             let missed = Missed::new(&sliced.cache, sliced.key.clone(), Some(lookup));
@@ -156,7 +162,8 @@ fn put_together(sliced: Arc<Sliced>, number: u64, answer: Answer) -> Result<Answ
     let Some((came, total)) =
         came.and_then(|came| Some((came, came.total?))).filter(|(came, _)| came.first == first)
     else {
-        return Err(Error::Upstream(Failure::InvalidHeader));
+        let (failure, word) = (Failure::InvalidHeader, Some(CacheStatus::Miss));
+        return Err(Error::UpstreamAfter(failure, word, Forwarded::UriMiss));
     };
     let call = Arc::clone(&sliced.call);
     let view = call.view();
@@ -168,6 +175,9 @@ fn put_together(sliced: Arc<Sliced>, number: u64, answer: Answer) -> Result<Answ
         Wanted::Unsatisfiable => {
             insert_content_range(fields, format!("bytes */{total}"));
             *answer.response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            if sliced.cache.settings.rules.preconditions == Preconditions::Answer {
+                deliver::leave_as_nginx(&mut answer.response);
+            }
             return Ok(answer);
         }
         Wanted::Part(part) => {
@@ -178,7 +188,7 @@ fn put_together(sliced: Arc<Sliced>, number: u64, answer: Answer) -> Result<Answ
         Wanted::Whole | Wanted::Several(_) => (StatusCode::OK, 0..total),
     };
     if view.request.method == Method::HEAD {
-        insert_length(fields, Some(total));
+        insert_length(fields, Some(wanted.end - wanted.start));
     } else {
         let from_cache = stitch::is_from_cache(&answer);
         let stitched = Stitched::new(sliced, (head, total), wanted);

@@ -223,7 +223,7 @@ impl Step<'_> {
             }
             _ => {
                 let forwarded = handling.forwarded.unwrap_or(Forwarded::UriMiss);
-                Err(Error::UpstreamAfter(failure, status, forwarded))
+                Err(Error::UpstreamAfter(failure, Some(status), forwarded))
             }
         }
     }

@@ -82,7 +82,8 @@ fn not_modified(request: &HeaderMap, stored: &Stored) -> bool {
 
 /// nginx: ngx_http_not_modified_header_filter, with `if_modified_since exact`.
 fn nginx(request: &HeaderMap, stored: &Stored) -> Met {
-    if stored.status != StatusCode::OK {
+    // A part is of a whole that we put together: it is a 200 that conditions are about.
+    if stored.status != StatusCode::OK && stored.part.is_none() {
         return Met::Yes;
     }
     let modified = stored.last_modified().and_then(|value| date(value, stored));
@@ -172,6 +173,7 @@ fn opaque_tag(tag: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
     use crate::semantics::fields::tests::fields;
+    use crate::semantics::stored::Part;
     use crate::semantics::stored::tests::stored;
 
     #[rustfmt::skip]
@@ -263,8 +265,10 @@ mod tests {
         let mut stored = stored(10);
         stored.fields = fields(response);
         assert_eq!(met(&fields(request), &stored, &Rules::nginx()), expected, "{request}: {why}");
-        stored.status = StatusCode::NOT_FOUND;
+        stored.status = StatusCode::PARTIAL_CONTENT;
         assert_eq!(met(&fields(request), &stored, &Rules::nginx()), Met::Yes, "only for 200");
+        stored.part = Some(Box::new(Part { first: 0, total: Some(10) }));
+        assert_eq!(met(&fields(request), &stored, &Rules::nginx()), expected, "of a slice: {why}");
     }
 
     #[rustfmt::skip]

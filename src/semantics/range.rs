@@ -10,7 +10,7 @@ pub enum Wanted {
     Whole,
     /// These bytes: never empty, never beyond the end.
     Part(Range<u64>),
-    /// At least two of these, in the order they are asked for; none overlaps or touches another.
+    /// At least two of these, in the order they are asked for.
     Several(Vec<Range<u64>>),
     /// Only bytes that there are not: 416.
     Unsatisfiable,
@@ -25,8 +25,8 @@ pub enum Spec {
     Last(u64),
 }
 
-/// Reads a `Range` field's value for a body of `length` bytes. All arithmetic saturates, and no
-/// more is read than `MEMBERS_MAX` members.
+/// Reads a `Range` field's value for a body of `length` bytes. Of several ranges none overlaps or
+/// touches another. All arithmetic saturates, and no more is read than `MEMBERS_MAX` members.
 pub fn wanted(value: &[u8], length: u64) -> Wanted {
     let Some(specs) = specs(value) else { return Wanted::Whole };
     let found: Vec<_> = specs.iter().filter_map(|spec| spec.within(length)).collect();
@@ -39,6 +39,33 @@ pub fn wanted(value: &[u8], length: u64) -> Wanted {
         1 => Wanted::Part(ranges.remove(0)),
         2..=RANGES_MAX => Wanted::Several(ranges),
         _ => Wanted::Whole,
+    }
+}
+
+/// The same as nginx reads it: what is malformed asks for nothing that there is, and what overlaps
+/// is sent as often as it is asked for, as long as that is not more than the whole.
+pub fn wanted_as_nginx(value: &[u8], length: u64) -> Wanted {
+    let Some(set) = strip_unit(value.trim_ascii()) else { return Wanted::Whole };
+    let mut ranges = Vec::new();
+    let mut bytes = 0u64;
+    for (number, member) in set.split(|byte| *byte == b',').enumerate() {
+        if number == RANGES_MAX {
+            return Wanted::Whole;
+        }
+        let Some(spec) = written(member.trim_ascii()) else { return Wanted::Unsatisfiable };
+        let range = spec.bytes(length);
+        if !range.is_empty() {
+            bytes = bytes.saturating_add(range.end - range.start);
+            ranges.push(range);
+        } else if range.start == 0 {
+            return Wanted::Whole;
+        }
+    }
+    match ranges.len() {
+        0 => Wanted::Unsatisfiable,
+        _ if bytes > length => Wanted::Whole,
+        1 => Wanted::Part(ranges.remove(0)),
+        _ => Wanted::Several(ranges),
     }
 }
 
@@ -79,13 +106,16 @@ pub fn furthest(value: &[u8]) -> Option<u64> {
 impl Spec {
     /// The bytes it stands for in a body of this length; nothing where there are none.
     fn within(self, length: u64) -> Option<Range<u64>> {
-        let range = match self {
+        Some(self.bytes(length)).filter(|range| !range.is_empty())
+    }
+
+    fn bytes(self, length: u64) -> Range<u64> {
+        match self {
             Self::From(first, last) => {
                 first..last.map_or(length, |last| last.saturating_add(1).min(length))
             }
             Self::Last(bytes) => length.saturating_sub(bytes)..length,
-        };
-        (!range.is_empty()).then_some(range)
+        }
     }
 }
 
@@ -105,12 +135,17 @@ fn specs(value: &[u8]) -> Option<Vec<Spec>> {
     (!specs.is_empty()).then_some(specs)
 }
 
+/// A member that asks for something in some body.
 fn spec(member: &[u8]) -> Option<Spec> {
+    let spec = written(member)?;
+    (!matches!(spec, Spec::From(first, Some(last)) if last < first)).then_some(spec)
+}
+
+fn written(member: &[u8]) -> Option<Spec> {
     let dash = member.iter().position(|byte| *byte == b'-')?;
     let (first, last) = (member[..dash].trim_ascii(), member[dash + 1..].trim_ascii());
     match (position(first)?, position(last)?) {
         (None, None) => None,
-        (Some(first), Some(last)) if last < first => None,
         (Some(first), last) => Some(Spec::From(first, last)),
         (None, Some(suffix)) => Some(Spec::Last(suffix)),
     }
@@ -239,6 +274,33 @@ mod tests {
         assert_eq!(wanted(value.as_bytes(), 10), expected, "{value}: {why}");
     }
 
+    #[rustfmt::skip]
+    #[test]
+    fn nginx_takes_a_set_at_its_word() {
+        use Wanted::{Part, Several, Unsatisfiable, Whole};
+        for (value, expected, why) in [
+            ("bytes=0-1",            Part(0..2),                       "first bytes"),
+            ("bytes=-99",            Part(0..10),                      "a suffix longer than all"),
+            ("bytes=5-99",           Part(5..10),                      "cut at the end"),
+            ("bytes=5-4",            Unsatisfiable,                    "reversed"),
+            ("bytes=10-",            Unsatisfiable,                    "at the end"),
+            ("bytes=-0",             Unsatisfiable,                    "no bytes"),
+            ("bytes=cow",            Unsatisfiable,                    "no numbers"),
+            ("bytes=",               Unsatisfiable,                    "nothing"),
+            ("bytes=0-1,",           Unsatisfiable,                    "nothing behind the comma"),
+            ("bytes=0-1,3-2",        Part(0..2),                       "one of them is reversed"),
+            ("bytes=0-1,2-3",        Several(vec![0..2, 2..4]),        "they touch"),
+            ("bytes=0-3,2-5,4-5",    Several(vec![0..4, 2..6, 4..6]),  "they overlap"),
+            ("bytes=0-5,0-5",        Whole,                            "more than the whole"),
+            ("lines=0-1",            Whole,                            "another unit"),
+        ] {
+            assert_eq!(wanted_as_nginx(value.as_bytes(), 10), expected, "{value}: {why}");
+        }
+        assert_eq!(wanted_as_nginx(b"bytes=0-1", 0), Whole, "of nothing");
+        let many = format!("bytes={}0-0", "0-0,".repeat(32));
+        assert_eq!(wanted_as_nginx(many.as_bytes(), 1000), Whole, "more than are answered");
+    }
+
     #[test]
     fn a_great_many_get_the_whole() {
         let many = |count: u64, step: u64| {
@@ -310,6 +372,7 @@ mod tests {
         #[test]
         fn never_panics(value in proptest::collection::vec(any::<u8>(), 0..40), length: u64) {
             let _ = wanted(&value, length);
+            let _ = wanted_as_nginx(&value, length);
         }
     }
 }

@@ -54,6 +54,8 @@ pub struct Rules {
     pub store_parts: bool,
     /// A range is answered from what is stored only if that says `Accept-Ranges: bytes`.
     pub ranges_need_accept_ranges: bool,
+    /// How `Range` of requests is read.
+    pub ranges: RangeReading,
     /// Lifetimes for answers that bring none of their own, in the order they are written; the
     /// first that matches a status counts.
     pub valid: Vec<Valid>,
@@ -121,6 +123,16 @@ pub enum Preconditions {
     /// As nginx's not_modified filter: 412 from here; dates must be equal, and a tag and a date
     /// must both hold.
     Answer,
+}
+
+/// How `Range` of requests is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeReading {
+    /// A set that is malformed is as none, and what overlaps is sent once (RFC 9110 section 14.2).
+    Lenient,
+    /// As nginx does: one that is malformed is answered 416, what overlaps is sent as it is asked
+    /// for, and `HEAD` is told of a part what `GET` would be.
+    Strict,
 }
 
 /// One line of the `valid` table.
@@ -233,6 +245,7 @@ impl Rules {
             preconditions: Preconditions::Forward,
             store_parts: true,
             ranges_need_accept_ranges: false,
+            ranges: RangeReading::Lenient,
             valid: Vec::new(),
             heuristic: None,
             ignore: IgnoredFields::default(),
@@ -267,6 +280,7 @@ impl Rules {
             preconditions: Preconditions::Answer,
             store_parts: false,
             ranges_need_accept_ranges: true,
+            ranges: RangeReading::Strict,
             ignore: IgnoredFields { surrogate_control: true, ..IgnoredFields::default() },
             targeted: Vec::new(),
             revalidate: false,

@@ -164,6 +164,17 @@ async fn somebody_else_says_who_may_ask_and_who_that_is() {
 }
 
 #[tokio::test]
+async fn nobody_is_asked_about_a_body_that_is_too_large() {
+    for text in asked() {
+        let origin = origin().await;
+        let proxy =
+            Proxy::with(&text.replace("auth_request", "max_body = 4\nauth_request"), &origin).await;
+        let answer = proxy.send_with_body(("POST", "/"), &[], Some("hello")).await;
+        assert_eq!((answer.status, origin.seen("/verify")), (413, 0), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn who_is_asked_need_not_be_told_what_for() {
     for text in asked() {
         let origin = origin().await;

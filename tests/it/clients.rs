@@ -65,6 +65,51 @@ async fn forwarded_addresses_are_followed_as_far_as_they_are_trusted() {
 }
 
 #[tokio::test]
+async fn rules_know_whom_a_trusted_peer_names() {
+    let origin = origin().await;
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    let config = |of_site: &str, of_route: &str| {
+        format!(
+            r#"
+[server]
+workers = 1
+[log]
+access = {:?}
+[map.outside]
+networks = true
+values = {{ "192.0.2.0/24" = "" }}
+default = "1"
+[[site]]
+listen = "127.0.0.1:0"
+{of_site}
+[[site.route]]
+path = "/"
+proxy = "http://ORIGIN"
+{of_route}
+"#,
+            log.display()
+        )
+    };
+    let real_ip = r#"real_ip = { from = ["127.0.0.1"] }"#;
+    let rule = r#"rewrite = { when = "$outside", respond = 403 }"#;
+    for config in [
+        config(&format!("{rule}\n[site.defaults]\n{real_ip}"), ""),
+        config(&format!("[site.defaults]\n{real_ip}"), rule),
+        config("", &format!("{real_ip}\n{rule}")),
+    ] {
+        let proxy = Proxy::with(&config, &origin).await;
+        let get = async |address| proxy.send("GET", "/", &[("X-Real-IP", address)]).await.status;
+        assert_eq!((get("192.0.2.7").await, get("198.51.100.1").await), (200, 403), "{config}");
+        proxy.stop().await;
+        let text = std::fs::read_to_string(&log).unwrap();
+        let clients: Vec<_> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
+        assert_eq!(clients, ["192.0.2.7", "198.51.100.1"], "{config}");
+        std::fs::remove_file(&log).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn the_client_is_who_was_named_for_access_and_for_the_log() {
     let origin = origin().await;
     let folder = tempfile::tempdir().unwrap();

@@ -105,6 +105,48 @@ async fn a_range_fetches_only_the_slices_it_touches() {
 }
 
 #[tokio::test]
+async fn conditions_of_nginx_are_about_the_whole_that_slices_make() {
+    let origin = Origin::start().await;
+    origin.on("/a", version(1).header("x-origin", "a"));
+    let proxy = Proxy::cached_with(&format!("semantics = \"nginx\"\n{SLICES}"), &origin).await;
+    #[rustfmt::skip]
+    let cases = [
+        ("GET",  "x",             "y",                200, "10000"),
+        ("GET",  "if-none-match", "\"1\"",            304, "-"),
+        ("GET",  "if-match",      "\"0\"",            412, "0"),
+        ("GET",  "if-match",      "\"1\"",            200, "10000"),
+        ("GET",  "range",         "bytes=9-0",        416, "0"),
+        ("HEAD", "range",         "bytes=4000-4999",  206, "1000"),
+        ("HEAD", "x",             "y",                200, "10000"),
+    ];
+    for (method, name, value, status, length) in cases {
+        let found = proxy.send(method, "/a", &[(name, value)]).await;
+        assert_eq!(
+            (found.status, found.header("content-length")),
+            (status, length.into()),
+            "{value}"
+        );
+        assert!(found.complete && (method == "GET" || found.body.is_empty()), "{value}");
+        let is_told = !matches!(status, 412 | 416);
+        assert_eq!(found.header("etag") == "\"1\"", is_told, "{value}");
+        assert_eq!(found.header("x-origin") == "a", status != 412, "{value}");
+    }
+    assert_eq!(asked(&origin), ALL_SLICES);
+}
+
+#[tokio::test]
+async fn a_condition_of_the_client_is_asked_of_the_first_slice_only() {
+    let origin = Origin::start().await;
+    origin.on("/a", version(1));
+    let proxy = Proxy::cached_with(SLICES, &origin).await;
+    assert_eq!(proxy.send("GET", "/a", &[("range", "bytes=0-0")]).await.status, 206);
+    let found = proxy.send("GET", "/a", &[("if-match", "\"1\"")]).await;
+    assert!(found.status == 200 && found.complete && found.body == bytes_of(1));
+    assert_eq!(proxy.get("/a").await.body, bytes_of(1));
+    assert_eq!(asked(&origin), ALL_SLICES, "they were stored");
+}
+
+#[tokio::test]
 async fn a_change_between_slices_breaks_the_answer_off_and_never_mixes() {
     let origin = Origin::start().await;
     origin.on("/a", version(1));
