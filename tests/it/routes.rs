@@ -247,13 +247,7 @@ async fn a_key_may_have_what_goes_upstream() {
     let config = "[zone.test]\nmemory = '8m'\n".to_owned()
         + &site(
             "",
-            &[
-                ("/", &as_sent),
-                ("/a/", &v1),
-                ("/b/", &v1),
-                ("/v1/", &as_sent),
-                ("/v2/", &as_sent),
-            ],
+            &[("/", &as_sent), ("/a/", &v1), ("/b/", &v1), ("/v1/", &as_sent), ("/v2/", &as_sent)],
         );
     let origin = Origin::start().await;
     let proxy = Proxy::with(&config, &origin).await;
