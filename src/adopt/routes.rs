@@ -30,6 +30,8 @@ pub(super) struct Target<'a> {
     pub(super) cache: &'a Cache,
     /// The host that it is of, as far as it is known.
     pub(super) host: String,
+    /// It answered a HEAD, which has a key of its own.
+    pub(super) is_head: bool,
     /// The bytes that a slice was asked for, its first and its last.
     pub(super) slice: Option<(u64, u64)>,
 }
@@ -133,7 +135,9 @@ impl<'a> Serving<'a> {
             (Some(one), Some(other)) if one == other => {
                 let host = most.value(&Variable::Host).map(String::from_utf8_lossy);
                 let host = host.map(String::from).or_else(|| only_name(self.site));
-                Ok(Target { key: one, cache: self.cache, host: host.unwrap_or_default(), slice })
+                let (cache, host) = (self.cache, host.unwrap_or_default());
+                let is_head = most.value(&Variable::RequestMethod) == Some(b"HEAD");
+                Ok(Target { key: one, cache, host, is_head, slice })
             }
             (None, None) => Err(Nowhere::NoRoute),
             _ => Err(Nowhere::Ambiguous),

@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::semantics::date::Timestamp;
 use crate::semantics::key::KeyHash;
+use crate::semantics::reason::Reason;
 use crate::semantics::storable::{Asked, Granted, stored_elsewhere};
 use crate::semantics::stored::Stored;
 use crate::snapshot::Watch;
@@ -139,7 +140,7 @@ pub(super) struct Adopting<'a> {
     now: Timestamp,
     adopted: Adopted,
     watch: &'a mut dyn Watch,
-    /// What lies before a body, and then its pieces.
+    /// What lies before a body.
     buffer: Vec<u8>,
 }
 
@@ -208,8 +209,10 @@ impl Adopting<'_> {
         }
         let head = head::read(head).map_err(Left::Damaged)?;
         let body_bytes = file_bytes - kept.body_at as u64;
-        if head.body_bytes.is_some_and(|bytes| bytes != body_bytes) {
-            return Err(Left::Damaged("its body has another length than it says".to_owned()));
+        let is_whole = head.body_bytes.is_none_or(|bytes| bytes == body_bytes);
+        // To a HEAD there is no body, whatever length it says.
+        if !is_whole && body_bytes > 0 {
+            return Err(Left::Damaged(OTHER_LENGTH.to_owned()));
         }
         let received = Timestamp::from_secs(kept.date_s);
         if received > self.now.plus(CLOCKS_APART) {
@@ -218,6 +221,12 @@ impl Adopting<'_> {
         let zone = self.zone;
         let target = self.routes.find(&kept.key, &|| zone.store.secret());
         let target = target.map_err(|_| Left::NoRoute)?;
+        if target.is_head {
+            return Err(Left::Refused(Reason::Method.name()));
+        }
+        if !is_whole {
+            return Err(Left::Damaged(OTHER_LENGTH.to_owned()));
+        }
         let stored = stored(&kept, &head, &target, received)?;
         let (key, stored) = self.key(&target, stored, body_bytes)?;
         let Some(stored) = self.zone.adopted(&key, &stored) else { return Err(Left::Purged) };
@@ -317,4 +326,5 @@ impl From<Wrong> for Left {
     }
 }
 
+const OTHER_LENGTH: &str = "its body has another length than it says";
 const PIECE_BYTES: u64 = 1 << 20;

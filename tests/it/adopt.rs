@@ -487,6 +487,26 @@ async fn what_may_not_be_stored_by_our_rules_is_left_out() {
     assert_eq!(refused, [("private", 1), ("set-cookie", 1)]);
 }
 
+#[test]
+fn an_answer_to_head_and_a_key_of_two_meanings_are_left_out() {
+    let machine = Machine::with("key = \"$uri|$args\"");
+    let head = File { body: Vec::new(), ..File::new("HEAD/a", "200 OK", &[], b"of a GET") };
+    machine.write(&head);
+    // Where does the path end?
+    machine.write(&File::new("GET/abc", "200 OK", &[], b""));
+    let wanted = Wanted { key_is: Some("$request_method$uri$args"), ..Wanted::default() };
+    let adopted = machine.try_adopt(&wanted, &mut Named::default()).unwrap();
+    let LeftOut { damaged, no_route, refused, .. } = adopted.left_out;
+    assert_eq!((adopted.responses, damaged, no_route), (0, 0, 2), "{refused:?}");
+
+    let machine = Machine::with("key = \"$request_method$uri\"");
+    machine.write(&head);
+    machine.write(&File::new("GET/a", "200 OK", &[], b"of a GET"));
+    let adopted = machine.adopt();
+    let refused: Vec<_> = adopted.left_out.refused.into_iter().collect();
+    assert_eq!((adopted.responses, refused), (1, vec![("method", 1)]));
+}
+
 #[tokio::test]
 async fn slices_of_nginx_are_slices_here() {
     let machine = Machine::with("slice = \"4k\"");
