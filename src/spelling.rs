@@ -11,7 +11,11 @@ use http::{HeaderMap, HeaderName};
 
 /// Names that were not spelled as usual, as they were spelled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Spelling(Arc<[Box<str>]>);
+pub struct Spelling(Arc<Names>);
+
+/// In a place of their own, so that what is stored has but a pointer.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Names(Box<[Box<str>]>);
 
 impl Spelling {
     /// What has to be remembered of these names; `None` where all are spelled as usual.
@@ -25,7 +29,7 @@ impl Spelling {
                 odd.push(name.into());
             }
         }
-        (!odd.is_empty()).then(|| Self(odd.into()))
+        (!odd.is_empty()).then(|| Self(Arc::new(Names(odd.into()))))
     }
 
     /// What of it is about these fields, in their order.
@@ -35,7 +39,7 @@ impl Spelling {
 
     /// Bytes of memory that it takes, roughly.
     pub fn bytes(&self) -> usize {
-        self.0.iter().map(|name| name.len() + size_of::<Box<str>>()).sum()
+        self.0.0.iter().map(|name| name.len() + size_of::<Box<str>>()).sum()
     }
 
     /// Writes a name as it was spelled, else as usual.
@@ -53,7 +57,7 @@ impl Spelling {
     }
 
     fn find(&self, name: &[u8]) -> Option<&[u8]> {
-        let spelled = self.0.iter().find(|known| known.as_bytes().eq_ignore_ascii_case(name));
+        let spelled = self.0.0.iter().find(|known| known.as_bytes().eq_ignore_ascii_case(name));
         spelled.map(|spelled| spelled.as_bytes())
     }
 }

@@ -285,6 +285,10 @@ impl FromText for Names {
     fn from_text(text: &str) -> Result<Self, Problem> {
         let wrong = || Problem::new(format!("`{text}` is not a host name"));
         let name = text.to_ascii_lowercase();
+        if name.is_empty() {
+            // nginx: for requests that name no host.
+            return Ok(Self(vec![HostName::Exact(name)]));
+        }
         if name == "*" {
             return Err(wrong().help("leave `name` out to answer for all hosts"));
         }
@@ -456,7 +460,7 @@ mod tests {
         check("http://a",         "wrong");
         check("~^A$",             "~^A$");
         check("~(",               "wrong");
-        check("",                 "wrong");
+        check("",                 "=");
 
         #[track_caller]
         fn check(text: &str, expected: &str) {

@@ -123,8 +123,8 @@ pub(super) fn ignored<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &
     section.set("cache.ignore_headers", Value::texts(fields), &directives);
     let names =
         |one: &&Directive| one.texts().any(|field| field.eq_ignore_ascii_case("X-Accel-Redirect"));
-    if scope.all("proxy_ignore_headers").iter().any(|one| names(one)) {
-        let heeds = !directives.iter().any(|one| names(one));
+    if scope.all("proxy_ignore_headers").iter().any(&names) {
+        let heeds = !directives.iter().any(names);
         section.set("accel_redirect", Value::Flag(heeds), &directives);
     }
 }

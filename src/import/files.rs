@@ -318,7 +318,7 @@ mod tests {
         check("location / { index index.php index.html; try_files $uri $uri/ @app; }",
               "static = { root = \"/www\", try_files = [\"$uri\", \"$uri/\", \"@app\"], index = [\"index.php\", \"index.html\"] }");
         check("location /a/ { alias b/; expires 30d; autoindex on; gzip_static on; }",
-              "[site.route.static]|alias = \"/etc/nginx/b/\"|autoindex = true|precompressed = [\"gzip\"]");
+              "static = { alias = \"/etc/nginx/b/\", autoindex = true, precompressed = [\"gzip\"] }");
         check("autoindex on; location / { autoindex off; types { } }",
               "static = { root = \"/www\", types_only = true, autoindex = false }");
         let whole = toml(&site("expires 1h; location / { }"));

@@ -2,6 +2,7 @@
 //! server_name)
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
 
 use super::Import;
@@ -161,9 +162,17 @@ fn names(import: &mut Import<'_>, directive: &Directive, names: &mut Vec<String>
         let plain = |c: char| c.is_ascii_alphanumeric() || "-._*".contains(c);
         let wrong = match pattern {
             Some(pattern) => expression(pattern, true).err(),
-            None if text == "$hostname" => Some("write the name of the machine".to_owned()),
-            // Of requests without a host, which are for the default site here.
-            None if text.is_empty() => continue,
+            None if text == "$hostname" => {
+                let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+                let name = name.trim().to_ascii_lowercase();
+                if !name.is_empty() && name.chars().all(plain) {
+                    let how = format!("`{text}` is the name of this machine: `{name}`");
+                    import.verdicts.differs(directive, &how);
+                    names.push(name);
+                    continue;
+                }
+                Some("write the name of the machine".to_owned())
+            }
             None if text == "*" || !text.chars().all(plain) => {
                 Some("is the name of no host".to_owned())
             }

@@ -36,14 +36,18 @@ pub(super) fn write<'a>(import: &mut Import<'a>, http: &Rc<Scope<'a>>) -> Vec<Se
             some.cloned().collect::<Vec<_>>()
         };
         let (plain, tls) = (of_scheme(false), of_scheme(true));
-        // In redirects a port is said or not: that must be the same for all of a site.
         let is_usual = |listens: &[Listen<'_>], port: u16| {
             listens.iter().all(|listen| listen.address.port() == port)
         };
         let scope = Scope::new(Level::Server, servers[number].directive.inside(), Some(http));
+        // Where redirects are spelt out, a port is said or not in all of a site.
+        let spells = ["port_in_redirect", "server_name_in_redirect"]
+            .iter()
+            .any(|name| scope.one(name).is_some());
         // Who refuses handshakes still answers without TLS.
         let rejects = scope.word("ssl_reject_handshake") == Some("on");
-        let together = is_usual(&plain, 80) && is_usual(&tls, 443) && !rejects;
+        let is_usual = is_usual(&plain, 80) && is_usual(&tls, 443);
+        let together = (is_usual || !spells) && !rejects;
         let parts = if together { vec![[plain, tls].concat()] } else { vec![plain, tls] };
         for listens in parts.into_iter().filter(|listens| !listens.is_empty()) {
             let is_tls = |listen: &Listen<'_>| addresses[&listen.address].ssl;
@@ -179,14 +183,12 @@ fn name(
         }
     }
     // nginx: a name that no host has is for the default of an address.
-    if everywhere && names.iter().all(|name| name == "_") {
+    if everywhere && names.iter().all(|name| ["_", ""].contains(&name.as_str())) {
         return true;
     }
-    if names.is_empty() && server.names.is_empty() && !everywhere {
-        names.push(format!("nameless-{}.invalid", place.number + 1));
-        let how =
-            "answers requests without a host nowhere: a site without a name would be the default";
-        import.verdicts.differs(server.directive, how);
+    // nginx: a server without a name is for requests without a host.
+    if server.names.is_empty() && free(&String::new()) {
+        names.push(String::new());
     }
     if names.is_empty() {
         if everywhere {
@@ -208,29 +210,36 @@ mod tests {
     use crate::import::report::Verdict;
 
     #[test]
-    fn a_server_with_and_without_tls_is_one_site_where_its_ports_are_the_usual_ones() {
-        let one = toml(
-            "http { server { listen 80; listen [::]:443 ssl default_server; server_name a.example;
-            ssl_certificate a.crt; ssl_certificate_key a.key; return 301 /x; } }",
-        );
-        assert_eq!(one.matches("[[site]]").count(), 1, "{one}");
-        let listen =
-            "listen = [\"0.0.0.0:80\", { address = \"[::]:443\", tls = true, default = true }]";
-        assert!(one.contains(listen) && one.contains("to = \"$scheme://$host/x\""), "{one}");
-        let toml = toml(
-            "http { server { listen 81; listen [::]:443 ssl; server_name a.example .b.example; http2 on;
-            ssl_certificate a.crt; ssl_certificate_key a.key; return 301 /x; } }",
-        );
-        let plain: Vec<&str> = toml.split("[[site]]").collect();
-        assert_eq!(plain.len(), 3, "{toml}");
+    fn a_server_with_and_without_tls_is_one_site_unless_redirects_name_its_ports() {
+        let server = |ports: [u16; 2], more: &str| {
+            toml(&format!(
+                "http {{ server {{ listen {}; listen [::]:{} ssl default_server; server_name a.example;
+                ssl_certificate a.crt; ssl_certificate_key a.key; return 301 /x; {more} }} }}",
+                ports[0], ports[1]
+            ))
+        };
+        let listen = |ports: [u16; 2]| {
+            format!(
+                "listen = [\"0.0.0.0:{}\", {{ address = \"[::]:{}\", tls = true, default = true }}]",
+                ports[0], ports[1]
+            )
+        };
+        let spelt = "server_name_in_redirect on;";
+        for (ports, more) in [([80, 443], ""), ([81, 444], ""), ([80, 443], spelt)] {
+            let one = server(ports, more);
+            assert_eq!(one.matches("[[site]]").count(), 1, "{one}");
+            assert!(one.contains(&listen(ports)) && one.contains("to = \"/x\""), "{one}");
+        }
+        let two = server([81, 444], spelt);
+        let sites: Vec<&str> = two.split("[[site]]").collect();
+        assert_eq!(sites.len(), 3, "{two}");
         assert!(
-            plain[1].contains("listen = [\"0.0.0.0:81\"]") && !plain[1].contains("tls"),
-            "{toml}"
+            sites[1].contains("listen = [\"0.0.0.0:81\"]") && !sites[1].contains("tls"),
+            "{two}"
         );
-        assert!(plain[2].contains("listen = [\"[::]:443\"]"), "{toml}");
+        assert!(sites[2].contains("listen = [\"[::]:444\"]"), "{two}");
         let tls = "tls = { certificate = \"/etc/nginx/a.crt\", key = \"/etc/nginx/a.key\" }";
-        assert!(plain[2].contains(tls), "{toml}");
-        assert!(plain[2].contains("to = \"/x\""), "{toml}");
+        assert!(sites[2].contains(tls), "{two}");
     }
 
     #[test]
@@ -242,7 +251,7 @@ mod tests {
         assert_eq!(sites.len(), 3, "{toml}");
         assert!(sites[0].contains("name = [\"a\"]"), "{toml}");
         assert!(sites[1].contains("default = true") && !sites[1].contains("name "), "{toml}");
-        assert!(sites[2].contains("nameless-3.invalid"), "{toml}");
+        assert!(sites[2].contains("name = [\"\"]"), "{toml}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ const CONFIG: &str = r#"
 access = { path = "FOLDER/all.log", format = "$server_name $status $request_uri", buffer = "0" }
 [access_log.main]
 path = "FOLDER/main.log"
-format = '$remote_addr "$request" $status $body_bytes_sent [$http_x_none] [$http_x_empty] $upstream_cache_status $upstream_status $request_completion $slow'
+format = '$remote_addr "$request" $status $body_bytes_sent [$http_x_none] [$http_x_empty] $upstream_cache_status $upstream_status $request_completion $timed'
 buffer = "0"
 [access_log.json]
 path = "FOLDER/json.log"
@@ -25,9 +25,9 @@ buffer = "0"
 key = "$status$arg_q"
 values = { "~^[45]" = "1", "200x" = "x$http_user_agent" }
 default = "0"
-[map.slow]
+[map.timed]
 key = "$request_time"
-values = { "0.000" = "fast" }
+values = { '~^[0-9]+[.][0-9]{3}$' = "timed" }
 
 [zone.test]
 [[site]]
@@ -92,7 +92,7 @@ fn config(text: &str, folder: &Path) -> String {
 async fn a_line_is_what_the_format_says_and_a_hit_is_told_like_a_miss() {
     let stage = Stage::new().await;
     let line = |method: &str, bytes: u32, rest: &str| {
-        format!("127.0.0.1 \"{method} /kept HTTP/1.1\" 200 {bytes} [-] [] {rest} OK fast\n")
+        format!("127.0.0.1 \"{method} /kept HTTP/1.1\" 200 {bytes} [-] [] {rest} OK timed\n")
     };
     let mut expected = String::new();
     for (method, bytes, rest) in [("GET", 4, "MISS 200"), ("GET", 4, "HIT -"), ("HEAD", 0, "HIT -")]
@@ -135,7 +135,7 @@ async fn what_no_route_is_found_for_is_logged_as_the_default_site_does() {
     )
     .await;
     assert_eq!(refused.status, 400);
-    let expected = "127.0.0.1 \"GET /../a HTTP/1.1\" 400 28 [-] [-] - - OK fast\n";
+    let expected = "127.0.0.1 \"GET /../a HTTP/1.1\" 400 28 [-] [-] - - OK timed\n";
     let length = refused.body.len().to_string();
     stage.has("main.log", &expected.replace("28", &length)).await;
     stage.proxy.send("GET", "/b", &[("Host", "other.example")]).await;

@@ -247,13 +247,7 @@ async fn a_key_may_have_what_goes_upstream() {
     let config = "[zone.test]\nmemory = '8m'\n".to_owned()
         + &site(
             "",
-            &[
-                ("/", "respond = 410"),
-                ("/a/", &v1),
-                ("/b/", &v1),
-                ("/v1/", &as_sent),
-                ("/v2/", &as_sent),
-            ],
+            &[("/", &as_sent), ("/a/", &v1), ("/b/", &v1), ("/v1/", &as_sent), ("/v2/", &as_sent)],
         );
     let origin = Origin::start().await;
     let proxy = Proxy::with(&config, &origin).await;
@@ -282,6 +276,27 @@ async fn a_key_may_have_what_goes_upstream() {
     ask("/b/x").await;
     ask("/v2/x").await;
     assert_eq!(seen(), [3, 1, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_site_may_be_for_requests_without_a_host() {
+    let sites = [("", "all"), ("name = ['', 'a']", "none"), ("name = '~.'", "any")];
+    let config: String = sites
+        .iter()
+        .map(|(name, text)| {
+            site(name, &[("/", &format!("respond = {{ status = 200, body = '{text}' }}"))])
+        })
+        .collect();
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&config, &origin).await;
+    for (request, expected) in [
+        ("GET / HTTP/1.0\r\n\r\n", "none"),
+        ("GET / HTTP/1.0\r\nHost: a\r\n\r\n", "none"),
+        ("GET / HTTP/1.0\r\nHost: b\r\n\r\n", "any"),
+    ] {
+        let answer = exchange_raw(proxy.address, request.as_bytes()).await;
+        assert_eq!(String::from_utf8_lossy(&answer.body), expected, "{request}");
+    }
 }
 
 #[tokio::test]

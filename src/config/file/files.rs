@@ -289,7 +289,7 @@ impl FromNode for Expires {
 }
 
 fn expires(text: &str) -> Result<Expires, Problem> {
-    let problem = || Problem::new(format!("`{text}` is no time")).help(EXPIRES_HELP);
+    let problem = || Problem::new(format!("`{text}` is not a duration")).help(EXPIRES_HELP);
     Expires::parse(text).ok_or_else(problem)
 }
 
