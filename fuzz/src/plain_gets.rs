@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
-use larder::config::Limits;
+use larder::config::{Limits, OddHeaders};
 use larder::listener::head::HeadScan;
 use larder::plain_get::{PlainGet, Room};
 
@@ -77,6 +77,7 @@ fn limits() -> Limits {
         header_bytes_max: 16 * 1024,
         headers_max: 100,
         uri_bytes_max: 8192,
+        odd_headers: OddHeaders::Pass,
         http2: None,
     }
 }

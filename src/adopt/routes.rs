@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::reading::{Known, Ours, Reading, Said};
+use crate::config::heads::Heads;
 use crate::config::template::{Part, Template, Variable};
 use crate::config::{Cache, Config, HostName, PathMatch, Route, Site};
 use crate::semantics::secret::Secret;
@@ -28,6 +29,8 @@ pub(super) struct Target<'a> {
     pub(super) key: Vec<u8>,
     /// How its route caches.
     pub(super) cache: &'a Cache,
+    /// What the heads of its route's answers look like.
+    pub(super) heads: &'a Heads,
     /// The host that it is of, as far as it is known.
     pub(super) host: String,
     /// It answered a HEAD, which has a key of its own.
@@ -137,7 +140,7 @@ impl<'a> Serving<'a> {
                 let host = host.map(String::from).or_else(|| only_name(self.site));
                 let (cache, host) = (self.cache, host.unwrap_or_default());
                 let is_head = most.value(&Variable::RequestMethod) == Some(b"HEAD");
-                Ok(Target { key: one, cache, host, is_head, slice })
+                Ok(Target { key: one, cache, heads: &self.route.heads, host, is_head, slice })
             }
             (None, None) => Err(Nowhere::NoRoute),
             _ => Err(Nowhere::Ambiguous),

@@ -23,6 +23,7 @@ use crate::cache::adopt::CLOCKS_APART;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::semantics::date::Timestamp;
+use crate::semantics::fields;
 use crate::semantics::key::KeyHash;
 use crate::semantics::reason::Reason;
 use crate::semantics::storable::{Asked, Granted, stored_elsewhere};
@@ -227,7 +228,7 @@ impl Adopting<'_> {
         if !is_whole {
             return Err(Left::Damaged(OTHER_LENGTH.to_owned()));
         }
-        let stored = stored(&kept, &head, &target, received)?;
+        let stored = stored(&kept, head, &target, received)?;
         let (key, stored) = self.key(&target, stored, body_bytes)?;
         let Some(stored) = self.zone.adopted(&key, &stored) else { return Err(Left::Purged) };
         let place = self.place(&key, &kept, &stored, &target)?;
@@ -279,7 +280,7 @@ impl Adopting<'_> {
 /// As it rests here, if it may.
 fn stored(
     kept: &Kept,
-    head: &Head,
+    mut head: Head,
     target: &Target<'_>,
     received: Timestamp,
 ) -> Result<Stored, Left> {
@@ -289,10 +290,15 @@ fn stored(
         stale_while_revalidate: seconds(kept.updating_s),
         stale_if_error: seconds(kept.error_s),
     };
+    if target.heads.via {
+        fields::add_via(&mut head.fields, head.version);
+    }
     let asked = Asked { host: &target.host, ..Asked::default() };
     let what = (head.status, &head.fields);
-    stored_elsewhere(asked, what, &target.cache.rules, received, granted)
-        .map_err(|reason| Left::Refused(reason.name()))
+    let stored = stored_elsewhere(asked, what, &target.cache.rules, received, granted)
+        .map_err(|reason| Left::Refused(reason.name()))?;
+    let spelling = head.spelling.filter(|_| target.heads.spelling.is_some());
+    Ok(Stored { spelling, ..stored })
 }
 
 /// A file that ends before is one that nginx has cut short meanwhile.

@@ -152,10 +152,7 @@ fn not_stored(reason: Reason) -> Option<Words> {
             "Vary: * matches no later request",
             "let the origin name the request fields that count",
         ),
-        Reason::SentOn => (
-            "X-Accel-Redirect says what answers in its place",
-            "cache what it leads to, or set `accel_redirect = false`",
-        ),
+        Reason::SentOn => ("X-Accel-Redirect sends it on", "cache what it leads to"),
         Reason::VarySetHeader => (
             "Vary names a field that `set_header` sets to what may differ from client to client",
             "let the origin leave it out of Vary, or put what it is set to into `key`",

@@ -203,6 +203,7 @@ async fn what_nginx_stored_is_a_hit_for_as_long_as_nginx_would_have_used_it() {
     assert_eq!((moved.line(), moved.header("location")), ("301 HIT ".into(), "/to".into()));
     assert!(proxy.get("/large").await.text() == large);
     assert_eq!(proxy.line("/chunked").await, "200 HIT in pieces");
+    assert_eq!(hit.header("via"), "1.1 larder");
     // Ten seconds passed before it was adopted; the second in which it ends still counts.
     proxy.advance_s(90);
     assert_eq!(proxy.get("/etag?a=1").await.cache(), "HIT");

@@ -80,6 +80,7 @@ const GIVEN_HERE: [&str; 18] = [
 async fn every_reason_is_given_by_a_scenario_or_by_a_request_here() {
     let mut given = scenarios::reasons_expected();
     given.extend(given_here().await);
+    given.insert(explained_here().await);
     let names: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name().to_owned()).collect();
     let never: Vec<_> = names.difference(&given).collect();
     assert!(never.is_empty(), "given by nothing: {never:?}");
@@ -154,6 +155,19 @@ async fn given_here() -> BTreeSet<String> {
     .await;
     assert_eq!(found, GIVEN_HERE.map(str::to_owned).into());
     found
+}
+
+/// The one that no answer has, as something else answers in its place.
+async fn explained_here() -> String {
+    let origin = Origin::start().await;
+    let elsewhere = ok("x").header("x-accel-redirect", "/closed/");
+    origin.on("/elsewhere", elsewhere.header("cache-control", "max-age=100"));
+    let config = format!("[defaults]\naccel_redirect = true\n{ROUTES}");
+    let proxy = Proxy::with(&config, &origin).await;
+    assert_eq!(proxy.get("/elsewhere").await.status, 403);
+    let document = r#"{"url": "http://example.com/elsewhere"}"#;
+    let (_, answer) = proxy.admin_post("/v1/explain", document).await;
+    answer["now"]["reason"].as_str().unwrap_or_default().to_owned()
 }
 
 async fn counted(proxy: &Proxy) -> BTreeSet<String> {
