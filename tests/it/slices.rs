@@ -132,6 +132,10 @@ async fn conditions_of_nginx_are_about_the_whole_that_slices_make() {
         assert_eq!(found.header("x-origin") == "a", status != 412, "{value}");
     }
     assert_eq!(asked(&origin), ALL_SLICES);
+    // What the origin says of a slice that there is not goes to the client.
+    let beyond = proxy.send("GET", "/a", &[("range", "bytes=20000-")]).await;
+    assert_eq!(beyond.line().split(' ').take(2).collect::<Vec<_>>(), ["416", "MISS"]);
+    assert_eq!(origin.seen("/a"), 4);
 }
 
 #[tokio::test]
