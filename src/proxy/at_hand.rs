@@ -54,7 +54,7 @@ impl Worker {
         if hosts.isolates {
             return None;
         }
-        let host = bare_host(get.host)?;
+        let host = bare_host(get.host).filter(|host| !host.is_empty())?;
         let site = hosts.find(&host)?;
         let path = get.path();
         if !site.is_plain || !is_normal(path.as_bytes()) {
