@@ -106,13 +106,16 @@ fn host(request: &Parts) -> Result<Cow<'_, str>, Error> {
     if field.is_none() && request.version != Version::HTTP_10 {
         return Err(Error::BadRequest("no host"));
     }
-    let field = match field {
+    let text = match field {
         Some(field) => field.to_str().map_err(|_| Error::BadRequest("host"))?,
         None => "",
     };
     // The target's own host counts before the field (RFC 9112 section 3.2.2).
-    let authority = request.uri.authority().map_or(field, |authority| authority.as_str());
-    bare_host(authority).ok_or(Error::BadRequest("host"))
+    let authority = request.uri.authority().map_or(text, |authority| authority.as_str());
+    let host = bare_host(authority).ok_or(Error::BadRequest("host"))?;
+    // A field that names no host is invalid (RFC 9110 section 4.2.1).
+    let names_none = field.is_some() && host.is_empty();
+    if names_none { Err(Error::BadRequest("host")) } else { Ok(host) }
 }
 
 /// The host without its port, in lower case, without the dot that ends a full domain name.

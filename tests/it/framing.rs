@@ -98,6 +98,8 @@ async fn a_host_that_is_none_is_refused() {
     refused(&[
         ("no host", 400, "GET / HTTP/1.1\r\n\r\n"),
         ("no host, absolute target", 400, "GET http://h/ HTTP/1.1\r\n\r\n"),
+        ("an empty host", 400, "GET / HTTP/1.1\r\nHost:\r\n\r\n"),
+        ("a port alone", 400, "GET / HTTP/1.1\r\nHost: :80\r\n\r\n"),
         ("two hosts", 400, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
         ("two equal hosts", 400, "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
         ("two hosts in HTTP/1.0", 400, "GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n"),
