@@ -40,15 +40,16 @@ enum Framing {
 }
 
 impl Outgoing {
-    /// A response to a request that was the last one, if it `closes`.
-    pub(super) fn new(response: Response<Answer>, closes: bool) -> Self {
+    /// A response to a request that was the last one, if it `closes`; without its body, if `is_head`.
+    pub(super) fn new(response: Response<Answer>, closes: bool, is_head: bool) -> Self {
         let (parts, body) = response.into_parts();
         let is_last = closes || says_close(&parts.headers);
         let has_none = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let said = || said_length(&parts.headers);
         let framing = match body.size_hint().exact() {
-            _ if has_none || body.is_end_stream() => Framing::Length(0),
+            _ if has_none || is_head || body.is_end_stream() => Framing::Length(0),
             Some(length) => Framing::Length(length),
-            None => said_length(&parts.headers).map_or(Framing::Chunked, Framing::Length),
+            None => said().map_or(Framing::Chunked, Framing::Length),
         };
         let mut text = Vec::with_capacity(GATHERED_BYTES);
         let spelled = parts.extensions.get::<Spelled>();
@@ -58,12 +59,12 @@ impl Outgoing {
             text.extend_from_slice(b": close\r\n");
         }
         match framing {
-            Framing::Length(_) if has_none => {}
-            Framing::Length(length) => {
-                Spelled::write(spelled, &CONTENT_LENGTH, &mut text);
-                // Into a `Vec` nothing fails.
-                let _ = write!(text, ": {length}\r\n");
+            Framing::Length(_) if is_head => {
+                let length = body.size_hint().exact().filter(|length| *length > 0).or_else(said);
+                length.into_iter().for_each(|length| write_length(length, spelled, &mut text));
             }
+            Framing::Length(_) if has_none => {}
+            Framing::Length(length) => write_length(length, spelled, &mut text),
             Framing::Chunked => {
                 Spelled::write(spelled, &TRANSFER_ENCODING, &mut text);
                 text.extend_from_slice(b": chunked\r\n");
@@ -192,6 +193,12 @@ fn write_fields(parts: &Parts, spelled: Option<&Spelled>, text: &mut Vec<u8>) {
         text.extend_from_slice(value.as_bytes());
         text.extend_from_slice(b"\r\n");
     }
+}
+
+fn write_length(length: u64, spelled: Option<&Spelled>, text: &mut Vec<u8>) {
+    Spelled::write(spelled, &CONTENT_LENGTH, text);
+    // Into a `Vec` nothing fails.
+    let _ = write!(text, ": {length}\r\n");
 }
 
 fn says_close(fields: &HeaderMap) -> bool {

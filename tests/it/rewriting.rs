@@ -320,12 +320,8 @@ redirect = { to = "ftp://elsewhere/there" }
     assert_eq!(response.header("location"), format!("http://127.0.0.1:{port}/to?a=1"));
 }
 
-#[tokio::test]
-async fn an_upstream_may_leave_the_answer_to_a_file() {
-    let root = tempfile::tempdir().unwrap();
-    std::fs::create_dir(root.path().join("files")).unwrap();
-    std::fs::write(root.path().join("files/a b.txt"), "0123456789").unwrap();
-    let config = r#"
+/// An upstream that leaves its answers to other routes.
+const ACCEL: &str = r#"
 [zone.test]
 memory = "8m"
 [defaults]
@@ -350,6 +346,12 @@ add_header = { X-Route = { value = "files", always = true } }
 path = "@other"
 proxy = "http://ORIGIN/other$uri"
 "#;
+
+#[tokio::test]
+async fn an_upstream_may_leave_the_answer_to_a_file() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("files")).unwrap();
+    std::fs::write(root.path().join("files/a b.txt"), "0123456789").unwrap();
     let origin = Origin::start().await;
     let to = |to: &str| {
         ok("let in").header("x-accel-redirect", to).header("cache-control", "max-age=60")
@@ -367,7 +369,7 @@ proxy = "http://ORIGIN/other$uri"
     origin.on("/plain", to("/files/a%20b.txt"));
     origin.on("/other/named", ok("other"));
     let proxy =
-        Proxy::with(&config.replace("ROOT", &root.path().display().to_string()), &origin).await;
+        Proxy::with(&ACCEL.replace("ROOT", &root.path().display().to_string()), &origin).await;
     let told = async |method: &str, target: &str, fields: &[(&str, &str)]| {
         let response = proxy.send(method, target, fields).await;
         let fields = [
