@@ -16,6 +16,7 @@ use super::bounds::End;
 use super::connection::Answer;
 use super::unit::Unit;
 use super::wire::{GATHERED_BYTES, Wire};
+use crate::body::Body;
 use crate::spelling::Spelled;
 
 /// What is left to be sent of a response. Takes no more of its body than what it writes next and
@@ -174,6 +175,17 @@ impl Outgoing {
 }
 
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
+
+/// A response as it goes out that has no body.
+pub(super) fn without_body(response: Response<Body>) -> Vec<u8> {
+    let (parts, _) = response.into_parts();
+    let spelled = parts.extensions.get::<Spelled>();
+    let mut text = Vec::new();
+    write_fields(&parts, spelled, &mut text);
+    write_length(0, spelled, &mut text);
+    text.extend_from_slice(b"\r\n");
+    text
+}
 
 /// The first line and the fields, but for what frames the body.
 fn write_fields(parts: &Parts, spelled: Option<&Spelled>, text: &mut Vec<u8>) {

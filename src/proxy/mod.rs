@@ -178,6 +178,14 @@ impl Worker {
         record::at_end(self, seen, answer)
     }
 
+    /// Makes a refusal of a listener with these hosts, that no request is known of, look like others.
+    pub fn dress(&self, hosts: &Hosts, refusal: &mut Response<Body>) {
+        let wall = || Timestamp::from(self.proxy.clock.wall());
+        if let Some(site) = hosts.fallback() {
+            heads::say(refusal, &site.base.settings.heads, wall);
+        }
+    }
+
     /// Purges on the operator's word.
     ///
     /// # Errors
