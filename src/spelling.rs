@@ -79,6 +79,7 @@ impl Spelled {
     }
 
     /// Writes a name: in lower case where nothing says that it is spelled.
+    #[inline]
     pub fn write(spelled: Option<&Self>, name: &HeaderName, out: &mut Vec<u8>) {
         let begin = out.len();
         out.extend_from_slice(name.as_str().as_bytes());

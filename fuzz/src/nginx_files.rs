@@ -13,9 +13,11 @@ pub fn check(data: &[u8]) {
             assert!(bytes[..kept.head_at].ends_with(&[&kept.key[..], b"\n"].concat()));
             assert!(name == kept.main || name == kept.variant);
             if let Ok(head) = head::read(&bytes[kept.head_at..kept.body_at]) {
-                assert!(!["connection", "transfer-encoding", "content-length"]
-                    .iter()
-                    .any(|name| head.fields.contains_key(*name)));
+                assert!(
+                    !["connection", "transfer-encoding", "content-length"]
+                        .iter()
+                        .any(|name| head.fields.contains_key(*name))
+                );
             }
         }
     }

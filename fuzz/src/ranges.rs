@@ -130,6 +130,7 @@ fn stored(fields: HeaderMap, came: ContentRange) -> Stored {
         coded_here: false,
         generation: 0,
         tags: Box::default(),
+        spelling: None,
         part: Some(Box::new(came.part())),
     }
 }

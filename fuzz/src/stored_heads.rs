@@ -150,6 +150,7 @@ fn stored(from: &mut Unstructured<'_>) -> Result<Stored> {
         coded_here: from.arbitrary()?,
         generation: from.arbitrary()?,
         tags: from.arbitrary::<Vec<u64>>()?.into(),
+        spelling: None,
         part: part.map(|(first, total)| Box::new(Part { first, total })),
     })
 }

@@ -305,8 +305,9 @@ fn write_head(
             || length.is_none() && OF_A_BODY.contains(name)
             || hides_ranges && *name == header::ACCEPT_RANGES
     };
+    let (says_server, says_date) = (heads.server.is_some(), date.is_some());
     let is_ours = |name: &HeaderName| {
-        heads.server.is_some() && *name == header::SERVER || date.is_some() && *name == header::DATE
+        says_server && *name == header::SERVER || says_date && *name == header::DATE
     };
     let told = route.settings.status_header.as_ref();
     if told.is_some_and(|told| stored.fields.contains_key(told)) {

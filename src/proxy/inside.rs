@@ -265,8 +265,15 @@ impl<'a> Journey<'a> {
         match answer {
             Ok(mut answer) => {
                 let own = answer.response.status();
-                *answer.response.status_mut() = page.as_status.unwrap_or(own);
-                answer.response.headers_mut().extend(page.told);
+                let status = page.as_status.unwrap_or(own);
+                *answer.response.status_mut() = status;
+                let fields = answer.response.headers_mut();
+                if !status.is_success() {
+                    // nginx: they are the page's, and there is nothing of what was asked for.
+                    fields.remove(header::LAST_MODIFIED);
+                    fields.remove(header::ACCEPT_RANGES);
+                }
+                fields.extend(page.told);
                 finish::finish(&self.call(), Ok(answer))
             }
             Err(error) => {

@@ -1,7 +1,7 @@
 //! What answers instead of an error, with which status, and where that ends.
 
 use crate::harness::origin::Reply;
-use crate::harness::{Origin, Proxy, ok};
+use crate::harness::{Origin, Proxy, Response, ok};
 
 fn config(lines: &str) -> String {
     format!(
@@ -43,7 +43,9 @@ rewrite = {{ match = "^(.*)$", to = "/app$1", then = "break" }}
 
 async fn start(lines: &str) -> (Origin, Proxy) {
     let origin = Origin::start().await;
-    origin.on("/page", ok("the page").header("etag", "\"p\""));
+    let dated = |reply: Reply| reply.header("last-modified", "Tue, 14 Nov 2023 22:13:20 GMT");
+    let page = dated(ok("the page")).header("etag", "\"p\"").header("accept-ranges", "bytes");
+    origin.on("/page", page);
     origin.on("/page?code=1", ok("the page with a query"));
     origin.on("/missing", Reply::status(404, "theirs").header("cache-control", "max-age=60"));
     origin.on("/broken", Reply::status(500, "theirs"));
@@ -67,6 +69,17 @@ async fn an_error_of_our_own_is_answered_by_its_page_and_keeps_its_status() {
     // What comes of the page's own URL is stored under that URL.
     assert_eq!(line(&proxy, "/page").await, "200 the page");
     assert_eq!(origin.requests("/page")[0].method, "GET");
+}
+
+#[tokio::test]
+async fn what_is_asked_for_has_not_the_date_of_the_page_that_says_why_it_does_not_come() {
+    let (_, proxy) =
+        start("error_page = { '403' = '/page', '404' = { to = '/page', status = 200 } }").await;
+    let about = |response: &Response| {
+        ["last-modified", "accept-ranges"].map(|name| response.header(name) != "-")
+    };
+    assert_eq!(about(&proxy.get("/forbidden").await), [false, false]);
+    assert_eq!(about(&proxy.get("/missing.html").await), [true, true]);
 }
 
 #[tokio::test]

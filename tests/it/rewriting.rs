@@ -320,8 +320,8 @@ redirect = { to = "ftp://elsewhere/there" }
     assert_eq!(response.header("location"), format!("http://127.0.0.1:{port}/to?a=1"));
 }
 
-/// An upstream that leaves its answers to other routes.
-const ACCEL: &str = r#"
+/// A route whose upstream may send requests on, and where to.
+const SENT_ON: &str = r#"
 [zone.test]
 memory = "8m"
 [defaults]
@@ -369,7 +369,7 @@ async fn an_upstream_may_leave_the_answer_to_a_file() {
     origin.on("/plain", to("/files/a%20b.txt"));
     origin.on("/other/named", ok("other"));
     let proxy =
-        Proxy::with(&ACCEL.replace("ROOT", &root.path().display().to_string()), &origin).await;
+        Proxy::with(&SENT_ON.replace("ROOT", &root.path().display().to_string()), &origin).await;
     let told = async |method: &str, target: &str, fields: &[(&str, &str)]| {
         let response = proxy.send(method, target, fields).await;
         let fields = [
