@@ -53,9 +53,8 @@ async fn what_is_passed_on_is_the_same_whichever_way_it_comes() {
             for fields in
                 ["", "Range: bytes=1-3\r\n", "Cache-Control: no-cache\r\n", "If-Match: \"b\"\r\n"]
             {
-                for method in ["GET", "HEAD"] {
-                    same_both_ways(&proxy, method, path, fields).await;
-                }
+                same_both_ways(&proxy, "GET", path, fields).await;
+                same_both_ways(&proxy, "HEAD", path, fields).await;
             }
         }
     }
