@@ -37,6 +37,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::server::Listener as AdminListener;
 use crate::cache::Zone;
+use crate::client::Loads;
 use crate::clock::Clock;
 use crate::config::load::Loaded;
 use crate::config::{AdminAddress, Config};
@@ -113,10 +114,14 @@ pub fn start_with(mut setup: Setup) -> Result<Running, StartError> {
     let admin = config.admin.as_ref().map(bind_admin).transpose()?;
     inherited.leave_rest();
     takeover.as_ref().map_or(Ok(()), Takeover::folders)?;
-    let first = Generation::new(config, &setup.clock, None)?;
-    let cap = Cap::new(first.config.limits.connections);
-    let (stop, stopped) = watch::channel(false);
+    let cap = Cap::new(config.limits.connections);
     let connections = Connections::new(Arc::clone(cap.permits()));
+    let loads: Loads = Arc::new({
+        let connections = Arc::clone(&connections);
+        move || connections.load()
+    });
+    let first = Generation::new(config, &setup.clock, &loads, None)?;
+    let (stop, stopped) = watch::channel(false);
     let (mut threads, mut workers) = (Vec::new(), Vec::new());
     for number in 0..first.workers.len() {
         let (sender, jobs) = mpsc::unbounded_channel();

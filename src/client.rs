@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// A client's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,22 @@ pub struct Connection {
     /// What a proxy in front says of it, in the PROXY protocol.
     pub proxied: Option<Box<Proxied>>,
 }
+
+/// The connections of all clients, of this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Open ones.
+    pub active: u64,
+    /// Of these, those with a request whose head is not whole yet.
+    pub reading: u64,
+    /// Of these, those with no request under way.
+    pub waiting: u64,
+    /// All since the start.
+    pub accepted: u64,
+}
+
+/// Who knows that.
+pub type Loads = Arc<dyn Fn() -> Load + Send + Sync>;
 
 /// Two ends of a connection to a proxy in front of us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! A *plain GET*: a request without a body that wants nothing of the connection but its answer. Most
-//! requests are.
+//! requests are. One of `HEAD` is one too, for which nothing is at hand.
 //!
 //! ```text
 //!   bytes -> PlainGet::read -> listener: Handler::at_hand -> proxy/at_hand.rs -> bytes
@@ -12,7 +12,7 @@
 //! would read otherwise: the parser is its own, and what the two could differ in is left to it.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use httparse::{EMPTY_HEADER, Header, Status};
 use memchr::memchr_iter;
 
@@ -26,11 +26,13 @@ pub struct PlainGet<'a> {
     pub target: &'a str,
     /// What `Host` says; not empty.
     pub host: &'a str,
+    /// Only the head of the answer is wanted.
+    pub is_head: bool,
     /// It is the last one of its connection.
     pub closes: bool,
     /// It has `If-None-Match` or `If-Modified-Since`.
     pub is_conditional: bool,
-    /// It has a field that asks for something else than a whole answer that is fresh.
+    /// It asks for something else than a whole answer that is fresh, by its method or a field.
     pub is_special: bool,
     fields: &'a [Header<'a>],
 }
@@ -48,7 +50,8 @@ impl<'a> PlainGet<'a> {
     /// The plain GET that these bytes are, if they are one and nothing else, within the limits.
     pub fn read(bytes: &'a [u8], room: &'a mut Room<'a>, limits: &Limits) -> Option<Self> {
         // Not even looked at: another method, a head that goes on, a body, or a next request.
-        if !bytes.starts_with(b"GET /")
+        let is_head = bytes.starts_with(b"HEAD /");
+        if !(is_head || bytes.starts_with(b"GET /"))
             || !bytes.ends_with(b"\r\n\r\n")
             || bytes.len() > limits.header_bytes_max
         {
@@ -68,7 +71,7 @@ impl<'a> PlainGet<'a> {
             return None;
         }
         let (mut host, mut connection) = (None, None);
-        let (mut is_conditional, mut is_special) = (false, false);
+        let (mut is_conditional, mut is_special) = (false, is_head);
         for field in fields {
             match meaning(field.name) {
                 Meaning::None => {}
@@ -82,7 +85,7 @@ impl<'a> PlainGet<'a> {
         let host = str::from_utf8(host?).ok().filter(|host| !host.is_empty())?;
         let closes = connection.is_some_and(|value| value.eq_ignore_ascii_case(b"close"));
         let is_usual = |value: &[u8]| closes || value.eq_ignore_ascii_case(b"keep-alive");
-        let get = Self { target, host, closes, is_conditional, is_special, fields };
+        let get = Self { target, host, is_head, closes, is_conditional, is_special, fields };
         connection.is_none_or(is_usual).then_some(get)
     }
 
@@ -111,6 +114,7 @@ impl<'a> PlainGet<'a> {
             fields.append(name, HeaderValue::from_maybe_shared(part(field.value)?).ok()?);
         }
         let mut request = Request::new(body);
+        *request.method_mut() = if self.is_head { Method::HEAD } else { Method::GET };
         *request.uri_mut() = Uri::from_maybe_shared(part(self.target.as_bytes())?).ok()?;
         *request.headers_mut() = fields;
         Some(request)
@@ -216,7 +220,7 @@ const IS_OF_TARGET: [bool; 256] = {
 mod tests {
     use std::time::Duration;
 
-    use http::{Method, Version};
+    use http::Version;
 
     use super::*;
     use crate::config::OddHeaders;
@@ -248,6 +252,7 @@ mod tests {
         plain("GET / HTTP/1.1\r\nHost: a\r\nConnection: Keep-Alive\r\nCookie: x\r\n\r\n", Some(("/", "a")));
         plain("GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: a\r\nIf-Modified-Since: b\r\n\r\n", Some(("/", "a")));
         plain("GET / HTTP/1.1\r\nHost: a\r\nconnection: CLOSE\r\n\r\n", Some(("/", "a")));
+        plain("HEAD /a HTTP/1.1\r\nHost: a\r\n\r\n", Some(("/a", "a")));
         plain("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: x\r\nRanger: y\r\n\r\n", Some(("/", "a")));
     }
 
@@ -255,7 +260,8 @@ mod tests {
     #[test]
     fn what_says_more_is_none() {
         for head in [
-            "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.0\r\nHost: a\r\n\r\n",
+            "PUT / HTTP/1.1\r\nHost: a\r\n\r\n", "HEADS / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "HEAD http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.0\r\nHost: a\r\n\r\n",
             "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost:\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
@@ -298,6 +304,10 @@ mod tests {
             let get = PlainGet::read(head.as_bytes(), &mut room, &limits());
             assert_eq!(get.map(|get| get.is_special), Some(expected), "{field}");
         }
+        let (mut room, head) = (Room::default(), b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let get = PlainGet::read(head, &mut room, &limits()).unwrap();
+        assert!(get.is_special);
+        assert_eq!(get.request(head, ()).unwrap().method(), Method::HEAD);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue, Method, Uri};
 use larder::config::{Limits, OddHeaders};
 use larder::listener::head::HeadScan;
 use larder::plain_get::{PlainGet, Room};
@@ -20,6 +20,9 @@ pub fn check(data: &[u8]) {
     assert!(!scan.is_ambiguous() && scan.is_complete());
     assert_eq!(data.windows(4).filter(|end| end == b"\r\n\r\n").count(), 1);
     let request = get.request(data, ()).expect("what is one can be told");
+    assert!(data.starts_with(format!("{} /", request.method()).as_bytes()));
+    assert_eq!(get.is_head, request.method() == Method::HEAD);
+    assert!(get.is_special || !get.is_head);
     assert_eq!(request.uri().path_and_query().map(|target| target.as_str()), Some(get.target));
     let uri = Uri::try_from(get.target).expect("hyper takes the target");
     assert_eq!((uri.path(), uri.query()), (get.path(), get.query()));

@@ -12,6 +12,7 @@ use super::entry::Serving;
 use super::logs;
 use super::tls::Tls;
 use crate::cache::Zone;
+use crate::client::Loads;
 use crate::clock::Clock;
 use crate::config::{self, AuthTarget, Config, Limits, ProxyProtocolIn};
 use crate::files::Files;
@@ -56,6 +57,7 @@ impl Generation {
     pub(super) fn new(
         config: Config,
         clock: &Clock,
+        loads: &Loads,
         before: Option<&Self>,
     ) -> Result<Self, StartError> {
         let known = before.map(|before| (&*before.config.log.access, &*before.logs));
@@ -75,8 +77,14 @@ impl Generation {
             });
             Hosts::new(None, some.map(|(settings, site)| (settings, Arc::clone(site))))
         };
+        let metrics = match before {
+            None => Metrics::new(config.workers, config.zones.len()),
+            Some(before) => before.metrics.renumbered(&before.numbers_of(&config.zones)),
+        };
         let proxy = Arc::new(Proxy {
             clock: clock.clone(),
+            loads: Arc::clone(loads),
+            metrics: metrics.clone(),
             limits: config.limits.clone(),
             temp_path: config.temp_path.clone(),
             logs: logs::for_all(&config.log),
@@ -85,10 +93,6 @@ impl Generation {
             zones,
             groups,
         });
-        let metrics = match before {
-            None => Metrics::new(config.workers, config.zones.len()),
-            Some(before) => before.metrics.renumbered(&before.numbers_of(&config.zones)),
-        };
         tls.take_over(&config)?;
         let worker = |number| worker(number, &proxy, (&config, &metrics), &logs, before);
         Ok(Self {

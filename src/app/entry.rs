@@ -67,6 +67,11 @@ impl listener::Handler for Entry {
         serving.worker.at_hand(&serving.hosts, connection, get, out)
     }
 
+    fn dress(&self, refusal: &mut Response<Body>) {
+        let serving = self.serving.load();
+        serving.worker.dress(&serving.hosts, refusal);
+    }
+
     fn keeps_spelling(&self) -> bool {
         self.serving.load().hosts.keeps_spelling
     }

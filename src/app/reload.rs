@@ -137,7 +137,7 @@ impl Server {
         let path = config.pid.clone();
         let pid = self.new_pid_file(path.as_deref()).map_err(StartError::from_display);
         let pid = pid.map_err(refused)?;
-        match Generation::new(config, &self.clock, Some(before)) {
+        match Generation::new(config, &self.clock, &before.proxy().loads, Some(before)) {
             Ok(next) => {
                 self.turn_pid_file(path.as_deref(), pid);
                 doors.turn_to(&next, bound, &self.workers);

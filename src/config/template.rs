@@ -27,6 +27,23 @@ pub enum Part {
     Variable(Variable),
 }
 
+/// How busy the server is. (nginx: stub_status)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// Connections of clients.
+    Active,
+    /// Of these, those whose request is being read.
+    Reading,
+    /// Of these, those whose request is being answered.
+    Writing,
+    /// Of these, those without a request.
+    Waiting,
+    /// Connections since the start.
+    Accepted,
+    /// Requests since the start.
+    Requests,
+}
+
 /// The facts a template can ask for, under nginx's names. What a variable gives when there is
 /// nothing to give is the empty text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +136,8 @@ pub enum Variable {
     Hostname,
     /// `$pid`
     Pid,
+    /// `$connections_NAME`, `$requests_total`: how busy the server is
+    Busy(Busy),
     /// `$msec`: seconds since 1970, with milliseconds
     Msec,
     /// `$time_iso8601`

@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use super::declared::Declared;
 use super::fault::{Problem, nearest};
-use super::template::{Ssl, Variable};
+use super::template::{Busy, Ssl, Variable};
 
 /// A variable of Larder's own by its name.
 ///
@@ -130,6 +130,12 @@ pub(super) const VARIABLES: &[(&str, Variable)] = &[
     ("nginx_version", Variable::Version),
     ("hostname", Variable::Hostname),
     ("pid", Variable::Pid),
+    ("connections_active", Variable::Busy(Busy::Active)),
+    ("connections_reading", Variable::Busy(Busy::Reading)),
+    ("connections_writing", Variable::Busy(Busy::Writing)),
+    ("connections_waiting", Variable::Busy(Busy::Waiting)),
+    ("connections_accepted", Variable::Busy(Busy::Accepted)),
+    ("requests_total", Variable::Busy(Busy::Requests)),
     ("msec", Variable::Msec),
     ("time_iso8601", Variable::TimeIso8601),
     ("time_local", Variable::TimeLocal),

@@ -46,10 +46,14 @@ pub(super) fn write<'a>(
                 Err(why) => missing(import, &scope, (proxy, &why), section),
             }
         }
+        (None, Some(handler)) if handler.name == "stub_status" => {
+            settings::write(import, &scope, section);
+            busy(&scope, handler, section);
+            import.verdicts.exact(handler);
+        }
         (None, Some(handler)) => {
             let why = match handler.name.as_str() {
                 "grpc_pass" => "write `proxy` to an `[upstream.NAME]` with `http_version = 2`",
-                "stub_status" => "the operator's listener has statistics: `larder stats`",
                 "empty_gif" => "write `respond`, or a file",
                 _ => "out of scope: keep nginx for it, and `proxy` to that",
             };
@@ -96,6 +100,23 @@ pub(super) fn answered<'a>(
             section.set(key, nothing, &[answer]);
         }
     }
+}
+
+/// What `stub_status` answers.
+fn busy(scope: &Scope<'_>, directive: &Directive, section: &mut Section) {
+    if scope.own(&["limit_except"]).is_empty() {
+        section.set("methods", Value::texts(["GET", "HEAD"]), &[directive]);
+    }
+    let text = "Active connections: $connections_active \n\
+        server accepts handled requests\n\
+        \x20$connections_accepted $connections_accepted $requests_total \n\
+        Reading: $connections_reading Writing: $connections_writing Waiting: $connections_waiting \n";
+    let entries = [
+        ("status", Value::Number(200)),
+        ("body", Value::text(text)),
+        ("type", Value::text("text/plain")),
+    ];
+    section.set("respond", Value::table(entries), &[directive]);
 }
 
 /// `respond` or `redirect`
@@ -324,6 +345,8 @@ mod tests {
         check("proxy_pass http://app$request_uri;",           "proxy = \"http://app$request_uri\"");
         check("proxy_pass https://app; proxy_cache z;",       "key = \"https://$proxy_host$request_uri\"");
         check("proxy_pass http://app/v1/; proxy_cache z;",    "key = \"http://$proxy_host$upstream_uri\"");
+        check("stub_status;",                                 "body = \"Active connections: $connections_active \\nserver accepts");
+        check("stub_status;",                                 "methods = [\"GET\", \"HEAD\"]");
         check("return 204;",                                  "respond = 204");
         check("return 444;",                                  "respond = 444");
         check("return 200 ok;",                               "respond = { status = 200, body = \"ok\", type = \"text/plain\" }");

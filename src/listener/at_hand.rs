@@ -42,7 +42,7 @@ pub(super) struct Between {
 
 /// What somebody else goes on with.
 pub(super) enum Next {
-    /// A plain GET. In a box, for the sake of idle connections.
+    /// A plain GET, or HEAD. In a box, for the sake of idle connections.
     Get(Box<Get>),
     /// What begins with these bytes.
     Other(Bytes),

@@ -30,7 +30,7 @@ use super::stream::Stream;
 use super::usual::After;
 use super::watch::{Busy, Cut, Watch};
 use super::wire::Wire;
-use super::{Handler, exchange, http2, usual};
+use super::{Handler, exchange, http2, response, usual};
 use crate::body::ledger::Ledger;
 use crate::body::{Body, Error};
 use crate::client::{self, HangUp};
@@ -77,7 +77,7 @@ pub(super) async fn serve<H: Handler>(
             let one = One { client, limits, handler, drain, watch, misplaced, tunnel };
             one.serve((stream, read), timer, ending).await;
         }
-        (Opening::Cut(cut), _) => cut_off(cut, &mut stream),
+        (Opening::Cut(cut), _) => cut_off(cut, &mut stream, &*handler),
         (Opening::Closed, _) => {}
     }
 }
@@ -147,7 +147,7 @@ impl<H: Handler> One<H> {
         // Without a `cut` something broke: over TLS the client is not told then that this is the
         // end.
         if let (Some(cut), Some(mut wire)) = (cut, wire) {
-            cut_off(cut, &mut wire.stream);
+            cut_off(cut, &mut wire.stream, &*self.handler);
         }
     }
 
@@ -170,9 +170,10 @@ impl<H: Handler> One<H> {
         let knows_chunks = request.version() >= Version::HTTP_11;
         async move {
             let mut response = if self.misplaced {
-                refused("400 Bad Request: The plain HTTP request was sent to HTTPS port\n")
+                let text = "400 Bad Request: The plain HTTP request was sent to HTTPS port\n";
+                refusal(&*self.handler, StatusCode::BAD_REQUEST, text)
             } else if ambiguous {
-                refused("400 Bad Request\n")
+                refusal(&*self.handler, StatusCode::BAD_REQUEST, "400 Bad Request\n")
             } else {
                 self.handler.handle(request, &self.client, &gap).await
             };
@@ -201,12 +202,17 @@ impl<H: Handler> One<H> {
     }
 }
 
-/// The answer to a head that can be read in two ways, or that came in the clear where it must not.
-/// What follows it cannot be trusted.
-fn refused(text: &'static str) -> Response<Body> {
+/// The answer to what is no request, or comes too late, or can be read in two ways, or came in the
+/// clear where it must not. What follows it cannot be trusted.
+pub(super) fn refusal(
+    handler: &impl Handler,
+    status: StatusCode,
+    text: &'static str,
+) -> Response<Body> {
     let mut response = Response::new(Body::full(text));
-    *response.status_mut() = StatusCode::BAD_REQUEST;
+    *response.status_mut() = status;
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    handler.dress(&mut response);
     response
 }
 
@@ -218,16 +224,16 @@ pub(super) fn hang_up(response: &Response<Body>) -> Result<(), HangUp> {
 /// Its `Connection` says something else.
 const SWITCHING: StatusCode = StatusCode::SWITCHING_PROTOCOLS;
 
-fn cut_off(cut: Cut, stream: &mut Stream) {
+fn cut_off(cut: Cut, stream: &mut Stream, handler: &impl Handler) {
     match cut {
         Cut::Idle => stream.part(b""),
-        Cut::Head => stream.part(REQUEST_TIMEOUT),
+        Cut::Head => {
+            let refusal = refusal(handler, StatusCode::REQUEST_TIMEOUT, "");
+            stream.part(&response::without_body(refusal));
+        }
         Cut::Send => stream.reset(),
     }
 }
-
-const REQUEST_TIMEOUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// A response body that keeps the connection busy until all of it was taken.
 pub(super) struct Answer {

@@ -11,13 +11,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
 use super::watch::Watch;
+use crate::client::Load;
 use crate::clock::Clock;
 
 /// The connections of all listeners. One is shared by all workers.
 pub struct Connections {
     permits: Arc<Semaphore>,
     clock: Clock,
-    /// Guards what is open. Taken when a connection begins or ends, and when there is no room.
+    /// Guards what is open. Taken when a connection begins or ends, when there is no room, and
+    /// when somebody asks.
     open: Mutex<Open>,
 }
 
@@ -76,6 +78,20 @@ impl Connections {
         let number = open.number;
         open.connections.insert(number, (Arc::clone(watch), waker));
         Entered { connections: Arc::clone(self), number }
+    }
+
+    /// How many there are, and what they do. Takes a moment for each of them.
+    pub fn load(&self) -> Load {
+        let open = self.open();
+        let count = |is: fn(&Watch) -> bool| {
+            open.connections.values().filter(|(watch, _)| is(watch)).count() as u64
+        };
+        Load {
+            active: open.connections.len() as u64,
+            reading: count(Watch::is_reading),
+            waiting: count(Watch::is_waiting),
+            accepted: open.number,
+        }
     }
 
     /// As nginx: of those that are idle an eighth at a time, the longest first, and 32 at most.

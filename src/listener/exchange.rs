@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Method, Request};
 use hyper::body::Incoming;
 use tokio::io::ReadBuf;
 
@@ -32,6 +32,7 @@ pub(super) async fn answer<H: Handler>(
     bounds: &mut Bounds<'_>,
     Get { request, closes }: Get,
 ) -> Result<Option<Bytes>, End> {
+    let is_head = request.method() == Method::HEAD;
     let (gap, ledger) = (Gap::new(wire.interim(), request.version()), wire.ledger());
     let mut ahead = Ahead::default();
     let response = {
@@ -49,7 +50,7 @@ pub(super) async fn answer<H: Handler>(
         answered.await?
     };
     let closes = closes || one.drain.stage() >= Stage::Draining;
-    let mut outgoing = Outgoing::new(response, closes);
+    let mut outgoing = Outgoing::new(response, closes, is_head);
     let sent = bounds.hold(|cx| match outgoing.poll(wire, cx) {
         Poll::Pending => ahead.poll(wire, cx).map(Err),
         sent => sent,

@@ -73,6 +73,9 @@ pub trait Handler: Send + Sync + 'static {
         None
     }
 
+    /// Adds to a refusal that the handler was not asked for what its answers say.
+    fn dress(&self, _refusal: &mut Response<Body>) {}
+
     /// Whether requests are to tell how the names of their fields are spelled: those that are not
     /// spelled as usual are in the extensions then (`Spelling`).
     fn keeps_spelling(&self) -> bool {

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use memchr::memmem;
@@ -18,6 +19,8 @@ use crate::spelling::Spelled;
 pub(super) struct Heads {
     /// Only the connection's own task takes it.
     due: Arc<Mutex<VecDeque<Option<Spelled>>>>,
+    /// hyper has given us a request.
+    asked: Arc<AtomicBool>,
 }
 
 /// What is spelled of the bytes that hyper still has to write.
@@ -32,6 +35,16 @@ impl Heads {
     /// hyper writes one like this next.
     pub(super) fn push(&self, spelled: Option<Spelled>) {
         self.due.lock().unwrap_or_else(PoisonError::into_inner).push_back(spelled);
+    }
+
+    /// hyper has given us a request: what it writes from now on need not be its own.
+    pub(super) fn asked(&self) {
+        self.asked.store(true, Relaxed);
+    }
+
+    /// Whether what hyper writes now is a refusal of its own.
+    pub(super) fn is_refusal(&self) -> bool {
+        !self.asked.load(Relaxed)
     }
 
     fn is_due(&self) -> bool {

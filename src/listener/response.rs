@@ -16,6 +16,7 @@ use super::bounds::End;
 use super::connection::Answer;
 use super::unit::Unit;
 use super::wire::{GATHERED_BYTES, Wire};
+use crate::body::Body;
 use crate::spelling::Spelled;
 
 /// What is left to be sent of a response. Takes no more of its body than what it writes next and
@@ -40,15 +41,16 @@ enum Framing {
 }
 
 impl Outgoing {
-    /// A response to a request that was the last one, if it `closes`.
-    pub(super) fn new(response: Response<Answer>, closes: bool) -> Self {
+    /// A response to a request that was the last one, if it `closes`; without its body, if `is_head`.
+    pub(super) fn new(response: Response<Answer>, closes: bool, is_head: bool) -> Self {
         let (parts, body) = response.into_parts();
         let is_last = closes || says_close(&parts.headers);
         let has_none = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let said = || said_length(&parts.headers);
         let framing = match body.size_hint().exact() {
-            _ if has_none || body.is_end_stream() => Framing::Length(0),
+            _ if has_none || is_head || body.is_end_stream() => Framing::Length(0),
             Some(length) => Framing::Length(length),
-            None => said_length(&parts.headers).map_or(Framing::Chunked, Framing::Length),
+            None => said().map_or(Framing::Chunked, Framing::Length),
         };
         let mut text = Vec::with_capacity(GATHERED_BYTES);
         let spelled = parts.extensions.get::<Spelled>();
@@ -58,12 +60,12 @@ impl Outgoing {
             text.extend_from_slice(b": close\r\n");
         }
         match framing {
-            Framing::Length(_) if has_none => {}
-            Framing::Length(length) => {
-                Spelled::write(spelled, &CONTENT_LENGTH, &mut text);
-                // Into a `Vec` nothing fails.
-                let _ = write!(text, ": {length}\r\n");
+            Framing::Length(_) if is_head => {
+                let length = body.size_hint().exact().filter(|length| *length > 0).or_else(said);
+                length.into_iter().for_each(|length| write_length(length, spelled, &mut text));
             }
+            Framing::Length(_) if has_none => {}
+            Framing::Length(length) => write_length(length, spelled, &mut text),
             Framing::Chunked => {
                 Spelled::write(spelled, &TRANSFER_ENCODING, &mut text);
                 text.extend_from_slice(b": chunked\r\n");
@@ -174,6 +176,17 @@ impl Outgoing {
 
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
+/// A response as it goes out that has no body.
+pub(super) fn without_body(response: Response<Body>) -> Vec<u8> {
+    let (parts, _) = response.into_parts();
+    let spelled = parts.extensions.get::<Spelled>();
+    let mut text = Vec::new();
+    write_fields(&parts, spelled, &mut text);
+    write_length(0, spelled, &mut text);
+    text.extend_from_slice(b"\r\n");
+    text
+}
+
 /// The first line and the fields, but for what frames the body.
 fn write_fields(parts: &Parts, spelled: Option<&Spelled>, text: &mut Vec<u8>) {
     let own = parts.extensions.get::<ReasonPhrase>().map(ReasonPhrase::as_bytes);
@@ -192,6 +205,12 @@ fn write_fields(parts: &Parts, spelled: Option<&Spelled>, text: &mut Vec<u8>) {
         text.extend_from_slice(value.as_bytes());
         text.extend_from_slice(b"\r\n");
     }
+}
+
+fn write_length(length: u64, spelled: Option<&Spelled>, text: &mut Vec<u8>) {
+    Spelled::write(spelled, &CONTENT_LENGTH, text);
+    // Into a `Vec` nothing fails.
+    let _ = write!(text, ": {length}\r\n");
 }
 
 fn says_close(fields: &HeaderMap) -> bool {

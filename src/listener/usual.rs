@@ -3,20 +3,22 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tracing::debug;
 
 use super::Handler;
 use super::bounds::{Bounds, End};
-use super::connection::One;
+use super::connection::{One, refusal};
 use super::drain::Stage;
 use super::respell::Heads;
+use super::response;
 use super::wire::Wire;
 use super::wired::Wired;
 use crate::client::HangUp;
@@ -46,6 +48,7 @@ pub(super) async fn answer<H: Handler>(
     let (interim, ledger) = (wire.interim(), wire.ledger());
     let (heads, keeps_spelling) = (Heads::default(), one.handler.keeps_spelling());
     let service = service_fn(|mut request: Request<Incoming>| {
+        heads.asked();
         let gap = Gap::new(Arc::clone(&interim), request.version());
         if let Some(spelling) = watch.spelling() {
             request.extensions_mut().insert(spelling);
@@ -95,11 +98,38 @@ pub(super) async fn answer<H: Handler>(
             After::Between(wire, read)
         }
         (None, None) => After::Closed(None),
-        (Some(end), parts) => After::Ended(end, parts.map(|(wired, _)| wired.into_parts().0)),
+        (Some(end), Some((wired, _))) => {
+            let (refused, (wire, _)) = (wired.refused(), wired.into_parts());
+            match refused {
+                Some(status) => refuse(one, wire, bounds, status).await,
+                None => After::Ended(end, Some(wire)),
+            }
+        }
+        (Some(end), None) => After::Ended(end, None),
     }
 }
 
-/// What hyper refuses by itself is spelled as usual, if that is wanted.
+/// Answers what hyper has refused.
+async fn refuse<H: Handler>(
+    one: &One<H>,
+    mut wire: Wire,
+    bounds: &mut Bounds<'_>,
+    status: StatusCode,
+) -> After {
+    debug!(client = %one.client.remote, %status, "no request");
+    let mut bytes = Bytes::from(response::without_body(refusal(&*one.handler, status, "")));
+    let sent = bounds.hold(|cx| {
+        ready!(wire.poll_send(cx, &mut bytes))?;
+        ready!(wire.poll_flush(cx))?;
+        wire.poll_shutdown(cx).map_err(End::from)
+    });
+    match sent.await {
+        Ok(()) => After::Closed(None),
+        Err(end) => After::Ended(end, Some(wire)),
+    }
+}
+
+/// What hyper refuses by itself behind other requests is spelled as usual, if that is wanted.
 fn builder(limits: &Limits, spells: bool) -> Builder {
     let mut builder = Builder::new();
     builder

@@ -254,9 +254,18 @@ impl Watch {
     /// Since when nothing has been under way; `None` if something is, or if it is about to go.
     /// Asked from elsewhere: by the time of the answer it may be otherwise.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        let is_idle = matches!(self.state(), State::New | State::Idle);
-        (is_idle && !self.unwanted.load(Relaxed))
+        (self.is_waiting() && !self.unwanted.load(Relaxed))
             .then(|| self.begun + Duration::from_micros(self.since_us.load(Relaxed)))
+    }
+
+    /// A head has begun and is not whole yet. Asked from elsewhere, as the next one.
+    pub(super) fn is_reading(&self) -> bool {
+        self.state() == State::Head
+    }
+
+    /// No request is under way.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.state(), State::New | State::Idle)
     }
 
     /// Lets the connection's task close it if it is still idle; the task must be woken.

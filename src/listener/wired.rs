@@ -1,10 +1,12 @@
 //! A client's connection as hyper sees it.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::respell::{Heads, Respelled};
@@ -16,16 +18,33 @@ pub(super) struct Wired {
     /// What was read before, and the watch has seen.
     opening: Bytes,
     respelled: Respelled,
+    heads: Heads,
+    /// What hyper refuses the request with that it was made for; that goes out otherwise.
+    refused: Option<StatusCode>,
 }
 
 impl Wired {
     pub(super) fn new(wire: Wire, opening: Bytes, heads: Heads) -> Self {
-        Self { wire, opening, respelled: Respelled::new(heads) }
+        let respelled = Respelled::new(heads.clone());
+        Self { wire, opening, respelled, heads, refused: None }
     }
 
     /// The wire, and what hyper did not read of what was read before.
     pub(super) fn into_parts(self) -> (Wire, Bytes) {
         (self.wire, self.opening)
+    }
+
+    /// What the request was refused with that hyper was made for. Nothing of it was written.
+    pub(super) fn refused(&self) -> Option<StatusCode> {
+        self.refused
+    }
+
+    /// Takes such a refusal, the head of a response without a body: how many bytes it has.
+    fn refuse(&mut self, slices: &[IoSlice<'_>]) -> usize {
+        let status = slices.iter().find_map(|slice| slice.get(STATUS));
+        self.refused =
+            status.and_then(|status| StatusCode::from_bytes(status).ok()).or(self.refused);
+        slices.iter().map(|slice| slice.len()).sum()
     }
 }
 
@@ -68,6 +87,9 @@ impl AsyncWrite for Wired {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
+        if this.heads.is_refusal() {
+            return Poll::Ready(Ok(this.refuse(slices)));
+        }
         this.wire.watch.flushed(false);
         let Some((first, rest)) = slices.split_first() else {
             return this.wire.poll_write(cx, slices);
@@ -98,6 +120,13 @@ impl AsyncWrite for Wired {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Not before the refusal is out.
+        if self.refused.is_some() {
+            return Poll::Ready(Ok(()));
+        }
         self.wire.poll_shutdown(cx)
     }
 }
+
+/// Where a head has its status.
+const STATUS: Range<usize> = 9..12;

@@ -12,7 +12,7 @@ use crate::semantics::reason::Reason;
 use crate::semantics::status::CacheStatus;
 
 /// The counters of all workers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     shards: Box<[Arc<Shard>]>,
 }

@@ -6,12 +6,13 @@ use std::sync::OnceLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
+use super::Worker;
 use super::call::Call;
 use super::gate::Outcome;
 use super::outgoing;
 use super::way::upstream_named;
 use crate::client::{Tls, Verified};
-use crate::config::template::{Facts, Ssl, Variable};
+use crate::config::template::{Busy, Facts, Ssl, Variable};
 use crate::observe::line::{write_seconds, write_time};
 use crate::semantics::date::Timestamp;
 
@@ -136,6 +137,7 @@ impl<'a> Call<'a> {
             Variable::Version => text(env!("CARGO_PKG_VERSION")),
             Variable::Hostname => text(hostname()),
             Variable::Pid => write_to(out, format_args!("{}", std::process::id())),
+            Variable::Busy(busy) => write_to(out, format_args!("{}", self.worker.busy(*busy))),
             Variable::Msec | Variable::TimeIso8601 | Variable::TimeLocal => {
                 write_time(self.worker.proxy.clock.wall(), variable, out);
             }
@@ -172,6 +174,22 @@ impl<'a> Call<'a> {
         let port = port.filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
         let https = self.route.settings.action.proxy().is_some_and(|proxy| proxy.https);
         port.unwrap_or(if https { "443" } else { "80" })
+    }
+}
+
+impl Worker {
+    /// As nginx counts: a request from when it begins, and what is not read nor waits is written.
+    fn busy(&self, busy: Busy) -> u64 {
+        let load = (self.proxy.loads)();
+        let writing = load.active.saturating_sub(load.reading + load.waiting);
+        match busy {
+            Busy::Active => load.active,
+            Busy::Reading => load.reading,
+            Busy::Writing => writing,
+            Busy::Waiting => load.waiting,
+            Busy::Accepted => load.accepted,
+            Busy::Requests => self.proxy.metrics.snapshot().requests + writing,
+        }
     }
 }
 

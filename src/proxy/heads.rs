@@ -1,9 +1,10 @@
 //! What the head of an answer looks like, where the operator says so: `Server`, `Date`, whether there
 //! is `Cache-Status`, and how names are spelled.
 
-use http::{HeaderValue, header};
+use http::{HeaderValue, Response, header};
 
 use super::deliver::{Answer, CACHE_STATUS};
+use crate::body::Body;
 use crate::config::heads::Heads;
 use crate::semantics::date::{Timestamp, http_date};
 use crate::spelling::{Spelled, Spelling};
@@ -14,10 +15,15 @@ pub(super) fn dress(answer: &mut Answer, heads: &Heads, now: impl Fn() -> Timest
         return;
     }
     let is_own = answer.zone.is_none() && answer.upstream.is_none();
-    let fields = answer.response.headers_mut();
     if is_own && !heads.cache_status {
-        fields.remove(CACHE_STATUS);
+        answer.response.headers_mut().remove(CACHE_STATUS);
     }
+    say(&mut answer.response, heads, now);
+}
+
+/// Says in a response what all of them say.
+pub(super) fn say(response: &mut Response<Body>, heads: &Heads, now: impl Fn() -> Timestamp) {
+    let fields = response.headers_mut();
     if let Some(server) = &heads.server {
         fields.insert(header::SERVER, server.clone());
     }
@@ -26,7 +32,7 @@ pub(super) fn dress(answer: &mut Answer, heads: &Heads, now: impl Fn() -> Timest
     {
         fields.insert(header::DATE, date);
     }
-    let extensions = answer.response.extensions_mut();
+    let extensions = response.extensions_mut();
     // One that another route has dressed already keeps what came with it.
     let dressed = extensions.remove::<Spelled>().and_then(|spelled| spelled.sent);
     let sent = extensions.remove::<Spelling>().or(dressed);

@@ -76,14 +76,14 @@ use hyper::body::Incoming;
 use crate::body::Body;
 use crate::cache;
 use crate::cache::purge::{Purged, Wanted};
-use crate::client::Connection;
+use crate::client::{Connection, Loads};
 use crate::clock::Clock;
 use crate::config::{Action, Limits, OddHeaders};
 use crate::interim::Gap;
 use crate::observe::access;
 use crate::observe::exchange::{Logged, RequestFacts};
 use crate::observe::logs::{Kept, Logs};
-use crate::observe::metrics::Shard;
+use crate::observe::metrics::{Metrics, Shard};
 use crate::semantics::date::Timestamp;
 use crate::semantics::fields::{self, Present};
 use crate::upstream;
@@ -97,6 +97,10 @@ use hosts::Hosts;
 pub struct Proxy {
     /// Where the time comes from.
     pub clock: Clock,
+    /// The connections of clients.
+    pub loads: Loads,
+    /// What is counted, by all workers.
+    pub metrics: Metrics,
     /// What a client may ask.
     pub limits: Limits,
     /// Where request bodies lie that are too large for memory.
@@ -184,6 +188,14 @@ impl Worker {
             Err(error) => self.refused(hosts, client, &request, error),
         };
         record::at_end(self, seen, answer)
+    }
+
+    /// Makes a refusal of a listener with these hosts, that no request is known of, look like others.
+    pub fn dress(&self, hosts: &Hosts, refusal: &mut Response<Body>) {
+        let wall = || Timestamp::from(self.proxy.clock.wall());
+        if let Some(site) = hosts.fallback() {
+            heads::say(refusal, &site.base.settings.heads, wall);
+        }
     }
 
     /// Purges on the operator's word.

@@ -72,6 +72,39 @@ async fn names_are_spelled_as_they_came_from_the_origin_memory_or_disk_whoever_f
     }
 }
 
+/// Whoever refuses what is no request: hyper, what reads heads beside it, or time.
+#[tokio::test]
+async fn what_is_refused_before_it_is_a_request_says_the_same_of_us() {
+    let origin = Origin::start().await;
+    let settings = "server_header = 'nginx'\ndate = 'now'\nheader_case = 'preserve'";
+    let server = format!("[server]\nheader_timeout = '300ms'\n{MEMORY}");
+    let dressed = Proxy::with(&config(&server, settings), &origin).await;
+    let plain = Proxy::with(&config(&server, ""), &origin).await;
+    let (ends, begins) = ("Host: a\r\n\r\n", "GET / HTTP/1.1\r\n");
+    for (status, request) in [
+        ("400 Bad Request", "nonsense\r\n\r\n".to_owned()),
+        ("400 Bad Request", format!("POST / HTTP/1.1\r\nContent-Length: x\r\n{ends}")),
+        ("400 Bad Request", format!("{begins}x: y\n{ends}")),
+        (
+            "431 Request Header Fields Too Large",
+            format!("{begins}{}{ends}", "X: y\r\n".repeat(200)),
+        ),
+        ("408 Request Timeout", begins.to_owned()),
+    ] {
+        let names = async |proxy: &Proxy| {
+            let answer = all(proxy, request.as_bytes()).await;
+            let head = answer.split("\r\n\r\n").next().unwrap().to_owned();
+            assert_eq!(head.lines().next().unwrap(), format!("HTTP/1.1 {status}"), "{request:.60}");
+            let mut names: Vec<_> = head.lines().skip(1).map(str::to_owned).collect();
+            names.iter_mut().for_each(|line| line.truncate(line.find(':').unwrap()));
+            names.sort();
+            names.join(" ")
+        };
+        assert_eq!(names(&dressed).await, "Connection Content-Length Date Server", "{request:.60}");
+        assert_eq!(names(&plain).await, "connection content-length", "{request:.60}");
+    }
+}
+
 #[tokio::test]
 async fn a_304_leaves_the_spelling_of_what_is_stored() {
     let origin = Origin::start().await;

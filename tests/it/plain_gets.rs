@@ -53,24 +53,27 @@ async fn what_is_passed_on_is_the_same_whichever_way_it_comes() {
             for fields in
                 ["", "Range: bytes=1-3\r\n", "Cache-Control: no-cache\r\n", "If-Match: \"b\"\r\n"]
             {
-                same_both_ways(&proxy, path, fields).await;
+                same_both_ways(&proxy, "GET", path, fields).await;
+                same_both_ways(&proxy, "HEAD", path, fields).await;
             }
         }
     }
 }
 
 /// On a connection of its own, and on one that goes on.
-async fn same_both_ways(proxy: &Proxy, path: &str, fields: &str) {
+async fn same_both_ways(proxy: &Proxy, method: &str, path: &str, fields: &str) {
+    let ask = |fields: String| get(path, &fields).replacen("GET", method, 1);
+    let is_head = method == "HEAD";
     let close = "Connection: close\r\n";
     let mut answers = Vec::new();
     for way in ["", THE_USUAL_WAY] {
-        let alone = all(proxy, get(path, &format!("{fields}{close}{way}")).as_bytes()).await;
+        let alone = all(proxy, ask(format!("{fields}{close}{way}")).as_bytes()).await;
         let line = alone.lines().next().unwrap_or_default().to_owned();
         assert!(line.starts_with("HTTP/1.1 "), "{path}: {line}");
         let mut client = TcpStream::connect(proxy.address).await.unwrap();
-        client.write_all(get(path, &format!("{fields}{way}")).as_bytes()).await.unwrap();
+        client.write_all(ask(format!("{fields}{way}")).as_bytes()).await.unwrap();
         let (mut first, mut part) = (Vec::new(), vec![0; 65_536]);
-        while !parse(&first, false).complete {
+        while !parse(&first, is_head).complete {
             let bytes = client.read(&mut part).await.unwrap();
             assert!(bytes > 0, "{path} {fields} {way}: it ends");
             first.extend_from_slice(&part[..bytes]);
@@ -79,14 +82,14 @@ async fn same_both_ways(proxy: &Proxy, path: &str, fields: &str) {
         let mut second = String::new();
         client.read_to_string(&mut second).await.unwrap();
         assert!(second.ends_with("the end"), "{path} {fields} {way}: {second}");
-        answers.push((line, told(alone.as_bytes()), told(&first)));
+        answers.push((line, told(alone.as_bytes(), is_head), told(&first, is_head)));
     }
-    assert_eq!(answers[0], answers[1], "{path} {fields}");
+    assert_eq!(answers[0], answers[1], "{method} {path} {fields}");
 }
 
 /// What a client makes of an answer.
-fn told(answer: &[u8]) -> String {
-    let Response { status, mut headers, body, complete, .. } = parse(answer, false);
+fn told(answer: &[u8], is_head: bool) -> String {
+    let Response { status, mut headers, body, complete, .. } = parse(answer, is_head);
     headers.sort();
     format!("{status} {headers:?} {complete} {}", body.escape_ascii())
 }

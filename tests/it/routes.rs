@@ -1,6 +1,9 @@
 //! Which route answers by which rule, what its expression captures, and where it forwards to.
 
-use crate::harness::{Origin, Proxy, exchange_raw, ok};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::harness::{Origin, Proxy, eventually, exchange_raw, ok};
 
 /// One site with these lines, before the routes and in them.
 fn site(lines: &str, routes: &[(&str, &str)]) -> String {
@@ -402,4 +405,30 @@ async fn explain_names_the_route_as_it_is_written() {
     assert_eq!(told["route"]["at"], "test.toml:4");
     let (_, told) = proxy.admin_post("/v1/explain", r#"{"url":"http://h/x"}"#).await;
     assert_eq!(told["now"]["reason"], "respond");
+}
+
+#[tokio::test]
+async fn a_route_may_say_how_busy_the_server_is() {
+    let body = "$connections_active $connections_reading $connections_writing $connections_waiting \
+        $connections_accepted $requests_total";
+    let config = format!(
+        "[[site]]\nlisten = '127.0.0.1:0'\n[[site.route]]\npath = '/'\n\
+         respond = {{ status = 200, body = '{body}', type = 'text/plain' }}\n"
+    );
+    let proxy = Proxy::with(&config, &Origin::start().await).await;
+    let _idle = TcpStream::connect(proxy.address).await.unwrap();
+    let mut half = TcpStream::connect(proxy.address).await.unwrap();
+    half.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+    let counts = async || -> Vec<u64> {
+        let answer = proxy.get("/").await;
+        answer.text().split(' ').map(|count| count.parse().unwrap()).collect()
+    };
+    // Who asked before may not be quite gone. Two have sent no request.
+    eventually("each is counted once", async || {
+        let counts = counts().await;
+        counts[..4] == [3, 1, 1, 1] && counts[5] == counts[4] - 2
+    })
+    .await;
+    let (before, after) = (counts().await, counts().await);
+    assert_eq!(after[4], before[4] + 1, "each has come over a connection of its own");
 }
