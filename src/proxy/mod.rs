@@ -78,7 +78,7 @@ use crate::cache;
 use crate::cache::purge::{Purged, Wanted};
 use crate::client::{Connection, Loads};
 use crate::clock::Clock;
-use crate::config::{Action, Limits, OddHeaders};
+use crate::config::{Limits, OddHeaders};
 use crate::interim::Gap;
 use crate::observe::access;
 use crate::observe::exchange::{Logged, RequestFacts};
@@ -371,34 +371,5 @@ impl Worker {
         }
         let body = body.take().map_or_else(Body::empty, |body| admit::body(&call, body));
         Self::content(call, Some(gap), body).await
-    }
-
-    /// Answers what is let in: from the cache, or from where the route goes. Without a `gap` it is a
-    /// request of our own about another one.
-    async fn content(call: Call<'_>, gap: Option<&Gap>, body: Body) -> Result<Answer, Error> {
-        match &call.route.settings.action {
-            Action::Proxy(_) => {}
-            Action::Static(_) => return Box::pin(files::answer(call, &mut None)).await,
-            Action::Respond(respond) => return own::respond(&call, respond),
-            Action::Redirect(redirect) => return own::redirect(&call, redirect),
-        }
-        let cache = match serve::cacheable(&call, &body) {
-            Ok(cache) => cache,
-            Err(why) => {
-                let call = call.to_owned(gap.and_then(Gap::sink));
-                return Box::pin(pass::pass(Arc::new(call), body, why)).await;
-            }
-        };
-        if let Some(bytes) = slice::bytes(&call, cache) {
-            let call = Arc::new(call.to_owned(gap.and_then(Gap::sink)));
-            return Box::pin(slice::serve(call, Arc::clone(cache), bytes)).await;
-        }
-        match serve::at_hand(&call, cache) {
-            Ok(answer) => Ok(answer),
-            Err(missed) => {
-                let call = Arc::new(call.to_owned(gap.and_then(Gap::sink)));
-                Box::pin(serve::fetch_or_wait(call, missed)).await
-            }
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! The cached path: look up, decide, then hit, wait or fetch.
+//! Where an answer comes from. The cached path: look up, decide, then hit, wait or fetch.
 
 use std::sync::Arc;
 
@@ -6,12 +6,13 @@ use super::call::{Call, OwnedCall};
 use super::deliver::{self, Answer, Served, Source};
 use super::error::Error;
 use super::extent::Extent;
-use super::partial;
-use super::pass;
 use super::route::Cache;
 use super::step::{Step, Taken};
+use super::{Worker, files, own, partial, pass, slice};
 use crate::body::Body;
 use crate::cache::lookup::{Found, Key, Lookup};
+use crate::config::Action;
+use crate::interim::Gap;
 use crate::semantics::demand::Demand;
 use crate::semantics::key::KeyHash;
 use crate::semantics::precondition;
@@ -35,6 +36,41 @@ pub(super) struct Missed {
     lookup: Option<Lookup>,
     /// How much is fetched, where something is.
     extent: Extent,
+}
+
+impl Worker {
+    /// Answers what is let in: from the cache, or from where the route goes. Without a `gap` it is a
+    /// request of our own about another one.
+    pub(super) async fn content(
+        call: Call<'_>,
+        gap: Option<&Gap>,
+        body: Body,
+    ) -> Result<Answer, Error> {
+        match &call.route.settings.action {
+            Action::Proxy(_) => {}
+            Action::Static(_) => return Box::pin(files::answer(call, &mut None)).await,
+            Action::Respond(respond) => return own::respond(&call, respond),
+            Action::Redirect(redirect) => return own::redirect(&call, redirect),
+        }
+        let cache = match cacheable(&call, &body) {
+            Ok(cache) => cache,
+            Err(why) => {
+                let call = call.to_owned(gap.and_then(Gap::sink));
+                return Box::pin(pass::pass(Arc::new(call), body, why)).await;
+            }
+        };
+        if let Some(bytes) = slice::bytes(&call, cache) {
+            let call = Arc::new(call.to_owned(gap.and_then(Gap::sink)));
+            return Box::pin(slice::serve(call, Arc::clone(cache), bytes)).await;
+        }
+        match at_hand(&call, cache) {
+            Ok(answer) => Ok(answer),
+            Err(missed) => {
+                let call = Arc::new(call.to_owned(gap.and_then(Gap::sink)));
+                Box::pin(fetch_or_wait(call, missed)).await
+            }
+        }
+    }
 }
 
 /// The route's cache, if this request may be answered from it.
