@@ -48,7 +48,9 @@ pub use gate::{
 };
 pub use logs::{AccessFormat, AccessLog, Escape, Log, LogTo, OwnFormat};
 pub use protocols::{Http2, HttpVersion};
-pub use routes::{Action, Bodies, ByRequest, Cache, PathMatch, ProxyPass, Route, Timeouts};
+pub use routes::{
+    Action, Bodies, ByRequest, Cache, PathMatch, ProxyPass, Route, SentBody, SentOn, Timeouts,
+};
 pub use sites::{HostName, Site};
 pub use upstreams::{
     Balance, BodyMatch, HealthCheck, Hold, NextUpstream, Pattern, Peer, ProxyProtocol, Queue,

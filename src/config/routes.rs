@@ -47,6 +47,8 @@ pub struct Route {
     pub finish: Finish,
     /// Fields set on the request that goes upstream; one whose value comes out empty is dropped.
     pub set_header: Vec<(HeaderName, Template)>,
+    /// What else of the client's request goes upstream.
+    pub sent_on: SentOn,
     /// What the heads of its messages look like.
     pub heads: Heads,
     /// Timeouts towards the upstream.
@@ -251,4 +253,26 @@ pub struct Cache {
     pub slice: Option<u64>,
     /// What may be stored and reused, and for how long.
     pub rules: Rules,
+}
+
+/// What of a client's request goes upstream.
+#[derive(Clone, Debug)]
+pub struct SentOn {
+    /// The method, where it is not the client's (nginx: proxy_method).
+    pub method: Option<Method>,
+    /// Its fields, beside those that are set (nginx: proxy_pass_request_headers).
+    pub fields: bool,
+    /// What stands for its body.
+    pub body: SentBody,
+}
+
+/// The body that goes upstream.
+#[derive(Clone, Debug)]
+pub enum SentBody {
+    /// The client's.
+    Own,
+    /// None (nginx: proxy_pass_request_body off).
+    None,
+    /// This text (nginx: proxy_set_body).
+    Text(Template),
 }

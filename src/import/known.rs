@@ -78,7 +78,6 @@ const NEEDLESS: &[(&str, &str)] = &[
     ("gzip_vary gzip_http_version gzip_disable", "always so, but for old browsers"),
     ("server_tokens", "no version is told to anybody"),
     ("lingering_close lingering_time lingering_timeout", "always on, for 5 seconds"),
-    ("proxy_pass_request_headers", "always on"),
     ("keepalive_disable", "of old browsers"),
 ];
 
@@ -122,10 +121,6 @@ const MISSING: &[(&str, &str)] = &[
     ("geoip_country geoip_city geoip_org geoip_proxy geoip2", "no database of addresses is read"),
     ("add_trailer", "no trailers are added"),
     ("try_files", "tried by routes with `static` only"),
-    (
-        "proxy_set_body proxy_method proxy_pass_request_body",
-        "requests are passed on with their method and body",
-    ),
     ("proxy_bind", "the system chooses the address that upstreams see"),
     ("proxy_store proxy_store_access", "cache instead: `cache.zone`"),
     (

@@ -29,6 +29,10 @@ pub(super) enum Kind {
     Flag,
     /// From the one to the other.
     Number(u64, u64),
+    /// Not `HEAD`, whose answers have no body.
+    Method,
+    /// A text with variables.
+    Text,
     /// Some of these words.
     Words(&'static [&'static str]),
     /// All words of all such directives, as texts with variables.
@@ -48,6 +52,10 @@ pub(super) const OF_ROUTES: &[Row] = &[
     row("client_body_buffer_size", "request_buffer", Kind::Held),
     row("proxy_request_buffering", "request_buffering", Kind::Flag),
     row("proxy_buffering", "buffering", Kind::Flag),
+    row("proxy_method", "set_method", Kind::Method),
+    row("proxy_set_body", "set_body", Kind::Text),
+    row("proxy_pass_request_body", "pass_body", Kind::Flag),
+    row("proxy_pass_request_headers", "pass_headers", Kind::Flag),
     row("proxy_intercept_errors", "intercept_errors", Kind::Flag),
     row("satisfy", "satisfy", Kind::Words(&["all", "any"])),
     row("limit_req_status", "limit_req_status", Kind::Number(400, 599)),
@@ -138,6 +146,13 @@ fn value(
         Kind::Flag => Value::Flag(flag(directive.arg(0))?),
         Kind::Number(min, max) => Value::Number(number_within(directive.arg(0), min, max)?),
         Kind::Words(known) => words(directive, known)?,
+        Kind::Method => match text()? {
+            method if method.eq_ignore_ascii_case("head") => {
+                return Err("answers to it have no body".to_owned());
+            }
+            method => Value::Text(method.to_ascii_uppercase()),
+        },
+        Kind::Text => Value::Text(import.names.text(directive.arg(0), scope)?),
         Kind::Texts => {
             let all = directives.iter().flat_map(|directive| directive.texts());
             let all: Result<Vec<_>, _> = all.map(|text| import.names.text(text, scope)).collect();
@@ -250,6 +265,9 @@ mod tests {
     fn a_directive_that_has_a_key_is_that_key() {
         check_defaults("proxy_connect_timeout 5s;",               "timeout = { connect = \"5s\" }");
         check_defaults("client_max_body_size 0;",                 "max_body = \"0\"");
+        check_defaults("proxy_method post; proxy_set_body $arg_a;", "set_method = \"POST\"|set_body = \"$arg_a\"");
+        check_defaults("proxy_method HEAD; proxy_method $a;",     "");
+        check_defaults("proxy_pass_request_body off; proxy_pass_request_headers on;", "pass_body = false|pass_headers = true");
         check_defaults("proxy_buffering off;",                    "buffering = false");
         check_defaults("limit_rate 1m; limit_rate_after 10m;",    "limit_rate = \"1m\"|limit_rate_after = \"10m\"");
         check_defaults("satisfy any;",                            "satisfy = \"any\"");

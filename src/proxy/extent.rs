@@ -242,5 +242,7 @@ async fn send(
     request: Request<()>,
     told: Told<'_>,
 ) -> Result<upstream::Reply, upstream::Failure> {
-    outgoing::send(&call.view(), request.map(|()| Body::empty()), told).await
+    let view = call.view();
+    let body = outgoing::body(&view, Body::empty());
+    outgoing::send(&view, request.map(|()| body), told).await
 }

@@ -119,7 +119,11 @@ impl Fetch {
         wish: Wish,
     ) -> Result<Self, Error> {
         let mut request = outgoing::request(&call.view())?;
-        outgoing::ask_for_all(&mut request, cache.settings.convert_head);
+        outgoing::ask_for_all(
+            &mut request,
+            &call.view().request.method,
+            cache.settings.convert_head,
+        );
         outgoing::announce_surrogate(&mut request, &cache.settings.rules);
         let (call, cache, key) = (Arc::clone(call), Arc::clone(cache), key.clone());
         let survival = Survival::of(&cache);

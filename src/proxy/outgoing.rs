@@ -10,6 +10,7 @@ use super::heads;
 use super::route::Route;
 use super::way::{escaped_path, upstream_named};
 use crate::body::Body;
+use crate::config::SentBody;
 use crate::config::template::Template;
 use crate::interim::Sink;
 use crate::semantics::fields;
@@ -22,7 +23,8 @@ use crate::upstream::{self, Announced, Asked, Held, Interim};
 /// The client's request asks for something that must not be done, or a `set_header` gives no valid
 /// value for it.
 pub(super) fn request(call: &Call<'_>) -> Result<Request<()>, Error> {
-    let mut headers = call.request.headers.clone();
+    let sent_on = &call.route.settings.sent_on;
+    let mut headers = if sent_on.fields { call.request.headers.clone() } else { HeaderMap::new() };
     fields::remove_hop_by_hop(&mut headers).map_err(|_| Error::BadRequest("connection"))?;
     // It is told by us to go on, when its body is read.
     headers.remove(header::EXPECT);
@@ -40,7 +42,7 @@ pub(super) fn request(call: &Call<'_>) -> Result<Request<()>, Error> {
         None => call.request.uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from),
     };
     let mut request = Request::new(());
-    *request.method_mut() = call.request.method.clone();
+    *request.method_mut() = sent_on.method.as_ref().unwrap_or(&call.request.method).clone();
     *request.uri_mut() = target;
     *request.headers_mut() = headers;
     if let Some(spelled) = heads::spelled(heads, call.request.extensions.get().cloned()) {
@@ -49,10 +51,20 @@ pub(super) fn request(call: &Call<'_>) -> Result<Request<()>, Error> {
     Ok(request)
 }
 
+/// The body that goes upstream with what the client sent.
+pub(super) fn body(call: &Call<'_>, of_client: Body) -> Body {
+    match &call.route.settings.sent_on.body {
+        SentBody::Own => of_client,
+        SentBody::None => Body::empty(),
+        SentBody::Text(template) => Body::full(given(call, Some(template))),
+    }
+}
+
 /// Asks for the whole of a resource, whatever part or state of it the client asked for, so that
 /// the answer can be stored. What the client asked for is worked out from what is stored.
-pub(super) fn ask_for_all(request: &mut Request<()>, convert_head: bool) {
-    if convert_head && request.method() == Method::HEAD {
+pub(super) fn ask_for_all(request: &mut Request<()>, asked: &Method, convert_head: bool) {
+    // nginx: that counts before proxy_method.
+    if convert_head && asked == Method::HEAD {
         *request.method_mut() = Method::GET;
     }
     fields::remove_all(request.headers_mut(), &CONDITIONAL);

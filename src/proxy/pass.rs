@@ -29,7 +29,7 @@ use crate::semantics::stored::Stored;
 pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Result<Answer, Error> {
     let view = call.view();
     let mut request = outgoing::request(&view)?;
-    let body = whole::whole(&view, body).await?;
+    let body = whole::whole(&view, outgoing::body(&view, body)).await?;
     trailers::announce_up(&view, request.headers_mut(), &body);
     if why.reason == Reason::Upgrade {
         tunnel::ask(&view, request.headers_mut());

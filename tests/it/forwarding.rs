@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::routing::PLAIN;
+use crate::harness::proxy::CACHED;
 use crate::harness::{Origin, Proxy, Reply, exchange_raw, ok};
 
 /// One route for all paths without a cache, with these lines.
@@ -227,4 +228,50 @@ async fn a_connection_serves_one_request_after_another_in_order() {
     let place = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what}: {text}"));
     assert_eq!(text.matches("HTTP/1.1 ").count(), 3, "{text}");
     assert!(place("first") < place("no such path") && place("no such path") < place("second"));
+}
+
+#[tokio::test]
+async fn what_goes_upstream_may_have_another_method_and_body() {
+    let origin = Origin::start().await;
+    origin.on("/a?id=7", ok("x"));
+    let sent = async |method: &str, lines: &str| {
+        let proxy = proxy_with(lines, &origin).await;
+        let seen = origin.seen("/a?id=7");
+        let request = format!(
+            "{method} /a?id=7 HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody"
+        );
+        let said = talk(&proxy, request.as_bytes()).await;
+        assert!(said.starts_with("HTTP/1.1 200") && said.ends_with("\r\n\r\nx"), "{lines}: {said}");
+        let seen = origin.requests("/a?id=7").remove(seen);
+        let fields = ["x-a", "content-length", "x-b"].map(|name| seen.header(name)).join(" ");
+        format!("{} {fields} {}", seen.method, String::from_utf8_lossy(&seen.body))
+    };
+    assert_eq!(sent("POST", "").await, "POST 1 4 - body");
+    assert_eq!(sent("POST", "set_method = 'PUT'").await, "PUT 1 4 - body");
+    assert_eq!(sent("POST", "set_body = 'id=$arg_id'").await, "POST 1 4 - id=7");
+    assert_eq!(sent("GET", "set_method = 'POST'\nset_body = ''").await, "POST 1 0 - ");
+    assert_eq!(sent("POST", "pass_body = false").await, "POST 1 0 - ");
+    assert_eq!(sent("DELETE", "pass_body = false").await, "DELETE 1 - - ");
+    let fields = "pass_headers = false\nset_header = { X-B = '2' }";
+    assert_eq!(sent("POST", fields).await, "POST - 4 2 body");
+}
+
+#[tokio::test]
+async fn what_is_stored_may_be_asked_for_with_another_method_and_body() {
+    let origin = Origin::start().await;
+    origin.on("/a", ok("found").header("cache-control", "max-age=60"));
+    let lines = "set_method = \"SEARCH\"\nset_body = \"of $uri\"";
+    let config = CACHED.replace("status_header", &format!("{lines}\nstatus_header"));
+    let proxy = Proxy::with(&config, &origin).await;
+    for (method, cache, body) in
+        [("GET", "MISS", "found"), ("GET", "HIT", "found"), ("HEAD", "HIT", "")]
+    {
+        let answer = proxy.send(method, "/a", &[]).await;
+        assert_eq!((answer.cache().as_str(), answer.body.as_slice()), (cache, body.as_bytes()));
+    }
+    let seen = origin.requests("/a");
+    assert_eq!(
+        (seen.len(), seen[0].method.as_str(), &seen[0].body[..]),
+        (1, "SEARCH", &b"of /a"[..])
+    );
 }

@@ -17,7 +17,7 @@ use crate::config::answers::CookieName;
 use crate::config::proxy_url::ProxyUrl;
 use crate::config::read::{List, OrOff, Pairs, Size, SizeOf, Timeout, table};
 use crate::config::template::Template;
-use crate::config::words::{Failure, StatusHeader};
+use crate::config::words::{Failure, MethodName, StatusHeader};
 use crate::config::{AccessRule, PathMatch};
 
 table! {
@@ -93,6 +93,10 @@ route_and_settings! {
         via: bool,
         server_header: HeaderValue,
         date: DateFrom,
+        set_method: MethodName,
+        set_body: Template,
+        pass_body: bool,
+        pass_headers: bool,
         header_case: HeaderCase,
         upgrade: bool,
         compress: Compress,

@@ -1,7 +1,7 @@
 //! `[[site.route]]`: what is done with some paths, and what it inherits. (nginx: location)
 
-use http::HeaderName;
 use http::header::HOST;
+use http::{HeaderName, Method};
 
 use super::{
     Report, Scope, answer, bodies, cache, files, flag, gate, heads, leaks, logs, number, protocols,
@@ -13,7 +13,7 @@ use crate::config::file::{self, FieldName, Settings};
 use crate::config::read::{At, List, Pairs, Table};
 use crate::config::template::{Template, Variable};
 use crate::config::words::is_framing;
-use crate::config::{PathMatch, ProxyPass, Route, Timeouts};
+use crate::config::{PathMatch, ProxyPass, Route, SentBody, SentOn, Timeouts};
 use crate::tls::settings;
 
 /// The settings of a level: those of its own, then those around it. `timeout`, `cache`, `static`
@@ -72,6 +72,7 @@ pub(super) fn route(
         line: report.line(item.span),
         action,
         set_header,
+        sent_on: sent_on(&settings, report),
         heads,
         timeout: timeouts(settings.timeout.as_ref()),
         trying: upstream::trying(&settings, report),
@@ -113,6 +114,29 @@ fn merged<T: Table + Clone>(own: Option<&At<T>>, outer: Option<&At<T>>) -> Optio
             Some(At { value: own.value.over(&outer.value), span: own.span })
         }
         (own, outer) => own.or(outer).cloned(),
+    }
+}
+
+fn sent_on(settings: &Settings, report: &mut Report) -> SentOn {
+    let method = settings.set_method.as_ref();
+    if let Some(at) = method.filter(|at| at.value.0 == Method::HEAD) {
+        let problem = Problem::new("its answers have no body, whatever the client asks for");
+        report.error(at.span, problem.help("what is stored is asked for with `GET` anyway"));
+    }
+    if let (Some(_), Some(at)) = (&settings.set_body, &settings.pass_body)
+        && at.value
+    {
+        let problem = Problem::new("has no effect: `set_body` stands for what the client sends");
+        report.warn(at.span, problem.help("leave one of them out"));
+    }
+    SentOn {
+        method: method.map(|at| at.value.0.clone()),
+        fields: flag(settings.pass_headers.as_ref(), true),
+        body: match &settings.set_body {
+            Some(text) => SentBody::Text(text.value.clone()),
+            None if flag(settings.pass_body.as_ref(), true) => SentBody::Own,
+            None => SentBody::None,
+        },
     }
 }
 
