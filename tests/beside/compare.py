@@ -145,9 +145,11 @@ def bursts(a, b, cache_field):
         if counts[0] != counts[1]:
             found.append(Difference(what, *counts))
     for status in sorted({x.status for x in a} & {x.status for x in b}):
-        first = [next(x for x in each if x.status == status) for each in (a, b)]
-        # Who of them was the one that fetched is chance.
-        found += [d for d in answers(*first) if d.what not in (f"field {cache_field}", "field cache-status")]
+        ours, theirs = ([x for x in each if x.status == status] for each in (a, b))
+        # Who of them came first, and who was the one that fetched, is chance: the two that are most alike are compared.
+        pairs = (answers(x, y) for x in ours for y in theirs)
+        alike = ([d for d in pair if d.what not in (f"field {cache_field}", "field cache-status")] for pair in pairs)
+        found += min(alike, key=len)
     return found
 
 
