@@ -70,6 +70,7 @@ const NEEDLESS: &[(&str, &str)] = &[
          open_log_file_cache",
         "of nginx's error log",
     ),
+    ("include", "its directives stand in its place"),
     ("load_module", "what a module does is told where its directives stand"),
     ("ssl_session_cache ssl_session_timeout", "sessions are resumed without being told"),
     ("ssl_prefer_server_ciphers", "the server's order counts"),

@@ -148,7 +148,8 @@ impl Reader {
             let name = words.next().unwrap_or_default();
             let args: Vec<Arg> = words.map(|text| Arg { text }).collect();
             let at = fault_at(source, directive.name_span.start.offset, name.chars().count());
-            if name == "include" && directive.block.is_none() && args.len() == 1 {
+            let includes = name == "include" && directive.block.is_none() && args.len() == 1;
+            if includes && !LISTED_IN.contains(&around) {
                 read.extend(self.include(&args[0].text, at, around));
                 continue;
             }
@@ -161,7 +162,9 @@ impl Reader {
             let place = Place { file: Arc::clone(&source.name), line: at.line };
             let block =
                 directive.block.as_ref().map(|block| self.block(&block.items, source, &name));
+            let included = includes.then(|| self.include(&args[0].text, at, around));
             read.push(Directive { name, args, place, number, block });
+            read.extend(included.into_iter().flatten());
         }
         read
     }
@@ -286,6 +289,8 @@ pub(super) fn parse(text: &str) -> Vec<Directive> {
     tree
 }
 
+/// Where an `include` is a directive among others; elsewhere what stands around it are entries.
+const LISTED_IN: [&str; 5] = ["", "events", "http", "server", "location"];
 /// nginx ends where it runs out of files that may be open.
 const DEPTH_MAX: usize = 20;
 const FILES_MAX: usize = 10_000;
@@ -335,15 +340,19 @@ mod tests {
         let shown = |d: &Directive| format!("{} {}:{}", d.name, d.place.file, d.place.line);
         let http = tree[1].inside();
         let all: Vec<_> =
-            [&tree[0], &tree[1], &http[0], &http[0].inside()[0], &http[1]].map(shown).into();
+            [&tree[0], &tree[1], &http[0], &http[1], &http[1].inside()[0], &http[2], &tree[2]]
+                .map(shown)
+                .into();
         assert_eq!(
             all,
             [
                 "a nginx.conf:1",
                 "http nginx.conf:2",
+                "include nginx.conf:3",
                 "server conf.d/x/site.conf:1",
                 "b conf.d/x/site.conf:2",
-                "c nginx.conf:4"
+                "c nginx.conf:4",
+                "include nginx.conf:5"
             ]
         );
     }
