@@ -12,7 +12,7 @@ use crate::body::Body;
 
 /// Where a response sends its request on to.
 #[derive(Clone)]
-struct SentOn(HeaderValue);
+struct Elsewhere(HeaderValue);
 
 /// Whether a response says so, on a route that heeds it. What does is not stored.
 pub(super) fn is_said(call: &Call<'_>, fields: &HeaderMap) -> bool {
@@ -24,7 +24,7 @@ pub(super) fn note(call: &Call<'_>, response: &mut Response<Body>) {
     if is_said(call, response.headers())
         && let Some(to) = response.headers_mut().remove(X_ACCEL_REDIRECT)
     {
-        response.extensions_mut().insert(SentOn(to));
+        response.extensions_mut().insert(Elsewhere(to));
     }
 }
 
@@ -33,7 +33,7 @@ pub(super) fn note(call: &Call<'_>, response: &mut Response<Body>) {
 /// # Errors
 /// `Error::Inside` where the request goes on; 404 where that is no path.
 pub(super) fn go_on(answer: Answer, sent: &mut Sent<'_>) -> Result<Answer, Error> {
-    let Some(SentOn(to)) = answer.response.extensions().get() else { return Ok(answer) };
+    let Some(Elsewhere(to)) = answer.response.extensions().get() else { return Ok(answer) };
     let next = next(to).ok_or(Error::NotFound)?;
     let fields = answer.response.headers();
     let kept = sent.kept.insert(Box::default());
