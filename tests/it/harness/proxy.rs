@@ -27,6 +27,8 @@ pub const STARTS_AT_S: u64 = 1_790_000_000;
 pub const CACHED: &str = r#"
 [zone.test]
 memory = "64m"
+# Longer than any clock goes on: what is removed in between depends on who is first.
+inactive = "1d"
 
 [[site]]
 listen = "127.0.0.1:0"
