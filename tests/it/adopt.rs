@@ -15,7 +15,7 @@ use md5::{Digest, Md5};
 
 use crate::disk::on_disk;
 use crate::harness::proxy::STARTS_AT_S;
-use crate::harness::{Origin, Proxy, Reply, ok};
+use crate::harness::{Origin, Port, Proxy, Reply, ok};
 
 /// A file as nginx writes it, by default of a response that was stored a moment ago and is fresh
 /// for a hundred seconds.
@@ -430,8 +430,8 @@ async fn sites_are_told_apart_by_the_host_in_the_key() {
         machine.write(&File::new(&key, "200 OK", &["Set-Cookie: a=b"], host.as_bytes()));
         machine.write(&File::new(&format!("http{host}/y"), "200 OK", &[], host.as_bytes()));
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    machine.config = machine.config.replace("LISTEN", &port.to_string());
+    let port = Port::reserve();
+    machine.config = machine.config.replace("LISTEN", &port.address.port().to_string());
     let wanted = Wanted { key_is: Some("$scheme$host$request_uri"), ..Wanted::default() };
     let adopted = machine.try_adopt(&wanted, &mut Named::default()).unwrap();
     // The rules are those of the site: only the second one takes cookies. The first one answers for

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::harness::app::upstream;
 use crate::harness::client::Response;
 use crate::harness::proxy::CACHED;
-use crate::harness::{Gate, Origin, Proxy, Reply, eventually, ok};
+use crate::harness::{Gate, Origin, Port, Proxy, Reply, eventually, ok};
 
 /// Origins that answer with their letter.
 struct Peers(Vec<Origin>);
@@ -123,7 +123,8 @@ async fn a_client_stays_with_a_peer_by_its_address_until_that_is_gone() {
 #[tokio::test]
 async fn a_dead_peer_fails_no_request_whatever_the_way() {
     let peers = of_twenty("ab").await;
-    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let port = Port::reserve();
+    let dead = port.address;
     for way in [
         "\"round_robin\"",
         "\"least_conn\"",

@@ -42,10 +42,10 @@ async fn waiting(proxy: &Proxy, requests: u64) -> Vec<JoinHandle<Response>> {
 
 #[tokio::test]
 async fn requests_wait_for_the_app_and_go_out_slowly_and_in_order() {
-    let mut app = App::stopped().await;
+    let mut app = App::stopped();
     let proxy = holding(&[&app], LONG, "").await;
     let clients = waiting(&proxy, 8).await;
-    app.restart().await;
+    app.restart();
     // One first; then with each answer one more at a time.
     for (answers, out) in [(0, 1), (1, 3), (2, 7)] {
         app.answer(answers);
@@ -68,10 +68,10 @@ async fn requests_wait_for_the_app_and_go_out_slowly_and_in_order() {
 
 #[tokio::test]
 async fn who_comes_meanwhile_joins_the_end() {
-    let mut app = App::stopped().await;
+    let mut app = App::stopped();
     let proxy = holding(&[&app], LONG, "").await;
     let mut clients = waiting(&proxy, 3).await;
-    app.restart().await;
+    app.restart();
     eventually("the first is out", async || app.seen().len() == 1).await;
     clients.push(get(&proxy, "/late"));
     eventually("it waits behind the others", async || held(&proxy).await.0 == 3).await;
@@ -84,7 +84,7 @@ async fn who_comes_meanwhile_joins_the_end() {
 
 #[tokio::test]
 async fn a_request_with_a_body_that_was_not_sent_waits_as_well() {
-    let mut app = App::stopped().await;
+    let mut app = App::stopped();
     app.answer_all();
     let proxy = holding(&[&app], LONG, "").await;
     let address = proxy.address;
@@ -93,14 +93,14 @@ async fn a_request_with_a_body_that_was_not_sent_waits_as_well() {
         crate::harness::client::request_with_body(address, line, &[], Some("one book")).await
     });
     eventually("it waits", async || held(&proxy).await.0 == 1).await;
-    app.restart().await;
+    app.restart();
     assert_eq!(post.await.unwrap().status, 200);
     assert_eq!(app.bodies(), ["one book"]);
 }
 
 #[tokio::test]
 async fn a_get_under_way_when_the_app_stops_is_asked_again_and_a_post_is_not() {
-    let mut app = App::start().await;
+    let mut app = App::start();
     let proxy = holding(&[&app], LONG, "").await;
     let read = get(&proxy, "/read");
     let address = proxy.address;
@@ -110,15 +110,15 @@ async fn a_get_under_way_when_the_app_stops_is_asked_again_and_a_post_is_not() {
     assert_eq!(write.await.unwrap().status, 502);
     eventually("the other waits", async || held(&proxy).await.0 == 1).await;
     app.answer_all();
-    app.restart().await;
+    app.restart();
     assert_eq!(read.await.unwrap().text(), "/read");
     assert_eq!(app.seen().iter().filter(|target| *target == "/write").count(), 1);
 }
 
 #[tokio::test]
 async fn the_line_has_a_length_and_a_time() {
-    let app = App::stopped().await;
-    let proxy = holding(&[&app], "{ requests = 1, time = \"150ms\" }", "").await;
+    let app = App::stopped();
+    let proxy = holding(&[&app], "{ requests = 1, time = \"2s\" }", "").await;
     let first = get(&proxy, "/first");
     eventually("it waits", async || held(&proxy).await.0 == 1).await;
     assert_eq!(proxy.get("/second").await.status, 502, "over the number");
@@ -128,7 +128,7 @@ async fn the_line_has_a_length_and_a_time() {
 
 #[tokio::test]
 async fn who_leaves_is_not_sent() {
-    let mut app = App::stopped().await;
+    let mut app = App::stopped();
     app.answer_all();
     let route = "[site.route.cache]\nzone = \"test\"\n";
     for route in ["", route] {
@@ -140,7 +140,7 @@ async fn who_leaves_is_not_sent() {
         eventually("both wait", async || held(&proxy).await.0 == 2).await;
         drop(leaves);
         eventually("one waits", async || held(&proxy).await.0 == 1).await;
-        app.restart().await;
+        app.restart();
         assert_eq!(stays.await.unwrap().text(), "/stays");
         assert_eq!(app.seen().iter().filter(|target| *target == "/left").count(), 0);
         app.stop().await;
@@ -149,7 +149,7 @@ async fn who_leaves_is_not_sent() {
 
 #[tokio::test]
 async fn what_is_stored_is_served_stale_at_once_and_nothing_waits_for_it() {
-    let mut app = App::start().await;
+    let mut app = App::start();
     app.answer_all();
     let route = "[site.route.cache]\nzone = \"test\"\nuse_stale = \"error\"\nhold_down = \"0\"\n";
     let proxy = holding(&[&app], LONG, route).await;
@@ -164,14 +164,14 @@ async fn what_is_stored_is_served_stale_at_once_and_nothing_waits_for_it() {
     eventually("it waits", async || held(&proxy).await.0 == 1).await;
     assert_eq!(proxy.line("/a").await, "200 STALE /a");
     assert_eq!(held(&proxy).await, (1, 1, 0));
-    app.restart().await;
+    app.restart();
     assert_eq!(missed.await.unwrap().line(), "200 MISS /b");
     assert_eq!(proxy.line("/a").await, "200 EXPIRED /a");
 }
 
 #[tokio::test]
 async fn many_who_want_one_url_wait_for_one_fetch() {
-    let mut app = App::stopped().await;
+    let mut app = App::stopped();
     app.answer_all();
     let route =
         "[site.route.cache]\nzone = \"test\"\nlock_timeout = \"10ms\"\nlock_age = \"10ms\"\n";
@@ -189,7 +189,7 @@ async fn many_who_want_one_url_wait_for_one_fetch() {
     assert_eq!(held(&proxy).await, (2, 2, 0));
     // Its client leaves, but others wait for what it brings.
     drop(leaves);
-    app.restart().await;
+    app.restart();
     for client in clients {
         assert_eq!(client.await.unwrap().text(), "/a");
     }
@@ -201,11 +201,11 @@ async fn many_who_want_one_url_wait_for_one_fetch() {
 
 #[tokio::test]
 async fn one_peer_that_is_back_is_enough() {
-    let (mut one, other) = (App::stopped().await, App::stopped().await);
+    let (mut one, other) = (App::stopped(), App::stopped());
     one.answer_all();
     let proxy = holding(&[&one, &other], LONG, "").await;
     let clients = waiting(&proxy, 6).await;
-    one.restart().await;
+    one.restart();
     for client in clients {
         assert_eq!(client.await.unwrap().status, 200);
     }
@@ -214,7 +214,7 @@ async fn one_peer_that_is_back_is_enough() {
 
 #[tokio::test]
 async fn nobody_is_held_while_any_peer_is_there() {
-    let (dead, origin) = (App::stopped().await, Origin::start().await);
+    let (dead, origin) = (App::stopped(), Origin::start().await);
     origin.on("/a", Reply::status(503, "busy"));
     // A server that answers, if only with what is listed; one that no request may go on to.
     for lines in ["next_upstream = [\"error\", \"http_503\"]", "tries = 1"] {
@@ -233,11 +233,11 @@ async fn nobody_is_held_while_any_peer_is_there() {
 
 #[tokio::test]
 async fn a_peer_with_checks_is_back_when_they_pass() {
-    let mut app = App::stopped().await;
+    let mut app = App::stopped();
     let check = format!("{LONG}\nhealth_check = {{ path = \"/healthz\", interval = \"1h\" }}");
     let proxy = holding(&[&app], &check, "").await;
     let clients = waiting(&proxy, 2).await;
-    app.restart().await;
+    app.restart();
     eventually("it is asked for its health", async || app.seen() == ["/healthz"]).await;
     assert_eq!(held(&proxy).await.0, 2);
     app.answer_all();

@@ -356,7 +356,7 @@ async fn an_idle_connection_ends_after_its_time_and_a_slow_head_too() {
     let origin = Origin::start().await;
     origin.on("/a", ok("a"));
     let config =
-        format!("{CACHED}\n[server]\nkeepalive_timeout = \"100ms\"\nheader_timeout = \"200ms\"\n");
+        format!("{CACHED}\n[server]\nkeepalive_timeout = \"1s\"\nheader_timeout = \"1s\"\n");
     let proxy = Proxy::with(&config, &origin).await;
     let client = Http2::connect(proxy.address).await;
     assert_eq!(client.get("/a").await.status, 200);
@@ -392,8 +392,7 @@ async fn a_response_that_its_client_does_not_take_is_reset() {
     let origin = Origin::start().await;
     origin.on("/a", ok(&"x".repeat(200_000)).header("cache-control", "max-age=60"));
     origin.on("/b", ok("b"));
-    let proxy =
-        Proxy::with(&format!("{CACHED}\n[server]\nsend_timeout = \"300ms\"\n"), &origin).await;
+    let proxy = Proxy::with(&format!("{CACHED}\n[server]\nsend_timeout = \"2s\"\n"), &origin).await;
     // No window for bodies at all.
     let mut raw = Raw::connect(proxy.address, &[(4, 0)]).await;
     assert!(raw.send(&get_frame(1, "/a", &[])).await);
@@ -402,7 +401,7 @@ async fn a_response_that_its_client_does_not_take_is_reset() {
     // One that takes a little now and then is served on.
     assert!(raw.send(&get_frame(3, "/a", &[])).await);
     for _ in 0..6 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         assert!(raw.send(&frame(WINDOW_UPDATE, 0, 3, &17_000_u32.to_be_bytes())).await);
     }
     let next = raw.next_of(RST_STREAM).await.unwrap();

@@ -8,7 +8,7 @@ use larder::config::load;
 use tokio::net::TcpStream;
 
 use crate::harness::proxy::CACHED;
-use crate::harness::{Gate, Kept, Origin, Proxy, eventually, ok};
+use crate::harness::{Gate, Kept, Origin, Port, Proxy, eventually, ok};
 
 fn cacheable(body: &str) -> crate::harness::Reply {
     ok(body).header("cache-control", "max-age=60")
@@ -223,7 +223,8 @@ async fn a_large_body_under_way_is_finished_though_its_zone_lost_its_folder() {
 async fn peers_that_did_not_change_keep_their_health_their_counts_and_their_connections() {
     let origin = Origin::start().await;
     origin.on("/a", ok("one"));
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = Port::reserve();
+    let nobody = port.address;
     let address = origin.address;
     // Each worker has connections of its own.
     let config = format!(

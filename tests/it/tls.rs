@@ -392,7 +392,7 @@ async fn who_must_show_a_certificate_need_not_where_there_is_no_tls() {
 async fn a_slow_handshake_is_cut_off_and_holds_its_connection_meanwhile() {
     let stage = Stage::new().await;
     let files = stage.server(&["example.com"]);
-    let limits = "[server]\nworkers = 1\nheader_timeout = '200ms'\nconnections = 1\n";
+    let limits = "[server]\nworkers = 1\nheader_timeout = '1s'\nconnections = 1\n";
     let config = format!("{limits}{}", site("example.com", &format!("{{ {files} }}"), ""));
     let proxy = stage.proxy(&config).await;
     for beginning in [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00\x01\x00"] {
@@ -402,7 +402,7 @@ async fn a_slow_handshake_is_cut_off_and_holds_its_connection_meanwhile() {
         // The only connection there is: this one waits for the end of that one.
         assert_eq!(stage.client().line(proxy.address, "/a").await, "200 one");
         let waited = Clock::default().instant().duration_since(began);
-        assert!(waited >= Duration::from_millis(200), "{waited:?}");
+        assert!(waited >= Duration::from_secs(1), "{waited:?}");
         let mut rest = Vec::new();
         let _ = slow.read_to_end(&mut rest).await;
         assert_eq!(rest, b"");

@@ -239,11 +239,11 @@ async fn a_101_that_nobody_asked_for_is_a_502() {
 #[tokio::test]
 async fn a_quiet_tunnel_ends_after_its_time() {
     let peer = Switching::start().await;
-    let proxy = peer.proxy(&CONFIG.replace("\"20s\"", "\"400ms\"")).await;
+    let proxy = peer.proxy(&CONFIG.replace("\"20s\"", "\"2s\"")).await;
     let mut client = Client::ask(proxy.address, "").await;
     client.until("hello").await;
     for _ in 0..6 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(400)).await;
         client.send("x").await;
         assert_eq!(client.until("x").await, "x", "what moves goes on");
     }

@@ -9,11 +9,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::client;
+use super::port::Port;
 use super::proxy::Proxy;
 
 /// The app. It answers each request with its target, as far as it is let.
 pub struct App {
     pub address: SocketAddr,
+    port: Port,
     state: Arc<State>,
     running: Option<tokio::task::JoinHandle<()>>,
 }
@@ -25,20 +27,17 @@ struct State {
 }
 
 impl App {
-    pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("bound");
-        let state = State { seen: Mutex::default(), answers: Semaphore::new(0) };
-        let mut app = Self { address, state: Arc::new(state), running: None };
-        app.run(listener);
+    pub fn start() -> Self {
+        let mut app = Self::stopped();
+        app.restart();
         app
     }
 
     /// One that does not run yet, but has its address.
-    pub async fn stopped() -> Self {
-        let mut app = Self::start().await;
-        app.stop().await;
-        app
+    pub fn stopped() -> Self {
+        let port = Port::reserve();
+        let state = State { seen: Mutex::default(), answers: Semaphore::new(0) };
+        Self { address: port.address, port, state: Arc::new(state), running: None }
     }
 
     /// Closes its listener and all connections.
@@ -49,8 +48,8 @@ impl App {
         }
     }
 
-    pub async fn restart(&mut self) {
-        let listener = TcpListener::bind(self.address).await.expect("its port is free");
+    pub fn restart(&mut self) {
+        let listener = self.port.listen();
         self.run(listener);
     }
 

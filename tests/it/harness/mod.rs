@@ -8,6 +8,7 @@ pub mod http2;
 pub mod dns;
 pub mod stepping;
 pub mod origin;
+pub mod port;
 pub mod process;
 pub mod proxy;
 pub mod tls;
@@ -16,6 +17,7 @@ pub use app::App;
 pub use client::{Response, exchange_raw, request};
 pub use kept::Kept;
 pub use origin::{Gate, Origin, Reply, ok};
+pub use port::Port;
 pub use process::Process;
 pub use proxy::Proxy;
 

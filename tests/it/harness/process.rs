@@ -2,21 +2,22 @@
 
 use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Origin, eventually};
+use super::{Origin, Port, eventually};
 
-/// A server with a folder of its own, on ports that were free a moment ago. Ends when it is
+/// A server with a folder and ports of its own. Ends when it is
 /// dropped, and so does one that took over from it.
 pub struct Process {
     pub address: SocketAddr,
     pub admin: SocketAddr,
     pub folder: tempfile::TempDir,
     child: Child,
+    _ports: [Port; 2],
 }
 
 impl Process {
@@ -34,7 +35,8 @@ impl Process {
         command: impl FnOnce(&str) -> Command,
     ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (address, admin) = (free(), free());
+        let ports = [Port::reserve(), Port::reserve()];
+        let [address, admin] = [ports[0].address, ports[1].address];
         write(folder.path(), config, (address, admin), origin);
         let asked = command(PROGRAM);
         let listen = |argument: &OsStr| {
@@ -50,7 +52,7 @@ impl Process {
             .stderr(log(folder.path()))
             .spawn()
             .expect("it starts");
-        let process = Self { address, admin, folder, child };
+        let process = Self { address, admin, folder, child, _ports: ports };
         eventually("it serves", async || process.pid().is_some()).await;
         process
     }
@@ -136,8 +138,4 @@ fn file(folder: &Path) -> PathBuf {
 fn log(folder: &Path) -> std::fs::File {
     let mut options = std::fs::OpenOptions::new();
     options.create(true).append(true).open(folder.join("log")).expect("a file")
-}
-
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
 }
