@@ -166,6 +166,8 @@ pub enum Variable {
     Capture(u8),
     /// `$NAME`: a named group of a regular expression
     Named(Arc<str>),
+    /// `$NAME`: what the answer to `auth_request` said
+    Told(Arc<str>),
     /// `$NAME`: a map
     Map(Arc<Map>),
 }
@@ -191,7 +193,8 @@ impl Variable {
     pub fn is_secret(&self) -> bool {
         match self {
             Self::Http(name) => SECRET_FIELDS.contains(&name.as_str()),
-            Self::Cookie(_) | Self::RemoteUser => true,
+            // What is told may be a token, and what is stored by it is that client's.
+            Self::Cookie(_) | Self::RemoteUser | Self::Told(_) => true,
             Self::Map(map) => map.variables().into_iter().any(Self::is_secret),
             // Who knows these is not the client, but what is stored by them is his.
             Self::Ssl(Ssl::ClientSDn | Ssl::ClientSerial | Ssl::ClientFingerprint) => true,
@@ -233,7 +236,7 @@ impl fmt::Display for Variable {
             Self::UpstreamHttp(field) => write!(f, "$upstream_http_{}", of_field(field)),
             Self::SentHttp(field) => write!(f, "$sent_http_{}", of_field(field)),
             Self::Capture(number) => write!(f, "${number}"),
-            Self::Named(name) => write!(f, "${name}"),
+            Self::Named(name) | Self::Told(name) => write!(f, "${name}"),
             Self::Map(map) => write!(f, "${}", map.name),
             other => {
                 let named = VARIABLES.iter().find(|(_, known)| known == other);

@@ -22,8 +22,8 @@ pub(super) fn write<'a>(
     section: &mut Section,
 ) {
     methods(import, &scope, section);
-    gate::note_asked(&mut scope);
     let rewritten = rewrites::read(import, &mut scope);
+    gate::note_told(&mut scope);
     if !rewritten.rules.is_empty() {
         section.set("rewrite", Value::List(rewritten.rules), &rewritten.from);
     }
@@ -84,9 +84,12 @@ pub(super) fn answered<'a>(
         }
         Err(why) => return missing(import, scope, (answer, &why), section),
     }
+    // Whom nobody is asked about, nobody tells anything of.
+    let told = import.told.clone();
     if scope.level == Level::Location {
         settings::write(import, scope, section);
     }
+    import.told = told;
     let off = || Value::text("off");
     let gates: [(&str, &[&str], Value); 5] = [
         ("access", gate::ACCESS, Value::List(Vec::new())),

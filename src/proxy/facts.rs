@@ -71,6 +71,7 @@ impl Facts for Call<'_> {
             Variable::Named(name) => {
                 self.way.into_iter().for_each(|way| way.write_named(name, out))
             }
+            Variable::Told(name) => self.way.into_iter().for_each(|way| way.told.write(name, out)),
             Variable::Map(map) => map.write(self, out),
             // Known only once there is a response.
             Variable::UpstreamCacheStatus
