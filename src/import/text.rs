@@ -144,21 +144,24 @@ impl Names {
                 format!("${name}")
             });
         }
-        match (name, scope.word("root")) {
-            ("document_root" | "realpath_root", Some(root)) if !root.contains('$') => {
-                Ok(root.to_owned())
+        // An alias stands for a part of the path only.
+        let root = scope.word("root").filter(|_| scope.one("alias").is_none());
+        let root = root.filter(|root| !OF_ROOT.iter().any(|of_root| root.contains(of_root)));
+        match (name, root) {
+            ("document_root" | "realpath_root", Some(root)) => {
+                Ok(braced(&self.text(root, scope)?, behind))
             }
-            // An alias stands for a part of the path only.
-            ("request_filename", Some(root))
-                if !root.contains('$') && scope.one("alias").is_none() =>
-            {
-                let uri = if behind.starts_with(is_part) { "${uri}" } else { "$uri" };
-                Ok(format!("{root}{uri}"))
+            ("request_filename", Some(root)) => {
+                let root = self.text(root, scope)?;
+                Ok(braced(&format!("{root}$uri"), behind))
             }
             _ => Err(format!("there is no variable `${name}` here")),
         }
     }
 }
+
+/// Variables that are made of the root, which has none of them.
+const OF_ROOT: [&str; 3] = ["document_root", "realpath_root", "request_filename"];
 
 /// The name behind a `$`, and what comes behind that.
 fn variable(text: &str) -> Option<(&str, &str)> {
@@ -214,6 +217,8 @@ mod tests {
         check("${skip}x",             Ok("${skip_4}x"));
         check("$zero$zero",           Ok("00"));
         check("$document_root/a",     Ok("/var/www/a"));
+        check("$request_filename",    Ok("/var/www$uri"));
+        check("${request_filename}x", Ok("/var/www${uri}x"));
         check("$connection_requests", Err("there is no variable `$connection_requests` here"));
         check("a$",                   Err("`a$` has a `$` without a name"));
 
