@@ -281,6 +281,6 @@ mod tests {
         assert!(set.contains("X-Who = \"nobody\""), "{set}");
         let never = site(&format!("{asks} return 200 $who;"));
         assert!(never.contains("[map.who]\nkey = \"\""), "{never}");
-        assert_eq!(verdict(&format!("http {{ server {{ location / {{ auth_request /a; auth_request_set $args x; proxy_pass http://127.0.0.1:1; }} }} }}"), "auth_request_set"), Verdict::Unsupported);
+        assert_eq!(verdict("http { server { location / { auth_request /a; auth_request_set $args x; proxy_pass http://127.0.0.1:1; } } }", "auth_request_set"), Verdict::Unsupported);
     }
 }

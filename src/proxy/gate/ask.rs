@@ -12,7 +12,7 @@ use crate::config::template::{Facts, Variable};
 use crate::config::{self, AuthTarget};
 use crate::proxy::Worker;
 use crate::proxy::call::Call;
-use crate::proxy::facts::write_joined;
+use crate::proxy::facts::{write_joined, write_set_cookie};
 use crate::proxy::outgoing::CONDITIONAL;
 use crate::proxy::route::{self, Route};
 use crate::semantics::reason::Reason;
@@ -146,6 +146,7 @@ impl Facts for Told<'_> {
             Variable::UpstreamHttp(name) | Variable::SentHttp(name) => {
                 write_joined(self.fields, name, out);
             }
+            Variable::UpstreamCookie(name) => write_set_cookie(self.fields, name, out),
             Variable::Status | Variable::UpstreamStatus => {
                 out.extend_from_slice(self.status.as_str().as_bytes())
             }
