@@ -7,6 +7,10 @@ use std::sync::Arc;
 /// A client's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
+    /// Which one since the start (nginx: $connection).
+    pub number: u64,
+    /// It should have spoken TLS and does not: all it gets is told so.
+    pub misplaced: bool,
     /// The client, as far as the connection says.
     pub remote: SocketAddr,
     /// The address that it connected to.
@@ -51,6 +55,10 @@ pub struct Tls {
     pub protocol: &'static str,
     /// `TLS_AES_256_GCM_SHA384` (nginx: $ssl_cipher).
     pub cipher: &'static str,
+    /// `h2` or `http/1.1` (nginx: $ssl_alpn_protocol).
+    pub alpn: &'static str,
+    /// `X25519` (nginx: $ssl_curve).
+    pub curve: &'static str,
     /// It goes on from an earlier connection (nginx: $ssl_session_reused).
     pub resumed: bool,
     /// The certificate that the client showed, if it was asked for one.
@@ -101,7 +109,7 @@ impl std::error::Error for HangUp {}
 impl Connection {
     /// One that is not encrypted.
     pub fn plain(remote: SocketAddr, local: SocketAddr) -> Self {
-        Self { remote, local, tls: None, proxied: None }
+        Self { number: 0, misplaced: false, remote, local, tls: None, proxied: None }
     }
 
     /// `http` or `https` (nginx: $scheme).

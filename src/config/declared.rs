@@ -1,5 +1,5 @@
-//! The variables that a configuration declares itself: maps, and named groups of regular expressions.
-//! They are collected before anything else is read, so that a template may name what stands behind it.
+//! The variables that a configuration declares itself: maps, named groups of regular expressions, and
+//! what answers to `auth_request` say. They are collected before anything else is read, so that a template may name what stands behind it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,24 +15,30 @@ use super::variables;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Declared {
     groups: BTreeSet<String>,
+    /// What answers to `auth_request` are asked for, in lower case.
+    told: BTreeSet<String>,
     maps: BTreeMap<String, Arc<Map>>,
 }
 
 impl Declared {
     /// The variable of this name, if it is declared. Case does not count, as in nginx.
     pub(crate) fn variable(&self, name: &str) -> Option<Variable> {
-        if self.maps.is_empty() && self.groups.is_empty() {
+        if self.maps.is_empty() && self.groups.is_empty() && self.told.is_empty() {
             return None;
         }
-        if let Some(map) = self.maps.get(&name.to_ascii_lowercase()) {
+        let lower = name.to_ascii_lowercase();
+        if let Some(map) = self.maps.get(&lower) {
             return Some(Variable::Map(Arc::clone(map)));
+        }
+        if let Some(name) = self.told.get(&lower) {
+            return Some(Variable::Told(name.as_str().into()));
         }
         self.groups.get(name).map(|name| Variable::Named(name.as_str().into()))
     }
 
     /// The names of all that is declared.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.groups.iter().chain(self.maps.keys()).map(String::as_str)
+        self.groups.iter().chain(&self.told).chain(self.maps.keys()).map(String::as_str)
     }
 
     /// Adds a map.
@@ -75,6 +81,44 @@ fn note_groups_of(text: &str, span: Span, report: &mut Report) {
             report.declared.groups.insert(name.to_owned());
         }
     }
+}
+
+/// Notes what answers to `auth_request` are asked for, anywhere in a file.
+pub(crate) fn note_told(node: &Node, report: &mut Report) {
+    match &node.value {
+        Value::List(nodes) => nodes.iter().for_each(|node| note_told(node, report)),
+        Value::Table(entries) => {
+            for Entry { name, node, .. } in entries {
+                if name == "auth_request" {
+                    note_told_of(node, report);
+                } else {
+                    note_told(node, report);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What cannot be a name is told where the table is read.
+fn note_told_of(auth_request: &Node, report: &mut Report) {
+    let Value::Table(entries) = &auth_request.value else { return };
+    let set = entries.iter().find(|entry| entry.name == "set");
+    let Some(Value::Table(set)) = set.map(|entry| &entry.node.value) else { return };
+    for Entry { name, span, .. } in set {
+        let Some(name) = name.strip_prefix('$').filter(|name| is_name(name)) else { continue };
+        if variables::variable(name).is_ok() || is_group(name, report) {
+            let problem = Problem::new(format!("`${name}` is a variable already"));
+            report.error(*span, problem.help("give this one another name"));
+        } else {
+            report.declared.told.insert(name.to_ascii_lowercase());
+        }
+    }
+}
+
+/// Whether an answer to `auth_request` is asked for what has this name.
+pub(crate) fn is_told(name: &str, report: &Report) -> bool {
+    report.declared.told.contains(&name.to_ascii_lowercase())
 }
 
 /// Whether a word could be the name of a variable.

@@ -16,6 +16,8 @@ use crate::semantics::compressing::Worth;
 pub struct Static {
     /// The folder below which everything lies that is served.
     pub root: PathBuf,
+    /// Where it is, where requests say it; then `root` is what they do not say.
+    pub by_request: Option<Template>,
     /// The folder stands for the part of the path that the route matched (nginx: alias), instead of
     /// being put before all of it (nginx: root).
     pub alias: bool,

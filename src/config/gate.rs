@@ -2,6 +2,7 @@
 //! auth_basic, auth_request)
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, Method, StatusCode};
@@ -147,6 +148,8 @@ pub struct AuthRequest {
     /// Fields of the request that are set from the answer; templates may name
     /// `$upstream_http_NAME` of it. (nginx: auth_request_set)
     pub set: Vec<(HeaderName, Template)>,
+    /// Variables that are set from the answer.
+    pub told: Vec<(Arc<str>, Template)>,
     /// For all of it.
     pub timeout: Duration,
     /// Who is asked is told what the client asks for: `X-Original-URI` and `X-Original-Method`.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Config;
-use super::declared::note_groups;
+use super::declared::{note_groups, note_told};
 use super::fault::{Fault, Faults, Problem};
 use super::file::File;
 use super::read::{self, At, FromNode, List, Named};
@@ -78,6 +78,7 @@ fn parse_into(text: &str, name: &str, mut report: Report) -> Result<Loaded, Faul
     let nodes: Vec<_> = included(&node, &mut report);
     let all: Vec<_> = std::iter::once(&node).chain(&nodes).collect();
     all.iter().for_each(|node| note_groups(node, &mut report));
+    all.iter().for_each(|node| note_told(node, &mut report));
     map::declare(&all, &mut report);
     let mut file = File::from_node(&node, &mut report).unwrap_or_default();
     for node in &nodes {

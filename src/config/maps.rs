@@ -40,6 +40,12 @@ pub(super) enum By {
 }
 
 impl Map {
+    /// Whether all that it gives are paths that the operator wrote, or nothing.
+    pub fn names_paths(&self) -> bool {
+        let is_path = |text: &str| text.is_empty() || text.starts_with('/');
+        self.all.iter().chain([&self.default]).all(|value| value.literal().is_some_and(is_path))
+    }
+
     /// Appends its value for one request. Evaluated anew for each use, and only then.
     pub fn write(&self, facts: &dyn Facts, out: &mut Vec<u8>) {
         self.write_value(facts, facts, out);

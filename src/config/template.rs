@@ -52,6 +52,16 @@ pub enum Variable {
     Scheme,
     /// `$https`: `on` over TLS
     Https,
+    /// `$http2`: `h2` over TLS, `h2c` without, empty for other versions
+    Http2,
+    /// `$http3`: never spoken
+    Http3,
+    /// `$connection`: its number since the start
+    Connection,
+    /// `$request_port`: the port that the client names
+    RequestPort,
+    /// `$is_request_port`: `:` where it names one
+    IsRequestPort,
     /// `$ssl_NAME`: what a TLS handshake brought
     Ssl(Ssl),
     /// `$host`: in lower case, without the port
@@ -126,6 +136,8 @@ pub enum Variable {
     UpstreamAddr,
     /// `$upstream_http_NAME`: a response field
     UpstreamHttp(HeaderName),
+    /// `$upstream_cookie_NAME`: the value of a cookie that the response sets
+    UpstreamCookie(String),
     /// `$upstream_response_time`: seconds, with milliseconds
     UpstreamResponseTime,
     /// `$sent_http_NAME`: a field of the answer to the client
@@ -166,6 +178,8 @@ pub enum Variable {
     Capture(u8),
     /// `$NAME`: a named group of a regular expression
     Named(Arc<str>),
+    /// `$NAME`: what the answer to `auth_request` said
+    Told(Arc<str>),
     /// `$NAME`: a map
     Map(Arc<Map>),
 }
@@ -183,6 +197,9 @@ pub enum Ssl {
     ClientIDn,
     ClientSerial,
     ClientFingerprint,
+    AlpnProtocol,
+    Curve,
+    EarlyData,
 }
 
 impl Variable {
@@ -191,7 +208,8 @@ impl Variable {
     pub fn is_secret(&self) -> bool {
         match self {
             Self::Http(name) => SECRET_FIELDS.contains(&name.as_str()),
-            Self::Cookie(_) | Self::RemoteUser => true,
+            // What is told may be a token, and what is stored by it is that client's.
+            Self::Cookie(_) | Self::RemoteUser | Self::Told(_) => true,
             Self::Map(map) => map.variables().into_iter().any(Self::is_secret),
             // Who knows these is not the client, but what is stored by them is his.
             Self::Ssl(Ssl::ClientSDn | Ssl::ClientSerial | Ssl::ClientFingerprint) => true,
@@ -232,8 +250,9 @@ impl fmt::Display for Variable {
             Self::Http(field) => write!(f, "$http_{}", of_field(field)),
             Self::UpstreamHttp(field) => write!(f, "$upstream_http_{}", of_field(field)),
             Self::SentHttp(field) => write!(f, "$sent_http_{}", of_field(field)),
+            Self::UpstreamCookie(name) => write!(f, "$upstream_cookie_{name}"),
             Self::Capture(number) => write!(f, "${number}"),
-            Self::Named(name) => write!(f, "${name}"),
+            Self::Named(name) | Self::Told(name) => write!(f, "${name}"),
             Self::Map(map) => write!(f, "${}", map.name),
             other => {
                 let named = VARIABLES.iter().find(|(_, known)| known == other);

@@ -22,6 +22,9 @@ pub(super) fn variable(name: &str) -> Result<Variable, Option<&'static str>> {
     if let Some(field) = lower.strip_prefix("sent_http_") {
         return field_name(field).map(Variable::SentHttp);
     }
+    if let Some(cookie) = lower.strip_prefix("upstream_cookie_").filter(|rest| !rest.is_empty()) {
+        return Ok(Variable::UpstreamCookie(name[name.len() - cookie.len()..].to_owned()));
+    }
     if let Some(field) = lower.strip_prefix("http_") {
         return field_name(field).map(Variable::Http);
     }
@@ -83,6 +86,14 @@ pub(super) const VARIABLES: &[(&str, Variable)] = &[
     ("ssl_client_i_dn", Variable::Ssl(Ssl::ClientIDn)),
     ("ssl_client_serial", Variable::Ssl(Ssl::ClientSerial)),
     ("ssl_client_fingerprint", Variable::Ssl(Ssl::ClientFingerprint)),
+    ("ssl_alpn_protocol", Variable::Ssl(Ssl::AlpnProtocol)),
+    ("ssl_curve", Variable::Ssl(Ssl::Curve)),
+    ("ssl_early_data", Variable::Ssl(Ssl::EarlyData)),
+    ("http2", Variable::Http2),
+    ("http3", Variable::Http3),
+    ("connection", Variable::Connection),
+    ("request_port", Variable::RequestPort),
+    ("is_request_port", Variable::IsRequestPort),
     ("host", Variable::Host),
     ("request_uri", Variable::RequestUri),
     ("uri", Variable::Uri),

@@ -73,23 +73,37 @@ impl<'a> Beneath<'a> {
         })
     }
 
+    /// A folder below it; `None` where there is none.
+    pub(super) fn folder(&self, path: &str) -> Result<io::Result<Option<Self>>, Cold> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let opened = self.access.open(&self.folder, Path::new(path), flags, self.how());
+        Ok(match self.access.outcome(opened)? {
+            Outcome::Open(folder) => Ok(Some(Self { folder: folder.into(), ..*self })),
+            Outcome::Nothing | Outcome::Refused => Ok(None),
+            Outcome::Failed(error) => Err(error),
+        })
+    }
+
     /// What is at a path below it.
     pub(super) fn get(&self, path: &str) -> Result<io::Result<There>, Cold> {
         // As the controlling terminal, or with a device that is told to wind back, nobody is served.
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let how = match self.symlinks {
-            Symlinks::Off => beneath | ResolveFlags::NO_SYMLINKS,
-            Symlinks::Inside => beneath,
-            Symlinks::On => ResolveFlags::NO_MAGICLINKS,
-        };
-        let opened = self.access.open(&self.folder, Path::new(path), flags, how);
+        let opened = self.access.open(&self.folder, Path::new(path), flags, self.how());
         Ok(match self.access.outcome(opened)? {
             Outcome::Open(file) => self.access.there(file),
             Outcome::Nothing => Ok(There::Nothing),
             Outcome::Refused => Ok(There::Refused),
             Outcome::Failed(error) => Err(error),
         })
+    }
+
+    fn how(&self) -> ResolveFlags {
+        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        match self.symlinks {
+            Symlinks::Off => beneath | ResolveFlags::NO_SYMLINKS,
+            Symlinks::Inside => beneath,
+            Symlinks::On => ResolveFlags::NO_MAGICLINKS,
+        }
     }
 }
 

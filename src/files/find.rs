@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use super::Files;
 use super::beneath::{Access, Beneath, Cold, There};
 use super::opened::OpenFile;
+use super::{Files, Place};
 use crate::semantics::coding::{Accepted, Coding};
 
 /// What is looked for.
@@ -14,6 +14,8 @@ use crate::semantics::coding::{Accepted, Coding};
 pub struct Asked {
     /// Paths as clients write them, decoded; the first that is there.
     pub paths: Vec<(String, Wanted)>,
+    /// Where the folder is, where the request says it.
+    pub place: Option<Place>,
     /// Which codings the client takes.
     pub accepted: Accepted,
 }
@@ -61,13 +63,20 @@ impl Files {
     /// Looks for it.
     pub(super) fn look(&self, asked: &Asked, may_wait: bool) -> Look<Found> {
         let access = Access { warm: &self.warm, may_wait };
-        let root = match Beneath::open(&self.root, self.settings.symlinks, access)? {
+        let root = match self.root(asked.place.as_ref(), access)? {
             Ok(Some(root)) => root,
             Ok(None) => return Ok(Ok(Found::Nothing)),
             Err(error) => return Ok(Err(error)),
         };
+        let named = asked.place.as_ref().filter(|_| self.names_file);
+        let named = named.and_then(|place| place.below.as_deref());
         for (path, wanted) in &asked.paths {
-            match self.at(&root, (path, *wanted), asked.accepted)? {
+            let inside = match named {
+                Some(name) => self.checked(name),
+                None => self.inside(path),
+            };
+            let Some(inside) = inside else { continue };
+            match self.at(&root, inside, (path, *wanted), asked.accepted)? {
                 Ok(Found::Nothing) => {}
                 other => return Ok(other),
             }
@@ -75,14 +84,36 @@ impl Files {
         Ok(Ok(Found::Nothing))
     }
 
+    /// The folder below which this request's files are; `None` where there is none.
+    fn root<'a>(&self, place: Option<&Place>, access: Access<'a>) -> Look<Option<Beneath<'a>>> {
+        let folder = place.map_or(&self.root, |place| &place.folder);
+        let root = match Beneath::open(folder, self.settings.symlinks, access)? {
+            Ok(Some(root)) => root,
+            other => return Ok(other),
+        };
+        let place = place.filter(|_| !self.names_file);
+        let Some(below) = place.and_then(|place| place.below.as_deref()) else {
+            return Ok(Ok(Some(root)));
+        };
+        // What comes out empty would be the folder around it, with those of all others.
+        let below = below.strip_suffix('/').unwrap_or(below);
+        if below.split('/').any(str::is_empty) {
+            return Ok(Ok(None));
+        }
+        match self.checked(below) {
+            Some(below) => root.folder(&below),
+            None => Ok(Ok(None)),
+        }
+    }
+
     /// What is at one path.
     fn at(
         &self,
         root: &Beneath<'_>,
+        inside: String,
         (path, wanted): (&str, Wanted),
         accepted: Accepted,
     ) -> Look<Found> {
-        let Some(inside) = self.inside(path) else { return Ok(Ok(Found::Nothing)) };
         let has_slash = path.ends_with('/') && self.only.is_none();
         match wanted {
             Wanted::File if has_slash => return Ok(Ok(Found::Nothing)),
@@ -166,8 +197,13 @@ impl Files {
         if continues && !rest.is_empty() && !rest.starts_with('/') {
             return None;
         }
-        let mut inside = String::with_capacity(rest.len());
-        for part in rest.split('/').filter(|part| !part.is_empty()) {
+        self.checked(rest)
+    }
+
+    /// A path below a folder that stays there, and names nothing that is hidden.
+    fn checked(&self, path: &str) -> Option<String> {
+        let mut inside = String::with_capacity(path.len());
+        for part in path.split('/').filter(|part| !part.is_empty()) {
             let hidden = part.starts_with('.') && part != WELL_KNOWN && !self.settings.dot_files;
             if hidden || matches!(part, "." | "..") || part.contains('\0') {
                 return None;

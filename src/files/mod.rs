@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  find        which file answers: what is tried, index, compressed ones beside it
+//!    | place     the folder, where requests say it
 //!    | beneath   opens below the root, whatever the path says and whoever changes what lies there
 //!    v
 //!  opened      one open file: its length, its time, its tag
@@ -12,6 +13,7 @@
 //! Whatever is said of a file is said of the one that was opened: nobody looks at a path twice.
 
 mod find;
+mod place;
 mod beneath;
 pub mod opened;
 mod sending;
@@ -26,9 +28,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use find::{Asked, Found, FoundFile, Wanted};
+pub use place::Place;
 pub use there::is_there;
 
 use self::beneath::Cold;
+use crate::config::template::{Facts, Part};
 use crate::config::{PathMatch, Static};
 use crate::warm::Warm;
 
@@ -40,10 +44,15 @@ pub struct Files {
     root: PathBuf,
     /// Where an alias names a file: that one, and no other.
     only: Option<String>,
+    /// Where requests say where an alias is, they name the file.
+    names_file: bool,
     /// The part of a path for which the root stands.
     replaced: String,
     warm: Arc<Warm>,
 }
+
+/// A request says no folder.
+pub struct Nowhere;
 
 impl Files {
     /// The files of a route for this path.
@@ -56,6 +65,7 @@ impl Files {
             settings: settings.clone(),
             root: settings.root.clone(),
             only: None,
+            names_file: false,
             replaced: if settings.alias {
                 path.literal().unwrap_or_default().to_owned()
             } else {
@@ -63,8 +73,15 @@ impl Files {
             },
             warm: Arc::default(),
         };
-        let ends_with_slash = settings.root.as_os_str().as_encoded_bytes().ends_with(b"/");
         let is_one = matches!(path, PathMatch::Exact(path) if !path.ends_with('/'));
+        if let Some(template) = &settings.by_request {
+            let is_folder =
+                matches!(template.parts.last(), Some(Part::Literal(end)) if end.ends_with('/'));
+            let is_pattern = matches!(path, PathMatch::Regex(_));
+            files.names_file = settings.alias && (is_pattern || is_one && !is_folder);
+            return Ok(Arc::new(files));
+        }
+        let ends_with_slash = settings.root.as_os_str().as_encoded_bytes().ends_with(b"/");
         if let (true, Some(folder), Some(name)) = (
             settings.alias && is_one && !ends_with_slash,
             settings.root.parent(),
@@ -77,6 +94,16 @@ impl Files {
             tracing::warn!(root = %files.root.display(), "there is no such folder: nothing is found in it");
         }
         Ok(Arc::new(files))
+    }
+
+    /// Where a request's folder is, if it says that; `Err` where it says so and there is none.
+    pub fn place(&self, facts: &impl Facts) -> Result<Option<Place>, Nowhere> {
+        let Some(template) = &self.settings.by_request else { return Ok(None) };
+        let place = match self.names_file {
+            true => Place::of_file(template, facts),
+            false => Place::of(template, facts),
+        };
+        place.map(Some).ok_or(Nowhere)
     }
 
     /// What answers; a disk is waited for by a job, if it must be.

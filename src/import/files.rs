@@ -23,14 +23,7 @@ pub(super) fn write<'a>(
         section.set("respond", Value::Number(404), &[]);
         return;
     };
-    let folder = match import.names.literal(root.arg(0), scope) {
-        _ if root.name == "alias" && !path.is_literal() => {
-            Err("`alias` stands for what a path begins with".to_owned())
-        }
-        Ok(folder) => Ok(import.paths.below(&folder)),
-        Err(why) => Err(why),
-    };
-    let folder = match folder {
+    let folder = match folder(import, scope, path, root) {
         Ok(folder) => folder,
         Err(why) => {
             import.verdicts.unsupported(root, &format!("{why}; answered with 501"));
@@ -38,7 +31,12 @@ pub(super) fn write<'a>(
             return;
         }
     };
-    import.verdicts.exact(root);
+    match is_as_in_nginx(&folder, names_file(path, root)) {
+        true => import.verdicts.exact(root),
+        false => {
+            import.verdicts.differs(root, "404 where a folder in it comes out empty or as `..`")
+        }
+    }
     let mut from = vec![root];
     let mut table = vec![(root.name.clone(), Value::Text(folder))];
     // Those of http and of the server are in their defaults.
@@ -53,6 +51,9 @@ pub(super) fn write<'a>(
     // Those of a location are for no other one.
     if let Some(tries) = scope.own(&["try_files"]).last().copied() {
         match try_files(import, scope, tries) {
+            Ok(_) if names_file(path, root) => {
+                import.verdicts.unsupported(tries, "the `alias` says which file answers");
+            }
             Ok(value) => {
                 table.insert(1, ("try_files".to_owned(), value));
                 from.push(tries);
@@ -62,6 +63,53 @@ pub(super) fn write<'a>(
         }
     }
     section.set("static", Value::Table(table), &from);
+}
+
+/// The folder as ours write it.
+///
+/// # Errors
+/// Say so: it is not known how it begins.
+fn folder(
+    import: &Import<'_>,
+    scope: &Scope<'_>,
+    path: &Path,
+    root: &Directive,
+) -> Result<String, String> {
+    let text = import.names.text(root.arg(0), scope)?;
+    if root.name == "alias" && !path.is_literal() && !names_file(path, root) {
+        return Err("`alias` stands for what a path begins with".to_owned());
+    }
+    let Some(name) = text.strip_prefix('$') else { return Ok(import.paths.below(&text)) };
+    let names_paths = |map: &Directive| {
+        let paths = map.inside().iter().filter(|line| !line.args.is_empty());
+        paths.into_iter().all(|line| line.arg(0).starts_with('/') && !line.arg(0).contains('$'))
+    };
+    let maps = scope.outermost().own(&["map"]);
+    let begins = |map: &&Directive| {
+        let own = map.arg(1).trim_start_matches('$');
+        name.split('/').next() == Some(own) && names_paths(map)
+    };
+    match maps.iter().any(begins) {
+        true => Ok(text),
+        false => Err("it begins with what a request says".to_owned()),
+    }
+}
+
+/// Whether it is the file that answers, and not the folder that has it.
+fn names_file(path: &Path, root: &Directive) -> bool {
+    root.name == "alias" && matches!(path, Path::Regex(_)) && root.arg(0).contains('$')
+}
+
+/// Whether nothing can come out of the variables that nginx would take and we do not.
+fn is_as_in_nginx(folder: &str, names_file: bool) -> bool {
+    folder.split('$').skip(1).all(|rest| {
+        let rest = rest.trim_start_matches('{');
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let name = &rest[..end.unwrap_or(rest.len())];
+        // What a path or a host has no request makes `..` of.
+        let is_capture = name.starts_with(|c: char| c.is_ascii_digit());
+        ["host", "server_name"].contains(&name) || names_file && is_capture
+    })
 }
 
 /// `static` of the defaults: what files of a level have in common.
@@ -340,6 +388,31 @@ mod tests {
     }
 
     #[test]
+    #[rustfmt::skip]
+    fn a_folder_may_be_one_that_requests_say() {
+        check("location / { root /www/$host; }",             "root = \"/www/$host\"", Verdict::Exact);
+        check("location / { root sites/${host}x/$arg_a; }",  "root = \"/etc/nginx/sites/${host}x/$arg_a\"", Verdict::Differs);
+        check("location ~ ^/(.*)$ { alias /b/$1; }",         "alias = \"/b/$1\"", Verdict::Exact);
+        check("location ~ ^/(.*)$ { alias /b/$arg_a; }",     "alias = \"/b/$arg_a\"", Verdict::Differs);
+        check("location /a/ { alias /b/$host/; }",           "alias = \"/b/$host/\"", Verdict::Exact);
+        check("location / { set $where /b; root $where/$host; }", "root = \"/b/$host\"", Verdict::Exact);
+        check("location / { root /w/$host; if (-f $request_filename.x) { return 403; } }", "file = \"/w/$host$uri.x\"", Verdict::Exact);
+
+        #[track_caller]
+        fn check(text: &str, expected: &str, verdict: Verdict) {
+            let toml = toml(&site(text));
+            assert!(toml.contains(expected), "{expected}\n{toml}");
+            let begins = if text.contains("alias") { "alias" } else { "root" };
+            let report = crate::import::fixtures::imported(&site(text)).report;
+            let line = report.directives.iter().rfind(|line| line.directive.starts_with(begins));
+            assert_eq!(line.unwrap().verdict, verdict, "{text}");
+        }
+        let map = |values: &str| format!("http {{ map $host $base {{ {values} }} server {{ location / {{ root $base/www; }} }} }}");
+        assert!(toml(&map("default /a; b /b;")).contains("root = \"$base/www\""));
+        assert_eq!(verdict(&map("default /a; b $uri;"), "root"), Verdict::Unsupported);
+    }
+
+    #[test]
     fn what_no_location_is_for_is_of_files() {
         let toml = toml(&site("index a.html;"));
         assert!(
@@ -354,8 +427,9 @@ mod tests {
     fn what_cannot_be_tried_is_told() {
         assert_eq!(verdict(&site("location / { try_files $uri @none; }"), "try_files"), Verdict::Unsupported);
         assert_eq!(verdict(&site("location / { try_files $request_uri =404; }"), "try_files"), Verdict::Unsupported);
-        assert_eq!(verdict(&site("location / { root /www/$host; }"), "root /www/$host"), Verdict::Unsupported);
-        assert_eq!(verdict(&site("location ~ ^/(.*)$ { alias /b/$1; }"), "alias"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("location / { root $host; }"), "root $host"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("location ~ ^/(.*)$ { alias /b; }"), "alias"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("location ~ ^/(.*)$ { alias /b/$1; try_files $uri =404; }"), "try_files"), Verdict::Unsupported);
         assert_eq!(verdict(&site("location / { expires $e; }"), "expires"), Verdict::Unsupported);
     }
 }

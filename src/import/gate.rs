@@ -182,23 +182,20 @@ pub(super) fn auth_basic<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section
     }
 }
 
-/// `auth_request`, with what it puts into the request.
+/// `auth_request`, with the variables that its answers set.
 pub(super) fn auth_request<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
-    let asked = asked_fields(scope);
     let mut set = Vec::new();
     for directive in scope.effective(&["auth_request_set"]) {
-        let name = directive.arg(0).trim_start_matches('$');
-        let field = asked.iter().find(|(_, variable)| variable == name);
-        match (field, import.names.text(directive.arg(1), scope)) {
-            (Some((field, _)), Ok(text)) => {
-                set.push((field.clone(), Value::Text(text)));
+        let name = directive.arg(0).trim_start_matches('$').to_ascii_lowercase();
+        match import.names.text(directive.arg(1), scope) {
+            _ if !import.names.is_told(&name) => {
+                import.verdicts.unsupported(directive, "this variable says something else already");
+            }
+            Ok(text) => {
+                set.push((format!("${name}"), Value::Text(text)));
                 import.verdicts.exact(directive);
             }
-            (None, _) => import.verdicts.unsupported(
-                directive,
-                "only what `proxy_set_header` passes on as it is can be taken from an answer",
-            ),
-            (_, Err(why)) => import.verdicts.unsupported(directive, &why),
+            Err(why) => import.verdicts.unsupported(directive, &why),
         }
     }
     let Some(directive) = scope.one("auth_request") else { return };
@@ -209,6 +206,7 @@ pub(super) fn auth_request<'a>(import: &mut Import<'a>, scope: &Scope<'a>, secti
         let mut entries =
             vec![("to".to_owned(), Value::text(to)), ("original".to_owned(), Value::Flag(false))];
         if !set.is_empty() {
+            import.told.extend(set.iter().map(|(name, _)| name.clone()));
             entries.push(("set".to_owned(), Value::Table(set)));
         }
         section.set("auth_request", Value::Table(entries), &[directive]);
@@ -216,26 +214,25 @@ pub(super) fn auth_request<'a>(import: &mut Import<'a>, scope: &Scope<'a>, secti
     import.verdicts.exact(directive);
 }
 
-/// The request fields that carry what `auth_request_set` takes, each with its variable: those that
-/// `proxy_set_header` sets to nothing but that variable.
-pub(super) fn asked_fields(scope: &Scope<'_>) -> Vec<(String, String)> {
-    let variables = scope.effective(&["auth_request_set"]);
-    let variables: Vec<_> =
-        variables.iter().map(|directive| directive.arg(0).trim_start_matches('$')).collect();
-    let fields = scope.effective(&["proxy_set_header"]);
-    let fields = fields.iter().filter_map(|directive| {
-        let variable = directive.arg(1).strip_prefix('$')?;
-        let known = variables.contains(&variable);
-        known.then(|| (directive.arg(0).to_owned(), variable.to_owned()))
-    });
-    fields.collect()
+/// Lets what answers say stand above what `set` said before, where somebody is asked.
+pub(super) fn note_told(scope: &mut Scope<'_>) {
+    if scope.word("auth_request").is_none_or(|to| to == "off") {
+        return;
+    }
+    for directive in scope.effective(&["auth_request_set"]) {
+        scope.variables.remove(directive.arg(0).trim_start_matches('$'));
+    }
 }
 
-/// Lets what is taken from an answer be known as the request field that carries it.
-pub(super) fn note_asked(scope: &mut Scope<'_>) {
-    for (field, variable) in asked_fields(scope) {
-        let field = field.to_ascii_lowercase().replace('-', "_");
-        scope.variables.insert(variable, format!("$http_{field}"));
+/// Variables of which the answers are never heard are empty.
+pub(super) fn never_told(import: &mut Import<'_>) {
+    let told: Vec<_> = import.names.told().cloned().collect();
+    for name in told.into_iter().filter(|name| !import.told.contains(&format!("${name}"))) {
+        let mut section = Section::new(format!("map.{name}"));
+        section.note("`auth_request_set`, where nobody is asked");
+        section.set("key", Value::text(""), &[]);
+        section.set("values", Value::table([("", Value::text(""))]), &[]);
+        import.maps.push(section);
     }
 }
 
@@ -261,11 +258,29 @@ mod tests {
     }
 
     #[test]
-    fn what_an_answer_says_of_a_client_goes_into_the_request() {
+    fn what_an_answer_says_of_a_client_is_a_variable() {
         let text = "http { server { location / { auth_request /auth; auth_request_set $who $upstream_http_x_who; proxy_set_header X-User $who; proxy_cache_key $who$uri; proxy_pass http://127.0.0.1:1; } location = /auth { proxy_pass http://127.0.0.1:2; } } }";
         let toml = toml(text);
-        let expected = "auth_request = { to = \"/auth\", original = false, set = { X-User = \"$upstream_http_x_who\" } }";
-        assert!(toml.contains(expected), "{toml}");
-        assert!(toml.contains("\"$http_x_user$uri\""), "{toml}");
+        for expected in [
+            "auth_request = { to = \"/auth\", original = false, set = { \"$who\" = \"$upstream_http_x_who\" } }",
+            "\"$who$uri\"",
+            "set_header = { X-User = \"$who\" }",
+        ] {
+            assert!(toml.contains(expected), "{expected}: {toml}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_variable_that_nobody_tells_is_what_it_was_set_to_or_empty() {
+        let site = |text: &str| toml(&format!("http {{ server {{ location / {{ {text} }} location = /auth {{ return 204; }} }} }}"));
+        let asks = "auth_request /auth; auth_request_set $who $upstream_http_x_who;";
+        let set = site(&format!("set $who nobody; {asks} add_header X-Who $who; proxy_pass http://127.0.0.1:1;"));
+        assert!(set.contains("X-Who = \"$who\""), "{set}");
+        let set = site("set $who nobody; auth_request_set $who $status; add_header X-Who $who; proxy_pass http://127.0.0.1:1;");
+        assert!(set.contains("X-Who = \"nobody\""), "{set}");
+        let never = site(&format!("{asks} return 200 $who;"));
+        assert!(never.contains("[map.who]\nkey = \"\""), "{never}");
+        assert_eq!(verdict("http { server { location / { auth_request /a; auth_request_set $args x; proxy_pass http://127.0.0.1:1; } } }", "auth_request_set"), Verdict::Unsupported);
     }
 }

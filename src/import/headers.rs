@@ -4,7 +4,6 @@ use http::HeaderName;
 
 use super::Import;
 use super::document::{Section, Value};
-use super::gate;
 use super::scope::{Level, Scope};
 use super::tree::Directive;
 use crate::config::Expires;
@@ -20,15 +19,11 @@ pub(super) const REDIRECTED: &[&str] =
 /// `set_header`
 pub(super) fn set<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
     let directives = scope.effective(&["proxy_set_header"]);
-    let asked = gate::asked_fields(scope);
     let mut fields: Vec<(String, Vec<Value>)> = Vec::new();
     for directive in &directives {
         let (name, value) = (directive.arg(0), directive.arg(1));
-        // What is asked of `auth_request` is put into the request there; slices are ranges anyway.
-        let is_done = asked.iter().any(|(field, variable)| {
-            field.eq_ignore_ascii_case(name) && value.strip_prefix('$') == Some(variable)
-        });
-        if is_done || name.eq_ignore_ascii_case("range") && value == "$slice_range" {
+        // Slices are ranges anyway.
+        if name.eq_ignore_ascii_case("range") && value == "$slice_range" {
             import.verdicts.exact(directive);
             continue;
         }

@@ -89,6 +89,7 @@ fn of_tree(tree: &[Directive], paths: Paths) -> Imported {
         zones: Vec::new(),
         limits: Vec::new(),
         maps: Vec::new(),
+        told: BTreeSet::new(),
         upstreams: Vec::new(),
         zone_names: BTreeSet::new(),
         limit_names: BTreeSet::new(),
@@ -114,6 +115,8 @@ struct Import<'a> {
     zones: Vec<Section>,
     limits: Vec<Section>,
     maps: Vec<Section>,
+    /// What answers to `auth_request` set, as ours write it.
+    told: BTreeSet<String>,
     upstreams: Vec<Group<'a>>,
     zone_names: BTreeSet<String>,
     limit_names: BTreeSet<String>,
@@ -145,7 +148,6 @@ impl<'a> Import<'a> {
         for block in tree.iter().filter(|one| ["mail", "stream"].contains(&one.name.as_str())) {
             self.verdicts.unsupported_whole(block, "out of scope: HTTP only");
         }
-        gate::note_asked(&mut http);
         self.note_purge_maps(&http);
         process::http_level(self, &http, &mut server, &mut log);
         maps::write(self, &http);
@@ -155,6 +157,7 @@ impl<'a> Import<'a> {
         settings::write(self, &http, &mut defaults);
         let http = Rc::new(http);
         let sites = sites::write(self, &http);
+        gate::never_told(self);
         self.note_missing(&http, &mut defaults);
         self.unlike_ours(&mut defaults);
         let mut all = vec![server, log];

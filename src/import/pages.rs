@@ -72,8 +72,8 @@ fn is_error(word: &str) -> bool {
     word.parse::<u16>().is_ok_and(|status| (300..=599).contains(&status))
 }
 
-/// Statuses that nginx tells its own errors by.
-const OF_NGINX: [&str; 6] = ["494", "495", "496", "497", "498", "499"];
+/// Statuses that nginx tells its own errors by, and there are none here.
+const OF_NGINX: [&str; 3] = ["494", "498", "499"];
 
 #[cfg(test)]
 mod tests {
@@ -89,8 +89,10 @@ mod tests {
         check_defaults("error_page 404 = @app;",                 "error_page = { 404 = { to = \"@app\", status = \"page\" } }");
         check_defaults("error_page 403 =301 https://a/$uri;",    "error_page = { 403 = { to = \"https://a/$uri\", status = 301 } }");
         check_defaults("error_page 404 502 /a; error_page 502 503 /b;", "error_page = { \"404 502\" = \"/a\", 503 = \"/b\" }");
-        check_defaults("error_page 497 https://$host$request_uri;", "error_page = {}");
-        assert_eq!(verdict("http { error_page 497 https://a/; }", "error_page"), Verdict::Differs);
+        check_defaults("error_page 497 https://$host$request_uri;", "error_page = { 497 = \"https://$host$request_uri\" }");
+        check_defaults("error_page 494 495 /a;",                  "error_page = { 495 = \"/a\" }");
+        assert_eq!(verdict("http { error_page 494 https://a/; }", "error_page"), Verdict::Differs);
+        assert_eq!(verdict("http { error_page 497 https://a/; }", "error_page"), Verdict::Exact);
         assert_eq!(verdict("http { error_page 200 /a; }", "error_page"), Verdict::Unsupported);
     }
 }

@@ -22,8 +22,8 @@ pub(super) fn write<'a>(
     section: &mut Section,
 ) {
     methods(import, &scope, section);
-    gate::note_asked(&mut scope);
     let rewritten = rewrites::read(import, &mut scope);
+    gate::note_told(&mut scope);
     if !rewritten.rules.is_empty() {
         section.set("rewrite", Value::List(rewritten.rules), &rewritten.from);
     }
@@ -37,7 +37,16 @@ pub(super) fn write<'a>(
         }
     }
     process::within(import, &scope);
-    let handler = scope.own(HANDLERS).last().copied();
+    let handlers = scope.own(HANDLERS);
+    let handler = handlers.last().copied();
+    // nginx: the last one answers, and none where there is a `return`.
+    let answers = rewritten.answer.or(handler);
+    for other in
+        handlers.iter().filter(|other| answers.is_some_and(|one| !std::ptr::eq(one, **other)))
+    {
+        let name = answers.map_or("", |one| one.name.as_str());
+        import.verdicts.needless(other, &format!("never asked: `{name}` answers here"));
+    }
     match (rewritten.answer, handler) {
         (Some(answer), _) => answered(import, &scope, answer, section),
         (None, Some(proxy)) if proxy.name == "proxy_pass" => {
@@ -84,9 +93,12 @@ pub(super) fn answered<'a>(
         }
         Err(why) => return missing(import, scope, (answer, &why), section),
     }
+    // Whom nobody is asked about, nobody tells anything of.
+    let told = import.told.clone();
     if scope.level == Level::Location {
         settings::write(import, scope, section);
     }
+    import.told = told;
     let off = || Value::text("off");
     let gates: [(&str, &[&str], Value); 5] = [
         ("access", gate::ACCESS, Value::List(Vec::new())),
@@ -334,6 +346,16 @@ mod tests {
         format!(
             "http {{ proxy_cache_path /c keys_zone=z:1m; upstream app {{ server 10.0.0.1; }} server {{ server_name a; location /x/ {{ {text} }} }} }}"
         )
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_is_never_asked_is_carried_over_by_leaving_it_out() {
+        let location = |text: &str| format!("http {{ server {{ location / {{ {text} }} }} }}");
+        assert_eq!(verdict(&location("return 403; proxy_pass http://127.0.0.1:1;"), "proxy_pass"), Verdict::Exact);
+        assert_eq!(verdict(&location("proxy_pass http://127.0.0.1:1; fastcgi_pass a:1;"), "proxy_pass"), Verdict::Exact);
+        assert_eq!(verdict(&location("proxy_pass http://127.0.0.1:1; fastcgi_pass a:1;"), "fastcgi_pass"), Verdict::Unsupported);
+        assert_eq!(verdict("http { proxy_pass http://127.0.0.1:1; }", "proxy_pass"), Verdict::Unsupported);
     }
 
     #[test]

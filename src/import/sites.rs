@@ -125,8 +125,8 @@ fn site<'a>(
     }
     let usual = |listen: &Listen<'_>| if place.addresses[&listen.address].ssl { 443 } else { 80 };
     import.usual_port = place.listens.iter().all(|listen| listen.address.port() == usual(listen));
-    gate::note_asked(&mut scope);
     let rewritten = rewrites::read(import, &mut scope);
+    gate::note_told(&mut scope);
     if !rewritten.rules.is_empty() {
         section.set("rewrite", Value::List(rewritten.rules), &rewritten.from);
     }

@@ -13,13 +13,16 @@ pub(super) struct Names {
     maps: BTreeSet<String>,
     /// Named groups of regular expressions.
     groups: BTreeSet<String>,
+    /// What `auth_request_set` sets, in lower case.
+    told: BTreeSet<String>,
 }
 
 impl Names {
-    /// Those of the named groups in a tree.
+    /// Those of the named groups in a tree, and of what answers to `auth_request` say.
     pub(super) fn of(tree: &[Directive]) -> Self {
         let mut names = Self::default();
         tree.iter().for_each(|directive| names.note_groups(directive));
+        tree.iter().for_each(|directive| names.note_told(directive));
         names
     }
 
@@ -32,6 +35,26 @@ impl Names {
             }
         }
         directive.inside().iter().for_each(|inner| self.note_groups(inner));
+    }
+
+    fn note_told(&mut self, directive: &Directive) {
+        if directive.name == "auth_request_set" {
+            let name = directive.arg(0).trim_start_matches('$').to_ascii_lowercase();
+            if is_name(&name) && !self.is_known(&name) && !is_ours(&name) {
+                self.told.insert(name);
+            }
+        }
+        directive.inside().iter().for_each(|inner| self.note_told(inner));
+    }
+
+    /// Whether answers to `auth_request` say what a variable is.
+    pub(super) fn is_told(&self, name: &str) -> bool {
+        self.told.contains(&name.to_ascii_lowercase())
+    }
+
+    /// All of which they say it.
+    pub(super) fn told(&self) -> impl Iterator<Item = &String> {
+        self.told.iter()
     }
 
     /// Declares a map under its own name; `None` where it cannot have it.
@@ -52,7 +75,8 @@ impl Names {
     }
 
     fn is_known(&self, name: &str) -> bool {
-        self.maps.contains(&name.to_ascii_lowercase()) || self.groups.contains(name)
+        let lower = name.to_ascii_lowercase();
+        self.maps.contains(&lower) || self.told.contains(&lower) || self.groups.contains(name)
     }
 
     /// A text of nginx as ours write it, with what `set` made of variables in their places.
@@ -120,21 +144,24 @@ impl Names {
                 format!("${name}")
             });
         }
-        match (name, scope.word("root")) {
-            ("document_root" | "realpath_root", Some(root)) if !root.contains('$') => {
-                Ok(root.to_owned())
+        // An alias stands for a part of the path only.
+        let root = scope.word("root").filter(|_| scope.one("alias").is_none());
+        let root = root.filter(|root| !OF_ROOT.iter().any(|of_root| root.contains(of_root)));
+        match (name, root) {
+            ("document_root" | "realpath_root", Some(root)) => {
+                Ok(braced(&self.text(root, scope)?, behind))
             }
-            // An alias stands for a part of the path only.
-            ("request_filename", Some(root))
-                if !root.contains('$') && scope.one("alias").is_none() =>
-            {
-                let uri = if behind.starts_with(is_part) { "${uri}" } else { "$uri" };
-                Ok(format!("{root}{uri}"))
+            ("request_filename", Some(root)) => {
+                let root = self.text(root, scope)?;
+                Ok(braced(&format!("{root}$uri"), behind))
             }
             _ => Err(format!("there is no variable `${name}` here")),
         }
     }
 }
+
+/// Variables that are made of the root, which has none of them.
+const OF_ROOT: [&str; 3] = ["document_root", "realpath_root", "request_filename"];
 
 /// The name behind a `$`, and what comes behind that.
 fn variable(text: &str) -> Option<(&str, &str)> {
@@ -190,6 +217,8 @@ mod tests {
         check("${skip}x",             Ok("${skip_4}x"));
         check("$zero$zero",           Ok("00"));
         check("$document_root/a",     Ok("/var/www/a"));
+        check("$request_filename",    Ok("/var/www$uri"));
+        check("${request_filename}x", Ok("/var/www${uri}x"));
         check("$connection_requests", Err("there is no variable `$connection_requests` here"));
         check("a$",                   Err("`a$` has a `$` without a name"));
 

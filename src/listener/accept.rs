@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
@@ -167,9 +168,12 @@ async fn next(
 /// `None` if the client is gone already.
 fn prepare(stream: &TcpStream) -> Option<Connection> {
     stream.set_nodelay(true).ok()?;
-    Some(Connection::plain(stream.peer_addr().ok()?, stream.local_addr().ok()?))
+    let plain = Connection::plain(stream.peer_addr().ok()?, stream.local_addr().ok()?);
+    Some(Connection { number: ACCEPTED.fetch_add(1, Relaxed) + 1, ..plain })
 }
 
+/// Connections since the start, of all listeners.
+static ACCEPTED: AtomicU64 = AtomicU64::new(0);
 /// After an `accept` that failed for want of files or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 /// It fails again with every pause.

@@ -52,7 +52,7 @@ pub(super) async fn serve<H: Handler>(
     let limits = handler.limits();
     let _connected = handler.connected();
     let entered = enter(stream, client, handler.entrance(), &limits, &drain).await;
-    let Some(Entered { mut stream, client, misplaced, protocol }) = entered else { return };
+    let Some(Entered { mut stream, client, protocol }) = entered else { return };
     let client = Arc::new(client);
     let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
@@ -60,7 +60,7 @@ pub(super) async fn serve<H: Handler>(
     let mut timer = pin!(sleep(watch.step()));
     let mut ending = drain.listen();
     // Without TLS the first bytes tell.
-    let may_be_http2 = stream.plain().is_some() && !misplaced && handler.takes_http2();
+    let may_be_http2 = stream.plain().is_some() && !client.misplaced && handler.takes_http2();
     let opened = match limits.http2 {
         Some(_) if protocol == Protocol::Http2 => Opening::Http2(Bytes::new()),
         Some(_) if may_be_http2 => opening(&mut stream, &watch, timer.as_mut(), &mut ending).await,
@@ -74,7 +74,7 @@ pub(super) async fn serve<H: Handler>(
         }
         (Opening::Http1(read) | Opening::Http2(read), _) => {
             let tunnel = Mutex::default();
-            let one = One { client, limits, handler, drain, watch, misplaced, tunnel };
+            let one = One { client, limits, handler, drain, watch, tunnel };
             one.serve((stream, read), timer, ending).await;
         }
         (Opening::Cut(cut), _) => cut_off(cut, &mut stream, &*handler),
@@ -89,8 +89,6 @@ pub(super) struct One<H> {
     pub(super) handler: Arc<H>,
     pub(super) drain: Drain,
     pub(super) watch: Arc<Watch>,
-    /// It should have been one of TLS.
-    misplaced: bool,
     /// Guards the tunnel that comes after the last response, where one does.
     pub(super) tunnel: Mutex<Option<tunnel::Run>>,
 }
@@ -157,7 +155,7 @@ impl<H: Handler> One<H> {
 
     /// Whether plain GETs need not go the usual way.
     pub(super) fn takes_plain_gets(&self) -> bool {
-        !self.misplaced && !self.limits.keepalive_timeout.is_zero()
+        !self.client.misplaced && !self.limits.keepalive_timeout.is_zero()
     }
 
     /// The response to a request, which is under way from now on.
@@ -174,10 +172,7 @@ impl<H: Handler> One<H> {
         let mut closes = response::wants_close(request.version(), request.headers());
         let knows_chunks = request.version() >= Version::HTTP_11;
         async move {
-            let mut response = if self.misplaced {
-                let text = "400 Bad Request: The plain HTTP request was sent to HTTPS port\n";
-                refusal(&*self.handler, StatusCode::BAD_REQUEST, text)
-            } else if ambiguous {
+            let mut response = if ambiguous {
                 refusal(&*self.handler, StatusCode::BAD_REQUEST, "400 Bad Request\n")
             } else {
                 self.handler.handle(request, &self.client, &gap).await
@@ -212,8 +207,7 @@ impl<H: Handler> One<H> {
     }
 }
 
-/// The answer to what is no request, or comes too late, or can be read in two ways, or came in the
-/// clear where it must not. What follows it cannot be trusted.
+/// The answer to what is no request, or comes too late, or can be read in two ways. What follows it cannot be trusted.
 pub(super) fn refusal(
     handler: &impl Handler,
     status: StatusCode,

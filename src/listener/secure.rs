@@ -18,8 +18,6 @@ pub(super) struct Entered {
     pub(super) client: Connection,
     /// What is spoken.
     pub(super) protocol: Protocol,
-    /// It should have spoken TLS and does not: all it gets is told so.
-    pub(super) misplaced: bool,
 }
 
 /// Lets a client in, through the handshake if the listener has an `entrance` with TLS. `None` if
@@ -33,7 +31,7 @@ pub(super) async fn enter(
 ) -> Option<Entered> {
     let Some(entrance) = entrance else {
         let (stream, protocol) = (Stream::Plain(stream), Protocol::Http1);
-        return Some(Entered { stream, client, protocol, misplaced: false });
+        return Some(Entered { stream, client, protocol });
     };
     let mut ending = drain.listen();
     // In a box, for the sake of connections that have none.
@@ -47,11 +45,11 @@ pub(super) async fn enter(
         Ok(Ok(secured)) => {
             let client = Connection { tls: Some(Box::new(secured.facts)), ..client };
             let (stream, protocol) = (Stream::Tls(secured.stream), secured.protocol);
-            Some(Entered { stream, client, protocol, misplaced: false })
+            Some(Entered { stream, client, protocol })
         }
         Ok(Err(Refused::Plain(stream))) => {
-            let (stream, protocol) = (Stream::Plain(stream), Protocol::Http1);
-            Some(Entered { stream, client, protocol, misplaced: true })
+            let client = Connection { misplaced: true, ..client };
+            Some(Entered { stream: Stream::Plain(stream), client, protocol: Protocol::Http1 })
         }
         Ok(Err(Refused::Failed(error))) => {
             debug!(client = %client.remote, %error, "no TLS handshake");

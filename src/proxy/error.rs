@@ -19,6 +19,8 @@ pub(super) enum Error {
     BadRequest(&'static str),
     /// The client has not shown the certificate that the site wants: what to tell it.
     Certificate(&'static str),
+    /// It came in the clear where TLS is spoken.
+    Misplaced,
     /// Its framing or transfer coding is one we do not understand.
     NotImplemented(&'static str),
     /// A method that is not to be had here.
@@ -61,7 +63,7 @@ impl Error {
     /// The only place that knows which error has which status.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) | Self::Certificate(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::Certificate(_) | Self::Misplaced => StatusCode::BAD_REQUEST,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Plain(status) => *status,
             Self::Inside(_) | Self::Cycle => StatusCode::INTERNAL_SERVER_ERROR,
@@ -83,12 +85,23 @@ impl Error {
         }
     }
 
+    /// What `error_page` knows it by: its status, or one that nobody is told.
+    pub(super) fn page_code(&self) -> u16 {
+        match self {
+            Self::Certificate(NO_CERTIFICATE) => 496,
+            Self::Certificate(_) => 495,
+            Self::Misplaced => 497,
+            _ => self.status().as_u16(),
+        }
+    }
+
     /// Whether what follows such a request on its connection cannot be trusted.
     fn closes(&self) -> bool {
         matches!(
             self,
             Self::BadRequest(_)
                 | Self::Certificate(_)
+                | Self::Misplaced
                 | Self::NotImplemented(_)
                 | Self::Storage(_)
                 | Self::Misdirected
@@ -123,7 +136,12 @@ impl Error {
             tracing::debug!(what, status = self.status().as_u16(), "request refused");
         }
         let mut response = plain(self.status(), now);
-        if let Self::Certificate(told) = self {
+        let told = match self {
+            Self::Certificate(told) => Some(*told),
+            Self::Misplaced => Some("The plain HTTP request was sent to HTTPS port"),
+            _ => None,
+        };
+        if let Some(told) = told {
             *response.body_mut() = Body::full(format!("400 Bad Request: {told}\n"));
         }
         if matches!(self, Self::Inside(_) | Self::Cycle) {
@@ -187,6 +205,9 @@ pub(super) fn of_upstream(error: &upstream::Error) -> Error {
         _ => Error::Upstream(Failure::Error),
     }
 }
+
+/// What a client without a certificate is told, in nginx's words.
+pub(super) const NO_CERTIFICATE: &str = "No required SSL certificate was sent";
 
 /// Whether the method is one we never pass on.
 pub(super) fn is_refused(method: &Method) -> bool {

@@ -71,11 +71,13 @@ impl Facts for Call<'_> {
             Variable::Named(name) => {
                 self.way.into_iter().for_each(|way| way.write_named(name, out))
             }
+            Variable::Told(name) => self.way.into_iter().for_each(|way| way.told.write(name, out)),
             Variable::Map(map) => map.write(self, out),
-            // Known only once there is a response.
+            // Known only once there is a response, or never.
             Variable::UpstreamCacheStatus
             | Variable::UpstreamAddr
             | Variable::UpstreamHttp(_)
+            | Variable::UpstreamCookie(_)
             | Variable::UpstreamResponseTime
             | Variable::UpstreamHeaderTime
             | Variable::UpstreamStatus
@@ -141,6 +143,20 @@ impl<'a> Call<'a> {
             Variable::Msec | Variable::TimeIso8601 | Variable::TimeLocal => {
                 write_time(self.worker.proxy.clock.wall(), variable, out);
             }
+            other => self.write_way_in(other, out),
+        }
+    }
+
+    /// How the request came.
+    fn write_way_in(&self, variable: &Variable, out: &mut Vec<u8>) {
+        let mut text = |text: &str| out.extend_from_slice(text.as_bytes());
+        match variable {
+            Variable::Connection => write_to(out, format_args!("{}", self.connection.number)),
+            Variable::Http2 if self.request.version == Version::HTTP_2 => {
+                text(if self.connection.tls.is_some() { "h2" } else { "h2c" });
+            }
+            Variable::RequestPort => text(self.request_port().unwrap_or("")),
+            Variable::IsRequestPort => text(self.request_port().map_or("", |_| ":")),
             _ => {}
         }
     }
@@ -150,6 +166,14 @@ impl<'a> Call<'a> {
         let sent = || self.way.and_then(|way| way.sent.as_ref()?.path_and_query());
         let sent = || sent().map(|target| target.as_str());
         self.original.or_else(sent).unwrap_or_else(|| self.request_uri())
+    }
+
+    /// The port that the client names with the host.
+    fn request_port(&self) -> Option<&'a str> {
+        let authority = self.target().authority;
+        let (_, port) = authority.rsplit_once(':')?;
+        let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        is_port.then_some(port)
     }
 
     fn write_proxied(&self, variable: &Variable, out: &mut Vec<u8>) {
@@ -216,6 +240,10 @@ pub(super) fn write_ssl(tls: &Tls, fact: Ssl, out: &mut Vec<u8>) {
         Ssl::ClientIDn => &certificate.issuer,
         Ssl::ClientSerial => &certificate.serial,
         Ssl::ClientFingerprint => &certificate.fingerprint,
+        Ssl::AlpnProtocol => tls.alpn,
+        Ssl::Curve => tls.curve,
+        // It is never taken.
+        Ssl::EarlyData => "",
         Ssl::ClientVerify => match &certificate.verified {
             Verified::None => "NONE",
             Verified::Success => "SUCCESS",
@@ -245,6 +273,18 @@ pub(super) fn write_joined(fields: &HeaderMap, name: &HeaderName, out: &mut Vec<
             out.extend_from_slice(b", ");
         }
         out.extend_from_slice(value.as_bytes());
+    }
+}
+
+/// The value of a cookie that a response sets.
+pub(super) fn write_set_cookie(fields: &HeaderMap, name: &str, out: &mut Vec<u8>) {
+    for line in fields.get_all(header::SET_COOKIE) {
+        let pair = line.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        if let Some(rest) = pair.trim_ascii().strip_prefix(name.as_bytes())
+            && let Some(value) = rest.strip_prefix(b"=")
+        {
+            return out.extend_from_slice(value);
+        }
     }
 }
 

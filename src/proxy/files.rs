@@ -39,7 +39,8 @@ pub(super) async fn answer(call: Call<'_>, body: &mut Option<Incoming>) -> Resul
 /// Looks for a file, and answers with it.
 async fn look(call: &Call<'_>, files: &Arc<Files>) -> Result<Answer, Error> {
     let accepted = Accepted::of(&call.request.headers);
-    let asked = Asked { paths: paths(call, files), accepted };
+    let Ok(place) = files.place(call) else { return instead(call, files) };
+    let asked = Asked { paths: paths(call, files), place, accepted };
     let found = files.find(asked).await.map_err(|error| {
         tracing::warn!(path = call.path, %error, "a file cannot be opened");
         Error::Internal

@@ -40,8 +40,8 @@ pub(super) fn page_for(call: &Call<'_>, result: &Result<Answer, Error>) -> Optio
     if !call.route.finishes || call.way.is_some_and(|way| way.is_for_error) {
         return None;
     }
-    let status = failed(call, result)?;
-    let page = listed(&finish.error_page, status)?;
+    let (code, status) = failed(call, result)?;
+    let page = listed(&finish.error_page, code)?;
     let next = match &page.to {
         PageAt::Url(_) => return None,
         PageAt::Named(name) => Next::Named(name.clone()),
@@ -77,23 +77,22 @@ fn told(call: &Call<'_>, result: &Result<Answer, Error>) -> HeaderMap {
     told
 }
 
-/// The status of an answer that an error page may replace.
-fn failed(call: &Call<'_>, result: &Result<Answer, Error>) -> Option<StatusCode> {
+/// What an error page may replace: what it is listed by, and the status that clients get.
+fn failed(call: &Call<'_>, result: &Result<Answer, Error>) -> Option<(u16, StatusCode)> {
     match result {
-        Err(error) => Some(error.status()),
+        Err(error) => Some((error.page_code(), error.status())),
         Ok(answer) => {
             let status = answer.response.status();
             let of_upstream = answer.zone.is_some() || answer.upstream.is_some();
             let intercepts = call.route.settings.finish.intercept_errors && of_upstream;
-            (intercepts && status.as_u16() >= 300).then_some(status)
+            (intercepts && status.as_u16() >= 300).then_some((status.as_u16(), status))
         }
     }
 }
 
-fn listed(pages: &[ErrorPage], status: StatusCode) -> Option<&ErrorPage> {
-    let is_listed = |page: &&ErrorPage| {
-        page.statuses.iter().any(|statuses| statuses.contains(&status.as_u16()))
-    };
+fn listed(pages: &[ErrorPage], code: u16) -> Option<&ErrorPage> {
+    let is_listed =
+        |page: &&ErrorPage| page.statuses.iter().any(|statuses| statuses.contains(&code));
     pages.iter().find(is_listed)
 }
 
@@ -159,7 +158,8 @@ fn elsewhere(call: &Call<'_>, result: &Result<Answer, Error>) -> Option<(StatusC
     if call.way.is_some_and(|way| way.is_for_error) {
         return None;
     }
-    let page = listed(&finish.error_page, failed(call, result)?)?;
+    let (code, _) = failed(call, result)?;
+    let page = listed(&finish.error_page, code)?;
     let PageAt::Url(url) = &page.to else { return None };
     let status = match page.status {
         PageStatus::Set(status) if [301, 302, 303, 307, 308].contains(&status.as_u16()) => status,
@@ -255,6 +255,9 @@ impl Facts for OfAnswer<'_> {
             }
             Variable::UpstreamHttp(name) if answer.zone.is_some() || upstream.is_some() => {
                 write_field(fields, name, out);
+            }
+            Variable::UpstreamCookie(name) if answer.zone.is_some() || upstream.is_some() => {
+                facts::write_set_cookie(fields, name, out);
             }
             Variable::SentHttp(name) => write_field(fields, name, out),
             Variable::Map(map) => map.write(self, out),

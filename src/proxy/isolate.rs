@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::error::Error;
+use super::error::{Error, NO_CERTIFICATE};
 use super::hosts::Hosts;
 use super::route::Site;
 use crate::client::{Connection, Verified};
@@ -12,8 +12,14 @@ use crate::client::{Connection, Verified};
 ///
 /// # Errors
 /// 421 where one of the two sites is isolated and they are not the same; 400 where the site wants a
-/// certificate that the client has not shown.
+/// certificate that the client has not shown, or the client speaks no TLS where it should.
 pub(super) fn check(hosts: &Hosts, site: &Arc<Site>, connection: &Connection) -> Result<(), Error> {
+    if connection.misplaced {
+        return Err(Error::Misplaced);
+    }
+    if !hosts.isolates {
+        return Ok(());
+    }
     let tls = connection.tls.as_ref().ok_or(Error::Misdirected)?;
     let wanted = hosts.find(tls.server_name.as_deref().unwrap_or(""));
     let is_same = wanted.is_some_and(|wanted| Arc::ptr_eq(wanted, site));
@@ -26,7 +32,7 @@ pub(super) fn check(hosts: &Hosts, site: &Arc<Site>, connection: &Connection) ->
     }
     // In nginx's words.
     Err(Error::Certificate(match shown.verified {
-        Verified::None => "No required SSL certificate was sent",
+        Verified::None => NO_CERTIFICATE,
         _ => "The SSL certificate error",
     }))
 }

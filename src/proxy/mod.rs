@@ -293,18 +293,22 @@ impl Worker {
         admit::name_host(request);
         let host = admit::admit(request, present, &self.proxy.limits)?;
         let site = hosts.find(&host).ok_or(Error::Misdirected)?;
-        if hosts.isolates {
-            isolate::check(hosts, site, client.connection)?;
+        let entered = isolate::check(hosts, site, client.connection);
+        if let Err(Error::Misdirected) = entered {
+            return Err(Error::Misdirected);
         }
         let path = route::normalized(request.uri.path()).ok_or(Error::BadRequest("path"))?;
-        let route = site.find(&path);
+        // Who should have come in another way is answered by the site itself.
+        let route = entered.is_ok().then(|| site.find(&path)).flatten();
         let found = (site, route.unwrap_or(&site.base));
         let call = self.call(found, (request, &host, &path), client.connection);
         let call = Call { wants_all: !present.conditional, ..call };
         let (remote, limited) = (call.remote, call.limited);
         let mut sent =
             Sent { gap: client.gap, seen, body, remote, limited, held: None, kept: None };
-        let mut answer = if site.is_plain && call.route.is_plain {
+        let mut answer = if let Err(error) = entered {
+            Self::concluded(sent.known(call), Err(error), &mut sent).await
+        } else if site.is_plain && call.route.is_plain {
             let result = match route {
                 Some(_) => Self::let_in(call, &mut sent).await,
                 None => Err(Error::NotFound),

@@ -151,7 +151,8 @@ fn is_plain(settings: &config::Route) -> bool {
         PathMatch::Regex(pattern) => pattern.has_groups(),
         _ => false,
     };
-    settings.rewrite.is_empty() && !by_request && !captures && !settings.internal
+    let told = settings.gate.auth_request.as_ref().is_some_and(|ask| !ask.told.is_empty());
+    settings.rewrite.is_empty() && !by_request && !captures && !settings.internal && !told
 }
 
 impl Site {

@@ -1,7 +1,7 @@
 //! How a request came to its route, where there is more to it than its path: what expressions
 //! captured, what it was rewritten from, which upstream it names.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Uri;
 
@@ -27,7 +27,17 @@ pub(super) struct Way {
     pub(super) destination: Option<Destination>,
     /// What is added to its answer, where a rule says so in place of the route.
     pub(super) added: Option<Arc<[AddedField]>>,
+    /// What answers to `auth_request` said of it.
+    pub(super) told: Told,
 }
+
+/// Variables that answers to `auth_request` set. Whoever looks after the answer sees what was set on
+/// the way to it.
+#[derive(Default)]
+pub(super) struct Told(
+    /// Their values, each name once.
+    Mutex<Vec<(Arc<str>, Vec<u8>)>>,
+);
 
 /// Where a request goes.
 #[derive(Clone)]
@@ -50,6 +60,32 @@ impl Way {
     pub(super) fn write_named(&self, name: &str, out: &mut Vec<u8>) {
         let text = self.captured.iter().rev().find_map(|captured| captured.named(name));
         out.extend_from_slice(text.unwrap_or_default().as_bytes());
+    }
+}
+
+impl Told {
+    /// Sets a variable.
+    pub(super) fn set(&self, name: &Arc<str>, value: Vec<u8>) {
+        let mut values = self.values();
+        values.retain(|(known, _)| known != name);
+        values.push((Arc::clone(name), value));
+    }
+
+    /// Appends the value of a variable.
+    pub(super) fn write(&self, name: &str, out: &mut Vec<u8>) {
+        if let Some((_, value)) = self.values().iter().find(|(known, _)| **known == *name) {
+            out.extend_from_slice(value);
+        }
+    }
+
+    fn values(&self) -> MutexGuard<'_, Vec<(Arc<str>, Vec<u8>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clone for Told {
+    fn clone(&self) -> Self {
+        Self(Mutex::new(self.values().clone()))
     }
 }
 

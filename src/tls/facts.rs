@@ -1,6 +1,6 @@
 //! What a handshake brought, in nginx's words.
 
-use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConnection};
+use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion, ServerConnection};
 use sha1::{Digest, Sha1};
 use x509_parser::parse_x509_certificate;
 
@@ -17,6 +17,12 @@ pub(super) fn of(connection: &ServerConnection) -> Tls {
             _ => "TLSv1.3",
         },
         cipher: cipher.map_or("", |cipher| name(cipher.suite())),
+        alpn: match connection.alpn_protocol() {
+            Some(b"h2") => "h2",
+            Some(b"http/1.1") => "http/1.1",
+            _ => "",
+        },
+        curve: connection.negotiated_key_exchange_group().map_or("", |group| curve(group.name())),
         resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
         certificate: ClientCertificate::default(),
     }
@@ -57,6 +63,14 @@ fn name(suite: CipherSuite) -> &'static str {
         CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
         CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
         CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
+        other => other.as_str().unwrap_or(""),
+    }
+}
+
+/// The name that OpenSSL gives a group.
+fn curve(group: NamedGroup) -> &'static str {
+    match group {
+        NamedGroup::secp256r1 => "prime256v1",
         other => other.as_str().unwrap_or(""),
     }
 }

@@ -164,6 +164,44 @@ async fn somebody_else_says_who_may_ask_and_who_that_is() {
 }
 
 #[tokio::test]
+async fn what_the_answer_says_is_known_in_keys_fields_and_pages() {
+    for text in asked() {
+        let origin = origin().await;
+        let told = r#""$Who" = "$upstream_http_x_user", "$login" = "$sent_http_x_login?$upstream_status", X-User ="#;
+        let more = r#"
+set_header = { X-Told = "$who" }
+cache.key = "$who$request_uri"
+add_header = { X-Who = { value = "<$who>", always = true }, X-Map = "$known" }
+error_page = { "401" = { to = "http://login/$login", status = 302 } }
+rewrite = [{ when = "$who", respond = 418 }]
+auth_request"#;
+        let map = "[map.known]\nkey = \"$who\"\nvalues = { alice = \"yes\" }\ndefault = \"no\"\n";
+        let text = text.replace("X-User =", told).replacen("auth_request", more, 1);
+        let proxy = Proxy::with(&format!("{map}{text}"), &origin).await;
+        for (who, status, map) in
+            [("alice", "MISS", "yes"), ("bob", "MISS", "no"), ("alice", "HIT", "yes")]
+        {
+            origin.next("/verify", ok("").header("x-user", who));
+            let answer = proxy.send("GET", "/", &[("X-Who", "root")]).await;
+            assert_eq!(
+                (answer.status, answer.header("x-cache-status").as_str()),
+                (200, status),
+                "{who}"
+            );
+            assert_eq!(answer.header("x-who"), format!("<{who}>"));
+            assert_eq!(answer.header("x-map"), map);
+        }
+        let told: Vec<_> = origin.requests("/").iter().map(|sent| sent.header("x-told")).collect();
+        assert_eq!(told, ["alice", "bob"]);
+        // What is said of a client that may not ask is known as well, and nothing of those before.
+        origin.next("/verify", Reply::status(401, "").header("x-login", "here"));
+        let refused = proxy.get("/").await;
+        assert_eq!(refused.header("location"), "http://login/here?401");
+        assert_eq!(refused.header("x-who"), "<>");
+    }
+}
+
+#[tokio::test]
 async fn nobody_is_asked_about_a_body_that_is_too_large() {
     for text in asked() {
         let origin = origin().await;

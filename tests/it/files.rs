@@ -179,6 +179,81 @@ async fn an_alias_stands_for_the_path_that_was_matched() {
 }
 
 #[tokio::test]
+async fn requests_may_say_which_folder_and_never_lead_out_of_it() {
+    let folder = stage();
+    for (name, text) in [
+        ("hosts/a.test/public/x.txt", "of a"),
+        ("hosts/b.test/public/x.txt", "of b"),
+        ("hosts/b.test/public/sub/index.html", "sub of b"),
+        ("hosts/x.txt", "of nobody"),
+        ("hosts/.hidden/public/x.txt", "hidden"),
+        ("public/x.txt", "around"),
+    ] {
+        write(folder.path(), name, text);
+    }
+    let at = |name: &str| folder.path().join(name);
+    symlink("a.test", at("hosts/c.test")).unwrap();
+    symlink("..", at("hosts/up.test")).unwrap();
+    symlink("../../b.test/public/x.txt", at("hosts/a.test/public/b.txt")).unwrap();
+    fs::create_dir(at("hosts/d.test")).unwrap();
+    symlink("../../public", at("hosts/d.test/public")).unwrap();
+    let root = folder.path().to_str().unwrap();
+    let config = format!(
+        "[map.chosen]\nkey = \"$arg_at\"\nvalues = {{ here = \"{root}/www\" }}\n\
+         [[site]]\nlisten = \"127.0.0.1:0\"\n\
+         [[site.route]]\npath = \"/\"\nstatic = \"{root}/hosts/$http_x_host/public\"\n\
+         [[site.route]]\npath = \"/bare/\"\nstatic = {{ alias = \"{root}/hosts/$http_x_host/\" }}\n\
+         [[site.route]]\npath = '~ ^/of/([^/]+)/(.*)$'\nstatic = {{ alias = \"{root}/hosts/$1/public/$2\" }}\n\
+         [[site.route]]\npath = \"= /one\"\nstatic = {{ alias = \"{root}/hosts/$http_x_host/public/x.txt\" }}\n\
+         [[site.route]]\npath = \"/map/\"\nstatic = {{ alias = \"$chosen\" }}\n\
+         [[site.route]]\npath = \"/map/hosts/\"\nstatic = {{ alias = \"$chosen/$http_x_host\" }}\n"
+    );
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&config, &origin).await;
+    #[rustfmt::skip]
+    let cases = [
+        // path              host            answer
+        ("/x.txt",           "a.test",       "200 of a"),
+        ("/x.txt",           "b.test",       "200 of b"),
+        ("/x.txt",           "c.test",       "200 of a"),
+        ("/sub/",            "b.test",       "200 sub of b"),
+        ("/bare/public/x.txt", "a.test",     "200 of a"),
+        ("/one",             "b.test",       "200 of b"),
+        ("/map/a.txt?at=here", "",           "200 0123456789"),
+        ("/map/hosts/index.html?at=here", "sub", "200 sub"),
+        ("/of/a.test/x.txt", "",             "200 of a"),
+        ("/of/b.test/sub/",  "",             "200 sub of b"),
+        // Whoever names none has none, and not that around all.
+        ("/x.txt",           "",             "404"),
+        ("/bare/x.txt",      "",             "404"),
+        ("/bare/x.txt",      ".",            "404"),
+        ("/one",             "",             "404"),
+        ("/map/hosts/sub/index.html?at=here", "", "404"),
+        ("/map/etc/passwd",  "",             "404"),
+        ("/map/hosts/etc/passwd", "",        "404"),
+        // What climbs is nowhere, as are folders that are hidden or lead elsewhere by a link.
+        ("/x.txt",           "..",           "404"),
+        ("/x.txt",           "a.test/../..", "404"),
+        ("/x.txt",           "a.test/..",    "404"),
+        ("/x.txt",           "../hosts/a.test", "404"),
+        ("/x.txt",           "/a.test",      "404"),
+        ("/x.txt",           ".hidden",      "404"),
+        ("/x.txt",           "up.test",      "404"),
+        ("/x.txt",           "d.test",       "404"),
+        ("/b.txt",           "a.test",       "404"),
+        ("/of/%2e%2e/x.txt", "",             "404"),
+        ("/of/a.test/%2e%2e/%2e%2e/x.txt", "", "404"),
+        ("/of/.hidden/x.txt", "",            "404"),
+    ];
+    for (path, host, expected) in cases {
+        let answer = proxy.send("GET", path, &[("X-Host", host)]).await;
+        let shown = if answer.status == 200 { shown(&answer) } else { answer.status.to_string() };
+        assert_eq!(shown, expected, "{path} {host}");
+    }
+    assert_eq!(proxy.get("/of/b.test/sub").await.header("location"), "/of/b.test/sub/");
+}
+
+#[tokio::test]
 async fn conditions_are_answered_as_by_an_origin() {
     let folder = stage();
     let proxy = plain(&folder).await;

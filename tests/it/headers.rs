@@ -32,6 +32,26 @@ async fn fields_are_added_to_usual_answers_and_with_always_to_all() {
 }
 
 #[tokio::test]
+async fn ports_that_clients_name_and_cookies_that_origins_set_are_known() {
+    let route = "add_header = { X-Port = '<$is_request_port$request_port>', X-Cookie = '<$upstream_cookie_sid>' }";
+    let origin = Origin::start().await;
+    origin
+        .on("/a", ok("x").header("set-cookie", "sid2=no").header("set-cookie", "sid=a=b; Path=/"));
+    origin.on("/b", ok("x"));
+    let proxy = Proxy::with(&config("", route), &origin).await;
+    for (host, path, expected) in [
+        ("a.test:81", "/a", ["<:81>", "<a=b>"]),
+        ("a.test", "/b", ["<>", "<>"]),
+        ("[::1]", "/b", ["<>", "<>"]),
+        ("[::1]:8080", "/b", ["<:8080>", "<>"]),
+    ] {
+        let response = proxy.send("GET", path, &[("Host", host)]).await;
+        let fields = ["x-port", "x-cookie"].map(|name| response.header(name));
+        assert_eq!(fields, expected, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn errors_of_our_own_have_the_fields_that_are_added_always() {
     let site = "defaults.add_header = { Strict-Transport-Security = { value = 'max-age=31536000', always = true } }";
     let route = "methods = ['GET']";

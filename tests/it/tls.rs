@@ -249,6 +249,24 @@ async fn the_fingerprint_is_what_openssl_says() {
 }
 
 #[tokio::test]
+async fn what_a_handshake_agreed_on_is_known() {
+    let stage = Stage::new().await;
+    let files = stage.server(&["example.com"]);
+    let known = "$ssl_alpn_protocol|$ssl_curve|$ssl_early_data|$http2|$http3|$connection";
+    let config = site("example.com", &format!("{{ {files} }}"), "").replace(CLIENT, known);
+    let proxy = stage.proxy(&config).await;
+    let mut numbers = Vec::new();
+    for _ in 0..2 {
+        assert_eq!(stage.client().line(proxy.address, "/a").await, "200 one");
+        let seen = seen(&stage, "x-client");
+        let (known, number) = seen.rsplit_once('|').unwrap();
+        assert!(known.contains("|X25519") && known.ends_with("|||"), "{seen}");
+        numbers.push(number.parse::<u64>().unwrap());
+    }
+    assert!(numbers[0] < numbers[1], "{numbers:?}");
+}
+
+#[tokio::test]
 async fn an_isolated_site_answers_only_over_connections_made_for_it() {
     let stage = Stage::new().await;
     let ca = stage.file("ca.crt", &stage.authority.pem());
@@ -355,6 +373,44 @@ async fn plain_http_on_a_port_of_tls_is_told_so() {
     let _ = stream.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     assert_eq!(stage.client().line(proxy.address, "/a").await, "200 one");
+}
+
+#[tokio::test]
+async fn who_comes_in_the_wrong_way_gets_a_page_of_the_site() {
+    let stage = Stage::new().await;
+    let ca = stage.file("ca.crt", &stage.authority.pem());
+    let files = stage.server(&["example.com"]);
+    let tls = format!("{{ {files}, client_ca = {ca}, verify_client = 'on' }}");
+    let pages = "defaults.error_page = { 497 = 'https://$host$request_uri', 496 = '/none', 495 = { to = '/bad', status = 403 }, 400 = '/never' }";
+    let routes = ["none", "bad", "never"].map(|page| {
+        format!(
+            "[[site.route]]\npath = '= /{page}'\nrespond = {{ status = 200, body = '{page}' }}\n"
+        )
+    });
+    let config = format!("{}{}", site("example.com", &tls, pages), routes.concat());
+    let proxy = stage.proxy(&config).await;
+    let host = [("Host", "example.com:8443")];
+    let answer = client::request(proxy.address, "GET", "/a?b=c", &host).await;
+    assert_eq!(answer.status, 302);
+    assert_eq!(answer.header("location"), "https://example.com/a?b=c");
+    assert_eq!(answer.header("connection"), "close");
+    assert_eq!(client::request(proxy.address, "HEAD", "/a", &host).await.status, 302);
+    let other = Authority::new("Other CA").client("me");
+    let foreign = Client::showing(&stage.authority, &other);
+    for (client, expected) in [
+        (stage.client(), "400 none"),
+        (foreign, "403 bad"),
+        (Client::showing(&stage.authority, &stage.authority.client("me")), "200 one"),
+    ] {
+        assert_eq!(client.line(proxy.address, "/a").await, expected);
+    }
+    assert_eq!(stage.origin.seen("/a"), 1);
+    // A page of the site is its own, and not a way in.
+    let page = pages.replace("'https://$host$request_uri'", "'/plain'");
+    let plain = "[[site.route]]\npath = '= /plain'\nrespond = { status = 200, body = 'use TLS' }\n";
+    let proxy = stage.proxy(&format!("{}{plain}", site("example.com", &tls, &page))).await;
+    let answer = client::request(proxy.address, "GET", "/a", &host).await;
+    assert_eq!((answer.status, answer.text().as_str()), (400, "use TLS"));
 }
 
 #[tokio::test]

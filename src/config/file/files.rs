@@ -16,8 +16,8 @@ use crate::semantics::coding::Coding;
 table! {
     /// `static` as a table; as a string it is the root alone.
     StaticTable() {
-        root: String,
-        alias: String,
+        root: Template,
+        alias: Template,
         index: List<FileName>,
         try_files: List<TryFile>,
         precompressed: List<Coding>,
@@ -107,7 +107,7 @@ impl FromNode for Static {
         if matches!(node.value, Value::Table(_)) {
             return StaticTable::from_node(node, report).map(Self);
         }
-        let root = At { value: String::from_node(node, report)?, span: node.span };
+        let root = At { value: Template::from_node(node, report)?, span: node.span };
         Some(Self(StaticTable { root: Some(root), ..StaticTable::default() }))
     }
 

@@ -4,6 +4,7 @@ use http::HeaderName;
 use http::header::FORWARDED;
 
 use crate::config::address::{Net, ProxyTarget};
+use crate::config::declared::is_name;
 use crate::config::fault::Problem;
 use crate::config::read::wrong_kind;
 use crate::config::read::{At, FromNode, FromText, List, Pairs, Size, Timeout, table};
@@ -61,7 +62,7 @@ table! {
     /// `auth_request`
     AuthRequest(to) {
         to: AuthTo,
-        set: Pairs<HeaderName, Template>,
+        set: Pairs<SetName, Template>,
         timeout: Timeout,
         original: bool,
     }
@@ -149,6 +150,15 @@ pub(crate) struct RequestRate(pub u64);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Satisfy {
     pub any: bool,
+}
+
+/// A name in `set` of `auth_request`.
+#[derive(Clone, Debug)]
+pub(crate) enum SetName {
+    /// A field of the request.
+    Field(HeaderName),
+    /// A variable, without the `$` and in lower case.
+    Variable(String),
 }
 
 /// `to` of `auth_request`.
@@ -245,6 +255,19 @@ impl FromText for AuthTo {
                 .help("name a path of this site, as in `/auth`; it has no variables"));
         }
         Ok(Self::Own(text.to_owned()))
+    }
+}
+
+impl FromText for SetName {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        let Some(name) = text.strip_prefix('$') else {
+            return HeaderName::from_text(text).map(Self::Field);
+        };
+        if is_name(name) {
+            return Ok(Self::Variable(name.to_ascii_lowercase()));
+        }
+        Err(Problem::new(format!("`{text}` cannot be the name of a variable"))
+            .help("use letters, digits and `_`, and no digit first"))
     }
 }
 

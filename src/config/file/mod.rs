@@ -30,7 +30,9 @@ pub(crate) use answer::{
 pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use cache::{Cache, Query};
 pub(crate) use files::{Compress, ExpiresOf, IfModifiedSince, Static, TryFile};
-pub(crate) use gate::{AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq, Methods};
+pub(crate) use gate::{
+    AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq, Methods, SetName,
+};
 pub(crate) use gate::{ProxyProtocol, RealIp, Satisfy, Users};
 pub(crate) use heads::{DateFrom, FieldName, HeaderCase};
 pub(crate) use logs::{AccessTable, Format, Log, LogRef};

@@ -58,7 +58,14 @@ pub(super) fn action(
         }
         let files = files::files(written, report)?;
         let is_found = route.path.as_ref().is_some_and(|path| path.value.literal().is_some());
-        if files.alias && !is_found {
+        let is_pattern =
+            route.path.as_ref().is_some_and(|path| matches!(path.value, PathMatch::Regex(_)));
+        let is_file = is_pattern && files.by_request.is_some();
+        if files.alias && is_file && !files.try_files.is_empty() {
+            let problem = Problem::new("`try_files` has no effect beside this `alias`");
+            report.error(written.span, problem.help("it says which file answers: use `root`"));
+        }
+        if files.alias && !is_found && !is_file {
             let problem = Problem::new("`alias` stands for the beginning of a path");
             report.error(written.span, problem.help("here none is matched: use `root`"));
         }

@@ -1,5 +1,7 @@
 //! `static` and `compress`. (nginx: root, alias, index, try_files, expires, gzip_static; gzip)
 
+use std::path::PathBuf;
+
 use http::{HeaderValue, StatusCode};
 
 use super::{Report, flag, number, size};
@@ -31,11 +33,13 @@ pub(super) fn files(written: &At<file::Static>, report: &mut Report) -> Option<S
             return None;
         }
     };
+    let (root, by_request) = place(root, report)?;
     let (try_files, fallback) = tries(table.try_files.as_ref(), report);
     let index = table.index.as_ref().map(|list| list.value.values().map(|name| name.0.clone()));
     let types = table.types.iter().flat_map(|pairs| &pairs.value.0);
     Some(Static {
-        root: report.path(root.span, &root.value),
+        root,
+        by_request,
         alias,
         index: index.map_or_else(|| vec!["index.html".to_owned()], Iterator::collect),
         try_files,
@@ -61,6 +65,30 @@ pub(super) fn files(written: &At<file::Static>, report: &mut Report) -> Option<S
             .as_ref()
             .is_some_and(|at| at.value == IfModifiedSince::Exact),
     })
+}
+
+/// The folder, and where it is, where requests say it.
+fn place(written: &At<Template>, report: &mut Report) -> Option<(PathBuf, Option<Template>)> {
+    let At { value: template, span } = written;
+    if let Some(literal) = template.literal() {
+        return Some((report.path(*span, literal), None));
+    }
+    let mut template = template.clone();
+    let known = match template.parts.first_mut() {
+        Some(Part::Literal(text)) => {
+            // What is relative is beside the file, whatever a request says.
+            *text = report.path(*span, text).to_string_lossy().into_owned();
+            text.rsplit_once('/').map(|(folder, _)| PathBuf::from(format!("{folder}/")))
+        }
+        Some(Part::Variable(Variable::Map(map))) if map.names_paths() => Some(PathBuf::new()),
+        _ => None,
+    };
+    if known.is_none() {
+        let problem = Problem::new("begins with nothing that is known");
+        let help = "write `/srv/$host`, or begin with a map whose values are paths";
+        report.error(*span, problem.help(help));
+    }
+    Some((known?, Some(template)))
 }
 
 /// What is tried, and what answers when nothing of it is there.

@@ -10,7 +10,7 @@ use http::{HeaderName, Method, StatusCode};
 use super::{Report, Scope, flag, number, route, size, timeout};
 use crate::config::address::{Listen, ProxyTarget};
 use crate::config::fault::{Problem, nearest};
-use crate::config::file::{self, AuthTo, Settings};
+use crate::config::file::{self, AuthTo, SetName, Settings};
 use crate::config::proxy_url::ProxyUrl;
 use crate::config::read::{At, List, Named, OrOff, Size, SizeOf};
 use crate::config::template::{Template, Variable};
@@ -227,17 +227,20 @@ fn auth_request(
             AuthTarget::Upstream { route: Box::new(route), uri }
         }
     };
-    let mut set = Vec::new();
+    let (mut set, mut told) = (Vec::new(), Vec::new());
     for (name, template) in table.set.iter().flat_map(|set| &set.value.0) {
-        if is_framing(&name.value) || name.value == http::header::HOST {
-            let problem = Problem::new(format!("`{}` cannot be set", name.value));
-            report.error(name.span, problem.help("it says where a request ends, or goes"));
+        match &name.value {
+            SetName::Field(field) if is_framing(field) || *field == http::header::HOST => {
+                let problem = Problem::new(format!("`{field}` cannot be set"));
+                report.error(name.span, problem.help("it says where a request ends, or goes"));
+            }
+            SetName::Field(field) => set.push((field.clone(), template.value.clone())),
+            SetName::Variable(name) => told.push((name.as_str().into(), template.value.clone())),
         }
-        set.push((name.value.clone(), template.value.clone()));
     }
     let timeout: Duration = timeout(table.timeout.as_ref(), "60s");
     let original = flag(table.original.as_ref(), true);
-    Some(AuthRequest { to, set, timeout, original })
+    Some(AuthRequest { to, set, told, timeout, original })
 }
 
 fn rate(settings: &Settings) -> Option<RateLimit> {

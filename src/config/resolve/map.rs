@@ -53,6 +53,9 @@ fn check_name(entry: &Entry, report: &mut Report) {
     } else if declared::is_group(name, report) {
         Problem::new(format!("`${name}` is a named group of a regular expression already"))
             .help("give one of them another name")
+    } else if declared::is_told(name, report) {
+        Problem::new(format!("`${name}` is set by an `auth_request` already"))
+            .help("give one of them another name")
     } else {
         return;
     };

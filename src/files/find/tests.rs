@@ -62,7 +62,11 @@ fn files(folder: &Path, lines: &str) -> Arc<Files> {
 }
 
 fn asked(path: &str, wanted: Wanted) -> Asked {
-    Asked { paths: vec![(path.to_owned(), wanted)], accepted: Accepted::of(&HeaderMap::new()) }
+    Asked {
+        paths: vec![(path.to_owned(), wanted)],
+        place: None,
+        accepted: Accepted::of(&HeaderMap::new()),
+    }
 }
 
 /// What is found, in a word: the text of a file, or what else it is. A worker and a job agree.

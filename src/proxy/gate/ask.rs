@@ -12,7 +12,7 @@ use crate::config::template::{Facts, Variable};
 use crate::config::{self, AuthTarget};
 use crate::proxy::Worker;
 use crate::proxy::call::Call;
-use crate::proxy::facts::write_joined;
+use crate::proxy::facts::{write_joined, write_set_cookie};
 use crate::proxy::outgoing::CONDITIONAL;
 use crate::proxy::route::{self, Route};
 use crate::semantics::reason::Reason;
@@ -92,8 +92,10 @@ impl Ask {
         status: StatusCode,
         fields: &HeaderMap,
     ) -> Result<Set, Refusal> {
+        let told = Told { call, status, fields };
+        self.tell(&told);
         if status.is_success() {
-            return self.set(&Told { call, status, fields });
+            return self.set(&told);
         }
         let challenges = || fields.get_all(header::WWW_AUTHENTICATE).iter().cloned().collect();
         let (reason, challenges) = match status {
@@ -105,6 +107,17 @@ impl Ask {
             }
         };
         Err(Refusal { status, reason, challenges, retry_after_s: None })
+    }
+
+    /// Sets the variables, whatever was answered: where the client logs in may be among them.
+    fn tell(&self, told: &Told<'_>) {
+        for (name, template) in &self.settings.told {
+            let mut value = Vec::new();
+            template.write(told, &mut value);
+            if let Some(way) = told.call.way {
+                way.told.set(name, value);
+            }
+        }
     }
 
     /// Where a value is empty the client's own field goes too: nobody else said it.
@@ -130,8 +143,13 @@ struct Told<'a> {
 impl Facts for Told<'_> {
     fn write(&self, variable: &Variable, out: &mut Vec<u8>) {
         match variable {
-            Variable::UpstreamHttp(name) => write_joined(self.fields, name, out),
-            Variable::Status => out.extend_from_slice(self.status.as_str().as_bytes()),
+            Variable::UpstreamHttp(name) | Variable::SentHttp(name) => {
+                write_joined(self.fields, name, out);
+            }
+            Variable::UpstreamCookie(name) => write_set_cookie(self.fields, name, out),
+            Variable::Status | Variable::UpstreamStatus => {
+                out.extend_from_slice(self.status.as_str().as_bytes())
+            }
             other => self.call.write(other, out),
         }
     }
