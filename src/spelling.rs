@@ -104,7 +104,8 @@ fn is_usual(name: &[u8]) -> bool {
     })
 }
 
-/// A hit does this for each of its fields: what it costs, it costs all.
+/// A hit does this for each field that is stored, so it only looks for `-`: to keep the names as they
+/// are written would take 100 bytes of each entry.
 fn respell_as_usual(name: &mut [u8]) {
     if let Some(known) = known(name) {
         return name.copy_from_slice(known);

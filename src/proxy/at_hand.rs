@@ -16,7 +16,7 @@ use super::Worker;
 use super::admit::bare_host;
 use super::deliver::OF_A_BODY;
 use super::facts;
-use super::heads::{self, Names};
+use super::heads::{self, Spellings};
 use super::hidden::X_ACCEL_LIMIT_RATE;
 use super::hosts::Hosts;
 use super::key::KEY_CAPACITY;
@@ -355,7 +355,7 @@ fn write_head(
 }
 
 /// Writes a field that is stored.
-fn write_field(name: &HeaderName, spelled: Names<'_>, value: &[u8], out: &mut Vec<u8>) {
+fn write_field(name: &HeaderName, spelled: Spellings<'_>, value: &[u8], out: &mut Vec<u8>) {
     let begin = out.len();
     out.extend_from_slice(name.as_str().as_bytes());
     if let Some((own, sent)) = spelled {

@@ -119,10 +119,10 @@ impl Line {
     }
 
     /// Writes it, and what is still to be said behind it.
-    pub(super) fn write(&self, names: Names<'_>, rest: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn write(&self, spelled: Spellings<'_>, rest: &[u8], out: &mut Vec<u8>) {
         let begin = out.len();
         out.extend_from_slice(&self.text);
-        if let Some((own, sent @ Some(_))) = names {
+        if let Some((own, sent @ Some(_))) = spelled {
             let name = &mut out[begin..][..self.name_length];
             name.make_ascii_lowercase();
             own.respell(sent, name);
@@ -133,4 +133,4 @@ impl Line {
 }
 
 /// How the names of an answer are spelled, if they are: as the operator's, then as those that came.
-pub(super) type Names<'a> = Option<(&'a Spelling, Option<&'a Spelling>)>;
+pub(super) type Spellings<'a> = Option<(&'a Spelling, Option<&'a Spelling>)>;
