@@ -53,10 +53,17 @@ impl Spelling {
     /// usual.
     #[inline]
     pub fn respell(&self, sent: Option<&Self>, name: &mut [u8]) {
-        match self.find(name).or_else(|| sent?.find(name)) {
-            Some(spelled) => name.copy_from_slice(spelled),
-            None => respell_as_usual(name),
+        let is_spelled = self.spell(name) || sent.is_some_and(|sent| sent.spell(name));
+        if !is_spelled {
+            respell_as_usual(name);
         }
+    }
+
+    /// Spells a name in its place, if it is one of these; whether it is.
+    #[inline]
+    pub fn spell(&self, name: &mut [u8]) -> bool {
+        let spelled = self.find(name).map(|spelled| name.copy_from_slice(spelled));
+        spelled.is_some()
     }
 
     #[inline]

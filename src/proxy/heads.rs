@@ -106,26 +106,31 @@ impl Lines {
 pub(super) struct Line {
     text: Box<[u8]>,
     name_length: usize,
+    /// The operator says how the name is spelled, whatever came.
+    is_own: bool,
 }
 
 impl Line {
     fn new(name: &HeaderName, heads: &Heads, value: &[u8]) -> Self {
-        let mut text = Vec::new();
-        Spelled::write(spelled(heads, None).as_ref(), name, &mut text);
+        let mut text = name.as_str().as_bytes().to_vec();
+        let is_own = heads.spelling.as_ref().is_some_and(|own| {
+            own.respell(None, &mut text);
+            own.spell(&mut text)
+        });
         let name_length = text.len();
         text.extend_from_slice(b": ");
         text.extend_from_slice(value);
-        Self { text: text.into(), name_length }
+        Self { text: text.into(), name_length, is_own }
     }
 
     /// Writes it, and what is still to be said behind it.
     pub(super) fn write(&self, spelled: Spellings<'_>, rest: &[u8], out: &mut Vec<u8>) {
         let begin = out.len();
         out.extend_from_slice(&self.text);
-        if let Some((own, sent @ Some(_))) = spelled {
-            let name = &mut out[begin..][..self.name_length];
-            name.make_ascii_lowercase();
-            own.respell(sent, name);
+        if let Some((_, Some(sent))) = spelled
+            && !self.is_own
+        {
+            sent.spell(&mut out[begin..][..self.name_length]);
         }
         out.extend_from_slice(rest);
         out.extend_from_slice(b"\r\n");
