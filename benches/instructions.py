@@ -62,6 +62,8 @@ class Case:
     disk: bool = False
     # HTTP/1 in the clear ("h1") or over TLS 1.3 ("tls"), HTTP/2 over TLS ("h2").
     protocol: str = "h1"
+    # What `larder import` writes for all routes.
+    imported: bool = False
 
     def request(self, n, etag):
         lines = [f"{self.method} {self.path.format(n=n)} HTTP/1.1", f"Host: {HOST}"]
@@ -79,10 +81,23 @@ CASES = {
     "disk16": Case("a hit of 16 KiB on disk", path="/etag/16384/hot", disk=True),
     "tls": Case("a hit over TLS 1.3", protocol="tls"),
     "h2": Case("a hit over HTTP/2, of 16 streams at a time", protocol="h2"),
+    "imported": Case("a hit on a route as imports write them: names spelled, `Server` and `Date` our own", imported=True),
     "store": Case("a miss, fetched and stored", cache="MISS", path="/cold/{n}"),
     "pass": Case("fetched by a route without a cache", cache="", path="/pass"),
 }
 PASS_ROUTE = '[[site.route]]\npath = "= /pass"\nproxy = "http://127.0.0.1:{origin}"\n'
+IMPORTED = """[defaults]
+header_case = "preserve"
+cache_status = false
+via = false
+server_header = "nginx"
+date = "now"
+absolute_redirect = true
+accel_redirect = true
+[defaults.cache]
+semantics = "nginx"
+purge = "off"
+"""
 COMMITTED = Path(__file__).with_name("instructions.json")
 FEW = 1_000
 STREAMS = 16
@@ -225,6 +240,8 @@ def run(bench, binary, origin, name, requests, under):
     case, memory, zone = CASES[name], "64m", ""
     if case.disk:
         memory, zone = "0", f'path = "{bench.dir}/{name}-{requests}-cache"\n'
+    if case.imported:
+        zone += IMPORTED
     larder, port, _ = bench.larder(binary, origin.port, memory, workers=1, name=f"{name}-{requests}", zone=zone,
                                    site="" if case.protocol == "h1" else support.TLS, under=under,
                                    cache=PASS_ROUTE.format(origin=origin.port))

@@ -46,16 +46,27 @@ impl Spelling {
     pub fn write(&self, name: &HeaderName, out: &mut Vec<u8>) {
         let begin = out.len();
         out.extend_from_slice(name.as_str().as_bytes());
-        self.respell(&mut out[begin..]);
+        self.respell(None, &mut out[begin..]);
     }
 
-    fn respell(&self, name: &mut [u8]) {
-        match self.find(name) {
-            Some(spelled) => name.copy_from_slice(spelled),
-            None => respell_as_usual(name),
+    /// Spells a name in its place, where it stands in lower case: as here, else as `sent`, else as
+    /// usual.
+    #[inline]
+    pub fn respell(&self, sent: Option<&Self>, name: &mut [u8]) {
+        let is_spelled = self.spell(name) || sent.is_some_and(|sent| sent.spell(name));
+        if !is_spelled {
+            respell_as_usual(name);
         }
     }
 
+    /// Spells a name in its place, if it is one of these; whether it is.
+    #[inline]
+    pub fn spell(&self, name: &mut [u8]) -> bool {
+        let spelled = self.find(name).map(|spelled| name.copy_from_slice(spelled));
+        spelled.is_some()
+    }
+
+    #[inline]
     fn find(&self, name: &[u8]) -> Option<&[u8]> {
         let spelled = self.0.0.iter().find(|known| known.as_bytes().eq_ignore_ascii_case(name));
         spelled.map(|spelled| spelled.as_bytes())
@@ -74,8 +85,7 @@ pub struct Spelled {
 impl Spelled {
     /// Spells a name in its place.
     pub fn respell(&self, name: &mut [u8]) {
-        let sent = self.sent.as_ref().filter(|_| self.own.find(name).is_none());
-        sent.unwrap_or(&self.own).respell(name);
+        self.own.respell(self.sent.as_ref(), name);
     }
 
     /// Writes a name: in lower case where nothing says that it is spelled.
@@ -101,18 +111,25 @@ fn is_usual(name: &[u8]) -> bool {
     })
 }
 
+/// A hit does this for each field that is stored, so it only looks for `-`: to keep the names as they
+/// are written would take 100 bytes of each entry.
 fn respell_as_usual(name: &mut [u8]) {
     if let Some(known) = known(name) {
         return name.copy_from_slice(known);
     }
     let mut begins = true;
     for byte in name {
-        *byte = if begins { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() };
+        if begins {
+            byte.make_ascii_uppercase();
+        }
         begins = *byte == b'-';
     }
 }
 
 fn known(name: &[u8]) -> Option<&'static [u8]> {
+    if name.len() >= KNOWN_LENGTHS.len() || !KNOWN_LENGTHS[name.len()] {
+        return None;
+    }
     let known = KNOWN.iter().find(|known| known.as_bytes().eq_ignore_ascii_case(name));
     known.map(|known| known.as_bytes())
 }
@@ -130,6 +147,16 @@ const KNOWN: [&str; 10] = [
     "Sec-WebSocket-Protocol",
     "Sec-WebSocket-Extensions",
 ];
+
+/// How long those are.
+const KNOWN_LENGTHS: [bool; 25] = {
+    let (mut lengths, mut at) = ([false; 25], 0);
+    while at < KNOWN.len() {
+        lengths[KNOWN[at].len()] = true;
+        at += 1;
+    }
+    lengths
+};
 
 #[cfg(test)]
 mod tests {

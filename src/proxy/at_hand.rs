@@ -14,9 +14,9 @@ use http::{HeaderName, Method, StatusCode, Uri, Version, header};
 
 use super::Worker;
 use super::admit::bare_host;
-use super::deliver::{CACHE_STATUS, OF_A_BODY};
+use super::deliver::OF_A_BODY;
 use super::facts;
-use super::heads;
+use super::heads::{self, Spellings};
 use super::hidden::X_ACCEL_LIMIT_RATE;
 use super::hosts::Hosts;
 use super::key::KEY_CAPACITY;
@@ -31,14 +31,13 @@ use crate::observe::exchange::{Exchange, Logged, RequestFacts};
 use crate::observe::line::remote_user;
 use crate::observe::logs::Logs;
 use crate::plain_get::PlainGet;
-use crate::semantics::date::{Timestamp, http_date};
+use crate::semantics::date::Timestamp;
 use crate::semantics::demand::Demand;
 use crate::semantics::precondition::{self, Met};
 use crate::semantics::reason::Reason;
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::rules::Preconditions;
-use crate::semantics::status::{CacheStatus, DIGITS_MAX, FRESH, decimal};
-use crate::spelling::Spelled;
+use crate::semantics::status::{CacheStatus, DIGITS_MAX, decimal};
 
 impl Worker {
     /// Answers a plain GET that came to a listener with these hosts, if a stored response is at
@@ -313,8 +312,8 @@ fn write_head(
     if told.is_some_and(|told| stored.fields.contains_key(told)) {
         return None;
     }
-    let spelled = heads::spelled(heads, stored.spelling.clone());
-    let spelled = spelled.as_ref();
+    let spelled = heads.spelling.as_ref().map(|own| (own, stored.spelling.as_ref()));
+    let lines = &route.lines;
     let mut room = [0; DIGITS_MAX];
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
@@ -323,44 +322,46 @@ fn write_head(
     out.extend_from_slice(b"\r\n");
     for (name, value) in &stored.fields {
         if !is_hidden(name) && !is_ours(name) {
-            write_field(name, spelled, &[value.as_bytes()], out);
+            write_field(name, spelled, value.as_bytes(), out);
         }
     }
     if cache.settings.says_ranges(status, &stored.fields) {
-        write_field(&header::ACCEPT_RANGES, spelled, &[b"bytes"], out);
+        lines.accept_ranges.write(spelled, b"", out);
     }
     if rules.count_age && !is_hidden(&header::AGE) {
-        let age_s = stored.age(now).as_secs();
-        write_field(&header::AGE, spelled, &[decimal(age_s, &mut room)], out);
+        lines.age.write(spelled, decimal(stored.age(now).as_secs(), &mut room), out);
     }
-    if let Some(server) = &heads.server {
-        write_field(&header::SERVER, spelled, &[server.as_bytes()], out);
+    if let Some(server) = &lines.server {
+        server.write(spelled, b"", out);
     }
     if let Some(date) = date {
-        let date = http_date(date).to_string();
-        write_field(&header::DATE, spelled, &[date.as_bytes()], out);
+        heads::with_date(date, |date| lines.date.write(spelled, date.as_bytes(), out))?;
     }
     if heads.cache_status {
         let ttl_s = stored.fresh_for(now).as_secs();
-        write_field(&CACHE_STATUS, spelled, &[FRESH, decimal(ttl_s, &mut room)], out);
+        lines.cache_status.write(spelled, decimal(ttl_s, &mut room), out);
     }
-    if let Some(name) = told {
-        write_field(name, spelled, &[CacheStatus::Hit.word().as_bytes()], out);
+    if let Some(told) = &lines.told {
+        told.write(spelled, b"", out);
     }
     if get.closes {
-        write_field(&header::CONNECTION, spelled, &[b"close"], out);
+        lines.close.write(spelled, b"", out);
     }
     if let Some(length) = length {
-        write_field(&header::CONTENT_LENGTH, spelled, &[decimal(length, &mut room)], out);
+        lines.length.write(spelled, decimal(length, &mut room), out);
     }
     out.extend_from_slice(b"\r\n");
     Some(())
 }
 
-/// Writes a field whose value is these parts.
-fn write_field(name: &HeaderName, spelled: Option<&Spelled>, value: &[&[u8]], out: &mut Vec<u8>) {
-    Spelled::write(spelled, name, out);
+/// Writes a field that is stored.
+fn write_field(name: &HeaderName, spelled: Spellings<'_>, value: &[u8], out: &mut Vec<u8>) {
+    let begin = out.len();
+    out.extend_from_slice(name.as_str().as_bytes());
+    if let Some((own, sent)) = spelled {
+        own.respell(sent, &mut out[begin..]);
+    }
     out.extend_from_slice(b": ");
-    value.iter().for_each(|part| out.extend_from_slice(part));
+    out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }

@@ -4,9 +4,10 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
 use super::deliver::{Answer, CACHE_STATUS};
 use super::gate::Refusal;
+use super::heads;
 use super::inside::Next;
 use crate::body::Body;
-use crate::semantics::date::{Timestamp, http_date};
+use crate::semantics::date::Timestamp;
 use crate::semantics::reason::Reason;
 use crate::semantics::stale::Failure;
 use crate::semantics::status::{CacheStatus, Forwarded, Handling};
@@ -188,7 +189,7 @@ pub(super) fn plain(status: StatusCode, now: Timestamp) -> Response<Body> {
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     fields.insert(header::SERVER, HeaderValue::from_static("larder"));
-    if let Ok(date) = HeaderValue::from_str(&http_date(now).to_string()) {
+    if let Some(date) = heads::date(now) {
         fields.insert(header::DATE, date);
     }
     response

@@ -9,6 +9,7 @@ use super::call::Call;
 use super::compress;
 use super::deliver::{self, Answer, Source};
 use super::error::{Error, plain};
+use super::heads;
 use super::inside::Next;
 use super::location::whole;
 use super::way::escaped_path;
@@ -180,7 +181,7 @@ fn not_allowed(call: &Call<'_>) -> Answer {
 fn own_fields(call: &Call<'_>) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(FIELDS);
     fields.insert(header::SERVER, HeaderValue::from_static("larder"));
-    if let Ok(date) = HeaderValue::try_from(http_date(wall(call)).to_string()) {
+    if let Some(date) = heads::date(wall(call)) {
         fields.insert(header::DATE, date);
     }
     fields

@@ -1,12 +1,16 @@
 //! What the head of an answer looks like, where the operator says so: `Server`, `Date`, whether there
 //! is `Cache-Status`, and how names are spelled.
 
-use http::{HeaderValue, Response, header};
+use std::cell::RefCell;
+
+use http::{HeaderName, HeaderValue, Response, header};
 
 use super::deliver::{Answer, CACHE_STATUS};
 use crate::body::Body;
+use crate::config;
 use crate::config::heads::Heads;
 use crate::semantics::date::{Timestamp, http_date};
+use crate::semantics::status::{CacheStatus, FRESH};
 use crate::spelling::{Spelled, Spelling};
 
 /// Makes the head of an answer look like this. `now` is by the wall clock.
@@ -28,7 +32,7 @@ pub(super) fn say(response: &mut Response<Body>, heads: &Heads, now: impl Fn() -
         fields.insert(header::SERVER, server.clone());
     }
     if heads.date_now
-        && let Ok(date) = HeaderValue::try_from(http_date(now()).to_string())
+        && let Some(date) = date(now())
     {
         fields.insert(header::DATE, date);
     }
@@ -45,3 +49,93 @@ pub(super) fn say(response: &mut Response<Body>, heads: &Heads, now: impl Fn() -
 pub(super) fn spelled(heads: &Heads, sent: Option<Spelling>) -> Option<Spelled> {
     heads.spelling.clone().map(|own| Spelled { own, sent })
 }
+
+/// What a field says that names this time.
+pub(super) fn date(now: Timestamp) -> Option<HeaderValue> {
+    with_date(now, HeaderValue::clone)
+}
+
+/// The same for who only reads it. It is written once a second by each worker.
+pub(super) fn with_date<T>(now: Timestamp, read: impl FnOnce(&HeaderValue) -> T) -> Option<T> {
+    DATE.with_borrow_mut(|last| {
+        if last.as_ref().is_none_or(|(second, _)| *second != now.secs()) {
+            let date = HeaderValue::try_from(http_date(now).to_string()).ok();
+            *last = date.map(|date| (now.secs(), date));
+        }
+        last.as_ref().map(|(_, date)| read(date))
+    })
+}
+
+thread_local! {
+    /// The second that was asked for last, and its date.
+    static DATE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+}
+
+/// The fields of ours that answers at hand have, as a route's answers spell them.
+pub struct Lines {
+    pub(super) accept_ranges: Line,
+    pub(super) age: Line,
+    pub(super) server: Option<Line>,
+    pub(super) date: Line,
+    pub(super) cache_status: Line,
+    pub(super) told: Option<Line>,
+    pub(super) close: Line,
+    pub(super) length: Line,
+}
+
+impl Lines {
+    /// Those of this route.
+    pub(super) fn new(settings: &config::Route) -> Self {
+        let heads = &settings.heads;
+        let line = |name: &HeaderName, value: &[u8]| Line::new(name, heads, value);
+        let told = |name| line(name, CacheStatus::Hit.word().as_bytes());
+        Self {
+            accept_ranges: line(&header::ACCEPT_RANGES, b"bytes"),
+            age: line(&header::AGE, b""),
+            server: heads.server.as_ref().map(|value| line(&header::SERVER, value.as_bytes())),
+            date: line(&header::DATE, b""),
+            cache_status: line(&CACHE_STATUS, FRESH),
+            told: settings.status_header.as_ref().map(told),
+            close: line(&header::CONNECTION, b"close"),
+            length: line(&header::CONTENT_LENGTH, b""),
+        }
+    }
+}
+
+/// The beginning of a field's line, as far as it is always the same.
+pub(super) struct Line {
+    text: Box<[u8]>,
+    name_length: usize,
+    /// The operator says how the name is spelled, whatever came.
+    is_own: bool,
+}
+
+impl Line {
+    fn new(name: &HeaderName, heads: &Heads, value: &[u8]) -> Self {
+        let mut text = name.as_str().as_bytes().to_vec();
+        let is_own = heads.spelling.as_ref().is_some_and(|own| {
+            own.respell(None, &mut text);
+            own.spell(&mut text)
+        });
+        let name_length = text.len();
+        text.extend_from_slice(b": ");
+        text.extend_from_slice(value);
+        Self { text: text.into(), name_length, is_own }
+    }
+
+    /// Writes it, and what is still to be said behind it.
+    pub(super) fn write(&self, spelled: Spellings<'_>, rest: &[u8], out: &mut Vec<u8>) {
+        let begin = out.len();
+        out.extend_from_slice(&self.text);
+        if let Some((_, Some(sent))) = spelled
+            && !self.is_own
+        {
+            sent.spell(&mut out[begin..][..self.name_length]);
+        }
+        out.extend_from_slice(rest);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// How the names of an answer are spelled, if they are: as the operator's, then as those that came.
+pub(super) type Spellings<'a> = Option<(&'a Spelling, Option<&'a Spelling>)>;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, StatusCode};
 
 use super::gate::Gate;
+use super::heads::Lines;
 use super::hidden::Hidden;
 use super::key::Keying;
 use super::location::Changed;
@@ -69,6 +70,8 @@ pub struct Route {
     pub caching: Caching,
     /// Response fields that clients do not get.
     pub hidden: Hidden,
+    /// Response fields that are ours, as they are written.
+    pub lines: Lines,
     /// The access logs that its requests are in, if they are in any.
     pub logs: Option<Arc<Logs>>,
     /// What requests must pass, if anything.
@@ -103,6 +106,7 @@ impl Route {
         let methods = settings.methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         Self {
             hidden: Hidden::new(&settings.hide_header),
+            lines: Lines::new(&settings),
             changed: Changed::new(&settings.finish),
             allow: HeaderValue::try_from(methods).ok().filter(|_| !settings.methods.is_empty()),
             forward: None,

@@ -63,7 +63,7 @@ async fn same_both_ways(proxy: &Proxy, path: &str, fields: &str) -> String {
 }
 
 /// Routes whose hits need nothing but a host and a path, and others.
-fn configs() -> [String; 10] {
+fn configs() -> [String; 11] {
     let rules = "valid = { \"404\" = \"1m\", \"301\" = \"1m\" }";
     let variables = "$request_method $scheme $proxy_host $server_name $host $request_uri $args";
     [
@@ -77,8 +77,13 @@ fn configs() -> [String; 10] {
         format!("{CACHED}key = \"$uri $http_accept $arg_a\"\n"),
         format!("{CACHED}partition = [\"$http_x_user\"]\n"),
         format!("{CACHED}query = {{ drop = [\"utm_*\"] }}\n"),
+        CACHED.replace("status_header = \"X-C", &format!("{SPELLED}status_header = \"X-c")),
     ]
 }
+
+/// Heads that are spelled, and say of us what the operator wants.
+const SPELLED: &str = "header_case = \"preserve\"\nserver_header = \"we\"\ndate = \"now\"\n\
+    set_header = { x-TWO = \"2\" }\n";
 
 /// Whatever can make a hit another one.
 async fn origin_of_all() -> Origin {
@@ -88,6 +93,9 @@ async fn origin_of_all() -> Origin {
     let two = lasting("with a query").header("X-Two", "1").header("X-Two", "2");
     origin.on("/end", lasting("the end"));
     origin.on("/a", one.header("Content-Language", "en"));
+    let odd = ok("odd").header("CACHE-control", "max-age=60").header("etag", "\"a\"");
+    let odd = odd.header("server", "app").header("X-two", "1").header("X-UPPER-and-lower", "2");
+    origin.on("/odd", odd.header("date", "Mon, 21 Sep 2026 14:13:20 GMT"));
     origin.on("/a?b=c", two.header("Last-Modified", "Mon, 21 Sep 2026 14:00:00 GMT"));
     origin.on("/empty", lasting(""));
     origin.on("/long", lasting(&"long ".repeat(30_000)));
@@ -100,8 +108,10 @@ async fn origin_of_all() -> Origin {
     origin
 }
 
-const PATHS: [&str; 11] =
-    ["/end", "/a", "/a?b=c", "/empty", "/long", "/404", "/301", "/204", "/599", "/slow", "/vary"];
+const PATHS: [&str; 12] = [
+    "/end", "/a", "/a?b=c", "/odd", "/empty", "/long", "/404", "/301", "/204", "/599", "/slow",
+    "/vary",
+];
 
 const FIELDS: [&str; 8] = [
     "Accept-Encoding: gzip, br\r\nX-User: a\r\n",

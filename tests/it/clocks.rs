@@ -1,6 +1,9 @@
 //! A wall clock that is set while the server runs, or between two runs.
 
+use std::time::Duration;
+
 use crate::disk::on_disk;
+use crate::harness::proxy::CACHED;
 use crate::harness::{Origin, Proxy, Reply, eventually, ok};
 
 const HOUR_S: i64 = 3600;
@@ -47,6 +50,35 @@ async fn dates_of_the_origin_are_compared_with_the_clock_as_it_is_set_now() {
     origin.on("/b", ok("two").header("cache-control", "max-age=4000"));
     proxy.get("/b").await;
     assert!(proxy.get("/b").await.header("date").starts_with("Mon, 21 Sep 2026 14:13:20"));
+}
+
+#[rustfmt::skip]
+#[tokio::test]
+async fn a_date_of_ours_is_what_the_clock_says_at_that_second() {
+    let origin = Origin::start().await;
+    origin.on("/a", lasting("one"));
+    let config = CACHED.replace("status_header", "date = 'now'\nstatus_header");
+    let still = Proxy::with(&config, &origin).await;
+    let proxy = Proxy::with(&config, &origin).await;
+    for (passed_ms, set_s, expected) in [
+        (    0,     0, "14:13:20"),
+        (  999,     0, "14:13:20"),
+        (    1,     0, "14:13:21"),
+        (    0,    30, "14:13:51"),
+        (    0,   -40, "14:13:11"),
+        (1_000,     0, "14:13:12"),
+        (    0, -4000, "13:06:32"),
+    ] {
+        proxy.clock.advance(Duration::from_millis(passed_ms));
+        proxy.clock.set_by_s(set_s);
+        for fields in [&[][..], &[("te", "trailers")]] {
+            let found = [&proxy, &still].map(|proxy| proxy.send("GET", "/a", fields));
+            for (found, expected) in found.into_iter().zip([expected, "14:13:20"]) {
+                let date = format!("Mon, 21 Sep 2026 {expected} GMT");
+                assert_eq!(found.await.header("date"), date);
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -72,6 +72,54 @@ async fn names_are_spelled_as_they_came_from_the_origin_memory_or_disk_whoever_f
     }
 }
 
+/// Without `add_header`, so that hits are at hand.
+const AT_HAND: &str = "header_case = 'preserve'\nstatus_header = 'x-CACHE'\nserver_header = 'we'\n\
+    date = 'now'\ncache_status = false\nset_header = { eTAG = 'a' }";
+
+#[tokio::test]
+async fn a_hit_is_spelled_alike_at_hand_and_otherwise_from_memory_and_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = format!("[zone.z]\nmemory = '0'\npath = '{}'", folder.path().display());
+    for zone in [MEMORY, &disk] {
+        let origin = Origin::start().await;
+        origin.on("/a", Reply::raw(ODD));
+        let proxy = Proxy::with(&config(zone, AT_HAND), &origin).await;
+        head(&proxy, "GET", "").await;
+        proxy.flush().await;
+        proxy.advance_s(1);
+        let all = "Connection: close|Date: Mon, 21 Sep 2026 14:13:21 GMT|server: we|x-CACHE: HIT|\
+            Via: 1.0 a|Via: 1.1 larder|Cache-Control: max-age=60|X-ODD: 1|eTAG: \"a\"|Age: 21";
+        for way in ["", THE_USUAL_WAY] {
+            for (method, field, own) in [
+                ("GET", "", "200 OK|Content-Length: 2|content-TYPE: text/css"),
+                ("HEAD", "", "200 OK|Content-Length: 2|content-TYPE: text/css"),
+                ("GET", "If-None-Match: \"a\"\r\n", "304 Not Modified"),
+                (
+                    "GET",
+                    "Range: bytes=0-0\r\n",
+                    "206 Partial Content|Content-Length: 1|Content-Range: bytes 0-0/2|content-TYPE: text/css",
+                ),
+            ] {
+                let found = head(&proxy, method, &format!("{field}{way}")).await;
+                let expected = format!("HTTP/1.1 {own}|{all}");
+                let mut expected: Vec<_> = expected.split('|').collect();
+                expected[1..].sort_unstable();
+                assert_eq!(found, expected, "{method} {field}{way}");
+            }
+        }
+    }
+}
+
+/// The first line of an answer, and its fields in the order of their lines.
+async fn head(proxy: &Proxy, method: &str, fields: &str) -> Vec<String> {
+    let request = format!("{method} /a HTTP/1.1\r\nHost: a\r\n{fields}Connection: close\r\n\r\n");
+    let answer = all(proxy, request.as_bytes()).await;
+    let (head, _) = answer.split_once("\r\n\r\n").unwrap();
+    let mut lines: Vec<_> = head.lines().map(str::to_owned).collect();
+    lines[1..].sort();
+    lines
+}
+
 /// Whoever refuses what is no request: hyper, what reads heads beside it, or time.
 #[tokio::test]
 async fn what_is_refused_before_it_is_a_request_says_the_same_of_us() {
@@ -106,19 +154,24 @@ async fn what_is_refused_before_it_is_a_request_says_the_same_of_us() {
 }
 
 #[tokio::test]
-async fn a_304_leaves_the_spelling_of_what_is_stored() {
-    let origin = Origin::start().await;
-    origin.on("/a", Reply::raw(ODD));
-    let proxy = Proxy::with(&config(MEMORY, PRESERVE), &origin).await;
-    names(&proxy, "GET /a", "").await;
-    let not_modified = Reply::status(304, "").header("ETAG", "\"a\"");
-    origin.on("/a", not_modified.header("cache-control", "max-age=60"));
-    proxy.advance_s(100);
-    for _ in 0..2 {
-        let found = names(&proxy, "GET /a", "").await;
-        assert!(found.contains(&"X-ODD".to_owned()), "{found:?}");
+async fn a_304_leaves_the_spelling_of_what_is_stored_and_so_does_its_being_stale() {
+    for settings in [PRESERVE, AT_HAND] {
+        let origin = Origin::start().await;
+        origin.on("/a", Reply::raw(ODD));
+        let proxy = Proxy::with(&config(MEMORY, settings), &origin).await;
+        names(&proxy, "GET /a", "").await;
+        let not_modified = Reply::status(304, "").header("ETAG", "\"a\"");
+        let lifetime = "max-age=60, stale-if-error=100";
+        origin.on("/a", not_modified.header("cache-control", lifetime));
+        proxy.advance_s(100);
+        for (sent, advance_s) in [(2, 0), (2, 61), (3, 0)] {
+            let found = names(&proxy, "GET /a", "").await;
+            assert!(found.contains(&"X-ODD".to_owned()), "{found:?}");
+            assert_eq!(origin.seen("/a"), sent, "{settings}");
+            proxy.advance_s(advance_s);
+            origin.on("/a", Reply::status(503, ""));
+        }
     }
-    assert_eq!(origin.seen("/a"), 2);
 }
 
 #[tokio::test]
