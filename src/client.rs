@@ -4,13 +4,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::address::{Address, Remote};
+
 /// A client's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// The client, as far as the connection says.
-    pub remote: SocketAddr,
+    pub remote: Remote,
     /// The address that it connected to.
-    pub local: SocketAddr,
+    pub local: Address,
     /// What was agreed on, where the connection is encrypted.
     pub tls: Option<Box<Tls>>,
     /// What a proxy in front says of it, in the PROXY protocol.
@@ -100,8 +102,8 @@ impl std::error::Error for HangUp {}
 
 impl Connection {
     /// One that is not encrypted.
-    pub fn plain(remote: SocketAddr, local: SocketAddr) -> Self {
-        Self { remote, local, tls: None, proxied: None }
+    pub fn plain(remote: impl Into<Remote>, local: impl Into<Address>) -> Self {
+        Self { remote: remote.into(), local: local.into(), tls: None, proxied: None }
     }
 
     /// `http` or `https` (nginx: $scheme).

@@ -43,8 +43,8 @@ use std::time::Duration;
 
 pub use files::{Autoindex, Compress, Expires, Fallback, Static, Symlinks};
 pub use gate::{
-    AccessRule, AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq, Others,
-    ProxyProtocolIn, Rate, RateLimit, RealIp, RealIpSource, Refusal, Users, is_in,
+    AccessRule, AuthBasic, AuthRequest, AuthTarget, Clients, Gate, Limit, LimitConn, LimitReq,
+    Others, ProxyProtocolIn, Rate, RateLimit, RealIp, RealIpSource, Refusal, Users, is_in,
 };
 pub use logs::{AccessFormat, AccessLog, Escape, Log, LogTo, OwnFormat};
 pub use protocols::{Http2, HttpVersion};

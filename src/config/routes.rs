@@ -4,11 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
-use ipnet::IpNet;
 
 use super::answers::{Finish, Redirect, Respond, Rewrite};
 use super::files::{Compress, Static};
-use super::gate::Gate;
+use super::gate::{Clients, Gate};
 use super::heads::Heads;
 use super::logs::LogTo;
 use super::pattern::Pattern;
@@ -73,7 +72,7 @@ pub struct Route {
     /// What a request must pass.
     pub gate: Gate,
     /// Who may send `PURGE`; `None` where the method is off.
-    pub purge: Option<Vec<IpNet>>,
+    pub purge: Option<Vec<Clients>>,
 }
 
 /// Which paths a route is for.

@@ -1,27 +1,27 @@
 //! `[[site]]`, checked: what answers for which hosts. (nginx: server)
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use super::answers::Rewrite;
 use super::pattern::Pattern;
 use super::{ProxyProtocolIn, Route};
+use crate::address::Address;
 use crate::tls::settings::Termination;
 
 /// What answers for some hosts (nginx: server).
 #[derive(Clone, Debug)]
 pub struct Site {
     /// Where it listens; at least one address.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Address>,
     /// Of these, where a proxy in front names the clients (nginx: listen ... proxy_protocol).
-    pub proxy_protocol: Vec<(SocketAddr, ProxyProtocolIn)>,
+    pub proxy_protocol: Vec<(Address, ProxyProtocolIn)>,
     /// The hosts it answers for; empty for all.
     pub names: Vec<HostName>,
     /// Of these, where it answers for hosts that no site names (nginx: default_server). Without one
     /// the first site of an address does.
-    pub default_at: Vec<SocketAddr>,
+    pub default_at: Vec<Address>,
     /// Of these, where connections are encrypted (nginx: listen ... ssl).
-    pub tls_at: Vec<SocketAddr>,
+    pub tls_at: Vec<Address>,
     /// As the one that would answer for hosts that no site names: refuses them with 421 instead.
     pub strict: bool,
     /// How it ends the TLS of its clients; the sites of one address all do, or none does.

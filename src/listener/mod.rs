@@ -44,7 +44,7 @@ use crate::plain_get::PlainGet;
 use crate::tls::Entrance;
 
 pub use accept::accept;
-pub use bind::bind;
+pub use bind::{bind, bind_unix};
 pub use connections::Connections;
 pub use drain::Drain;
 

@@ -178,7 +178,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new(limits: Limits) -> Self {
         let listener = bind("127.0.0.1:0".parse().unwrap(), 1, true).unwrap().remove(0);
-        let address = listener.local_addr().unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
         let connections = Connections::new(Arc::new(Semaphore::new(limits.connections)));
         let (go, entered, refused) = (Notify::new(), Notify::new(), AtomicUsize::new(0));
         let handler = Arc::new(Paths { go, entered, refused, limits: Arc::new(limits) });

@@ -339,7 +339,7 @@ mod tests {
         Exchange {
             request: Some(Box::new(RequestFacts {
                 started: Clock::Real.instant(),
-                client: "127.0.0.1:1".parse().unwrap(),
+                client: crate::address::Remote::Unix,
                 method: Method::GET,
                 target: http::Uri::from_static(target),
                 version: Version::HTTP_11,

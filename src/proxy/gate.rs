@@ -21,7 +21,6 @@ mod password;
 mod ask;
 mod pace;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -36,6 +35,7 @@ use super::deliver::Answer;
 use super::error::Error;
 use super::route::Route;
 use super::{Sent, Worker};
+use crate::address::Remote;
 use crate::config::{self, LimitConn, LimitReq, Rate, RateLimit, units};
 use crate::semantics::reason::Reason;
 
@@ -103,7 +103,7 @@ impl Gate {
     }
 
     /// Who asks, if somebody in front may say.
-    pub(super) fn remote(&self, call: &Call<'_>) -> Option<SocketAddr> {
+    pub(super) fn remote(&self, call: &Call<'_>) -> Option<Remote> {
         let real_ip = self.settings.real_ip.as_ref()?;
         Some(address::real(call.connection, &call.request.headers, real_ip))
     }
@@ -204,7 +204,7 @@ async fn access(
     let any = gate.settings.satisfy_any;
     let mut refused = None;
     let rules = gate.settings.access_for(&call.request.method);
-    match address::rule(rules, call.remote.ip()) {
+    match address::rule(rules, call.remote) {
         Some(true) if any => return Ok(gate.nobody_said()),
         Some(false) => refused = after(any, refused, address::denied())?,
         _ => {}

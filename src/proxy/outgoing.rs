@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 
 use super::call::Call;
@@ -116,15 +118,18 @@ pub(super) async fn send(
         return Err(upstream::Failure::nobody());
     };
     if forward.group.announces() {
-        let (source, destination) = (call.remote, call.connection.local);
-        request.extensions_mut().insert(Announced { source, destination });
+        // Who came over a unix socket has no address to tell: the connection is our own then.
+        let ends = call.remote.tcp().zip(call.connection.local.tcp());
+        if let Some((source, destination)) = ends {
+            request.extensions_mut().insert(Announced { source, destination });
+        }
     }
     let pool = &call.worker.pools[forward.group_number];
     let group = &forward.group;
     let (key, cookie) = (given(call, group.key.as_ref()), given(call, group.cookie.as_ref()));
     let interim = told.interim.map(OnTheirWay);
     let interim = interim.as_ref().map(|interim| interim as &dyn Interim);
-    let client = call.remote.ip();
+    let client = call.remote.ip().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let trying = &call.route.settings.trying;
     let asked = Asked { client, key: &key, cookie: &cookie, held: told.held, trying, interim };
     upstream::send(group, pool, request, &call.route.settings.timeout, &asked).await

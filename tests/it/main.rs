@@ -64,6 +64,7 @@ mod sendfile;
 mod tidy;
 mod admin;
 mod reload;
+mod unix_clients;
 mod upgrade;
 mod as_nginx;
 mod service;

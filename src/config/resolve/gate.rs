@@ -1,13 +1,13 @@
 //! Who asks, and what that client may: defaults, names, and what cannot work together.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderName, Method, StatusCode};
 
 use super::{Report, Scope, flag, number, route, size, timeout};
+use crate::address::Address;
 use crate::config::address::{Listen, ProxyTarget};
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, AuthTo, Settings};
@@ -268,7 +268,7 @@ fn warn_of_hidden(settings: &Settings, gate: &Gate, report: &mut Report) {
 }
 
 /// Where proxies in front name the clients of a site.
-pub(super) fn named_by_proxies(site: &file::Site) -> Vec<(std::net::SocketAddr, ProxyProtocolIn)> {
+pub(super) fn named_by_proxies(site: &file::Site) -> Vec<(Address, ProxyProtocolIn)> {
     let entries = site.listen.iter().flat_map(|list| list.value.values());
     let named = |listen: &'_ Listen| {
         let how = listen.proxy_protocol.clone();
@@ -279,7 +279,7 @@ pub(super) fn named_by_proxies(site: &file::Site) -> Vec<(std::net::SocketAddr, 
 
 /// Sites that share an address must agree on how connections to it begin.
 pub(super) fn check_listeners(sites: &[At<file::Site>], report: &mut Report) {
-    let mut known: HashMap<SocketAddr, &At<Listen>> = HashMap::new();
+    let mut known: HashMap<Address, &At<Listen>> = HashMap::new();
     let lists = sites.iter().filter_map(|site| site.value.listen.as_ref());
     let entries = lists.flat_map(|list| &list.value.items);
     let entries =
@@ -287,7 +287,7 @@ pub(super) fn check_listeners(sites: &[At<file::Site>], report: &mut Report) {
     for (entry, address) in entries {
         let first = *known.entry(address).or_insert(entry);
         let differs = first.value.proxy_protocol != entry.value.proxy_protocol;
-        if differs && address.port() != 0 {
+        if differs && !address.is_any_port() {
             let problem = Problem::new(format!(
                 "`proxy_protocol` of {address} is not the same as in another site"
             ));
