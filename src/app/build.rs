@@ -14,7 +14,7 @@ use crate::address::Address;
 use crate::cache::Zone;
 use crate::client::Loads;
 use crate::clock::Clock;
-use crate::config::{self, AuthTarget, Config, Limits, ProxyProtocolIn};
+use crate::config::{self, AuthTarget, Config, ProxyProtocolIn, limits_at};
 use crate::files::Files;
 use crate::observe::access::AccessLog;
 use crate::observe::logs::Logs;
@@ -41,7 +41,6 @@ pub(super) struct Generation {
     /// As the configuration has them; two that write in the same way to the same place are one.
     pub(super) logs: Vec<Arc<AccessLog>>,
     pub(super) tls: Tls,
-    limits: Arc<Limits>,
     client_limits: Vec<Arc<Limit>>,
     /// By address, as it is configured.
     hosts: Vec<(Address, Arc<Hosts>, Option<Arc<Entrance>>)>,
@@ -98,7 +97,6 @@ impl Generation {
         Ok(Self {
             number: before.map_or(1, |before| before.number + 1),
             workers: (0..config.workers).map(worker).collect(),
-            limits: Arc::new(config.limits.clone()),
             client_limits,
             hosts: hosts(&config, &sites, &tls),
             tls,
@@ -120,7 +118,7 @@ impl Generation {
             worker: Arc::clone(&self.workers[worker]),
             hosts: here.map(|(_, hosts, _)| Arc::clone(hosts)).unwrap_or_default(),
             tls: here.and_then(|(.., tls)| tls.clone()),
-            limits: Arc::clone(&self.limits),
+            limits: Arc::new(limits_at(&self.config.sites, &self.config.limits, address)),
             proxy_protocol: proxy_protocol(&self.config, address),
         }
     }

@@ -1,11 +1,13 @@
 //! `[[site.route]]`, checked: what is done with which paths. (nginx: location)
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
 use super::answers::{Finish, Redirect, Respond, Rewrite};
+use super::clients::ClientLimits;
 use super::files::{Compress, Static};
 use super::gate::{Clients, Gate};
 use super::heads::Heads;
@@ -56,6 +58,10 @@ pub struct Route {
     pub trying: Trying,
     /// Bytes of a request body (nginx: client_max_body_size).
     pub request_body_bytes_max: u64,
+    /// Between two reads of a request body (nginx: client_body_timeout).
+    pub body_timeout: Duration,
+    /// What its requests say of their connections, where those have not begun with it.
+    pub client: Option<Arc<ClientLimits>>,
     /// What of bodies is held here.
     pub bodies: Bodies,
     /// The response field that carries the cache status word, if one does.

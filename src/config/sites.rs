@@ -1,6 +1,7 @@
 //! `[[site]]`, checked: what answers for which hosts. (nginx: server)
 
 use std::fmt;
+use std::time::Duration;
 
 use super::answers::Rewrite;
 use super::pattern::Pattern;
@@ -32,6 +33,9 @@ pub struct Site {
     /// Whether clients may speak HTTP/2 to it (nginx: http2). Without TLS an address speaks it if one
     /// of its sites does.
     pub http2: bool,
+    /// To send the head of a request, where it is the default of the address: which site a request is
+    /// for is known behind that only (nginx: client_header_timeout).
+    pub header_timeout: Option<Duration>,
     /// What is done to a path before a route is looked for.
     pub rewrite: Vec<Rewrite>,
     /// Answers where there is no route for the path: with 404.

@@ -84,13 +84,20 @@ pub(super) const OF_ROUTES: &[Row] = &[
     row("proxy_ssl_session_reuse", "upstream_tls.session_reuse", Kind::Flag),
 ];
 
-/// Those of the process, at the level of `http`.
-pub(super) const OF_SERVER: &[Row] = &[
-    row("client_header_timeout", "header_timeout", Kind::Timeout),
+/// Those of the process at the level of `http`, and of routes below it.
+pub(super) const OF_CLIENTS: &[Row] = &[
     row("keepalive_requests", "keepalive_requests", Kind::Number(1, MANY)),
     row("keepalive_time", "keepalive_time", Kind::Timeout),
     row("client_body_timeout", "body_timeout", Kind::Timeout),
     row("send_timeout", "send_timeout", Kind::Timeout),
+];
+
+/// The same of a server.
+pub(super) const OF_SITES: &[Row] =
+    &[row("client_header_timeout", "header_timeout", Kind::Timeout)];
+
+/// Those of the process, at the level of `http`.
+pub(super) const OF_SERVER: &[Row] = &[
     row("sendfile", "sendfile", Kind::Flag),
     row("max_headers", "max_headers", Kind::Number(1, 32_768)),
     row("http2_max_concurrent_streams", "http2.streams", Kind::Number(1, 65_536)),

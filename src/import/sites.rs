@@ -10,6 +10,7 @@ use super::gate;
 use super::headers;
 use super::listens::{Addresses, Listen, Server};
 use super::locations;
+use super::plain;
 use super::process;
 use super::rewrites;
 use super::scope::{Level, Scope};
@@ -127,6 +128,7 @@ fn site<'a>(
     let is_usual =
         |listen: &Listen<'_>| listen.address.port().is_none_or(|port| port == usual(listen));
     import.usual_port = place.listens.iter().all(is_usual);
+    plain::write(import, &scope, plain::OF_SITES, &mut section);
     gate::note_asked(&mut scope);
     let rewritten = rewrites::read(import, &mut scope);
     if !rewritten.rules.is_empty() {

@@ -32,7 +32,6 @@ pub(super) fn limits() -> Limits {
         keepalive_timeout: LONG,
         keepalive_requests: u64::MAX,
         keepalive_time: LONG,
-        body_timeout: LONG,
         send_timeout: LONG,
         sendfile: true,
         header_bytes_max: 16 * 1024,

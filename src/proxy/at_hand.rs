@@ -123,7 +123,13 @@ fn logged(asked: &Asked<'_>, logs: &Arc<Logs>, head_bytes: usize) -> Box<Logged>
 impl Route {
     /// Its cache, if nothing but what a plain GET says counts for its answers.
     fn at_hand(&self) -> Option<&Arc<Cache>> {
-        if !self.is_plain || self.finishes || self.gate.is_some() || self.files.is_some() {
+        let says_more = self.settings.client.is_some();
+        if !self.is_plain
+            || says_more
+            || self.finishes
+            || self.gate.is_some()
+            || self.files.is_some()
+        {
             return None;
         }
         if self.logs.as_ref().is_some_and(|logs| !logs.all_asked(is_known)) {

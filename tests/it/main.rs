@@ -39,6 +39,7 @@ mod ranges;
 mod slices;
 mod files;
 mod compression;
+mod connections;
 mod purge;
 mod invalidation;
 mod explain;

@@ -1,5 +1,7 @@
 //! `[[site.route]]`: what is done with some paths, and what it inherits. (nginx: location)
 
+use std::sync::Arc;
+
 use http::header::HOST;
 use http::{HeaderName, Method};
 
@@ -13,7 +15,7 @@ use crate::config::file::{self, FieldName, Settings};
 use crate::config::read::{At, List, Pairs, Table};
 use crate::config::template::{Template, Variable};
 use crate::config::words::is_framing;
-use crate::config::{PathMatch, ProxyPass, Route, SentBody, SentOn, Timeouts};
+use crate::config::{ClientLimits, PathMatch, ProxyPass, Route, SentBody, SentOn, Timeouts};
 use crate::tls::settings;
 
 /// The settings of a level: those of its own, then those around it. `timeout`, `cache`, `static`
@@ -81,6 +83,8 @@ pub(super) fn route(
             0 => u64::MAX,
             bytes => bytes,
         },
+        body_timeout: settings.body_timeout.as_ref().map_or(scope.of_clients.1, |at| at.value.0),
+        client: client(&settings, scope.of_clients.0, report),
         bodies: bodies::bodies(&settings, report),
         status_header: settings.status_header.and_then(|at| at.value.0).map(|name| name.name),
         upgrade,
@@ -96,6 +100,30 @@ pub(super) fn route(
         scope.hostless.extend(leaks::hostless(&table.value, &route));
     }
     Some(route)
+}
+
+/// What its requests say of their connections, where that is written around it.
+fn client(
+    settings: &Settings,
+    server: ClientLimits,
+    report: &mut Report,
+) -> Option<Arc<ClientLimits>> {
+    let least = 1..=u32::MAX;
+    let requests = settings.keepalive_requests.as_ref();
+    let requests = requests.map(|at| number(Some(at), 1000, least, report).into());
+    let own = ClientLimits {
+        keepalive_timeout: settings
+            .keepalive_timeout
+            .as_ref()
+            .map_or(server.keepalive_timeout, |at| at.value),
+        keepalive_requests: requests.unwrap_or(server.keepalive_requests),
+        keepalive_time: settings
+            .keepalive_time
+            .as_ref()
+            .map_or(server.keepalive_time, |at| at.value.0),
+        send_timeout: settings.send_timeout.as_ref().map_or(server.send_timeout, |at| at.value.0),
+    };
+    (own != server).then(|| Arc::new(own))
 }
 
 /// The prefixes that an expression is tried below.

@@ -101,6 +101,7 @@ fn site(
         isolated: isolated(site, tls.as_ref(), report),
         tls,
         http2: flag(site.http2.as_ref(), true),
+        header_timeout: site.header_timeout.as_ref().map(|at| at.value.0),
         routes,
     })
 }
