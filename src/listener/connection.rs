@@ -119,6 +119,10 @@ impl<H: Handler> One<H> {
                             wire = back;
                             Ok(Some(read))
                         }
+                        After::Over(back) => {
+                            wire = back;
+                            Ok(None)
+                        }
                         After::Closed(None) => return,
                         After::Closed(Some(tunnel)) => return bounds.until_ended(tunnel).await,
                         After::Ended(end, wire) => break (end, wire),
@@ -166,6 +170,7 @@ impl<H: Handler> One<H> {
         let watch = &self.watch;
         let ambiguous = watch.is_ambiguous();
         let busy = watch.request(request.body().as_ref().is_some_and(|body| !body.is_end_stream()));
+        let mut closes = response::wants_close(request.version(), request.headers());
         let knows_chunks = request.version() >= Version::HTTP_11;
         async move {
             let mut response = if self.misplaced {
@@ -193,9 +198,14 @@ impl<H: Handler> One<H> {
             } else if is_last {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
+            closes |= response::says_close(response.headers());
             let body = response.body();
             if !knows_chunks && !body.is_end_stream() && body.size_hint().exact().is_none() {
                 watch.ends_response();
+                closes = true;
+            }
+            if closes {
+                watch.responds_last();
             }
             let sendfile = self.limits.sendfile;
             Ok(response.map(|body| Answer::new(body, busy, ledger.as_ref(), sendfile)))

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::response::Parts;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::ext::ReasonPhrase;
 
@@ -213,10 +213,19 @@ fn write_length(length: u64, spelled: Option<&Spelled>, text: &mut Vec<u8>) {
     let _ = write!(text, ": {length}\r\n");
 }
 
-fn says_close(fields: &HeaderMap) -> bool {
+/// Whether a client wants no more of a connection than this request. (RFC 9112, section 9.3)
+pub(super) fn wants_close(version: Version, fields: &HeaderMap) -> bool {
+    says_close(fields) || version < Version::HTTP_11 && !says(fields, b"keep-alive")
+}
+
+pub(super) fn says_close(fields: &HeaderMap) -> bool {
+    says(fields, b"close")
+}
+
+fn says(fields: &HeaderMap, wanted: &[u8]) -> bool {
     fields.get_all(CONNECTION).iter().any(|value| {
         let mut options = value.as_bytes().split(|byte| *byte == b',');
-        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(wanted))
     })
 }
 

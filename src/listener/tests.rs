@@ -44,7 +44,7 @@ pub(super) fn limits() -> Limits {
 
 /// `/slow` waits until it is told, `/hint` the same after a 103, `/early` answers before it has read
 /// and with a head larger than anybody takes at once, `/panic` panics, `/echo` upgrades, `/big` has
-/// no end of bytes, `/drip` takes its time over a body; anything else is answered with its path, and
+/// no end of bytes, `/drip` takes its time over a body, `/late` has one that ends after all of it came; anything else is answered with its path, and
 /// with what `HeaderMap` shows.
 struct Paths {
     go: Notify,
@@ -90,6 +90,7 @@ impl Handler for Paths {
             "/panic" => panic!("as asked"),
             "/big" => Body::stream(Endless),
             "/drip" => drip(),
+            "/late" => Body::stream(Late(vec![Some("part"), None].into_iter())),
             "/echo" => return upgrade(request),
             "/fields" => Body::full(fields(&request)),
             "/read" => Body::full(read(request.into_body()).await),
@@ -138,6 +139,28 @@ fn drip() -> Body {
         }
     });
     Body::stream(Parts(frames))
+}
+
+/// Ends between two looks of one poll: not yet at the first, and at the next.
+struct Late(std::vec::IntoIter<Option<&'static str>>);
+
+impl HttpBody for Late {
+    type Data = Bytes;
+    type Error = body::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, body::Error>>> {
+        match self.0.next() {
+            Some(Some(part)) => std::task::Poll::Ready(Some(Ok(Frame::data(part.into())))),
+            Some(None) => {
+                cx.waker().wake_by_ref();
+                std::task::Poll::Pending
+            }
+            None => std::task::Poll::Ready(None),
+        }
+    }
 }
 
 struct Parts(mpsc::UnboundedReceiver<&'static str>);
@@ -292,6 +315,20 @@ async fn http_1_0_closes_unless_asked_not_to() {
     for _ in 0..2 {
         client.send("GET /a HTTP/1.0\r\nconnection: keep-alive\r\n\r\n").await;
         assert!(client.until("/a").await.contains("connection: keep-alive"));
+    }
+}
+
+/// hyper is done with it then, and has not closed yet.
+#[tokio::test]
+async fn a_last_response_that_ends_late_ends_with_its_connection() {
+    let server = Server::new(limits());
+    for (rest, end) in [
+        ("1.0", "part"),
+        ("1.0\r\nconnection: keep-alive", "part"),
+        ("1.1\r\nhost: a\r\nte: trailers\r\nconnection: close", "part\r\n0\r\n\r\n"),
+    ] {
+        let answer = server.talk(&format!("GET /late HTTP/{rest}\r\n\r\n")).await;
+        assert!(answer.ends_with(end), "{rest}: {answer}");
     }
 }
 

@@ -31,6 +31,8 @@ use crate::tunnel;
 pub(super) enum After {
     /// All is answered, and these bytes were read meanwhile.
     Between(Wire, Bytes),
+    /// All is answered, and nothing comes after it.
+    Over(Wire),
     /// It was closed, or is no HTTP any more.
     Closed(Option<tunnel::Run>),
     Ended(End, Option<Wire>),
@@ -72,6 +74,7 @@ pub(super) async fn answer<H: Handler>(
                 return Poll::Ready(closed.map(|()| true).map_err(End::from));
             }
             let goes_on = one.drain.stage() < Stage::Draining;
+            // hyper may not have closed yet what it was to close.
             if goes_on && watch.is_at_rest() {
                 return Poll::Ready(Ok(false));
             }
@@ -94,6 +97,9 @@ pub(super) async fn answer<H: Handler>(
     match (end, parts) {
         (None, Some((wired, read))) => {
             let (wire, unread) = wired.into_parts();
+            if watch.has_responded_last() {
+                return After::Over(wire);
+            }
             let read = if unread.is_empty() { read } else { [read, unread].concat().into() };
             After::Between(wire, read)
         }

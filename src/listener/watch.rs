@@ -50,6 +50,8 @@ pub(super) struct Watch {
     eof: AtomicBool,
     /// The end of the connection is the end of the response, and all that tells it.
     ends_response: AtomicBool,
+    /// Nothing comes after the response that is under way, or was the last one.
+    is_ending: AtomicBool,
     /// The timer is set too late for the state that has just begun.
     urgent: AtomicBool,
     /// Others want its place.
@@ -112,6 +114,7 @@ impl Watch {
             has_body: AtomicBool::new(false),
             eof: AtomicBool::new(false),
             ends_response: AtomicBool::new(false),
+            is_ending: AtomicBool::new(false),
             urgent: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
             flushed: AtomicBool::new(false),
@@ -257,6 +260,15 @@ impl Watch {
     /// The client takes the end of the connection for the end of the response.
     pub(super) fn ends_response(&self) {
         self.ends_response.store(true, Relaxed);
+    }
+
+    /// The response that is under way is the last one.
+    pub(super) fn responds_last(&self) {
+        self.is_ending.store(true, Relaxed);
+    }
+
+    pub(super) fn has_responded_last(&self) -> bool {
+        self.is_ending.load(Relaxed)
     }
 
     /// Whether a client would take a cut-short response for a whole one, were the connection just

@@ -9,6 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::disk::on_disk;
+use crate::harness::http2::PATIENCE;
 use crate::harness::kept::Kept;
 use crate::harness::proxy::CACHED;
 use crate::harness::{Origin, Proxy, Reply, eventually, ok};
@@ -25,7 +26,7 @@ pub(crate) async fn all(proxy: &Proxy, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(proxy.address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut received = Vec::new();
-    let read = timeout(Duration::from_secs(10), stream.read_to_end(&mut received)).await;
+    let read = timeout(PATIENCE, stream.read_to_end(&mut received)).await;
     read.expect("the connection ends in time").unwrap();
     String::from_utf8(received).unwrap()
 }

@@ -13,7 +13,7 @@ async fn a_hundred_requests_for_what_is_not_stored_make_one_fetch() {
     let proxy = Proxy::cached(&origin).await;
     let clients: Vec<_> = (0..100).map(|_| proxy.spawn_get()).collect();
     eventually("the origin is asked", async || origin.seen("/a") == 1).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    proxy.settle().await;
     gate.open();
     let (mut fetched, mut collapsed) = (0, 0);
     for client in clients {
@@ -40,7 +40,7 @@ async fn followers_get_bytes_as_they_arrive() {
     eventually("the origin is asked", async || origin.seen("/a") == 1).await;
     // Comes while the body is half here, and is not made to wait for a fetch of its own.
     let second = proxy.spawn_get();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    proxy.settle().await;
     assert!(!first.is_finished() && !second.is_finished());
     gate.open();
     for client in [first, second] {
@@ -86,7 +86,7 @@ async fn a_failed_fetch_fails_those_who_waited_without_asking_again() {
     let proxy = Proxy::cached(&origin).await;
     let clients: Vec<_> = (0..10).map(|_| proxy.spawn_get()).collect();
     eventually("the origin is asked", async || origin.seen("/a") == 1).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    proxy.settle().await;
     gate.open();
     for client in clients {
         assert_eq!(client.await.unwrap().status, 502);
@@ -167,7 +167,7 @@ async fn what_became_stale_only_while_it_was_waited_for_is_for_all_who_waited() 
         };
         let clients: Vec<_> = (0..50).map(|_| proxy.spawn_get()).collect();
         eventually("the origin is asked", async || origin.seen("/a") == before + 1).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        proxy.settle().await;
         // The origin takes longer than its answer is fresh.
         proxy.advance_s(2);
         gate.open();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::disk::{file_of, lasting, restarted, stored};
-use crate::harness::{Origin, Proxy, eventually, request};
+use crate::harness::{Origin, Proxy, eventually, replace_folder_by_a_file, request};
 
 /// A zone on disk only, so that what is seen lies in these folders.
 fn over(folders: &[&str], zone: &str) -> String {
@@ -358,8 +358,7 @@ async fn a_disk_that_fails_under_way_does_not_disturb_the_others() {
     let proxy = stage.start(&["a", "b"]).await;
     stage.fill(&proxy).await;
     let (a, b) = (stage.targets_in("a"), stage.targets_in("b"));
-    fs::remove_dir_all(stage.path("b")).unwrap();
-    fs::write(stage.path("b"), "not a folder").unwrap();
+    replace_folder_by_a_file(&stage.path("b"));
     for _ in 0..4 {
         assert_all(&proxy, &b, "MISS").await;
         assert_all(&proxy, &a, "HIT").await;
@@ -387,7 +386,7 @@ async fn a_folder_that_was_away_while_the_server_ran_comes_back_empty() {
         let targets = stage.targets_in(away);
         fs::rename(stage.path(away), stage.path("away")).unwrap();
         // As the mount point of a disk that was unmounted: an empty folder is in its place.
-        fs::create_dir(stage.path(away)).unwrap();
+        fs::create_dir_all(stage.path(away)).unwrap();
         let lock = stage.path(away).join(".larder.lock");
         eventually("it is taken anew", async || lock.exists()).await;
         eventually("it is used", async || disk_stats(&proxy).await.get("fault").is_none()).await;

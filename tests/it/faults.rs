@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::disk::on_disk;
-use crate::harness::{Origin, Proxy, Reply, eventually, ok};
+use crate::harness::{
+    Origin, Proxy, Reply, eventually, ok, remove_folder, replace_folder_by_a_file, restore_folder,
+};
 
 fn lasting(text: &str) -> Reply {
     ok(text).header("cache-control", "max-age=100")
@@ -61,7 +63,7 @@ async fn a_folder_that_was_removed_comes_back_with_all_that_belongs_there() {
     let proxy = Proxy::with(&only_disk(&path, ""), &origin).await;
     is_stored(&proxy, "/a", "one").await;
     proxy.flush().await;
-    fs::remove_dir_all(&path).unwrap();
+    remove_folder(&path);
     proxy.send("PURGE", "/x*", &[]).await;
     assert_eq!(proxy.line("/a").await, "200 MISS one", "it is gone");
     let back = async || [".larder.lock", ".larder.purges"].iter().all(|n| path.join(n).exists());
@@ -94,10 +96,8 @@ async fn what_was_purged_while_its_folder_was_away_does_not_come_back_with_it() 
             proxy.send("PURGE", purge, &[]).await;
             if is_noticed {
                 eventually("a new folder", async || path.join(".larder.purges").exists()).await;
-                fs::remove_dir_all(&path).unwrap();
             }
-            let _ = fs::remove_dir_all(&path);
-            fs::rename(&away, &path).unwrap();
+            restore_folder(&away, &path);
             is_stored(&proxy, "/a", "new").await;
             let clock = proxy.clock.clone();
             eventually("all is well", async || proxy.fault().await.is_none()).await;
@@ -119,8 +119,7 @@ async fn a_file_in_the_place_of_the_folder_fails_no_request() {
     let proxy = Proxy::with(&only_disk(&path, ""), &origin).await;
     is_stored(&proxy, "/a", "one").await;
     proxy.flush().await;
-    fs::remove_dir_all(&path).unwrap();
-    fs::write(&path, "not a folder").unwrap();
+    replace_folder_by_a_file(&path);
     eventually("it is told", async || proxy.fault().await.is_some()).await;
     for _ in 0..5 {
         // It may come from what waits to be written.

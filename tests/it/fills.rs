@@ -2,7 +2,6 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -210,7 +209,7 @@ async fn what_lacks_no_more_than_finish_max_is_fetched_to_its_end_for_nobody() {
         first.read_to(MIB / 2).await;
         let second = follows.then(|| proxy.spawn_get());
         if let Some(second) = &second {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            proxy.settle().await;
             assert!(!second.is_finished());
         }
         drop(first);
@@ -284,7 +283,7 @@ async fn conditions_are_answered_from_the_head_of_a_fill_before_any_range_is() {
     let to = proxy.address;
     let other =
         tokio::spawn(async move { request(to, "GET", "/a", &[far, ("if-range", "\"2\"")]).await });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    proxy.settle().await;
     assert!(!other.is_finished(), "it gets the whole");
     gate.open();
     assert!(other.await.unwrap().body == pattern(8 * MIB));
@@ -300,10 +299,11 @@ async fn a_range_is_waited_for_where_the_origin_has_no_ranges_or_no_answer() {
         origin.on("/a", reply);
         let far = get_range(proxy.address, "bytes=6000000-6000999");
         eventually("the origin is asked", async || origin.seen("/a") == 2).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        proxy.settle().await;
         let again = get_range(proxy.address, "bytes=7000000-7000999");
         // Who sent the whole once is not asked for ranges again while that is coming.
-        eventually("both wait", async || origin.seen("/a") == 1 + asked).await;
+        eventually("the origin is asked", async || origin.seen("/a") == 1 + asked).await;
+        proxy.settle().await;
         gate.open();
         for (range, first_byte) in [(far, 6_000_000), (again, 7_000_000)] {
             let range = range.await.unwrap();
@@ -323,7 +323,7 @@ async fn of_a_body_without_length_the_end_is_asked_of_the_origin() {
     let end = proxy.send("GET", "/a", &[("range", "bytes=-3")]).await;
     assert_eq!((end.status, end.text(), end.detail()), (206, "xyz".into(), "range-ahead".into()));
     let begin = get_range(proxy.address, "bytes=10-19");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    proxy.settle().await;
     gate.open();
     let begin = begin.await.unwrap();
     assert!(begin.status == 200 && begin.complete && begin.body == pattern(8 * MIB));
@@ -376,7 +376,8 @@ async fn a_whole_without_length_ends_well_for_a_client_of_http_1_0() {
     let proxy = Proxy::cached(&origin).await;
     let reader = Reader::ask(proxy.address, "GET /a HTTP/1.0\r\nHost: a\r\n\r\n").await;
     let (response, end) = reader.rest().await;
-    assert!(end.is_ok() && response.body == pattern(400_000));
+    assert_eq!((end, response.body.len()), (Ok(()), 400_000));
+    assert!(response.body == pattern(400_000));
 }
 
 #[tokio::test]

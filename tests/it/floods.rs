@@ -38,7 +38,7 @@ async fn drown(proxy: &Proxy, flood: impl Fn(u32) -> Vec<u8>) -> (Option<u32>, u
         }
     }
     assert_eq!(other.get("/a").await.text(), "a");
-    let code = timeout(Duration::from_secs(20), reader).await.expect("it ends").unwrap();
+    let code = timeout(Duration::from_secs(30), reader).await.expect("it ends").unwrap();
     (code, sent)
 }
 

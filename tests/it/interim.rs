@@ -39,7 +39,7 @@ impl Client {
                 }
             }
         };
-        let _ = timeout(Duration::from_secs(5), reading).await;
+        let _ = timeout(Duration::from_secs(30), reading).await;
         let text = String::from_utf8(text).unwrap();
         assert!(text.ends_with(end), "no `{end}` in time: {text}");
         text
@@ -207,7 +207,7 @@ async fn who_waits_for_anothers_fetch_gets_none() {
     first.get("/a").await;
     assert_eq!(first.head().await, hint("</x>"));
     second.get("/a").await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    proxy.settle().await;
     gate.open();
     first.only("one").await;
     let head = second.only("one").await;
@@ -234,7 +234,7 @@ async fn a_validation_behind_an_answer_sends_none() {
     // While it goes on, the connection is in the gap of another request.
     client.get("/b").await;
     eventually("both are asked", async || origin.seen("/a") + origin.seen("/b") == 3).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    proxy.settle().await;
     gate.open();
     client.only("two").await;
 }

@@ -260,7 +260,7 @@ async fn a_late_variant_of_before_a_purge_is_not_joined() {
     purge(&proxy, Door::Method, What::Prefix("/"), false).await;
     head.open();
     // The place of the variant is known by now, or will be: its fetch is not for who comes now.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    proxy.settle().await;
     assert_eq!(proxy.line("/a").await, "200 MISS two");
     body.open();
     assert_eq!(first.await.unwrap().text(), "one!");

@@ -218,7 +218,7 @@ async fn who_waits_for_a_response_that_is_for_another_query_only_does_not_get_it
     let first = tokio::spawn(async move { request(to, "GET", "/a?x=1", &[]).await });
     eventually("the origin is asked", async || origin.seen("/a?x=1") == 2).await;
     let second = tokio::spawn(async move { request(to, "GET", "/a?x=2", &[]).await });
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    proxy.settle().await;
     gate.open();
     assert_eq!(first.await.unwrap().text(), "one");
     assert_eq!(second.await.unwrap().text(), "two");

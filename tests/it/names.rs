@@ -66,7 +66,7 @@ async fn a_name_that_nobody_knows_is_a_502_until_somebody_does() {
     assert_eq!(proxy.get("/a").await.status, 502);
     assert_eq!(proxy.get("/a").await.status, 502);
     let waited = Clock::default().instant().duration_since(asked);
-    assert!(waited < Duration::from_secs(2), "{waited:?}");
+    assert!(waited < Duration::from_secs(20), "{waited:?}");
     dns.is("app.test", &["127.0.0.1"], 60);
     eventually("it resolves", async || proxy.get("/a").await.text() == "one").await;
 }
@@ -80,7 +80,7 @@ async fn a_request_waits_for_the_first_lookup_and_no_longer_than_for_a_connectio
     assert_eq!(impatient.get("/a").await.status, 502);
     let waited = Clock::default().instant().duration_since(asked);
     assert!(waited >= Duration::from_millis(100), "{waited:?}");
-    assert!(waited < Duration::from_secs(2), "{waited:?}");
+    assert!(waited < Duration::from_secs(20), "{waited:?}");
     let other = Dns::start().await;
     other.on("app.test", Says::Silence);
     let patient = proxy(&other, &origin, "").await;

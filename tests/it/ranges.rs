@@ -92,7 +92,7 @@ async fn several_ranges_are_served_from_a_fill_under_way_where_they_are_in_order
         tokio::spawn(async move { request(to, "GET", "/a", &[("range", "bytes=4-4,0-0")]).await });
     let across =
         tokio::spawn(async move { request(to, "GET", "/a", &[("range", "bytes=1-1,9-9")]).await });
-    tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    proxy.settle().await;
     gate.open();
     assert_eq!(backwards.await.unwrap().line(), "200 MISS 0123456789");
     assert_eq!(parts(&across.await.unwrap())[1].2, b"9");

@@ -1,7 +1,6 @@
 //! Every reason is one that something gives.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use larder::semantics::reason::Reason;
 use serde_json::Value;
@@ -120,7 +119,7 @@ async fn given_here() -> BTreeSet<String> {
     let first = tokio::spawn(async move { request(to, "GET", "/shared", &[]).await });
     eventually("the origin is asked", async || origin.seen("/shared") == 1).await;
     let second = tokio::spawn(async move { request(to, "GET", "/shared", &[]).await });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    proxy.settle().await;
     gate.open();
     assert_eq!(
         (first.await.unwrap().text(), second.await.unwrap().text()),

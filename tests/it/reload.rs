@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use larder::config::load;
 use tokio::net::TcpStream;
@@ -327,7 +326,5 @@ async fn two_hundred_reloads_under_load_fail_no_request_and_leave_nothing_behind
     }
     assert!(answered.load(Ordering::SeqCst) > 0);
     let done = async || proxy.running().generations() == 1;
-    tokio::time::timeout(Duration::from_secs(10), eventually("the others are gone", done))
-        .await
-        .expect("in time");
+    eventually("the others are gone", done).await;
 }

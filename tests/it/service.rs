@@ -43,7 +43,7 @@ async fn systemd_is_told_of_the_start_of_reloads_of_the_stop_and_that_all_is_wel
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut process = Process::start_with(CONFIG, &origin, |program| {
         let mut command = Command::new(program);
         command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");

