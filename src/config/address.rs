@@ -48,6 +48,10 @@ pub(crate) struct AdminListen(pub Option<AdminAddress>);
 #[derive(Clone, Debug)]
 pub(crate) struct PeerAddress(pub String);
 
+/// `upstream_bind`: an address of this machine, with a port or 0; `None` for `"off"`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bind(pub Option<SocketAddr>);
+
 /// One of `resolver`: the address of a DNS server; `None` for `"system"`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NameServer(pub Option<SocketAddr>);
@@ -230,6 +234,21 @@ impl FromText for ProxyTarget {
         }
         let (host, port) = host_and_port(authority)?;
         Ok(Self { https, host, port, uri: uri.map(str::to_owned) })
+    }
+}
+
+impl FromText for Bind {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        let address = bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0));
+        let address = address.or_else(|_| text.parse::<SocketAddr>());
+        address.map(|address| Self(Some(address))).map_err(|_| {
+            Problem::new(format!("`{text}` is not an address"))
+                .help("write an address of this machine: `10.0.0.5` or `::1`")
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What holds for the connections of clients where a site or a route says otherwise than `[server]`.
 //! (nginx: keepalive_timeout, send_timeout and the like of a server or a location)
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Limits, Site};
@@ -37,7 +38,7 @@ pub fn limits_at(sites: &[Site], limits: &Limits, address: Address) -> Limits {
     let here = || sites.iter().filter(|site| site.listen.contains(&address));
     let default = here().find(|site| site.default_at.contains(&address));
     let Some(site) = default.or_else(|| here().next()) else { return limits.clone() };
-    let own = site.base.client.as_ref().map_or_else(|| limits.of_clients(), |own| **own);
+    let own = begin_with(site, limits);
     Limits {
         header_timeout: site.header_timeout.unwrap_or(limits.header_timeout),
         keepalive_timeout: own.keepalive_timeout,
@@ -48,15 +49,27 @@ pub fn limits_at(sites: &[Site], limits: &Limits, address: Address) -> Limits {
     }
 }
 
+fn begin_with(site: &Site, limits: &Limits) -> ClientLimits {
+    site.base.client.as_deref().copied().unwrap_or_else(|| limits.of_clients())
+}
+
 /// Leaves out of routes what holds for their connections from the beginning, so that it costs their
 /// requests nothing.
 pub(super) fn settle(sites: &mut [Site], limits: &Limits) {
-    let begin = |site: &Site| -> Vec<_> {
-        let addresses = site.listen.iter();
-        addresses.map(|address| limits_at(sites, limits, *address).of_clients()).collect()
-    };
-    let begin: Vec<Vec<ClientLimits>> = sites.iter().map(begin).collect();
-    for (site, begin) in sites.iter_mut().zip(begin) {
+    // There may be thousands, so they are not compared with each other.
+    let mut begin: HashMap<Address, (bool, ClientLimits)> = HashMap::new();
+    for site in &*sites {
+        for address in &site.listen {
+            let this = (site.default_at.contains(address), begin_with(site, limits));
+            let known = begin.entry(*address).or_insert(this);
+            if this.0 && !known.0 {
+                *known = this;
+            }
+        }
+    }
+    for site in sites {
+        let begin = site.listen.iter().filter_map(|address| begin.get(address));
+        let begin: Vec<ClientLimits> = begin.map(|(_, limits)| *limits).collect();
         for route in &mut site.routes {
             let own = route.client.as_deref().copied().unwrap_or_else(|| limits.of_clients());
             let is_known = begin.iter().all(|begin| *begin == own);

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use super::answers::{Finish, Redirect, Respond, Rewrite};
 use super::clients::ClientLimits;
 use super::files::{Compress, Static};
-use super::gate::{Clients, Gate};
+use super::gate::{Clients, Gate, RateLimit};
 use super::heads::Heads;
 use super::logs::LogTo;
 use super::pattern::Pattern;
@@ -54,6 +54,8 @@ pub struct Route {
     pub heads: Heads,
     /// Timeouts towards the upstream.
     pub timeout: Timeouts,
+    /// How fast a response is read from its upstream, where that is limited (nginx: proxy_limit_rate).
+    pub upstream_rate: Option<Box<RateLimit>>,
     /// How its requests try peers, where it is not as their upstream says.
     pub trying: Trying,
     /// Bytes of a request body (nginx: client_max_body_size).

@@ -63,6 +63,7 @@ pub(super) const OF_ROUTES: &[Row] = &[
     row("limit_conn_status", "limit_conn_status", Kind::Number(400, 599)),
     row("limit_conn_dry_run", "limit_conn_dry_run", Kind::Flag),
     row("max_ranges", "max_ranges", Kind::Number(0, 32)),
+    row("proxy_limit_rate", "upstream_rate", Kind::SizeOf),
     row("limit_rate", "limit_rate", Kind::SizeOf),
     row("limit_rate_after", "limit_rate_after", Kind::Size),
     row("proxy_cache_convert_head", "cache.convert_head", Kind::Flag),
@@ -277,6 +278,7 @@ mod tests {
         check_defaults("proxy_pass_request_body off; proxy_pass_request_headers on;", "pass_body = false|pass_headers = true");
         check_defaults("proxy_buffering off;",                    "buffering = false");
         check_defaults("limit_rate 1m; limit_rate_after 10m;",    "limit_rate = \"1m\"|limit_rate_after = \"10m\"");
+        check_defaults("proxy_limit_rate 100k;",                  "upstream_rate = \"100k\"");
         check_defaults("satisfy any;",                            "satisfy = \"any\"");
         check_defaults("proxy_cache_use_stale error http_500;",   "use_stale = [\"error\", \"http_500\"]");
         check_defaults("proxy_cache_use_stale off;",              "use_stale = \"off\"");

@@ -28,6 +28,7 @@ const TOPICS: &[(&[&str], Topic)] = &[
     (headers::ADDED, headers::added),
     (&["expires"], headers::expires),
     (&["proxy_next_upstream"], upstreams::next),
+    (&["proxy_bind"], upstreams::bind),
     (&["proxy_redirect"], headers::redirects),
     (headers::REDIRECTED, headers::origin),
     (&["proxy_cookie_domain"], headers::cookie_domain),

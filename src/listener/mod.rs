@@ -24,6 +24,7 @@ mod http2;
 #[doc(hidden)]
 pub mod head; // for the fuzz package
 mod watch;
+mod limits;
 mod drain;
 #[cfg(test)]
 mod tests;

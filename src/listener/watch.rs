@@ -18,11 +18,12 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::head::HeadScan;
+use super::limits::Holding;
 use crate::clock::Clock;
 use crate::config::{ClientLimits, Limits};
 use crate::spelling::Spelling;
@@ -32,10 +33,7 @@ use crate::spelling::Spelling;
 pub(super) struct Watch {
     clock: Clock,
     limits: Arc<Limits>,
-    /// Whether the route of the last request says more of its connection.
-    has_own: AtomicBool,
-    /// Guards what it says; only the connection's own task takes it.
-    own: Mutex<ClientLimits>,
+    of_client: Holding,
     begun: Instant,
     state: AtomicU8,
     /// Microseconds after `begun` when the state began.
@@ -103,8 +101,7 @@ impl Watch {
         let begun = clock.instant();
         Self {
             clock,
-            has_own: AtomicBool::new(false),
-            own: Mutex::new(limits.of_clients()),
+            of_client: Holding::new(limits.of_clients()),
             limits,
             begun,
             state: AtomicU8::new(State::New as u8),
@@ -208,7 +205,7 @@ impl Watch {
     /// Whether the next request is the last one of the connection.
     pub(super) fn is_next_last(&self) -> bool {
         let requests = self.requests.load(Relaxed);
-        self.ends_after(requests.saturating_add(1), &self.limits.of_clients())
+        self.ends_after(requests.saturating_add(1), self.of_client.began_with())
     }
 
     /// A request came, and what answers it was at hand.
@@ -225,7 +222,7 @@ impl Watch {
 
     /// Whether the request that is under way is the last one of the connection.
     pub(super) fn is_last(&self) -> bool {
-        self.ends_after(self.requests.load(Relaxed), &self.of_client())
+        self.ends_after(self.requests.load(Relaxed), &self.of_client.now())
     }
 
     /// The connection's age is that which it had when it last began to wait, so that no clock is
@@ -236,25 +233,11 @@ impl Watch {
             || limits.keepalive_timeout.is_zero()
     }
 
-    /// From now on this holds, or without it what the connection began with.
+    /// The route of the last request says this of its connection.
     pub(super) fn turn_to(&self, own: Option<&ClientLimits>) {
-        if own.is_none() && !self.has_own.load(Relaxed) {
-            return;
-        }
-        let own = own.copied().unwrap_or_else(|| self.limits.of_clients());
-        let before = std::mem::replace(&mut *self.own(), own);
-        self.has_own.store(own != self.limits.of_clients(), Relaxed);
-        if own != before {
+        if self.of_client.turn_to(own) {
             self.urgent.store(true, Relaxed);
         }
-    }
-
-    fn of_client(&self) -> ClientLimits {
-        if self.has_own.load(Relaxed) { *self.own() } else { self.limits.of_clients() }
-    }
-
-    fn own(&self) -> MutexGuard<'_, ClientLimits> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The client takes the end of the connection for the end of the response.
@@ -357,7 +340,7 @@ impl Watch {
     /// States change without touching the timer, so it fires as often as the shortest limit could
     /// run out: a limit then fires no later than it should.
     pub(super) fn step(&self) -> Duration {
-        let own = self.of_client();
+        let own = self.of_client.now();
         let all = [self.limits.header_timeout, own.keepalive_timeout, own.send_timeout];
         all.into_iter().filter(|limit| !limit.is_zero()).min().unwrap_or(LINGER)
     }
@@ -365,7 +348,7 @@ impl Watch {
     fn due(&self) -> Option<(Instant, Cut)> {
         let after =
             |us: &AtomicU64, limit| self.begun + Duration::from_micros(us.load(Relaxed)) + limit;
-        let own = self.of_client();
+        let own = self.of_client.now();
         if self.blocked.load(Relaxed) {
             return Some((after(&self.wrote_us, own.send_timeout), Cut::Send));
         }

@@ -19,7 +19,7 @@ mod under_way;
 pub mod basic;
 mod password;
 mod ask;
-mod pace;
+pub(super) mod pace;
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ use super::error::Error;
 use super::route::Route;
 use super::{Sent, Worker};
 use crate::address::Remote;
-use crate::config::{self, LimitConn, LimitReq, Rate, RateLimit, units};
+use crate::config::{self, LimitConn, LimitReq, Rate};
 use crate::semantics::reason::Reason;
 
 /// What the requests of a route must pass.
@@ -115,14 +115,8 @@ impl Gate {
     }
 
     fn rate(&self, call: &Call<'_>) -> Rate {
-        let Some(RateLimit { rate, by_request }) = &self.settings.limit_rate else {
-            return Rate { bytes_per_s: 0, after_bytes: 0 };
-        };
-        let Some(template) = by_request else { return *rate };
-        let mut text = Vec::new();
-        template.write(call, &mut text);
-        let said = str::from_utf8(&text).ok().and_then(|text| units::size(text).ok());
-        Rate { bytes_per_s: said.unwrap_or(0), ..*rate }
+        let none = Rate { bytes_per_s: 0, after_bytes: 0 };
+        self.settings.limit_rate.as_ref().map_or(none, |limit| pace::rate(limit, call))
     }
 }
 

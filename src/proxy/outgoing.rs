@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri,
 
 use super::call::Call;
 use super::error::Error;
+use super::gate::pace;
 use super::heads;
 use super::route::Route;
 use super::way::{escaped_path, upstream_named};
@@ -132,7 +133,16 @@ pub(super) async fn send(
     let client = call.remote.ip().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let trying = &call.route.settings.trying;
     let asked = Asked { client, key: &key, cookie: &cookie, held: told.held, trying, interim };
-    upstream::send(group, pool, request, &call.route.settings.timeout, &asked).await
+    let reply = upstream::send(group, pool, request, &call.route.settings.timeout, &asked).await;
+    let Some(limit) = &call.route.settings.upstream_rate else { return reply };
+    let mut reply = reply?;
+    let rate = pace::rate(limit, call);
+    let body = reply.response.body_mut();
+    // What is here has been read already.
+    if rate.bytes_per_s > 0 && !body.is_here() {
+        pace::slow_down(body, rate, &call.worker.proxy.clock);
+    }
+    Ok(reply)
 }
 
 /// A client that waits as long as its request does: when it leaves, the request is dropped.

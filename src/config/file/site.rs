@@ -12,7 +12,7 @@ use super::{
 };
 use super::{DateFrom, ExpiresOf, FieldName, HeaderCase};
 use super::{LogRef, Respond, Rewrite, Satisfy, SiteTls, Static, UpstreamTls};
-use crate::config::address::{Listen, Names};
+use crate::config::address::{Bind, Listen, Names};
 use crate::config::answers::CookieName;
 use crate::config::proxy_url::ProxyUrl;
 use crate::config::read::{List, OrOff, Pairs, Size, SizeOf, Timeout, table};
@@ -88,6 +88,7 @@ route_and_settings! {
         tries: u32,
         tries_timeout: Duration,
         upstream_tls: UpstreamTls,
+        upstream_bind: Bind,
         max_body: Size,
         body_timeout: Timeout,
         send_timeout: Timeout,
@@ -136,6 +137,7 @@ route_and_settings! {
         max_ranges: u32,
         limit_rate: SizeOf,
         limit_rate_after: Size,
+        upstream_rate: SizeOf,
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) fn gate(settings: &Settings, scope: &mut Scope, report: &mut Report) 
         auth_basic: on(settings.auth_basic.as_ref()).and_then(|table| auth_basic(table, report)),
         auth_request: on(settings.auth_request.as_ref())
             .and_then(|table| auth_request(table, scope, report)),
-        limit_rate: rate(settings),
+        limit_rate: rate(settings.limit_rate.as_ref(), settings.limit_rate_after.as_ref()),
     };
     warn_of_hidden(settings, &gate, report);
     gate
@@ -240,9 +240,9 @@ fn auth_request(
     Some(AuthRequest { to, set, timeout, original })
 }
 
-fn rate(settings: &Settings) -> Option<RateLimit> {
-    let after_bytes = size(settings.limit_rate_after.as_ref(), "0");
-    let (bytes_per_s, by_request) = match settings.limit_rate.as_ref().map(|at| &at.value) {
+pub(super) fn rate(rate: Option<&At<SizeOf>>, after: Option<&At<Size>>) -> Option<RateLimit> {
+    let after_bytes = size(after, "0");
+    let (bytes_per_s, by_request) = match rate.map(|at| &at.value) {
         None | Some(SizeOf::Fixed(Size(0))) => return None,
         Some(SizeOf::Fixed(size)) => (size.0, None),
         Some(SizeOf::Template(template)) => (0, Some(template.clone())),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::header::HOST;
 use http::{HeaderName, Method};
 
+use super::upstream::Spoken;
 use super::{
     Report, Scope, answer, bodies, cache, files, flag, gate, heads, leaks, logs, number, protocols,
     rewrite, size, timeout, upstream,
@@ -16,7 +17,6 @@ use crate::config::read::{At, List, Pairs, Table};
 use crate::config::template::{Template, Variable};
 use crate::config::words::is_framing;
 use crate::config::{ClientLimits, PathMatch, ProxyPass, Route, SentBody, SentOn, Timeouts};
-use crate::tls::settings;
 
 /// The settings of a level: those of its own, then those around it. `timeout`, `cache`, `static`
 /// and `upstream_tls` are merged key by key, `set_header` is replaced as a whole, as in nginx.
@@ -77,6 +77,7 @@ pub(super) fn route(
         sent_on: sent_on(&settings, report),
         heads,
         timeout: timeouts(settings.timeout.as_ref()),
+        upstream_rate: gate::rate(settings.upstream_rate.as_ref(), None).map(Box::new),
         trying: upstream::trying(&settings, report),
         request_body_bytes_max: match size(settings.max_body.as_ref(), "1m") {
             // nginx: 0 does not check.
@@ -209,7 +210,7 @@ fn set_header(
 /// Finds the upstream, or makes one of the address.
 pub(super) fn proxy_pass(
     proxy: &At<ProxyTarget>,
-    tls: Option<settings::Upstream>,
+    spoken: Spoken,
     scope: &mut Scope,
     report: &mut Report,
 ) -> ProxyPass {
@@ -226,7 +227,7 @@ pub(super) fn proxy_pass(
     if host.starts_with("unix:") {
         // nginx: what is asked over a socket is `localhost`.
         let base = scope.of_address(host, report);
-        let upstream = scope.spoken(&base, tls);
+        let upstream = scope.spoken(&base, spoken);
         let host = "localhost".to_owned();
         return pass(upstream, *https, host, uri.clone());
     }
@@ -236,7 +237,7 @@ pub(super) fn proxy_pass(
         warn_of_slip(proxy, scope, report);
         scope.of_address(&format!("{host}:{}", port.unwrap_or(default_port)), report)
     };
-    let upstream = scope.spoken(&base, tls);
+    let upstream = scope.spoken(&base, spoken);
     pass(upstream, *https, shown, uri.clone())
 }
 
