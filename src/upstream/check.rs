@@ -134,8 +134,8 @@ impl Checker {
         let request = self.request(peer)?;
         match connected.map_err(|error| error.to_string())? {
             New::Http1(connection) => {
-                // Later than that of the whole check.
-                let limit = self.config.timeout.saturating_mul(2);
+                // The whole check has its own, which comes first however late that is noticed.
+                let limit = Duration::from_hours(24);
                 let timeouts = Timeouts { connect: limit, send: limit, read: limit };
                 let how = How { timeouts: &timeouts, interim: None };
                 let (request, body) = request.into_parts();

@@ -31,8 +31,6 @@ const SETTLED_AFTER: usize = 16;
 pub const CACHED: &str = r#"
 [zone.test]
 memory = "64m"
-# Longer than any clock goes on: what is removed in between depends on who is first.
-inactive = "1d"
 
 [[site]]
 listen = "127.0.0.1:0"
