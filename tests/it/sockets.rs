@@ -45,7 +45,7 @@ async fn routes_with_addresses_of_their_own_share_no_connections() {
         format!("[[site.route]]\npath = \"{path}\"\nproxy = \"http://app\"\n{line}\n")
     };
     let config = format!(
-        "[upstream.app]\nserver = \"{}\"\n[[site]]\nlisten = \"127.0.0.1:0\"\n{}{}{}",
+        "[server]\nworkers = 1\n[upstream.app]\nserver = \"{}\"\n[[site]]\nlisten = \"127.0.0.1:0\"\n{}{}{}",
         listener.address(),
         route("/a", "upstream_bind = \"127.0.0.2\""),
         route("/b", "upstream_bind = \"127.0.0.3\""),
