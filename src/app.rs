@@ -32,9 +32,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use socket2::Socket;
 use tokio::sync::{mpsc, watch};
 
+use crate::address::{Address, SocketPath};
 use crate::admin::server::Listener as AdminListener;
 use crate::cache::Zone;
 use crate::client::Loads;
@@ -77,7 +77,7 @@ pub struct Setup {
 pub struct Running {
     /// Where it listened at the start, in the order of the configuration; a port 0 is the real one
     /// here.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<Address>,
     /// Where the operator is answered.
     pub admin: Option<AdminAddress>,
     server: Arc<Server>,
@@ -144,7 +144,10 @@ pub fn start_with(mut setup: Setup) -> Result<Running, StartError> {
         threads.push(spawn("larder-admin".to_owned(), move || run_admin(admin, view, stopped))?);
     }
     let listeners = server.doors().addresses();
-    takeover.map_or(Ok(()), |takeover| takeover.ready(&server))?;
+    if let Some(takeover) = takeover {
+        takeover.ready(&server)?;
+        server.doors().own_files(true);
+    }
     // Last of all: whoever waits for the file finds a server that serves.
     let path = generation.config.pid.as_deref();
     let pid = server.new_pid_file(path).map_err(StartError::from_display)?;
@@ -162,7 +165,7 @@ impl Running {
     }
 
     /// Where clients connect now, the addresses that came last at the end.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
+    pub fn addresses(&self) -> Vec<Address> {
         self.server.doors().addresses()
     }
 
@@ -289,10 +292,11 @@ fn bind_admin(
     inherited: &mut Inherited,
     takes_over: bool,
 ) -> Result<AdminListener, StartError> {
-    let socket: Option<Socket> = match address {
-        AdminAddress::Tcp(address) => inherited.take(*address).pop().map(Socket::from),
-        AdminAddress::Unix(path) => inherited.take_unix(path).map(Socket::from),
+    let address_of = match address {
+        AdminAddress::Tcp(address) => Some(Address::Tcp(*address)),
+        AdminAddress::Unix(path) => SocketPath::new(path).map(Address::Unix),
     };
+    let socket = address_of.and_then(|address| inherited.take(address).pop());
     let listener = match socket {
         Some(socket) => AdminListener::of(socket, takes_over),
         None => AdminListener::bind(address),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::address::{Address, Remote};
+
 /// A client's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
@@ -12,9 +14,9 @@ pub struct Connection {
     /// It should have spoken TLS and does not: all it gets is told so.
     pub misplaced: bool,
     /// The client, as far as the connection says.
-    pub remote: SocketAddr,
+    pub remote: Remote,
     /// The address that it connected to.
-    pub local: SocketAddr,
+    pub local: Address,
     /// What was agreed on, where the connection is encrypted.
     pub tls: Option<Box<Tls>>,
     /// What a proxy in front says of it, in the PROXY protocol.
@@ -108,7 +110,8 @@ impl std::error::Error for HangUp {}
 
 impl Connection {
     /// One that is not encrypted.
-    pub fn plain(remote: SocketAddr, local: SocketAddr) -> Self {
+    pub fn plain(remote: impl Into<Remote>, local: impl Into<Address>) -> Self {
+        let (remote, local) = (remote.into(), local.into());
         Self { number: 0, misplaced: false, remote, local, tls: None, proxied: None }
     }
 

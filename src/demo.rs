@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::address::Address;
 use crate::body::Body;
 use crate::clock::Clock;
 use crate::config::AdminAddress;
@@ -56,14 +57,14 @@ async fn start_with(clock: Clock, delay_factor: f64) -> io::Result<(SocketAddr, 
 
 /// What to type into another terminal, for a proxy at `proxy` in front of `origin`. Calls the
 /// program as it was called itself.
-pub fn guide(proxy: SocketAddr, admin: Option<&AdminAddress>, origin: SocketAddr) -> String {
+pub fn guide(proxy: Address, admin: Option<&AdminAddress>, origin: SocketAddr) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "larder".to_owned());
     guide_for(&program, proxy, admin, origin)
 }
 
 fn guide_for(
     program: &str,
-    proxy: SocketAddr,
+    proxy: Address,
     admin: Option<&AdminAddress>,
     origin: SocketAddr,
 ) -> String {
@@ -420,7 +421,7 @@ mod tests {
     #[test]
     fn the_guide_names_what_is_running() {
         let (proxy, origin) =
-            ("127.0.0.1:8080".parse().unwrap(), "127.0.0.1:4000".parse().unwrap());
+            (Address::Tcp("127.0.0.1:8080".parse().unwrap()), "127.0.0.1:4000".parse().unwrap());
         let guide = |admin: Option<&AdminAddress>| guide_for("./larder", proxy, admin, origin);
         let default = AdminAddress::Tcp("127.0.0.1:9145".parse().unwrap());
         let text = guide(Some(&default));

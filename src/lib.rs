@@ -32,6 +32,8 @@ pub mod config;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod client;
+pub mod address;
+pub mod socket_file;
 pub mod body;
 pub mod coding;
 pub mod files;

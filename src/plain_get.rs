@@ -233,7 +233,6 @@ mod tests {
             keepalive_timeout: Duration::MAX,
             keepalive_requests: u64::MAX,
             keepalive_time: Duration::MAX,
-            body_timeout: Duration::MAX,
             send_timeout: Duration::MAX,
             sendfile: false,
             header_bytes_max: 1000,

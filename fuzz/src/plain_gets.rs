@@ -74,7 +74,6 @@ fn limits() -> Limits {
         keepalive_timeout: Duration::MAX,
         keepalive_requests: u64::MAX,
         keepalive_time: Duration::MAX,
-        body_timeout: Duration::MAX,
         send_timeout: Duration::MAX,
         sendfile: false,
         header_bytes_max: 16 * 1024,

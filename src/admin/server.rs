@@ -1,29 +1,27 @@
 //! The operator's listener: a loopback address or a unix socket, few connections, short requests.
 
 use std::convert::Infallible;
-use std::fs;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::Socket;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
 use crate::admin::{Source, routes};
 use crate::config::AdminAddress;
+use crate::socket_file::{self, Owned, SocketFile};
 
 /// A bound listener that nobody serves yet. Dropping it removes its socket file.
 #[derive(Debug)]
@@ -35,7 +33,7 @@ pub struct Listener {
 #[derive(Debug)]
 pub struct Door {
     socket: OwnedFd,
-    left: Option<Arc<AtomicBool>>,
+    file: Option<Owned>,
 }
 
 impl Door {
@@ -46,7 +44,7 @@ impl Door {
 
     /// Another process listens there: a socket file is its own now.
     pub fn leave(&self) {
-        self.left.iter().for_each(|left| left.store(true, Ordering::SeqCst));
+        self.file.iter().for_each(|file| file.set(false));
     }
 }
 
@@ -81,8 +79,7 @@ impl Listener {
     pub fn of(socket: Socket, is_ours: bool) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         if let Some(path) = socket.local_addr()?.as_pathname() {
-            let file = SocketFile::new(path)?;
-            file.left.store(!is_ours, Ordering::SeqCst);
+            let file = SocketFile::of(path, is_ours)?;
             return Ok(Self { kind: Kind::Unix(socket.into(), file) });
         }
         Ok(Self { kind: Kind::Tcp(socket.into()) })
@@ -95,9 +92,9 @@ impl Listener {
     /// Out of files.
     pub fn door(&self) -> io::Result<Door> {
         Ok(match &self.kind {
-            Kind::Tcp(listener) => Door { socket: listener.try_clone()?.into(), left: None },
+            Kind::Tcp(listener) => Door { socket: listener.try_clone()?.into(), file: None },
             Kind::Unix(listener, file) => {
-                Door { socket: listener.try_clone()?.into(), left: Some(Arc::clone(&file.left)) }
+                Door { socket: listener.try_clone()?.into(), file: Some(file.owned().clone()) }
             }
         })
     }
@@ -110,7 +107,7 @@ impl Listener {
     pub fn address(&self) -> io::Result<AdminAddress> {
         Ok(match &self.kind {
             Kind::Tcp(listener) => AdminAddress::Tcp(listener.local_addr()?),
-            Kind::Unix(_, file) => AdminAddress::Unix(file.path.clone()),
+            Kind::Unix(_, file) => AdminAddress::Unix(file.path().to_owned()),
         })
     }
 
@@ -199,62 +196,8 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Kind> {
 }
 
 fn bind_unix(path: &Path) -> io::Result<Kind> {
-    remove_stale(path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    let file = SocketFile::new(path)?;
-    // Before it listens nobody can connect, so there is no moment in which others could.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
+    let (socket, file) = socket_file::bind(path, 0o600, BACKLOG)?;
     Ok(Kind::Unix(socket.into(), file))
-}
-
-/// Removes a socket that nobody listens on. Anything else is left where it is.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    if !found.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists and is no socket"));
-    }
-    match StdUnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Err(error) => Err(error),
-        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
-    }
-}
-
-/// A socket file that is removed with its listener, unless another one has taken its place.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    identity: (u64, u64),
-    /// It is somebody else's.
-    left: Arc<AtomicBool>,
-}
-
-impl SocketFile {
-    fn new(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: identity(path)?, left: Arc::default() })
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if !self.left.load(Ordering::SeqCst)
-            && identity(&self.path).is_ok_and(|identity| identity == self.identity)
-        {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let found = fs::symlink_metadata(path)?;
-    Ok((found.dev(), found.ino()))
 }
 
 /// An operator, a dashboard and a few probes.
@@ -269,6 +212,9 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::PathBuf;
     use std::sync::Mutex;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -482,21 +428,10 @@ mod tests {
     fn a_unix_socket_is_private_and_goes_with_its_listener() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
-        let address = AdminAddress::Unix(path.clone());
-        let listener = Listener::bind(&address).unwrap();
+        let listener = Listener::bind(&AdminAddress::Unix(path.clone())).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let taken = Listener::bind(&address).unwrap_err();
-        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
         drop(listener);
         assert!(!path.exists());
-
-        // As a server that was killed leaves it.
-        drop(StdUnixListener::bind(&path).unwrap());
-        assert!(Listener::bind(&address).is_ok());
-
-        fs::write(&path, "precious").unwrap();
-        assert_eq!(Listener::bind(&address).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,10 +10,11 @@ use super::StartError;
 use super::entry::Serving;
 use super::logs;
 use super::tls::Tls;
+use crate::address::Address;
 use crate::cache::Zone;
 use crate::client::Loads;
 use crate::clock::Clock;
-use crate::config::{self, AuthTarget, Config, Limits, ProxyProtocolIn};
+use crate::config::{self, AuthTarget, Config, ProxyProtocolIn, limits_at};
 use crate::files::Files;
 use crate::observe::access::AccessLog;
 use crate::observe::logs::Logs;
@@ -41,10 +41,9 @@ pub(super) struct Generation {
     /// As the configuration has them; two that write in the same way to the same place are one.
     pub(super) logs: Vec<Arc<AccessLog>>,
     pub(super) tls: Tls,
-    limits: Arc<Limits>,
     client_limits: Vec<Arc<Limit>>,
     /// By address, as it is configured.
-    hosts: Vec<(SocketAddr, Arc<Hosts>, Option<Arc<Entrance>>)>,
+    hosts: Vec<(Address, Arc<Hosts>, Option<Arc<Entrance>>)>,
 }
 
 impl Generation {
@@ -98,7 +97,6 @@ impl Generation {
         Ok(Self {
             number: before.map_or(1, |before| before.number + 1),
             workers: (0..config.workers).map(worker).collect(),
-            limits: Arc::new(config.limits.clone()),
             client_limits,
             hosts: hosts(&config, &sites, &tls),
             tls,
@@ -114,19 +112,19 @@ impl Generation {
     }
 
     /// What a worker answers with on an address of the configuration.
-    pub(super) fn serving(&self, address: SocketAddr, worker: usize) -> Serving {
+    pub(super) fn serving(&self, address: Address, worker: usize) -> Serving {
         let here = self.hosts.iter().find(|(known, ..)| *known == address);
         Serving {
             worker: Arc::clone(&self.workers[worker]),
             hosts: here.map(|(_, hosts, _)| Arc::clone(hosts)).unwrap_or_default(),
             tls: here.and_then(|(.., tls)| tls.clone()),
-            limits: Arc::clone(&self.limits),
+            limits: Arc::new(limits_at(&self.config.sites, &self.config.limits, address)),
             proxy_protocol: proxy_protocol(&self.config, address),
         }
     }
 
     /// The addresses that are listened on, each once.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+    pub(super) fn addresses(&self) -> impl Iterator<Item = Address> {
         self.hosts.iter().map(|(address, ..)| *address)
     }
 
@@ -139,7 +137,7 @@ impl Generation {
 }
 
 /// How connections to an address begin; sites that share one agree on this.
-fn proxy_protocol(config: &Config, address: SocketAddr) -> Option<Arc<ProxyProtocolIn>> {
+fn proxy_protocol(config: &Config, address: Address) -> Option<Arc<ProxyProtocolIn>> {
     let mut named = config.sites.iter().flat_map(|site| &site.proxy_protocol);
     named.find(|(at, _)| *at == address).map(|(_, how)| Arc::new(how.clone()))
 }
@@ -155,7 +153,7 @@ fn client_limits(config: &Config, before: Option<&Generation>) -> Vec<Arc<Limit>
 }
 
 /// The addresses of a configuration, in order, each once.
-pub(super) fn addresses(config: &Config) -> Vec<SocketAddr> {
+pub(super) fn addresses(config: &Config) -> Vec<Address> {
     let mut addresses = Vec::new();
     for address in config.sites.iter().flat_map(|site| &site.listen) {
         if !addresses.contains(address) {
@@ -169,8 +167,8 @@ fn hosts(
     config: &Config,
     sites: &[Arc<Site>],
     tls: &Tls,
-) -> Vec<(SocketAddr, Arc<Hosts>, Option<Arc<Entrance>>)> {
-    let hosts = |address: SocketAddr| {
+) -> Vec<(Address, Arc<Hosts>, Option<Arc<Entrance>>)> {
+    let hosts = |address: Address| {
         let pairs = config.sites.iter().zip(sites);
         let here = pairs.filter(|(site, _)| site.listen.contains(&address));
         let hosts = Hosts::new(Some(address), here.map(|(site, ready)| (site, Arc::clone(ready))));

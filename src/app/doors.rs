@@ -1,16 +1,20 @@
 //! Where clients come in: addresses with their sockets, which outlive generations.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use socket2::Socket;
 
 use super::StartError;
 use super::build::Generation;
 use super::entry::Entry;
 use super::inherited::Inherited;
 use super::worker::{Job, Jobs};
-use crate::listener::{Drain, bind};
+use crate::address::Address;
+use crate::listener::{Drain, bind, bind_unix};
+use crate::socket_file::SocketFile;
 
 /// The addresses that are listened on, and those that are being left.
 #[derive(Default)]
@@ -22,10 +26,12 @@ pub(super) struct Doors {
 /// An address that is listened on.
 struct Door {
     /// As in the configuration.
-    configured: SocketAddr,
-    address: SocketAddr,
+    configured: Address,
+    address: Address,
     /// For whoever takes over; the workers have theirs.
-    sockets: Vec<TcpListener>,
+    sockets: Vec<Socket>,
+    /// Of a unix socket.
+    file: Option<SocketFile>,
     /// One for each worker.
     entries: Vec<Arc<Entry>>,
     drain: Drain,
@@ -34,29 +40,34 @@ struct Door {
 /// An address with sockets that listen, but that nobody is let in by yet.
 pub(super) struct Bound {
     /// As in the configuration.
-    configured: SocketAddr,
+    configured: Address,
     /// Where it is: with a port, where the configuration leaves that open.
-    address: SocketAddr,
+    address: Address,
     /// Each with the number of the worker that accepts there.
-    sockets: Vec<(usize, TcpListener)>,
+    sockets: Vec<(usize, Socket)>,
     /// Each of them once more.
-    kept: Vec<TcpListener>,
+    kept: Vec<Socket>,
+    file: Option<SocketFile>,
 }
 
 impl Bound {
     /// Gives each of so many workers a socket, or several where there are more sockets: none is
     /// left out, for the kernel gives connections to each of them.
-    fn new(configured: SocketAddr, sockets: Vec<TcpListener>, workers: usize) -> io::Result<Self> {
+    fn new(
+        configured: Address,
+        (sockets, file): (Vec<Socket>, Option<SocketFile>),
+        workers: usize,
+    ) -> io::Result<Self> {
         let Some(first) = sockets.first() else { return Err(io::ErrorKind::NotFound.into()) };
-        let address = first.local_addr()?;
+        let address = first.local_addr()?.as_socket().map_or(configured, Address::Tcp);
         sockets.iter().try_for_each(|socket| socket.set_nonblocking(true))?;
-        let kept = sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
+        let kept = sockets.iter().map(Socket::try_clone).collect::<io::Result<_>>()?;
         let missing = workers.saturating_sub(sockets.len());
         let more = (0..missing).map(|number| sockets[number % sockets.len()].try_clone());
         let more = more.collect::<io::Result<Vec<_>>>()?;
         let all = sockets.into_iter().chain(more).enumerate();
         let sockets = all.map(|(number, socket)| (number % workers, socket)).collect();
-        Ok(Self { configured, address, sockets, kept })
+        Ok(Self { configured, address, sockets, kept, file })
     }
 }
 
@@ -67,18 +78,15 @@ impl Doors {
     /// An address that cannot be had. Those that could are free again.
     pub(super) fn bind(
         &self,
-        addresses: &[SocketAddr],
+        addresses: &[Address],
         workers: usize,
         inherited: &mut Inherited,
     ) -> Result<Vec<Bound>, StartError> {
-        let is_new = |address: &&SocketAddr| !self.open.iter().any(|it| it.is_at(**address));
-        let mut bound = |address: &SocketAddr| {
-            let ours = |door: &Door| door.address.port() == address.port();
+        let is_new = |address: &&Address| !self.open.iter().any(|it| it.is_at(**address));
+        let mut bound = |address: &Address| {
             let sockets = match inherited.take(*address) {
-                none if none.is_empty() => {
-                    self.bind_when_left(*address, workers, !self.open.iter().any(ours))
-                }
-                sockets => Ok(sockets),
+                none if none.is_empty() => self.bind_new(*address, workers),
+                sockets => inherited_file(address).map(|file| (sockets, file)),
             };
             sockets
                 .and_then(|sockets| Bound::new(*address, sockets, workers))
@@ -87,13 +95,31 @@ impl Doors {
         addresses.iter().filter(is_new).map(&mut bound).collect()
     }
 
+    fn bind_new(
+        &self,
+        address: Address,
+        workers: usize,
+    ) -> io::Result<(Vec<Socket>, Option<SocketFile>)> {
+        match address {
+            Address::Tcp(address) => {
+                let ours = |door: &Door| door.address.port() == Some(address.port());
+                let alone = !self.open.iter().any(ours);
+                Ok((self.bind_when_left(address, workers, alone)?, None))
+            }
+            Address::Unix(path) => {
+                let (socket, file) = bind_unix(path.path())?;
+                Ok((vec![socket], Some(file)))
+            }
+        }
+    }
+
     /// An address that was left a moment ago may not be free yet: the workers have to hear of it.
     fn bind_when_left(
         &self,
         address: SocketAddr,
         workers: usize,
         alone: bool,
-    ) -> io::Result<Vec<TcpListener>> {
+    ) -> io::Result<Vec<Socket>> {
         let mut tries = if self.leaving.is_empty() { 1 } else { LEFT_TRIES };
         loop {
             tries -= 1;
@@ -122,18 +148,26 @@ impl Doors {
     }
 
     /// Where it listens.
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+    pub(super) fn addresses(&self) -> Vec<Address> {
         self.open.iter().map(|door| door.address).collect()
     }
 
     /// The sockets, for a process that takes over.
-    pub(super) fn sockets(&self) -> impl Iterator<Item = &TcpListener> {
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &Socket> {
         self.open.iter().flat_map(|door| &door.sockets)
+    }
+
+    /// Says whether the files of unix sockets are ours: they go when we do, unless another process
+    /// listens there.
+    pub(super) fn own_files(&self, are_ours: bool) {
+        let files = self.open.iter().filter_map(|door| door.file.as_ref());
+        files.for_each(|file| file.owned().set(are_ours));
     }
 
     /// Leaves the doors to a process that has their sockets, without haste; the drains to wait for.
     /// Wants a tokio runtime.
     pub(super) fn part(&mut self) -> Vec<Drain> {
+        self.own_files(false);
         self.leaving.extend(self.open.drain(..).map(Door::part));
         self.leaving.clone()
     }
@@ -148,7 +182,7 @@ impl Doors {
 
 impl Door {
     fn open(bound: Bound, generation: &Generation, workers: &[Jobs]) -> Self {
-        let Bound { configured, address, sockets, kept } = bound;
+        let Bound { configured, address, sockets, kept, file } = bound;
         let entry = |worker| Entry::new(generation.serving(configured, worker));
         let entries: Vec<_> = (0..workers.len()).map(entry).collect();
         let drain = Drain::new();
@@ -157,10 +191,10 @@ impl Door {
             // Only a worker that panicked is not there, and it has said so.
             let _ = workers[worker].send(Job::Listen { socket, entry, drain });
         }
-        Self { configured, address, sockets: kept, entries, drain }
+        Self { configured, address, sockets: kept, file, entries, drain }
     }
 
-    fn is_at(&self, configured: SocketAddr) -> bool {
+    fn is_at(&self, configured: Address) -> bool {
         self.configured == configured
     }
 
@@ -182,6 +216,14 @@ impl Door {
             drain.begin();
         });
         self.drain
+    }
+}
+
+/// The file of a socket that was handed over is whose it was, until that one says so.
+fn inherited_file(address: &Address) -> io::Result<Option<SocketFile>> {
+    match address {
+        Address::Tcp(_) => Ok(None),
+        Address::Unix(path) => SocketFile::of(path.path(), false).map(Some),
     }
 }
 

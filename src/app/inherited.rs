@@ -1,20 +1,16 @@
 //! Listening sockets that somebody else bound for us: systemd (socket activation), or the process
 //! that this one takes over from.
 
-use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
-use std::path::Path;
 
 use listenfd::ListenFd;
-use socket2::{Domain, Socket};
+use socket2::Socket;
+
+use crate::address::{Address, SocketPath};
 
 /// Sockets that are not in use yet.
 #[derive(Debug, Default)]
-pub struct Inherited {
-    tcp: Vec<(SocketAddr, TcpListener)>,
-    unix: Vec<UnixListener>,
-}
+pub struct Inherited(Vec<(Address, Socket)>);
 
 impl Inherited {
     /// Those that systemd hands over (LISTEN_FDS). To be called before the process has threads: it
@@ -24,9 +20,9 @@ impl Inherited {
         let mut sockets = ListenFd::from_env();
         for number in 0..sockets.len().min(SOCKETS_MAX) {
             if let Ok(Some(socket)) = sockets.take_tcp_listener(number) {
-                inherited.add_tcp(socket);
+                inherited.add(socket.into());
             } else if let Ok(Some(socket)) = sockets.take_unix_listener(number) {
-                inherited.unix.push(socket);
+                inherited.add(socket.into());
             } else {
                 tracing::warn!(number, "a socket that was handed over is none that can be used");
             }
@@ -37,45 +33,34 @@ impl Inherited {
     /// These, whatever they are.
     pub(super) fn of(sockets: Vec<OwnedFd>) -> Self {
         let mut inherited = Self::default();
-        for socket in sockets.into_iter().map(Socket::from) {
-            match socket.domain() {
-                Ok(Domain::UNIX) => inherited.unix.push(socket.into()),
-                Ok(_) => inherited.add_tcp(socket.into()),
-                Err(error) => tracing::warn!(%error, "a socket was handed over that is none"),
-            }
-        }
+        sockets.into_iter().for_each(|socket| inherited.add(socket.into()));
         inherited
     }
 
-    fn add_tcp(&mut self, socket: TcpListener) {
-        match socket.local_addr() {
-            Ok(address) => self.tcp.push((address, socket)),
-            Err(error) => tracing::warn!(%error, "a socket was handed over that listens nowhere"),
+    fn add(&mut self, socket: Socket) {
+        let name = match socket.local_addr() {
+            Ok(name) => name,
+            Err(error) => {
+                return tracing::warn!(%error, "a socket was handed over that is none");
+            }
+        };
+        let path = name.as_pathname().and_then(SocketPath::new);
+        match name.as_socket().map(Address::Tcp).or(path.map(Address::Unix)) {
+            Some(address) => self.0.push((address, socket)),
+            None => tracing::warn!(?name, "a socket was handed over that listens nowhere"),
         }
     }
 
     /// All that listen on this very address.
-    pub(super) fn take(&mut self, address: SocketAddr) -> Vec<TcpListener> {
-        let is_it = |(it, _): &mut (SocketAddr, TcpListener)| *it == address;
-        self.tcp.extract_if(.., is_it).map(|(_, socket)| socket).collect()
-    }
-
-    /// One that listens at this path.
-    pub(super) fn take_unix(&mut self, path: &Path) -> Option<UnixListener> {
-        let is_it = |it: &UnixListener| {
-            it.local_addr().is_ok_and(|address| address.as_pathname() == Some(path))
-        };
-        let at = self.unix.iter().position(is_it)?;
-        Some(self.unix.swap_remove(at))
+    pub(super) fn take(&mut self, address: Address) -> Vec<Socket> {
+        let is_it = |(it, _): &mut (Address, Socket)| *it == address;
+        self.0.extract_if(.., is_it).map(|(_, socket)| socket).collect()
     }
 
     /// Says which ones nobody wanted; they are closed.
     pub(super) fn leave_rest(self) {
-        for (address, _) in &self.tcp {
-            tracing::warn!(%address, "a socket was handed over that no site listens on");
-        }
-        for socket in &self.unix {
-            tracing::warn!(?socket, "a socket was handed over that nothing listens on");
+        for (address, _) in &self.0 {
+            tracing::warn!(%address, "a socket was handed over that nothing listens on");
         }
     }
 }

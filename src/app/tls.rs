@@ -1,10 +1,10 @@
 //! From a configuration to certificates that are read, and to what watches over them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::StartError;
+use crate::address::Address;
 use crate::admin::stats;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -82,7 +82,7 @@ impl Tls {
     }
 
     /// The way in at an address, where the sites there have TLS.
-    pub(super) fn entrance(&self, config: &Config, address: SocketAddr) -> Option<Arc<Entrance>> {
+    pub(super) fn entrance(&self, config: &Config, address: Address) -> Option<Arc<Entrance>> {
         let pairs = config.sites.iter().zip(&self.sites);
         let here = pairs.filter(|(settings, _)| settings.tls_at.contains(&address));
         let here = here.filter_map(|(settings, site)| Some((settings, site.clone()?)));

@@ -1,9 +1,9 @@
 //! The threads: one a worker, each with its own runtime, and what they are asked to do.
 
-use std::net::TcpListener;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use socket2::Socket;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::entry::Entry;
@@ -16,7 +16,7 @@ pub(super) type Jobs = mpsc::UnboundedSender<Job>;
 /// What a worker's thread does beside answering.
 pub(super) enum Job {
     /// Lets clients in here until the drain begins.
-    Listen { socket: TcpListener, entry: Arc<Entry>, drain: Drain },
+    Listen { socket: Socket, entry: Arc<Entry>, drain: Drain },
     /// Says that the worker is not stuck.
     Answer(oneshot::Sender<()>),
     /// Writes the lines of the access log so often, for as long as there is this log.

@@ -1,7 +1,7 @@
 //! Addresses: where to listen, whom to ask, which hosts and clients are meant.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
@@ -11,13 +11,14 @@ use super::pattern::Pattern;
 use super::read::{FromNode, FromText, checked, table, wrong_kind};
 use super::report::Report;
 use super::tree::{Node, Value};
-use super::{AdminAddress, HostName, ProxyProtocolIn};
+use super::{AdminAddress, Clients, HostName, ProxyProtocolIn};
+use crate::address::{Address, SocketPath};
 
 /// Where a site listens, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Listen {
     /// Several where a range of ports is written; at least one.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<Address>,
     pub proxy_protocol: Option<ProxyProtocolIn>,
     /// Whether connections there are encrypted; `None` leaves it to the site.
     pub tls: Option<bool>,
@@ -27,7 +28,7 @@ pub(crate) struct Listen {
 
 /// Addresses to listen on: a text, or a port on all addresses.
 #[derive(Clone, Debug)]
-pub(crate) struct ListenAddress(Vec<SocketAddr>);
+pub(crate) struct ListenAddress(Vec<Address>);
 
 table! {
     /// An entry of `listen` as a table
@@ -47,6 +48,10 @@ pub(crate) struct AdminListen(pub Option<AdminAddress>);
 #[derive(Clone, Debug)]
 pub(crate) struct PeerAddress(pub String);
 
+/// `upstream_bind`: an address of this machine, with a port or 0; `None` for `"off"`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bind(pub Option<SocketAddr>);
+
 /// One of `resolver`: the address of a DNS server; `None` for `"system"`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NameServer(pub Option<SocketAddr>);
@@ -58,6 +63,10 @@ pub(crate) struct Names(pub Vec<HostName>);
 /// Addresses of clients.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Net(pub IpNet);
+
+/// Clients of such addresses, or those over unix sockets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whom(pub Clients);
 
 /// `http://host[:port][/uri]` or `http://unix:/path[:/uri]` of `proxy`, or `https://`.
 #[derive(Clone, Debug)]
@@ -111,7 +120,14 @@ impl FromNode for ListenAddress {
 }
 
 /// An address, or several that differ in their ports: `8000-8010`.
-fn listens(text: &str) -> Result<Vec<SocketAddr>, Problem> {
+fn listens(text: &str) -> Result<Vec<Address>, Problem> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(vec![Address::Unix(socket_path(path)?)]);
+    }
+    Ok(listens_tcp(text)?.into_iter().map(Address::Tcp).collect())
+}
+
+fn listens_tcp(text: &str) -> Result<Vec<SocketAddr>, Problem> {
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let Some((first, last)) = text.rsplit_once('-').filter(|(_, last)| is_number(last)) else {
         return listen(text, Ipv4Addr::UNSPECIFIED).map(|address| vec![address]);
@@ -137,7 +153,7 @@ fn listen(text: &str, all: Ipv4Addr) -> Result<SocketAddr, Problem> {
         text.strip_prefix("*:").map_or_else(|| text.to_owned(), |p| format!("0.0.0.0:{p}"));
     address.parse().map_err(|_| {
         Problem::new(format!("`{text}` is not an address to listen on"))
-            .help("write a port or an IP address with a port: `8080`, `127.0.0.1:8080`, `[::]:80`")
+            .help("write a port, an IP address with a port, or a socket: `8080`, `127.0.0.1:8080`, `[::]:80`, `unix:/run/larder.sock`")
     })
 }
 
@@ -173,7 +189,7 @@ impl FromText for PeerAddress {
                 .help("leave the scheme out: `127.0.0.1:3000`"));
         }
         if let Some(path) = text.strip_prefix("unix:") {
-            return socket_path(path).map(|()| Self(text.to_owned()));
+            return socket_path(path).map(|_| Self(text.to_owned()));
         }
         let (host, port) = host_and_port(text)?;
         Ok(Self(format!("{host}:{}", port.unwrap_or(80))))
@@ -221,6 +237,21 @@ impl FromText for ProxyTarget {
     }
 }
 
+impl FromText for Bind {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        let address = bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0));
+        let address = address.or_else(|_| text.parse::<SocketAddr>());
+        address.map(|address| Self(Some(address))).map_err(|_| {
+            Problem::new(format!("`{text}` is not an address"))
+                .help("write an address of this machine: `10.0.0.5` or `::1`")
+        })
+    }
+}
+
 impl FromText for NameServer {
     fn from_text(text: &str) -> Result<Self, Problem> {
         if text == "system" {
@@ -240,16 +271,15 @@ impl FromText for NameServer {
 }
 
 /// The path of a unix socket, which the kernel must take.
-fn socket_path(path: &str) -> Result<(), Problem> {
-    if !path.starts_with('/') || path.contains('\0') {
-        return Err(Problem::new(format!("`{path}` is not the path of a socket"))
-            .help("write it whole: `unix:/run/app.sock`"));
-    }
-    if path.len() > SOCKET_PATH_BYTES_MAX {
-        let problem = format!("the path of a socket has {SOCKET_PATH_BYTES_MAX} bytes at most");
+fn socket_path(path: &str) -> Result<SocketPath, Problem> {
+    if path.len() > SocketPath::BYTES_MAX {
+        let problem = format!("the path of a socket has {} bytes at most", SocketPath::BYTES_MAX);
         return Err(Problem::new(problem));
     }
-    Ok(())
+    SocketPath::new(Path::new(path)).ok_or_else(|| {
+        Problem::new(format!("`{path}` is not the path of a socket"))
+            .help("write it whole: `unix:/run/app.sock`")
+    })
 }
 
 /// Splits and checks; the host keeps the brackets of IPv6.
@@ -330,11 +360,18 @@ impl FromText for Net {
     }
 }
 
+impl FromText for Whom {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        if text == "unix:" {
+            return Ok(Self(Clients::Unix));
+        }
+        Net::from_text(text).map(|net| Self(Clients::Net(net.0)))
+    }
+}
+
 /// Each needs a socket for each worker.
 const PORTS_MAX: usize = 1000;
 const DNS_PORT: u16 = 53;
-/// What `sockaddr_un` holds, less the byte that ends it.
-const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 #[cfg(test)]
 mod tests {

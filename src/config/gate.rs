@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::Route;
 use super::template::Template;
+use crate::address::Remote;
 
 /// What a request to a route must pass before it is answered; all of it left out is nothing.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +43,7 @@ pub struct Gate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RealIp {
     /// Who is believed.
-    pub from: Vec<IpNet>,
+    pub from: Vec<Clients>,
     /// Where they say it.
     pub source: RealIpSource,
     /// Goes on from the last address to the one before while it is one of `from`.
@@ -111,13 +112,22 @@ pub struct Others {
     pub access: Vec<AccessRule>,
 }
 
+/// Clients, by where they come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// From these addresses.
+    Net(IpNet),
+    /// Over unix sockets (nginx: unix:).
+    Unix,
+}
+
 /// One rule of `access`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccessRule {
     /// Whether it lets in.
     pub allow: bool,
     /// Whom; `None` is everybody.
-    pub net: Option<IpNet>,
+    pub whom: Option<Clients>,
 }
 
 /// Names and passwords (nginx: auth_basic).
@@ -192,7 +202,7 @@ pub struct Rate {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxyProtocolIn {
     /// Who may say so; empty for everybody. Anybody else's connection is closed.
-    pub from: Vec<IpNet>,
+    pub from: Vec<Clients>,
 }
 
 impl Gate {
@@ -227,8 +237,17 @@ impl Default for Refusal {
     }
 }
 
-/// Whether one of `nets` has the address; IPv4 within IPv6 counts as what it stands for.
-pub fn is_in(nets: &[IpNet], address: std::net::IpAddr) -> bool {
-    let address = address.to_canonical();
-    nets.iter().any(|net| net.contains(&address))
+/// Whether it is one of these.
+pub fn is_in(clients: &[Clients], remote: Remote) -> bool {
+    clients.iter().any(|clients| clients.has(remote))
+}
+
+impl Clients {
+    /// Whether it is one of them; IPv4 within IPv6 counts as what it stands for.
+    pub fn has(&self, remote: Remote) -> bool {
+        match self {
+            Self::Net(net) => remote.ip().is_some_and(|ip| net.contains(&ip)),
+            Self::Unix => remote == Remote::Unix,
+        }
+    }
 }

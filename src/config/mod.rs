@@ -16,6 +16,7 @@ mod sites;
 mod routes;
 mod files;
 pub mod answers;
+mod clients;
 pub mod heads;
 pub mod pattern;
 pub mod hostnames;
@@ -41,10 +42,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use clients::{ClientLimits, limits_at};
 pub use files::{Autoindex, Compress, Expires, Fallback, Static, Symlinks};
 pub use gate::{
-    AccessRule, AuthBasic, AuthRequest, AuthTarget, Gate, Limit, LimitConn, LimitReq, Others,
-    ProxyProtocolIn, Rate, RateLimit, RealIp, RealIpSource, Refusal, Users, is_in,
+    AccessRule, AuthBasic, AuthRequest, AuthTarget, Clients, Gate, Limit, LimitConn, LimitReq,
+    Others, ProxyProtocolIn, Rate, RateLimit, RealIp, RealIpSource, Refusal, Users, is_in,
 };
 pub use logs::{AccessFormat, AccessLog, Escape, Log, LogTo, OwnFormat};
 pub use protocols::{Http2, HttpVersion};
@@ -103,8 +105,6 @@ pub struct Limits {
     pub keepalive_requests: u64,
     /// A connection that is older than this carries no further request (nginx: keepalive_time).
     pub keepalive_time: Duration,
-    /// Between two reads of a request body (nginx: client_body_timeout).
-    pub body_timeout: Duration,
     /// Between two writes of a response that make progress (nginx: send_timeout).
     pub send_timeout: Duration,
     /// Whether the kernel may send stored bodies by itself (nginx: sendfile).

@@ -25,12 +25,15 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::clients;
 use super::fault::{Problem, nearest};
 use super::file::{Admin, File, Server, Settings};
 use super::read::{At, Named, Size, Timeout};
 use super::report::Report;
 use super::units;
-use super::{AdminAddress, Config, Limit, Limits, Log, OddHeaders, Resolver, Upstream, Zone};
+use super::{
+    AdminAddress, ClientLimits, Config, Limit, Limits, Log, OddHeaders, Resolver, Upstream, Zone,
+};
 
 /// What `file` means. Only worth something if the report has no errors afterwards.
 pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
@@ -41,7 +44,10 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
     let server = file.server.as_ref().map(|at| at.value.clone()).unwrap_or_default();
     let resolver = server.resolver.as_ref();
     let resolver = resolver.map_or(Resolver::System, |at| upstream::resolver(at, report));
+    let (limits, body_timeout) =
+        (limits(&server, report), timeout(server.body_timeout.as_ref(), "60s"));
     let mut scope = Scope {
+        of_clients: (limits.of_clients(), body_timeout),
         limits: gate::limits(file.limit.as_ref(), report),
         log: logs::logs(file, report),
         zones: zone::zones(file.zone.as_ref(), report),
@@ -52,9 +58,9 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
         hostless: Vec::new(),
     };
     let defaults = file.defaults.as_ref().map(|at| at.value.clone()).unwrap_or_default();
-    let sites = site::sites(file.site.as_ref(), &defaults, &mut scope, report);
+    let mut sites = site::sites(file.site.as_ref(), &defaults, &mut scope, report);
+    clients::settle(&mut sites, &limits);
     warn_of_unused(file, &scope, report);
-    let limits = limits(&server, report);
     scope.zones.iter_mut().for_each(|zone| zone.sendfile = limits.sendfile);
     Config {
         workers: workers(&server, report),
@@ -75,6 +81,8 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
 /// What names in routes can mean.
 struct Scope {
     zones: Vec<Zone>,
+    /// What `[server]` says that a route may change; the time between two reads of a body.
+    of_clients: (ClientLimits, Duration),
     limits: Vec<Limit>,
     log: Log,
     /// Those that are declared, then those that a `proxy` with an address stands for.
@@ -212,7 +220,6 @@ fn limits(server: &Server, report: &mut Report) -> Limits {
         keepalive_requests: number(server.keepalive_requests.as_ref(), 1000, 1..=u32::MAX, report)
             .into(),
         keepalive_time: timeout(server.keepalive_time.as_ref(), "1h"),
-        body_timeout: timeout(server.body_timeout.as_ref(), "60s"),
         send_timeout: timeout(server.send_timeout.as_ref(), "60s"),
         sendfile: flag(server.sendfile.as_ref(), false),
         header_bytes_max: bytes(server.max_header_size.as_ref(), "32k", bytes_max.clone(), report),

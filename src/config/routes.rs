@@ -1,14 +1,15 @@
 //! `[[site.route]]`, checked: what is done with which paths. (nginx: location)
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
-use ipnet::IpNet;
 
 use super::answers::{Finish, Redirect, Respond, Rewrite};
+use super::clients::ClientLimits;
 use super::files::{Compress, Static};
-use super::gate::Gate;
+use super::gate::{Clients, Gate, RateLimit};
 use super::heads::Heads;
 use super::logs::LogTo;
 use super::pattern::Pattern;
@@ -53,10 +54,16 @@ pub struct Route {
     pub heads: Heads,
     /// Timeouts towards the upstream.
     pub timeout: Timeouts,
+    /// How fast a response is read from its upstream, where that is limited (nginx: proxy_limit_rate).
+    pub upstream_rate: Option<Box<RateLimit>>,
     /// How its requests try peers, where it is not as their upstream says.
     pub trying: Trying,
     /// Bytes of a request body (nginx: client_max_body_size).
     pub request_body_bytes_max: u64,
+    /// Between two reads of a request body (nginx: client_body_timeout).
+    pub body_timeout: Duration,
+    /// What its requests say of their connections, where those have not begun with it.
+    pub client: Option<Arc<ClientLimits>>,
     /// What of bodies is held here.
     pub bodies: Bodies,
     /// The response field that carries the cache status word, if one does.
@@ -73,7 +80,7 @@ pub struct Route {
     /// What a request must pass.
     pub gate: Gate,
     /// Who may send `PURGE`; `None` where the method is off.
-    pub purge: Option<Vec<IpNet>>,
+    pub purge: Option<Vec<Clients>>,
 }
 
 /// Which paths a route is for.

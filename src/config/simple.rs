@@ -8,6 +8,7 @@ use super::address::ProxyTarget;
 use super::load::parse;
 use super::read::FromText;
 use super::{AdminAddress, Config, Folder};
+use crate::address::Address;
 use crate::semantics::rules::Valid;
 
 /// One site for all hosts that forwards everything to `to` and caches as the origin says: in
@@ -36,6 +37,7 @@ pub fn simple(
         zone.folders =
             cache_dir.iter().map(|path| Folder { path: path.clone(), weight: 1 }).collect();
     }
+    let listen = Address::Tcp(listen);
     for site in &mut config.sites {
         (site.listen, site.default_at) = (vec![listen], vec![listen]);
         site.routes.iter_mut().for_each(|route| route.line = 0);
@@ -76,6 +78,7 @@ heuristic = true
 
 #[cfg(test)]
 mod tests {
+    use crate::address::Address;
     use std::net::SocketAddr;
     use std::path::PathBuf;
 
@@ -93,7 +96,7 @@ mod tests {
         assert_eq!(config.upstreams[0].peers[0].address, "127.0.0.1:3000");
         assert_eq!(config.admin, None);
         let site = &config.sites[0];
-        assert_eq!(site.listen, [listen]);
+        assert_eq!(site.listen, [Address::Tcp(listen)]);
         assert!(site.names.is_empty() && site.default_at.len() == 1);
         assert_eq!(site.routes[0].set_header.len(), 5);
         assert_eq!(site.routes[0].status_header.as_ref().unwrap(), "x-cache-status");

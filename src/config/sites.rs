@@ -1,27 +1,28 @@
 //! `[[site]]`, checked: what answers for which hosts. (nginx: server)
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::answers::Rewrite;
 use super::pattern::Pattern;
 use super::{ProxyProtocolIn, Route};
+use crate::address::Address;
 use crate::tls::settings::Termination;
 
 /// What answers for some hosts (nginx: server).
 #[derive(Clone, Debug)]
 pub struct Site {
     /// Where it listens; at least one address.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Address>,
     /// Of these, where a proxy in front names the clients (nginx: listen ... proxy_protocol).
-    pub proxy_protocol: Vec<(SocketAddr, ProxyProtocolIn)>,
+    pub proxy_protocol: Vec<(Address, ProxyProtocolIn)>,
     /// The hosts it answers for; empty for all.
     pub names: Vec<HostName>,
     /// Of these, where it answers for hosts that no site names (nginx: default_server). Without one
     /// the first site of an address does.
-    pub default_at: Vec<SocketAddr>,
+    pub default_at: Vec<Address>,
     /// Of these, where connections are encrypted (nginx: listen ... ssl).
-    pub tls_at: Vec<SocketAddr>,
+    pub tls_at: Vec<Address>,
     /// As the one that would answer for hosts that no site names: refuses them with 421 instead.
     pub strict: bool,
     /// How it ends the TLS of its clients; the sites of one address all do, or none does.
@@ -32,6 +33,9 @@ pub struct Site {
     /// Whether clients may speak HTTP/2 to it (nginx: http2). Without TLS an address speaks it if one
     /// of its sites does.
     pub http2: bool,
+    /// To send the head of a request, where it is the default of the address: which site a request is
+    /// for is known behind that only (nginx: client_header_timeout).
+    pub header_timeout: Option<Duration>,
     /// What is done to a path before a route is looked for.
     pub rewrite: Vec<Rewrite>,
     /// Answers where there is no route for the path: with 404.

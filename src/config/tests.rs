@@ -11,6 +11,7 @@ use super::load::{load, parse};
 use super::read::FromNode;
 use super::variables::VARIABLES;
 use super::{Config, HostName, PathMatch};
+use crate::address::Address;
 
 #[test]
 fn good_files_load_without_a_warning() {
@@ -225,7 +226,7 @@ fn settings_are_inherited_key_by_key() {
 fn the_smallest_file_has_nginxs_defaults() {
     let config = config(ROUTE);
     let site = &config.sites[0];
-    assert_eq!(site.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(site.listen, [Address::Tcp("127.0.0.1:8080".parse().unwrap())]);
     assert_eq!(site.default_at, site.listen, "it is for all hosts");
     let route = &site.routes[0];
     assert_eq!((route.line, &route.path), (2, &PathMatch::Prefix("/".into())));

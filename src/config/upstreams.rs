@@ -208,6 +208,9 @@ pub struct Peer {
     pub max_conns: Option<u64>,
     /// Its weight grows over this long when it is back; 0 is at once (nginx: slow_start).
     pub slow_start: Duration,
+    /// The address of this machine that it sees, with a port or 0; `None` leaves it to the system
+    /// (nginx: proxy_bind).
+    pub bind: Option<SocketAddr>,
 }
 
 /// What the requests of a route have otherwise than others of their upstream.

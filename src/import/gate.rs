@@ -42,15 +42,16 @@ pub(super) fn real_ip<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &
     section.set("real_ip", Value::Table(entries), &all);
 }
 
-/// An address or a network as ours write it.
+/// An address, a network or `unix:` as ours write it.
 ///
 /// # Errors
 /// Say so: what else it is.
 fn net(text: &str) -> Result<String, String> {
-    let is_net = text.parse::<std::net::IpAddr>().is_ok() || text.parse::<IpNet>().is_ok();
+    let is_net = text == "unix:"
+        || text.parse::<std::net::IpAddr>().is_ok()
+        || text.parse::<IpNet>().is_ok();
     match is_net {
         true => Ok(text.to_owned()),
-        false if text == "unix:" => Err("there are no clients over unix sockets here".to_owned()),
         false => Err(format!("`{text}` is no address: write those of the host")),
     }
 }
@@ -254,7 +255,7 @@ mod tests {
                        "limit_req = [{ zone = \"a\", burst = 5, delay = \"nodelay\" }]");
         check_defaults("limit_conn_zone $remote_addr zone=a:1m; limit_conn a 5;", "limit_conn = [{ zone = \"a\", connections = 5 }]");
         assert_eq!(verdict("http { limit_conn none 5; }", "limit_conn"), Verdict::Unsupported);
-        assert_eq!(verdict("http { allow unix:; }", "allow"), Verdict::Unsupported);
+        assert_eq!(verdict("http { allow unix:; }", "allow"), Verdict::Exact);
     }
 
     #[test]

@@ -122,12 +122,8 @@ const MISSING: &[(&str, &str)] = &[
     ("geoip_country geoip_city geoip_org geoip_proxy geoip2", "no database of addresses is read"),
     ("add_trailer", "no trailers are added"),
     ("try_files", "tried by routes with `static` only"),
-    ("proxy_bind", "the system chooses the address that upstreams see"),
     ("proxy_store proxy_store_access", "cache instead: `cache.zone`"),
-    (
-        "proxy_limit_rate proxy_send_lowat proxy_upload_rate",
-        "only clients have a rate: `limit_rate`",
-    ),
+    ("proxy_send_lowat proxy_upload_rate", "what goes upstream has no rate"),
     ("proxy_cookie_flags", "`cookie_flags`"),
     (
         "proxy_ssl_crl proxy_ssl_password_file ssl_password_file",

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::Import;
 use super::headers::expression;
 use super::scope::Scope;
 use super::tree::Directive;
+use crate::address::{Address, SocketPath};
 
 /// A server as its addresses are shared out.
 #[derive(Debug)]
@@ -24,7 +26,7 @@ pub(super) struct Server<'a> {
 /// An address of a server.
 #[derive(Clone, Debug)]
 pub(super) struct Listen<'a> {
-    pub address: SocketAddr,
+    pub address: Address,
     pub default: bool,
     pub directive: Option<&'a Directive>,
 }
@@ -41,7 +43,7 @@ pub(super) struct Shared {
 }
 
 /// All addresses.
-pub(super) type Addresses = BTreeMap<SocketAddr, Shared>;
+pub(super) type Addresses = BTreeMap<Address, Shared>;
 
 impl<'a> Server<'a> {
     /// The server of a block; what it says of its addresses goes to `addresses`.
@@ -66,7 +68,7 @@ impl<'a> Server<'a> {
         }
         if written.is_empty() {
             // nginx's own default.
-            let address = SocketAddr::from(([0, 0, 0, 0], 80));
+            let address = Address::Tcp(SocketAddr::from(([0, 0, 0, 0], 80)));
             server.add((address, false, None), (number, Shared::default()), addresses);
         }
         server.named = scope.own(&["server_name"]);
@@ -78,7 +80,7 @@ impl<'a> Server<'a> {
 
     fn add(
         &mut self,
-        (address, default, directive): (SocketAddr, bool, Option<&'a Directive>),
+        (address, default, directive): (Address, bool, Option<&'a Directive>),
         (number, said): (usize, Shared),
         addresses: &mut Addresses,
     ) {
@@ -100,7 +102,7 @@ impl<'a> Server<'a> {
 fn read(
     import: &mut Import<'_>,
     directive: &Directive,
-) -> Result<(Vec<SocketAddr>, Shared, bool), String> {
+) -> Result<(Vec<Address>, Shared, bool), String> {
     let addresses = addresses(directive.arg(0))?;
     let mut shared = Shared::default();
     let mut default = false;
@@ -125,21 +127,25 @@ fn read(
 }
 
 /// An address, or several that differ in their ports.
-fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
+fn addresses(text: &str) -> Result<Vec<Address>, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        let path = SocketPath::new(Path::new(path));
+        let path = path.ok_or("the path of a socket is whole here, and 107 bytes at most")?;
+        return Ok(vec![Address::Unix(path)]);
+    }
     let last = text.rsplit_once('-').and_then(|(first, last)| Some((first, last.parse().ok()?)));
-    let Some((first, last)) = last else { return address(text).map(|address| vec![address]) };
+    let Some((first, last)) = last else {
+        return address(text).map(|address| vec![Address::Tcp(address)]);
+    };
     let first = address(first)?;
     let ports: std::ops::RangeInclusive<u16> = first.port()..=last;
     if ports.is_empty() || ports.len() > 1000 {
         return Err("a range has 1 to 1000 ports here".to_owned());
     }
-    Ok(ports.map(|port| SocketAddr::new(first.ip(), port)).collect())
+    Ok(ports.map(|port| Address::Tcp(SocketAddr::new(first.ip(), port))).collect())
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    if text.starts_with("unix:") {
-        return Err("there are no unix sockets for clients here".to_owned());
-    }
     let text = text.strip_prefix("*:").unwrap_or(text);
     let text = match text.strip_prefix("localhost") {
         Some(rest) => format!("127.0.0.1{rest}"),
@@ -200,15 +206,17 @@ mod tests {
         check("[::]:443",       Some("[::]:443"));
         check("[::1]",          Some("[::1]:80"));
         check("localhost:81",   Some("127.0.0.1:81"));
-        check("unix:/a.sock",   None);
         check("example.com:80", None);
 
         #[track_caller]
         fn check(text: &str, expected: Option<&str>) {
             assert_eq!(address(text).ok().map(|a| a.to_string()).as_deref(), expected, "{text}");
         }
-        let ports = |text| addresses(text).map(|all| all.iter().map(|a| a.port()).collect::<Vec<_>>());
+        let ports = |text| addresses(text).map(|all| all.iter().filter_map(|a| a.port()).collect::<Vec<_>>());
         assert_eq!(ports("127.0.0.1:8000-8002"), Ok(vec![8000, 8001, 8002]));
+        let socket = |text| addresses(text).map(|all| all[0].to_string());
+        assert_eq!(socket("unix:/run/a-1.sock"), Ok("unix:/run/a-1.sock".to_owned()));
+        assert!(socket("unix:a.sock").is_err());
         assert!(ports("1-65535").is_err() && ports("9-8").is_err());
     }
 }

@@ -63,6 +63,7 @@ pub(super) const OF_ROUTES: &[Row] = &[
     row("limit_conn_status", "limit_conn_status", Kind::Number(400, 599)),
     row("limit_conn_dry_run", "limit_conn_dry_run", Kind::Flag),
     row("max_ranges", "max_ranges", Kind::Number(0, 32)),
+    row("proxy_limit_rate", "upstream_rate", Kind::SizeOf),
     row("limit_rate", "limit_rate", Kind::SizeOf),
     row("limit_rate_after", "limit_rate_after", Kind::Size),
     row("proxy_cache_convert_head", "cache.convert_head", Kind::Flag),
@@ -84,13 +85,20 @@ pub(super) const OF_ROUTES: &[Row] = &[
     row("proxy_ssl_session_reuse", "upstream_tls.session_reuse", Kind::Flag),
 ];
 
-/// Those of the process, at the level of `http`.
-pub(super) const OF_SERVER: &[Row] = &[
-    row("client_header_timeout", "header_timeout", Kind::Timeout),
+/// Those of the process at the level of `http`, and of routes below it.
+pub(super) const OF_CLIENTS: &[Row] = &[
     row("keepalive_requests", "keepalive_requests", Kind::Number(1, MANY)),
     row("keepalive_time", "keepalive_time", Kind::Timeout),
     row("client_body_timeout", "body_timeout", Kind::Timeout),
     row("send_timeout", "send_timeout", Kind::Timeout),
+];
+
+/// The same of a server.
+pub(super) const OF_SITES: &[Row] =
+    &[row("client_header_timeout", "header_timeout", Kind::Timeout)];
+
+/// Those of the process, at the level of `http`.
+pub(super) const OF_SERVER: &[Row] = &[
     row("sendfile", "sendfile", Kind::Flag),
     row("max_headers", "max_headers", Kind::Number(1, 32_768)),
     row("http2_max_concurrent_streams", "http2.streams", Kind::Number(1, 65_536)),
@@ -270,6 +278,7 @@ mod tests {
         check_defaults("proxy_pass_request_body off; proxy_pass_request_headers on;", "pass_body = false|pass_headers = true");
         check_defaults("proxy_buffering off;",                    "buffering = false");
         check_defaults("limit_rate 1m; limit_rate_after 10m;",    "limit_rate = \"1m\"|limit_rate_after = \"10m\"");
+        check_defaults("proxy_limit_rate 100k;",                  "upstream_rate = \"100k\"");
         check_defaults("satisfy any;",                            "satisfy = \"any\"");
         check_defaults("proxy_cache_use_stale error http_500;",   "use_stale = [\"error\", \"http_500\"]");
         check_defaults("proxy_cache_use_stale off;",              "use_stale = \"off\"");

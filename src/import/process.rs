@@ -1,7 +1,7 @@
 //! The process: `[server]` and `[log]`. (nginx: the main level, events, and what of http is for all)
 
 use super::document::{Section, Value};
-use super::plain::{self, OF_SERVER};
+use super::plain::{self, OF_CLIENTS, OF_SERVER, OF_SITES};
 use super::scope::Scope;
 use super::tree::Directive;
 use super::{Import, logs};
@@ -103,18 +103,8 @@ pub(super) fn http_level<'a>(
     log: &mut Section,
 ) {
     plain::write(import, scope, OF_SERVER, server);
-    if let Some(directive) = scope.one("keepalive_timeout") {
-        match plain::duration(directive.arg(0), false) {
-            Ok(time) => {
-                server.set("keepalive_timeout", Value::Text(time), &[directive]);
-                import.verdicts.exact(directive);
-                if directive.args.len() > 1 {
-                    import.verdicts.differs(directive, "no `Keep-Alive` field is sent");
-                }
-            }
-            Err(why) => import.verdicts.unsupported(directive, &why),
-        }
-    }
+    plain::write(import, scope, OF_SITES, server);
+    of_clients(import, scope, server);
     if let Some(directive) = scope.one("large_client_header_buffers") {
         let size = units::size(directive.arg(1)).ok();
         let total = size
@@ -140,6 +130,23 @@ pub(super) fn http_level<'a>(
         error_log(import, directive, log);
     }
     logs::for_all(import, scope, log);
+}
+
+/// What holds for the connections of clients, for all or for a part.
+pub(super) fn of_clients<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
+    plain::write(import, scope, OF_CLIENTS, section);
+    let touches = scope.touches(&["keepalive_timeout"]);
+    let Some(directive) = scope.one("keepalive_timeout").filter(|_| touches) else { return };
+    match plain::duration(directive.arg(0), false) {
+        Ok(time) => {
+            section.set("keepalive_timeout", Value::Text(time), &[directive]);
+            import.verdicts.exact(directive);
+            if directive.args.len() > 1 {
+                import.verdicts.differs(directive, "no `Keep-Alive` field is sent");
+            }
+        }
+        Err(why) => import.verdicts.unsupported(directive, &why),
+    }
 }
 
 /// `odd_headers`
@@ -188,7 +195,6 @@ pub(super) fn within<'a>(import: &mut Import<'a>, scope: &Scope<'a>) {
     let others = [
         ODD_HEADERS[0],
         ODD_HEADERS[1],
-        "keepalive_timeout",
         "large_client_header_buffers",
         "client_body_temp_path",
         "error_log",
@@ -255,11 +261,33 @@ mod tests {
     }
 
     #[test]
+    fn what_holds_for_connections_is_said_where_nginx_says_it() {
+        let text = "http { send_timeout 5s; server { client_header_timeout 7s; keepalive_timeout 9s 10s; client_body_timeout 8s;
+                    location /a { send_timeout 1s; keepalive_requests 3; keepalive_time 2h; return 200; } } }";
+        let toml = toml(text);
+        for expected in [
+            "[server]",
+            "send_timeout = \"5s\"",
+            "header_timeout = \"7s\"",
+            "keepalive_timeout = \"9s\"",
+            "body_timeout = \"8s\"",
+            "send_timeout = \"1s\"",
+            "keepalive_requests = 3",
+            "keepalive_time = \"2h\"",
+        ] {
+            assert!(toml.contains(expected), "{expected}: {toml}");
+        }
+        assert_eq!(verdict(text, "client_header_timeout"), Verdict::Exact);
+        assert_eq!(verdict(text, "keepalive_timeout"), Verdict::Differs);
+        assert_eq!(verdict(text, "send_timeout 1s"), Verdict::Exact);
+    }
+
+    #[test]
     #[rustfmt::skip]
     fn what_cannot_be_said_of_a_part_is_told() {
-        let site = |text: &str| format!("http {{ send_timeout 5s; server {{ {text} location / {{ return 200; }} }} }}");
-        assert_eq!(verdict(&site("send_timeout 9s;"), "send_timeout 9s"), Verdict::Unsupported);
-        assert_eq!(verdict(&site("send_timeout 5s;"), "send_timeout 5s"), Verdict::Exact);
+        let site = |text: &str| format!("http {{ max_headers 50; server {{ {text} location / {{ return 200; }} }} }}");
+        assert_eq!(verdict(&site("max_headers 90;"), "max_headers 90"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("max_headers 50;"), "max_headers 50"), Verdict::Exact);
         assert_eq!(verdict("http { resolver dns.local; }", "resolver"), Verdict::Unsupported);
     }
 }

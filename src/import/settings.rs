@@ -2,11 +2,14 @@
 
 use super::document::Section;
 use super::scope::{Level, Scope};
-use super::{Import, bodies, cache, files, gate, headers, logs, pages, plain, upstreams};
+use super::{Import, bodies, cache, files, gate, headers, logs, pages, plain, process, upstreams};
 
 /// Writes what of a level of nginx belongs to the same level of ours.
 pub(super) fn write<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
     plain::write(import, scope, plain::OF_ROUTES, section);
+    if scope.level != Level::Http {
+        process::of_clients(import, scope, section);
+    }
     for (names, topic) in TOPICS {
         if scope.touches(names) {
             topic(import, scope, section);
@@ -25,6 +28,7 @@ const TOPICS: &[(&[&str], Topic)] = &[
     (headers::ADDED, headers::added),
     (&["expires"], headers::expires),
     (&["proxy_next_upstream"], upstreams::next),
+    (&["proxy_bind"], upstreams::bind),
     (&["proxy_redirect"], headers::redirects),
     (headers::REDIRECTED, headers::origin),
     (&["proxy_cookie_domain"], headers::cookie_domain),

@@ -2,7 +2,6 @@
 //! one for those with TLS. (nginx: server)
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::Import;
@@ -11,11 +10,13 @@ use super::gate;
 use super::headers;
 use super::listens::{Addresses, Listen, Server};
 use super::locations;
+use super::plain;
 use super::process;
 use super::rewrites;
 use super::scope::{Level, Scope};
 use super::settings;
 use super::tls;
+use crate::address::Address;
 
 /// The sites of all servers.
 pub(super) fn write<'a>(import: &mut Import<'a>, http: &Rc<Scope<'a>>) -> Vec<Section> {
@@ -37,7 +38,7 @@ pub(super) fn write<'a>(import: &mut Import<'a>, http: &Rc<Scope<'a>>) -> Vec<Se
         };
         let (plain, tls) = (of_scheme(false), of_scheme(true));
         let is_usual = |listens: &[Listen<'_>], port: u16| {
-            listens.iter().all(|listen| listen.address.port() == port)
+            listens.iter().all(|listen| listen.address.port().is_none_or(|it| it == port))
         };
         let scope = Scope::new(Level::Server, servers[number].directive.inside(), Some(http));
         // Where redirects are spelt out, a port is said or not in all of a site.
@@ -97,7 +98,7 @@ impl<'a> Placed<'_, 'a> {
 }
 
 /// Names by the addresses that they are taken at.
-type Taken = BTreeSet<(SocketAddr, String)>;
+type Taken = BTreeSet<(Address, String)>;
 
 /// `None` where nginx never gets to the server.
 fn site<'a>(
@@ -124,7 +125,10 @@ fn site<'a>(
         section.set("http2", Value::Flag(false), &[]);
     }
     let usual = |listen: &Listen<'_>| if place.addresses[&listen.address].ssl { 443 } else { 80 };
-    import.usual_port = place.listens.iter().all(|listen| listen.address.port() == usual(listen));
+    let is_usual =
+        |listen: &Listen<'_>| listen.address.port().is_none_or(|port| port == usual(listen));
+    import.usual_port = place.listens.iter().all(is_usual);
+    plain::write(import, &scope, plain::OF_SITES, &mut section);
     let rewritten = rewrites::read(import, &mut scope);
     gate::note_told(&mut scope);
     if !rewritten.rules.is_empty() {
@@ -258,7 +262,7 @@ mod tests {
     #[rustfmt::skip]
     fn what_cannot_be_listened_on_is_told() {
         let site = |text: &str| format!("http {{ server {{ listen 81; {text} return 200; }} }}");
-        assert_eq!(verdict(&site("listen unix:/a;"), "listen unix"), Verdict::Unsupported);
+        assert_eq!(verdict(&site("listen unix:/a;"), "listen unix"), Verdict::Exact);
         assert_eq!(verdict(&site("listen 443 quic;"), "listen 443"), Verdict::Unsupported);
         assert_eq!(verdict(&site("listen 82 backlog=9;"), "listen 82"), Verdict::Differs);
         assert_eq!(verdict(&site("server_name $hostname b;"), "server_name"), Verdict::Differs);

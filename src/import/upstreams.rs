@@ -1,6 +1,8 @@
 //! Groups of servers, and what locations ask of them. (nginx: upstream, proxy_next_upstream,
 //! proxy_http_version)
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::Import;
 use super::document::{Section, Value};
 use super::plain;
@@ -239,6 +241,23 @@ pub(super) fn ask<'a>(import: &mut Import<'a>, scope: &Scope<'a>, upstream: Opti
     import.verdicts.exact(directive);
 }
 
+/// `upstream_bind`
+pub(super) fn bind<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
+    let Some(directive) = scope.one("proxy_bind") else { return };
+    let text = directive.arg(0);
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let is_address = bare.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok();
+    let why = match is_address || text == "off" {
+        true if directive.args.len() == 1 => {
+            section.set("upstream_bind", Value::text(text), &[directive]);
+            return import.verdicts.exact(directive);
+        }
+        true => "`transparent` needs rules of the kernel and more rights than are asked for here",
+        false => "it is one address of this machine here, without variables",
+    };
+    import.verdicts.unsupported(directive, why);
+}
+
 const BALANCE: [&str; 5] = ["least_conn", "ip_hash", "random", "hash", "least_time"];
 
 #[cfg(test)]
@@ -284,5 +303,21 @@ mod tests {
             verdict("http { upstream a { server b down; } }", "upstream"),
             Verdict::Unsupported
         );
+    }
+
+    #[test]
+    fn the_address_that_servers_see_is_said_unless_it_is_a_matter_of_the_request() {
+        let site = |text: &str| {
+            format!("http {{ server {{ location / {{ {text} proxy_pass http://10.0.0.1; }} }} }}")
+        };
+        assert!(toml(&site("proxy_bind 10.0.0.5;")).contains("upstream_bind = \"10.0.0.5\""));
+        for (text, expected) in [
+            ("proxy_bind 10.0.0.5;", Verdict::Exact),
+            ("proxy_bind off;", Verdict::Exact),
+            ("proxy_bind $remote_addr transparent;", Verdict::Unsupported),
+            ("proxy_bind 10.0.0.5 transparent;", Verdict::Unsupported),
+        ] {
+            assert_eq!(verdict(&site(text), "proxy_bind"), expected, "{text}");
+        }
     }
 }

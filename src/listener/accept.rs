@@ -1,11 +1,13 @@
 //! Permit, socket, task: who is let in.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{SockRef, Socket};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -14,10 +16,11 @@ use super::connection::serve;
 use super::connections::Connections;
 use super::drain::{Drain, Listen, Stage};
 use super::proxied;
+use crate::address::{Address, Remote, SocketPath};
 use crate::client::Connection;
 use crate::clock::Clock;
 
-/// Serves the clients that connect to `listener` until `drain` begins; connections that are there
+/// Serves the clients that connect to `socket` until `drain` begins; connections that are there
 /// then end as it says, on their own. `connections` has room for those of all listeners; while it
 /// has none, one client of each listener waits here and the others in the kernel. Runs on one
 /// worker, and so do the connections.
@@ -26,19 +29,19 @@ use crate::clock::Clock;
 ///
 /// The socket cannot be used at all. Clients that fail are no error.
 pub async fn accept<H: Handler>(
-    listener: std::net::TcpListener,
+    socket: Socket,
     connections: Arc<Connections>,
     handler: Arc<H>,
     drain: Drain,
 ) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
+    let listener = Listening::new(socket)?;
     let _alive = drain.enter();
     let mut ending = drain.listen();
     let door = Door { connections, handler, drain };
     let mut trouble = Trouble::default();
     let stage = loop {
         let let_in = match next(&listener, &mut ending, &mut trouble).await {
-            Ok(stream) => door.let_in(stream, &mut ending).await,
+            Ok(accepted) => door.let_in(accepted, &mut ending).await,
             Err(stage) => Err(stage),
         };
         if let Err(stage) = let_in {
@@ -47,10 +50,8 @@ pub async fn accept<H: Handler>(
     };
     if stage == Stage::Parting {
         // The runtime may not have heard of the last ones yet, but the kernel knows them.
-        let listener = listener.into_std()?;
-        while let Ok((stream, _)) = listener.accept() {
-            stream.set_nonblocking(true)?;
-            if door.let_in(TcpStream::from_std(stream)?, &mut ending).await.is_err() {
+        while let Some(accepted) = listener.accept_at_once() {
+            if door.let_in(accepted, &mut ending).await.is_err() {
                 break;
             }
         }
@@ -70,7 +71,7 @@ impl<H: Handler> Door<H> {
     ///
     /// # Errors
     /// The end has begun. While we part, this client was let in all the same.
-    async fn let_in(&self, stream: TcpStream, ending: &mut Listen) -> Result<(), Stage> {
+    async fn let_in(&self, accepted: Accepted, ending: &mut Listen) -> Result<(), Stage> {
         let mut parting = Ok(());
         let permit = loop {
             tokio::select! {
@@ -83,7 +84,7 @@ impl<H: Handler> Door<H> {
                 permit = self.connections.room() => break permit.ok_or(Stage::Draining)?,
             }
         };
-        let Some(client) = prepare(&stream) else { return parting };
+        let Some((stream, client)) = prepare(accepted) else { return parting };
         let alive = self.drain.enter();
         let (connections, handler) = (self.connections.clone(), self.handler.clone());
         // In a box, for a task's future is moved several times, and would be in this one twice.
@@ -109,7 +110,7 @@ async fn welcome<H: Handler>(
     let remote = client.remote;
     if let Some(settings) = handler.proxy_protocol() {
         let mut ending = drain.listen();
-        let header = proxied::read(&mut stream, remote.ip(), &settings);
+        let header = proxied::read(&mut stream, remote, &settings);
         let said = tokio::select! {
             biased;
             () = ending.draining() => return,
@@ -123,9 +124,8 @@ async fn welcome<H: Handler>(
             }
         }
     }
-    let source = client.proxied.as_ref().map_or(remote, |proxied| proxied.source);
-    let Some(_counted) = connections.count(source.ip(), handler.limits().connections_per_client)
-    else {
+    let source = client.proxied.as_ref().map_or(remote, |proxied| proxied.source.into());
+    let Some(_counted) = connections.count(source, handler.limits().connections_per_client) else {
         debug!(client = %source, "connection closed: this client has too many");
         return handler.refused();
     };
@@ -137,10 +137,10 @@ async fn welcome<H: Handler>(
 /// # Errors
 /// None, since the end begins.
 async fn next(
-    listener: &TcpListener,
+    listener: &Listening,
     ending: &mut Listen,
     trouble: &mut Trouble,
-) -> Result<TcpStream, Stage> {
+) -> Result<Accepted, Stage> {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -148,7 +148,7 @@ async fn next(
             accepted = listener.accept() => accepted,
         };
         let error = match accepted {
-            Ok((stream, _)) => return Ok(stream),
+            Ok(accepted) => return Ok(accepted),
             Err(error) => error,
         };
         if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
@@ -166,10 +166,64 @@ async fn next(
 }
 
 /// `None` if the client is gone already.
-fn prepare(stream: &TcpStream) -> Option<Connection> {
-    stream.set_nodelay(true).ok()?;
-    let plain = Connection::plain(stream.peer_addr().ok()?, stream.local_addr().ok()?);
-    Some(Connection { number: ACCEPTED.fetch_add(1, Relaxed) + 1, ..plain })
+fn prepare((stream, path): Accepted) -> Option<(TcpStream, Connection)> {
+    let client = match path {
+        Some(path) => Connection::plain(Remote::Unix, Address::Unix(path)),
+        None => {
+            stream.set_nodelay(true).ok()?;
+            Connection::plain(stream.peer_addr().ok()?, stream.local_addr().ok()?)
+        }
+    };
+    let number = ACCEPTED.fetch_add(1, Relaxed) + 1;
+    Some((stream, Connection { number, ..client }))
+}
+
+/// A socket that listens.
+enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketPath),
+}
+
+/// A client, and the path that it connected to, if it is one of a unix socket.
+type Accepted = (TcpStream, Option<SocketPath>);
+
+impl Listening {
+    fn new(socket: Socket) -> io::Result<Self> {
+        match socket.local_addr()?.as_pathname() {
+            Some(path) => {
+                let path = SocketPath::new(path).ok_or(io::ErrorKind::InvalidInput)?;
+                Ok(Self::Unix(UnixListener::from_std(socket.into())?, path))
+            }
+            None => Ok(Self::Tcp(TcpListener::from_std(socket.into())?)),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => Ok((listener.accept().await?.0, None)),
+            Self::Unix(listener, path) => {
+                let stream = listener.accept().await?.0.into_std()?;
+                Ok((as_tcp(stream.into())?, Some(*path)))
+            }
+        }
+    }
+
+    /// One that waits in the kernel already.
+    fn accept_at_once(&self) -> Option<Accepted> {
+        let (socket, path) = match self {
+            Self::Tcp(listener) => (SockRef::from(listener).accept(), None),
+            Self::Unix(listener, path) => (SockRef::from(listener).accept(), Some(*path)),
+        };
+        let (socket, _) = socket.ok()?;
+        socket.set_nonblocking(true).ok()?;
+        Some((as_tcp(socket.into()).ok()?, path))
+    }
+}
+
+/// All that is done to a client's socket from here on can be done to one of either kind: read, write,
+/// peek, send files, linger. So one type is enough, and connections over TCP pay for no other.
+fn as_tcp(socket: OwnedFd) -> io::Result<TcpStream> {
+    TcpStream::from_std(socket.into())
 }
 
 /// Connections since the start, of all listeners.

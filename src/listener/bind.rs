@@ -1,9 +1,12 @@
-//! Listening sockets, one a worker, all on one address.
+//! Listening sockets, one a worker, all on one address; a unix socket is one for all.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::path::Path;
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::socket_file::{self, SocketFile};
 
 /// Connections that the kernel completes for us ahead of `accept`, for each socket; more than
 /// nginx's 511, because at the connection cap they wait here. The kernel cuts it to `somaxconn`.
@@ -17,7 +20,7 @@ const BACKLOG: i32 = 4096;
 ///
 /// The address is taken, by whomever, or cannot be had. The error does not name it: the caller
 /// knows which it asked for.
-pub fn bind(address: SocketAddr, count: usize, alone: bool) -> io::Result<Vec<TcpListener>> {
+pub fn bind(address: SocketAddr, count: usize, alone: bool) -> io::Result<Vec<Socket>> {
     if alone && address.port() != 0 {
         // Sockets that share a port ask for it in so many words, and then the kernel lets every
         // process of this user in: a second Larder would silently take half of the connections. A
@@ -29,11 +32,20 @@ pub fn bind(address: SocketAddr, count: usize, alone: bool) -> io::Result<Vec<Tc
     for _ in 0..count {
         let socket = open(address, true)?;
         socket.listen(BACKLOG)?;
-        let listener = TcpListener::from(socket);
-        address = listener.local_addr()?;
-        listeners.push(listener);
+        address = socket.local_addr()?.as_socket().unwrap_or(address);
+        listeners.push(socket);
     }
     Ok(listeners)
+}
+
+/// A socket at `path`, which everybody on this machine may connect to, as with nginx: who else may not
+/// is kept from it by its folder.
+///
+/// # Errors
+///
+/// Somebody listens there, or it is another file.
+pub fn bind_unix(path: &Path) -> io::Result<(Socket, SocketFile)> {
+    socket_file::bind(path, 0o666, BACKLOG)
 }
 
 fn open(address: SocketAddr, share: bool) -> io::Result<Socket> {
@@ -56,10 +68,14 @@ fn open(address: SocketAddr, share: bool) -> io::Result<Socket> {
 mod tests {
     use super::*;
 
+    fn port(socket: &Socket) -> u16 {
+        socket.local_addr().unwrap().as_socket().unwrap().port()
+    }
+
     #[test]
     fn sockets_share_the_port_that_the_first_one_got() {
         let listeners = bind("127.0.0.1:0".parse().unwrap(), 3, true).unwrap();
-        let ports: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap().port()).collect();
+        let ports: Vec<_> = listeners.iter().map(port).collect();
         assert_eq!(ports, [ports[0]; 3]);
         assert_ne!(ports[0], 0);
     }
@@ -67,7 +83,7 @@ mod tests {
     #[test]
     fn an_address_that_is_taken_is_an_error() {
         let listeners = bind("127.0.0.1:0".parse().unwrap(), 2, true).unwrap();
-        let address = listeners[0].local_addr().unwrap();
+        let address = listeners[0].local_addr().unwrap().as_socket().unwrap();
         let error = bind(address, 2, true).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(listeners);
@@ -77,7 +93,7 @@ mod tests {
     #[test]
     fn both_families_can_have_a_port() {
         let Ok(six) = bind("[::]:0".parse().unwrap(), 1, true) else { return };
-        let port = six[0].local_addr().unwrap().port();
+        let port = port(&six[0]);
         assert!(bind(SocketAddr::from(([0, 0, 0, 0], port)), 1, true).is_ok());
     }
 }

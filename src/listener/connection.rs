@@ -35,7 +35,7 @@ use crate::body::ledger::Ledger;
 use crate::body::{Body, Error};
 use crate::client::{self, HangUp};
 use crate::clock::Clock;
-use crate::config::Limits;
+use crate::config::{ClientLimits, Limits};
 use crate::interim::Gap;
 use crate::tls::Protocol;
 use crate::tunnel::{self, Tunnel};
@@ -155,7 +155,7 @@ impl<H: Handler> One<H> {
 
     /// Whether plain GETs need not go the usual way.
     pub(super) fn takes_plain_gets(&self) -> bool {
-        !self.client.misplaced && !self.limits.keepalive_timeout.is_zero()
+        !self.client.misplaced
     }
 
     /// The response to a request, which is under way from now on.
@@ -168,7 +168,6 @@ impl<H: Handler> One<H> {
         let watch = &self.watch;
         let ambiguous = watch.is_ambiguous();
         let busy = watch.request(request.body().as_ref().is_some_and(|body| !body.is_end_stream()));
-        let is_last = watch.is_last();
         let mut closes = response::wants_close(request.version(), request.headers());
         let knows_chunks = request.version() >= Version::HTTP_11;
         async move {
@@ -177,6 +176,8 @@ impl<H: Handler> One<H> {
             } else {
                 self.handler.handle(request, &self.client, &gap).await
             };
+            watch.turn_to(response.extensions_mut().remove::<Arc<ClientLimits>>().as_deref());
+            let is_last = watch.is_last();
             if self.drain.stage() == Stage::Parting && response.status() != SWITCHING {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

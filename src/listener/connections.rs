@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
 use super::watch::Watch;
+use crate::address::Remote;
 use crate::client::Load;
 use crate::clock::Clock;
 
@@ -56,12 +57,10 @@ impl Connections {
     }
 
     /// Counts a client's connection until the value is dropped; `None` if it has `max`, where that
-    /// is not 0.
-    pub(super) fn count(self: &Arc<Self>, client: IpAddr, max: usize) -> Option<Counted> {
-        if max == 0 {
-            return Some(Counted(None));
-        }
-        let client = of_client(client);
+    /// is not 0. Clients over a unix socket are any number: nobody can tell them apart.
+    pub(super) fn count(self: &Arc<Self>, client: Remote, max: usize) -> Option<Counted> {
+        let Some(address) = client.ip().filter(|_| max > 0) else { return Some(Counted(None)) };
+        let client = of_client(address);
         let mut open = self.open();
         let count = open.clients.entry(client).or_default();
         // As large as the number of connections at most: what is zero is taken out.

@@ -24,6 +24,7 @@ mod http2;
 #[doc(hidden)]
 pub mod head; // for the fuzz package
 mod watch;
+mod limits;
 mod drain;
 #[cfg(test)]
 mod tests;
@@ -44,7 +45,7 @@ use crate::plain_get::PlainGet;
 use crate::tls::Entrance;
 
 pub use accept::accept;
-pub use bind::bind;
+pub use bind::{bind, bind_unix};
 pub use connections::Connections;
 pub use drain::Drain;
 

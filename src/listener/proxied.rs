@@ -3,12 +3,11 @@
 //! Reads the header and not one byte more, so that whatever follows, TLS or a request, finds all of
 //! its own. TLVs are skipped. (nginx: listen ... proxy_protocol)
 
-use std::net::IpAddr;
-
 use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+use crate::address::Remote;
 use crate::client::Proxied;
 use crate::config::{self, is_in};
 
@@ -19,7 +18,7 @@ use crate::config::{self, is_in};
 /// Close the connection: who may not say so has connected, or has said something else.
 pub(super) async fn read(
     stream: &mut TcpStream,
-    peer: IpAddr,
+    peer: Remote,
     settings: &config::ProxyProtocolIn,
 ) -> Result<Option<Proxied>, &'static str> {
     if !settings.from.is_empty() && !is_in(&settings.from, peer) {

@@ -32,7 +32,6 @@ pub(super) fn limits() -> Limits {
         keepalive_timeout: LONG,
         keepalive_requests: u64::MAX,
         keepalive_time: LONG,
-        body_timeout: LONG,
         send_timeout: LONG,
         sendfile: true,
         header_bytes_max: 16 * 1024,
@@ -201,7 +200,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new(limits: Limits) -> Self {
         let listener = bind("127.0.0.1:0".parse().unwrap(), 1, true).unwrap().remove(0);
-        let address = listener.local_addr().unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
         let connections = Connections::new(Arc::new(Semaphore::new(limits.connections)));
         let (go, entered, refused) = (Notify::new(), Notify::new(), AtomicUsize::new(0));
         let handler = Arc::new(Paths { go, entered, refused, limits: Arc::new(limits) });

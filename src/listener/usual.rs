@@ -139,7 +139,6 @@ async fn refuse<H: Handler>(
 fn builder(limits: &Limits, spells: bool) -> Builder {
     let mut builder = Builder::new();
     builder
-        .keep_alive(!limits.keepalive_timeout.is_zero())
         .half_close(false)
         .auto_date_header(false)
         .title_case_headers(spells)

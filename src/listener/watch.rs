@@ -23,8 +23,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::head::HeadScan;
+use super::limits::Holding;
 use crate::clock::Clock;
-use crate::config::Limits;
+use crate::config::{ClientLimits, Limits};
 use crate::spelling::Spelling;
 
 /// The state of one connection. Only its own task touches it, but for who
@@ -32,6 +33,7 @@ use crate::spelling::Spelling;
 pub(super) struct Watch {
     clock: Clock,
     limits: Arc<Limits>,
+    of_client: Holding,
     begun: Instant,
     state: AtomicU8,
     /// Microseconds after `begun` when the state began.
@@ -99,6 +101,7 @@ impl Watch {
         let begun = clock.instant();
         Self {
             clock,
+            of_client: Holding::new(limits.of_clients()),
             limits,
             begun,
             state: AtomicU8::new(State::New as u8),
@@ -202,11 +205,12 @@ impl Watch {
     /// Whether the next request is the last one of the connection.
     pub(super) fn is_next_last(&self) -> bool {
         let requests = self.requests.load(Relaxed);
-        requests.saturating_add(1) >= self.limits.keepalive_requests || self.is_old()
+        self.ends_after(requests.saturating_add(1), self.of_client.began_with())
     }
 
     /// A request came, and what answers it was at hand.
     pub(super) fn answered(&self) {
+        self.turn_to(None);
         self.requests.store(self.requests.load(Relaxed) + 1, Relaxed);
         self.enter(State::Idle);
     }
@@ -218,13 +222,22 @@ impl Watch {
 
     /// Whether the request that is under way is the last one of the connection.
     pub(super) fn is_last(&self) -> bool {
-        self.requests.load(Relaxed) >= self.limits.keepalive_requests || self.is_old()
+        self.ends_after(self.requests.load(Relaxed), &self.of_client.now())
     }
 
     /// The connection's age is that which it had when it last began to wait, so that no clock is
     /// read for this.
-    fn is_old(&self) -> bool {
-        Duration::from_micros(self.since_us.load(Relaxed)) >= self.limits.keepalive_time
+    fn ends_after(&self, requests: u64, limits: &ClientLimits) -> bool {
+        requests >= limits.keepalive_requests
+            || Duration::from_micros(self.since_us.load(Relaxed)) >= limits.keepalive_time
+            || limits.keepalive_timeout.is_zero()
+    }
+
+    /// The route of the last request says this of its connection.
+    pub(super) fn turn_to(&self, own: Option<&ClientLimits>) {
+        if self.of_client.turn_to(own) {
+            self.urgent.store(true, Relaxed);
+        }
     }
 
     /// The client takes the end of the connection for the end of the response.
@@ -327,20 +340,21 @@ impl Watch {
     /// States change without touching the timer, so it fires as often as the shortest limit could
     /// run out: a limit then fires no later than it should.
     pub(super) fn step(&self) -> Duration {
-        let limits = &self.limits;
-        let all = [limits.header_timeout, limits.keepalive_timeout, limits.send_timeout];
+        let own = self.of_client.now();
+        let all = [self.limits.header_timeout, own.keepalive_timeout, own.send_timeout];
         all.into_iter().filter(|limit| !limit.is_zero()).min().unwrap_or(LINGER)
     }
 
     fn due(&self) -> Option<(Instant, Cut)> {
         let after =
             |us: &AtomicU64, limit| self.begun + Duration::from_micros(us.load(Relaxed)) + limit;
+        let own = self.of_client.now();
         if self.blocked.load(Relaxed) {
-            return Some((after(&self.wrote_us, self.limits.send_timeout), Cut::Send));
+            return Some((after(&self.wrote_us, own.send_timeout), Cut::Send));
         }
         let (limit, cut) = match self.state() {
             State::New => (self.limits.header_timeout, Cut::Idle),
-            State::Idle => (self.limits.keepalive_timeout, Cut::Idle),
+            State::Idle => (own.keepalive_timeout, Cut::Idle),
             State::Head => (self.limits.header_timeout, Cut::Head),
             State::Closing => (LINGER, Cut::Idle),
             State::Busy | State::Tunnel => return None,

@@ -315,6 +315,7 @@ const CLOSE_TRIES: u32 = 100;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
     use std::path::Path;
 
     use http::{Method, Version};
@@ -339,7 +340,7 @@ mod tests {
         Exchange {
             request: Some(Box::new(RequestFacts {
                 started: Clock::Real.instant(),
-                client: "127.0.0.1:1".parse().unwrap(),
+                client: "127.0.0.1:1".parse::<SocketAddr>().unwrap().into(),
                 method: Method::GET,
                 target: http::Uri::from_static(target),
                 version: Version::HTTP_11,

@@ -3,12 +3,12 @@
 //! An exchange outlives the request path: it is complete when the last byte of the body has been
 //! handed over, and is then logged and counted, once.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Uri, Version};
 
+use crate::address::Remote;
 use crate::observe::logs::{Kept, Logs};
 use crate::semantics::reason::Reason;
 use crate::semantics::status::CacheStatus;
@@ -47,7 +47,7 @@ pub struct RequestFacts {
     /// When its head was complete.
     pub started: Instant,
     /// Who connected.
-    pub client: SocketAddr,
+    pub client: Remote,
     /// The method.
     pub method: Method,
     /// The target as it was sent.

@@ -86,7 +86,7 @@ pub fn time_local(time: SystemTime) -> String {
 /// "$http_referer" "$http_user_agent"`
 fn write_combined(out: &mut Vec<u8>, request: &RequestFacts, status: u16, end: Ending<'_>) {
     // Writing to a `Vec` cannot fail.
-    let _ = write!(out, "{} - ", request.client.ip());
+    let _ = write!(out, "{} - ", request.client.host());
     match request.authorization.as_ref().and_then(remote_user) {
         Some(user) => escape(out, &user),
         None => out.push(b'-'),
@@ -159,6 +159,8 @@ const TIME_LOCAL_LENGTH: usize = 26;
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use std::time::UNIX_EPOCH;
 
@@ -173,7 +175,7 @@ mod tests {
         Exchange {
             request: Some(Box::new(RequestFacts {
                 started: Clock::Real.instant(),
-                client: "192.0.2.7:4711".parse().unwrap(),
+                client: "192.0.2.7:4711".parse::<SocketAddr>().unwrap().into(),
                 method: Method::GET,
                 target: "/a?b=c".parse().unwrap(),
                 version: Version::HTTP_11,
@@ -207,7 +209,7 @@ mod tests {
             "192.0.2.7 - - [06/Nov/1994:08:49:37 +0000] \"GET /a?b=c HTTP/1.1\" 200 612 \"-\" \"-\"\n"
         );
         let request = exchange.request.as_mut().unwrap();
-        request.client = "[2001:db8::1]:80".parse().unwrap();
+        request.client = "[2001:db8::1]:80".parse::<SocketAddr>().unwrap().into();
         request.version = Version::HTTP_10;
         request.authorization =
             Some(HeaderValue::from_static("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));

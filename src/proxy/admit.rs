@@ -72,7 +72,7 @@ pub(super) fn body(call: &Call<'_>, body: Incoming) -> Body {
         return Body::empty();
     }
     let limit = call.route.settings.request_body_bytes_max;
-    let timeout = call.worker.proxy.limits.body_timeout;
+    let timeout = call.route.settings.body_timeout;
     match call.request.version {
         Version::HTTP_2 => Body::incoming(Whole(body), timeout, Some(limit)),
         _ => Body::incoming(body, timeout, Some(limit)),

@@ -122,7 +122,13 @@ fn logged(asked: &Asked<'_>, logs: &Arc<Logs>, head_bytes: usize) -> Box<Logged>
 impl Route {
     /// Its cache, if nothing but what a plain GET says counts for its answers.
     fn at_hand(&self) -> Option<&Arc<Cache>> {
-        if !self.is_plain || self.finishes || self.gate.is_some() || self.files.is_some() {
+        let says_more = self.settings.client.is_some();
+        if !self.is_plain
+            || says_more
+            || self.finishes
+            || self.gate.is_some()
+            || self.files.is_some()
+        {
             return None;
         }
         if self.logs.as_ref().is_some_and(|logs| !logs.all_asked(is_known)) {
@@ -205,10 +211,10 @@ impl Asked<'_> {
             Variable::Uri => self.get.path().to_owned(),
             Variable::Request => format!("GET {} HTTP/1.1", self.get.target),
             Variable::ServerProtocol => "HTTP/1.1".to_owned(),
-            Variable::RemoteAddr => connection.remote.ip().to_string(),
-            Variable::RemotePort => connection.remote.port().to_string(),
-            Variable::ServerAddr => connection.local.ip().to_string(),
-            Variable::ServerPort => connection.local.port().to_string(),
+            Variable::RemoteAddr => connection.remote.host().to_string(),
+            Variable::RemotePort => facts::port(connection.remote.port()),
+            Variable::ServerAddr => connection.local.host().to_string(),
+            Variable::ServerPort => facts::port(connection.local.port()),
             Variable::RequestId => format!("{:032x}", fastrand::u128(..)),
             Variable::Arg(name) => facts::argument(self.get.query().unwrap_or(""), name).to_owned(),
             Variable::Https => connection.tls.as_ref().map_or("", |_| "on").to_owned(),

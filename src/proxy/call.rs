@@ -13,6 +13,7 @@ use super::inside::Journey;
 use super::route::{self, Cache, Route, Site};
 use super::way::Way;
 use super::{Proxy, Worker, admit};
+use crate::address::Remote;
 use crate::cache::lookup::Key;
 use crate::client::Connection;
 use crate::interim::Sink;
@@ -35,7 +36,7 @@ pub(super) struct Call<'a> {
     pub(super) path: &'a str,
     pub(super) connection: &'a Arc<Connection>,
     /// Who asks: the other end of the connection, or whom a trusted proxy there names.
-    pub(super) remote: SocketAddr,
+    pub(super) remote: Remote,
     /// What the limits of the route said.
     pub(super) limited: Limited,
     /// The path and query of the request that this one asks about.
@@ -58,7 +59,7 @@ pub(super) struct OwnedCall {
     host: String,
     path: String,
     connection: Arc<Connection>,
-    remote: SocketAddr,
+    remote: Remote,
     limited: Limited,
     original: Option<String>,
     now: Timestamp,
@@ -157,7 +158,7 @@ impl OwnedCall {
             host: &host,
             path: &path,
             connection: &connection,
-            remote: nobody,
+            remote: nobody.into(),
             limited: Limited::default(),
             original: None,
             now: Timestamp::from(proxy.clock.now()),

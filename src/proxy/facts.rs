@@ -63,7 +63,7 @@ impl Facts for Call<'_> {
                 write_joined(&request.headers, &X_FORWARDED_FOR, out);
                 let separator =
                     if request.headers.contains_key(&X_FORWARDED_FOR) { ", " } else { "" };
-                write_to(out, format_args!("{separator}{}", self.remote.ip()));
+                write_to(out, format_args!("{separator}{}", self.remote.host()));
             }
             Variable::Capture(number) => {
                 self.way.into_iter().for_each(|way| way.write_number(*number, out));
@@ -89,6 +89,11 @@ impl Facts for Call<'_> {
     }
 }
 
+/// As nginx writes ports: nothing where there is none.
+pub(super) fn port(port: Option<u16>) -> String {
+    port.map(|port| port.to_string()).unwrap_or_default()
+}
+
 impl<'a> Call<'a> {
     /// nginx: the request's host, or the site's name where an old client named none.
     fn host_or_name(&self) -> &'a str {
@@ -99,28 +104,25 @@ impl<'a> Call<'a> {
     fn write_place(&self, variable: &Variable, out: &mut Vec<u8>) {
         let mut text = |text: &str| out.extend_from_slice(text.as_bytes());
         match variable {
-            Variable::RemoteAddr => write_to(out, format_args!("{}", self.remote.ip())),
-            Variable::RemotePort => {
-                write_to(out, format_args!("{}", self.remote.port()));
-            }
-            Variable::BinaryRemoteAddr => match self.remote.ip().to_canonical() {
-                IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
-                IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
+            Variable::RemoteAddr => write_to(out, format_args!("{}", self.remote.host())),
+            Variable::RemotePort => text(&port(self.remote.port())),
+            Variable::BinaryRemoteAddr => match self.remote.ip() {
+                Some(IpAddr::V4(ip)) => out.extend_from_slice(&ip.octets()),
+                Some(IpAddr::V6(ip)) => out.extend_from_slice(&ip.octets()),
+                None => write_to(out, format_args!("{}", self.remote.host())),
             },
             Variable::RealipRemoteAddr => {
-                write_to(out, format_args!("{}", self.connection.remote.ip()));
+                write_to(out, format_args!("{}", self.connection.remote.host()));
             }
-            Variable::RealipRemotePort => {
-                write_to(out, format_args!("{}", self.connection.remote.port()));
-            }
+            Variable::RealipRemotePort => text(&port(self.connection.remote.port())),
             Variable::ProxyProtocolAddr
             | Variable::ProxyProtocolPort
             | Variable::ProxyProtocolServerAddr
             | Variable::ProxyProtocolServerPort => self.write_proxied(variable, out),
             Variable::LimitReqStatus => text(self.limited.requests.map_or("", Outcome::word)),
             Variable::LimitConnStatus => text(self.limited.connections.map_or("", Outcome::word)),
-            Variable::ServerAddr => write_to(out, format_args!("{}", self.connection.local.ip())),
-            Variable::ServerPort => write_to(out, format_args!("{}", self.connection.local.port())),
+            Variable::ServerAddr => write_to(out, format_args!("{}", self.connection.local.host())),
+            Variable::ServerPort => text(&port(self.connection.local.port())),
             Variable::RequestTime => {
                 let now = Timestamp::from(self.worker.proxy.clock.now());
                 write_seconds(out, now.since(self.now));

@@ -141,6 +141,9 @@ fn dressed(call: &Call<'_>, result: Result<Answer, Error>) -> Answer {
     let mut answer = own_error(call, result);
     let wall = || Timestamp::from(call.worker.proxy.clock.wall());
     heads::dress(&mut answer, &call.route.settings.heads, wall);
+    if let Some(limits) = &call.route.settings.client {
+        answer.response.extensions_mut().insert(Arc::clone(limits));
+    }
     answer
 }
 

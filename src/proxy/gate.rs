@@ -19,9 +19,8 @@ mod under_way;
 pub mod basic;
 mod password;
 mod ask;
-mod pace;
+pub(super) mod pace;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -36,7 +35,8 @@ use super::deliver::Answer;
 use super::error::Error;
 use super::route::Route;
 use super::{Sent, Worker};
-use crate::config::{self, LimitConn, LimitReq, Rate, RateLimit, units};
+use crate::address::Remote;
+use crate::config::{self, LimitConn, LimitReq, Rate};
 use crate::semantics::reason::Reason;
 
 /// What the requests of a route must pass.
@@ -103,7 +103,7 @@ impl Gate {
     }
 
     /// Who asks, if somebody in front may say.
-    pub(super) fn remote(&self, call: &Call<'_>) -> Option<SocketAddr> {
+    pub(super) fn remote(&self, call: &Call<'_>) -> Option<Remote> {
         let real_ip = self.settings.real_ip.as_ref()?;
         Some(address::real(call.connection, &call.request.headers, real_ip))
     }
@@ -115,14 +115,8 @@ impl Gate {
     }
 
     fn rate(&self, call: &Call<'_>) -> Rate {
-        let Some(RateLimit { rate, by_request }) = &self.settings.limit_rate else {
-            return Rate { bytes_per_s: 0, after_bytes: 0 };
-        };
-        let Some(template) = by_request else { return *rate };
-        let mut text = Vec::new();
-        template.write(call, &mut text);
-        let said = str::from_utf8(&text).ok().and_then(|text| units::size(text).ok());
-        Rate { bytes_per_s: said.unwrap_or(0), ..*rate }
+        let none = Rate { bytes_per_s: 0, after_bytes: 0 };
+        self.settings.limit_rate.as_ref().map_or(none, |limit| pace::rate(limit, call))
     }
 }
 
@@ -204,7 +198,7 @@ async fn access(
     let any = gate.settings.satisfy_any;
     let mut refused = None;
     let rules = gate.settings.access_for(&call.request.method);
-    match address::rule(rules, call.remote.ip()) {
+    match address::rule(rules, call.remote) {
         Some(true) if any => return Ok(gate.nobody_said()),
         Some(false) => refused = after(any, refused, address::denied())?,
         _ => {}

@@ -1,9 +1,9 @@
 //! Which site answers for a host. (nginx: server)
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::route::Site;
+use crate::address::Address;
 use crate::config::hostnames::HostNames;
 use crate::config::{self, HostName};
 
@@ -32,11 +32,11 @@ impl<T: Clone> Hosts<T> {
     /// The hosts of a listener: every site that listens there, in the order of the configuration.
     /// Without an address those of several.
     pub fn new<'a>(
-        address: Option<SocketAddr>,
+        address: Option<Address>,
         sites: impl Iterator<Item = (&'a config::Site, T)>,
     ) -> Self {
         let is_here =
-            |some: &[SocketAddr]| address.map_or(!some.is_empty(), |here| some.contains(&here));
+            |some: &[Address]| address.map_or(!some.is_empty(), |here| some.contains(&here));
         let mut hosts = Self::default();
         let mut fallback: Option<(bool, bool, T)> = None;
         let mut names: Vec<(HostName, T)> = Vec::new();

@@ -78,15 +78,15 @@ pub(super) fn whole(call: &Call<'_>, location: String) -> String {
         }
         Origin::Asked => {
             let (scheme, local) = (call.connection.scheme(), call.connection.local);
-            let host = match (call.host, local.ip()) {
-                ("", IpAddr::V4(ip)) => ip.to_string(),
-                ("", IpAddr::V6(ip)) => format!("[{ip}]"),
+            let host = match (call.host, local.tcp().map(|address| address.ip())) {
+                ("", Some(IpAddr::V6(ip))) => format!("[{ip}]"),
+                ("", _) => local.host().to_string(),
                 (host, _) => host.to_owned(),
             };
             let usual = if call.connection.tls.is_some() { 443 } else { 80 };
-            match local.port() {
-                port if port == usual => format!("{scheme}://{host}{location}"),
-                port => format!("{scheme}://{host}:{port}{location}"),
+            match local.port().filter(|port| *port != usual) {
+                None => format!("{scheme}://{host}{location}"),
+                Some(port) => format!("{scheme}://{host}:{port}{location}"),
             }
         }
     }

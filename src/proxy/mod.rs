@@ -65,7 +65,6 @@ mod stitch;
 mod error;
 mod record;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -73,6 +72,7 @@ use http::{HeaderMap, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use crate::address::Remote;
 use crate::body::Body;
 use crate::cache;
 use crate::cache::purge::{Purged, Wanted};
@@ -146,7 +146,7 @@ struct Sent<'a> {
     /// Its body, until somebody takes it.
     body: Option<Incoming>,
     /// Who asks, as far as routes that it came to have found out.
-    remote: SocketAddr,
+    remote: Remote,
     /// What their limits said.
     limited: Limited,
     /// Where it counts as under way.
@@ -157,7 +157,7 @@ struct Sent<'a> {
 
 impl Sent<'_> {
     /// Notes who asks.
-    fn came_from(&mut self, remote: SocketAddr) {
+    fn came_from(&mut self, remote: Remote) {
         self.remote = remote;
         if let Some(seen) = &mut self.seen {
             seen.client = remote;

@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 
 use super::call::Call;
 use super::error::Error;
+use super::gate::pace;
 use super::heads;
 use super::route::Route;
 use super::way::{escaped_path, upstream_named};
@@ -116,18 +119,30 @@ pub(super) async fn send(
         return Err(upstream::Failure::nobody());
     };
     if forward.group.announces() {
-        let (source, destination) = (call.remote, call.connection.local);
-        request.extensions_mut().insert(Announced { source, destination });
+        // Who came over a unix socket has no address to tell: the connection is our own then.
+        let ends = call.remote.tcp().zip(call.connection.local.tcp());
+        if let Some((source, destination)) = ends {
+            request.extensions_mut().insert(Announced { source, destination });
+        }
     }
     let pool = &call.worker.pools[forward.group_number];
     let group = &forward.group;
     let (key, cookie) = (given(call, group.key.as_ref()), given(call, group.cookie.as_ref()));
     let interim = told.interim.map(OnTheirWay);
     let interim = interim.as_ref().map(|interim| interim as &dyn Interim);
-    let client = call.remote.ip();
+    let client = call.remote.ip().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let trying = &call.route.settings.trying;
     let asked = Asked { client, key: &key, cookie: &cookie, held: told.held, trying, interim };
-    upstream::send(group, pool, request, &call.route.settings.timeout, &asked).await
+    let reply = upstream::send(group, pool, request, &call.route.settings.timeout, &asked).await;
+    let Some(limit) = &call.route.settings.upstream_rate else { return reply };
+    let mut reply = reply?;
+    let rate = pace::rate(limit, call);
+    let body = reply.response.body_mut();
+    // What is here has been read already.
+    if rate.bytes_per_s > 0 && !body.is_here() {
+        pace::slow_down(body, rate, &call.worker.proxy.clock);
+    }
+    Ok(reply)
 }
 
 /// A client that waits as long as its request does: when it leaves, the request is dropped.

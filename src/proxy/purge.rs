@@ -22,6 +22,7 @@ use crate::cache::Zone;
 use crate::cache::list::Listed;
 use crate::cache::log::Scope;
 use crate::cache::purge::{Purged, Wanted, What};
+use crate::config::is_in;
 use crate::semantics::date::Timestamp;
 use crate::semantics::reason::Reason;
 use crate::semantics::tags;
@@ -48,7 +49,7 @@ pub(super) async fn purge(call: &Call<'_>) -> Result<Answer, Error> {
     } else {
         Ok(by_url(call, &caches, how).await)
     };
-    let client = call.remote.ip().to_canonical();
+    let client = call.remote.host();
     let uri = call.request_uri();
     Ok(match purged {
         Ok(purged) => {
@@ -153,8 +154,8 @@ fn allowed<'a>(call: &Call<'_>, route: &'a Route) -> Result<&'a [Arc<Cache>], Er
     let Some(allowed) = route.settings.purge.as_ref().filter(|_| !caches.is_empty()) else {
         return Err(Error::MethodNotAllowed);
     };
-    let client = call.remote.ip().to_canonical();
-    if !allowed.iter().any(|network| network.contains(&client)) {
+    let client = call.remote.host();
+    if !is_in(allowed, call.remote) {
         tracing::warn!(%client, "purge refused: not an allowed address");
         return Err(Error::Forbidden);
     }

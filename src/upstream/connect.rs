@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::error::{Error, Kind, Phase};
@@ -55,7 +55,8 @@ pub(super) async fn connect(
     let clock = opening.clock;
     let (resolving, shaking) = (AtomicBool::new(false), AtomicBool::new(false));
     let opened = async {
-        let (mut stream, to) = open(&peer.target, clock, limit, &resolving).await?;
+        let (mut stream, to) =
+            open((&peer.target, peer.config.bind), clock, limit, &resolving).await?;
         if !opening.ahead.is_empty() {
             stream.write_all(opening.ahead).await.map_err(Error::connect)?;
         }
@@ -100,14 +101,14 @@ async fn secured(
 }
 
 async fn open(
-    target: &Target,
+    (target, bind): (&Target, Option<SocketAddr>),
     clock: &Clock,
     limit: Duration,
     resolving: &AtomicBool,
 ) -> Result<(Socket, Option<SocketAddr>), Error> {
     match target {
         Target::Address(address) => {
-            let stream = tcp(*address).await.map_err(Error::connect)?;
+            let stream = tcp(*address, bind).await.map_err(Error::connect)?;
             Ok((stream, Some(*address)))
         }
         Target::Unix(path) => {
@@ -115,7 +116,7 @@ async fn open(
             Ok((Socket::Unix(stream), None))
         }
         Target::Name(named) => {
-            let (stream, address) = by_name(named, clock, limit, resolving).await?;
+            let (stream, address) = by_name((named, bind), clock, limit, resolving).await?;
             Ok((stream, Some(address)))
         }
     }
@@ -123,7 +124,7 @@ async fn open(
 
 /// Tries the addresses of a name in turn.
 async fn by_name(
-    named: &Named,
+    (named, bind): (&Named, Option<SocketAddr>),
     clock: &Clock,
     limit: Duration,
     resolving: &AtomicBool,
@@ -137,7 +138,7 @@ async fn by_name(
         // An address that swallows packets must leave time for the ones after it.
         let left = limit.saturating_sub(clock.instant().duration_since(begun));
         let share = left / (addresses.len() - tried) as u32;
-        match bounded(share, tcp(*address)).await {
+        match bounded(share, tcp(*address, bind)).await {
             Ok(stream) => {
                 named.worked(*address);
                 return Ok((stream, *address));
@@ -151,8 +152,16 @@ async fn by_name(
     Err(last)
 }
 
-async fn tcp(address: SocketAddr) -> io::Result<Socket> {
-    let stream = TcpStream::connect(address).await?;
+async fn tcp(address: SocketAddr, bind: Option<SocketAddr>) -> io::Result<Socket> {
+    let stream = match bind {
+        None => TcpStream::connect(address).await?,
+        Some(bind) => {
+            let new = if address.is_ipv4() { TcpSocket::new_v4 } else { TcpSocket::new_v6 };
+            let socket = new()?;
+            socket.bind(bind)?;
+            socket.connect(address).await?
+        }
+    };
     // Without it a request in two writes waits for the peer's delayed acknowledgement.
     stream.set_nodelay(true)?;
     Ok(Socket::Tcp(stream))

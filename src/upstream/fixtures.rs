@@ -17,6 +17,7 @@ use crate::semantics::rules::StatusSet;
 
 pub(super) fn peer(address: &str) -> Peer {
     Peer {
+        bind: None,
         address: address.to_owned(),
         weight: 1,
         max_fails: 1,

@@ -250,7 +250,7 @@ async fn a_request_that_its_client_cancels_is_cancelled_at_the_origin() {
     let gate = Gate::closed();
     origin.on("/a", ok("a").behind(&gate));
     let config = CACHED.replace("zone = \"test\"", "zone = \"off\"");
-    let proxy = Proxy::with(&config.replace("[zone.test]\nmemory = \"64m\"", ""), &origin).await;
+    let proxy = Proxy::with(&config, &origin).await;
     let client = Http2::connect(proxy.address).await;
     let exchange = client.begin(("GET", "/a"), &[], true).await;
     eventually("the origin is asked", async || origin.seen("/a") == 1).await;
@@ -392,20 +392,23 @@ async fn a_response_that_its_client_does_not_take_is_reset() {
     let origin = Origin::start().await;
     origin.on("/a", ok(&"x".repeat(200_000)).header("cache-control", "max-age=60"));
     origin.on("/b", ok("b"));
-    let proxy = Proxy::with(&format!("{CACHED}\n[server]\nsend_timeout = \"2s\"\n"), &origin).await;
-    // No window for bodies at all.
-    let mut raw = Raw::connect(proxy.address, &[(4, 0)]).await;
-    assert!(raw.send(&get_frame(1, "/a", &[])).await);
-    let reset = raw.next_of(RST_STREAM).await.unwrap();
-    assert_eq!(reset.stream, 1);
-    // One that takes a little now and then is served on.
-    assert!(raw.send(&get_frame(3, "/a", &[])).await);
-    for _ in 0..6 {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        assert!(raw.send(&frame(WINDOW_UPDATE, 0, 3, &17_000_u32.to_be_bytes())).await);
+    let of_route = CACHED.replace("path = \"/\"", "path = \"/\"\nsend_timeout = \"1s\"");
+    for config in [format!("{CACHED}\n[server]\nsend_timeout = \"1s\"\n"), of_route] {
+        let proxy = Proxy::with(&config, &origin).await;
+        // No window for bodies at all.
+        let mut raw = Raw::connect(proxy.address, &[(4, 0)]).await;
+        assert!(raw.send(&get_frame(1, "/a", &[])).await);
+        let reset = raw.next_of(RST_STREAM).await.unwrap();
+        assert_eq!(reset.stream, 1);
+        // One that takes a little now and then is served on.
+        assert!(raw.send(&get_frame(3, "/a", &[])).await);
+        for _ in 0..6 {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            assert!(raw.send(&frame(WINDOW_UPDATE, 0, 3, &17_000_u32.to_be_bytes())).await);
+        }
+        let next = raw.next_of(RST_STREAM).await.unwrap();
+        assert_eq!(next.stream, 3, "until it stops");
     }
-    let next = raw.next_of(RST_STREAM).await.unwrap();
-    assert_eq!(next.stream, 3, "until it stops");
 }
 
 #[tokio::test]
@@ -487,9 +490,7 @@ async fn the_protocol_is_in_the_variables_and_in_the_log() {
     origin.on("/a?b", ok("a"));
     let config = format!(
         "{}set_header = {{ X-P = \"$server_protocol $request\" }}\n[log]\naccess = {:?}\n",
-        CACHED
-            .replace("[site.route.cache]\nzone = \"test\"\n", "")
-            .replace("[zone.test]\nmemory = \"64m\"", ""),
+        CACHED.replace("[site.route.cache]\nzone = \"test\"\n", ""),
         log.to_str().unwrap()
     );
     let proxy = Proxy::with(&config, &origin).await;
@@ -511,7 +512,7 @@ async fn trailers_reach_clients_that_take_them() {
     );
     origin.on("/a", reply);
     let config = CACHED.replace("zone = \"test\"", "zone = \"off\"");
-    let proxy = Proxy::with(&config.replace("[zone.test]\nmemory = \"64m\"", ""), &origin).await;
+    let proxy = Proxy::with(&config, &origin).await;
     let client = Http2::connect(proxy.address).await;
     let answer = client.send("GET", "/a", &[("te", "trailers")]).await.unwrap();
     assert_eq!((answer.text(), answer.trailer("x-sum")), ("body".into(), "42".into()));

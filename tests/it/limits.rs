@@ -222,6 +222,31 @@ async fn a_body_goes_out_no_faster_than_it_may() {
 }
 
 #[tokio::test]
+async fn a_response_is_read_from_its_server_no_faster_than_it_may() {
+    let origin = Origin::start().await;
+    let body: String = ('a'..='z').cycle().take(300_000).collect();
+    for target in ["/", "/?rate=200000", "/?rate=no"] {
+        origin.on(target, ok(&body).header("cache-control", "max-age=1000"));
+    }
+    let fixed = Proxy::with(&config("", "upstream_rate = 200000"), &origin).await;
+    let said = Proxy::with(&config("", "upstream_rate = '$arg_rate'"), &origin).await;
+    // A second's worth comes at once: 100000 bytes are left.
+    for (proxy, target, least_ms) in [
+        (&fixed, "/", 400),
+        (&fixed, "/", 0),
+        (&said, "/?rate=200000", 400),
+        (&said, "/?rate=no", 0),
+    ] {
+        let begun = Clock::Real.instant();
+        let answer = proxy.get(target).await;
+        let took = Clock::Real.instant().duration_since(begun);
+        assert_eq!(answer.text(), body);
+        assert!(took >= Duration::from_millis(least_ms), "{target}: {took:?}");
+    }
+    assert_eq!(origin.seen("/"), 1, "the second one was a hit");
+}
+
+#[tokio::test]
 async fn how_fast_a_body_goes_out_may_be_a_matter_of_the_request() {
     let origin = Origin::start().await;
     let long = ok(&"x".repeat(3000)).header("cache-control", "max-age=1000");

@@ -107,7 +107,7 @@ async fn a_configuration_that_cannot_be_had_changes_nothing() {
     let error = proxy.reload(&format!("{log}{changed}"), &origin).await.unwrap_err();
     assert!(error.0.contains("/nowhere/access.log"), "{error}");
     assert_eq!(proxy.line("/a").await, "200 HIT one");
-    assert_eq!(proxy.running().addresses(), [proxy.address]);
+    assert_eq!(proxy.addresses(), [proxy.address]);
     let stats = stats(&proxy).await;
     assert_eq!(stats["config"]["generation"], 1);
     assert_eq!(stats["config"]["last_error"], error.0);
@@ -126,11 +126,11 @@ async fn an_address_that_comes_is_listened_on_and_one_that_goes_answers_once_mor
     let elsewhere = CACHED.replace("127.0.0.1:0", "127.0.0.2:0");
     let both = CACHED.replace("\"127.0.0.1:0\"", "[\"127.0.0.1:0\", \"127.0.0.2:0\"]");
     proxy.reload(&both, &origin).await.unwrap();
-    let addresses = proxy.running().addresses();
+    let addresses = proxy.addresses();
     assert_eq!(addresses[0], proxy.address);
     assert_eq!(Kept::to(addresses[1]).await.get("/a").await.line(), "200 HIT one");
     proxy.reload(&elsewhere, &origin).await.unwrap();
-    assert_eq!(proxy.running().addresses(), addresses[1..]);
+    assert_eq!(proxy.addresses(), addresses[1..]);
     eventually("nobody listens there any more", async || {
         TcpStream::connect(proxy.address).await.is_err()
     })

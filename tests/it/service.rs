@@ -109,5 +109,5 @@ async fn sockets_that_systemd_has_bound_are_used_by_all_workers() {
         assert_eq!(Kept::to(process.address).await.get("/a").await.text(), "one");
     }
     let log = process.log();
-    assert_eq!(log.matches("no site listens on").count(), 1, "{log}");
+    assert_eq!(log.matches("nothing listens on").count(), 1, "{log}");
 }

@@ -3,6 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::harness::client;
 use crate::harness::stepping::Listener;
 use crate::harness::{Origin, Proxy};
 
@@ -34,6 +35,44 @@ async fn a_server_may_be_a_unix_socket() {
     let stats = proxy.stats().await;
     let peers = &stats["upstreams"]["app"]["peers"];
     assert_eq!(peers[0]["address"], format!("unix:{}", path.display()));
+}
+
+#[tokio::test]
+async fn routes_with_addresses_of_their_own_share_no_connections() {
+    let listener = Listener::start().await;
+    let origin = Origin::start().await;
+    let route = |path: &str, line: &str| {
+        format!("[[site.route]]\npath = \"{path}\"\nproxy = \"http://app\"\n{line}\n")
+    };
+    let config = format!(
+        "[server]\nworkers = 1\n[upstream.app]\nserver = \"{}\"\n[[site]]\nlisten = \"127.0.0.1:0\"\n{}{}{}",
+        listener.address(),
+        route("/a", "upstream_bind = \"127.0.0.2\""),
+        route("/b", "upstream_bind = \"127.0.0.3\""),
+        route("/c", ""),
+    );
+    let proxy = Proxy::with(&config, &origin).await;
+    let mut connections = Vec::new();
+    for (target, from) in [("/a", "127.0.0.2"), ("/b", "127.0.0.3"), ("/c", "127.0.0.1")] {
+        let address = proxy.address;
+        let answer =
+            tokio::spawn(async move { client::request(address, "GET", target, &[]).await });
+        let mut connection = listener.accept().await;
+        assert_eq!(connection.stream.peer_addr().unwrap().ip().to_string(), from);
+        connection.read_to("\r\n\r\n").await;
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        assert_eq!(answer.await.unwrap().text(), "ok");
+        connections.push(connection);
+    }
+    // Each goes over its own again.
+    for (target, connection) in ["/a", "/b", "/c"].into_iter().zip(&mut connections) {
+        let address = proxy.address;
+        let answer =
+            tokio::spawn(async move { client::request(address, "GET", target, &[]).await });
+        connection.read_to("\r\n\r\n").await;
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        assert_eq!(answer.await.unwrap().text(), "ok");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
-use crate::config::address::Net;
+use crate::config::address::Whom;
 use crate::config::read::{List, OrOff, Size, table};
 use crate::config::template::Template;
 use crate::config::words::{Failure, IgnoredField, RequestDirectives, ValidTable, ZoneName};
@@ -58,6 +58,6 @@ table! {
 table! {
     /// `purge`
     Purge(from) {
-        from: List<Net>,
+        from: List<Whom>,
     }
 }

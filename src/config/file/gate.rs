@@ -3,7 +3,7 @@
 use http::HeaderName;
 use http::header::FORWARDED;
 
-use crate::config::address::{Net, ProxyTarget};
+use crate::config::address::{ProxyTarget, Whom};
 use crate::config::declared::is_name;
 use crate::config::fault::Problem;
 use crate::config::read::wrong_kind;
@@ -26,7 +26,7 @@ table! {
 table! {
     /// `real_ip`
     RealIp(from) {
-        from: List<Net>,
+        from: List<Whom>,
         header: RealIpSource,
         recursive: bool,
     }
@@ -71,7 +71,7 @@ table! {
 table! {
     /// `proxy_protocol` of a listener, as a table
     ProxyProtocolTable() {
-        from: List<Net>,
+        from: List<Whom>,
     }
 }
 
@@ -225,11 +225,11 @@ impl FromText for AccessRule {
             "deny" => false,
             _ => return Err(wrong()),
         };
-        let net = match whom.trim() {
+        let whom = match whom.trim() {
             "all" => None,
-            net => Some(Net::from_text(net)?.0),
+            whom => Some(Whom::from_text(whom)?.0),
         };
-        Ok(Self { allow, net })
+        Ok(Self { allow, whom })
     }
 }
 
@@ -277,6 +277,7 @@ const REQUESTS_MAX: u32 = 1_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Clients;
 
     #[test]
     #[rustfmt::skip]
@@ -307,15 +308,20 @@ mod tests {
         check("allow all",          Some((true, None)));
         check("deny 10.1.2.3/8",    Some((false, Some("10.0.0.0/8"))));
         check("allow ::1",          Some((true, Some("::1/128"))));
+        check("deny unix:",         Some((false, Some("unix:"))));
         check("allow",              None);
         check("permit all",         None);
         check("allow host",         None);
 
         #[track_caller]
         fn check(text: &str, expected: Option<(bool, Option<&str>)>) {
-            let rule = AccessRule::from_text(text).ok().map(|rule| (rule.allow, rule.net));
-            let expected = expected.map(|(allow, net)| (allow, net.map(|net| net.parse().unwrap())));
+            let rule = AccessRule::from_text(text).ok().map(|rule| (rule.allow, rule.whom));
+            let expected = expected.map(|(allow, whom)| (allow, whom.map(clients)));
             assert_eq!(rule, expected, "{text}");
+        }
+
+        fn clients(text: &str) -> Clients {
+            text.parse().map_or(Clients::Unix, Clients::Net)
         }
     }
 }

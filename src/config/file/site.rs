@@ -12,7 +12,7 @@ use super::{
 };
 use super::{DateFrom, ExpiresOf, FieldName, HeaderCase};
 use super::{LogRef, Respond, Rewrite, Satisfy, SiteTls, Static, UpstreamTls};
-use crate::config::address::{Listen, Names};
+use crate::config::address::{Bind, Listen, Names};
 use crate::config::answers::CookieName;
 use crate::config::proxy_url::ProxyUrl;
 use crate::config::read::{List, OrOff, Pairs, Size, SizeOf, Timeout, table};
@@ -32,6 +32,7 @@ table! {
         tls: List<SiteTls>,
         isolated: bool,
         http2: bool,
+        header_timeout: Timeout,
         defaults: Settings,
         route: List<Route>,
     }
@@ -87,7 +88,13 @@ route_and_settings! {
         tries: u32,
         tries_timeout: Duration,
         upstream_tls: UpstreamTls,
+        upstream_bind: Bind,
         max_body: Size,
+        body_timeout: Timeout,
+        send_timeout: Timeout,
+        keepalive_timeout: Duration,
+        keepalive_requests: u32,
+        keepalive_time: Timeout,
         status_header: StatusHeader,
         cache_status: bool,
         via: bool,
@@ -130,6 +137,7 @@ route_and_settings! {
         max_ranges: u32,
         limit_rate: SizeOf,
         limit_rate_after: Size,
+        upstream_rate: SizeOf,
     }
 }
 

@@ -1,6 +1,8 @@
 //! What answers a route's requests, and what is done to answers after.
 //! (nginx: proxy_pass, return, add_header, error_page, proxy_redirect, proxy_cookie_*)
 
+use std::net::SocketAddr;
+
 use http::{HeaderValue, StatusCode};
 
 use super::rewrite::begins_with_scheme;
@@ -88,11 +90,12 @@ fn proxied(
     scope: &mut Scope,
     report: &mut Report,
 ) -> Option<ProxyPass> {
+    let bind = settings.upstream_bind.as_ref().and_then(|at| at.value.0);
     let known = |target: ProxyTarget, scope: &mut Scope, report: &mut Report| {
         let target = At { value: target, span: proxy.span };
         let (own, all) = (route.upstream_tls.as_ref(), settings.upstream_tls.as_ref());
         let tls = tls::upstream(&target, own, all, report);
-        proxy_pass(&target, tls, scope, report)
+        proxy_pass(&target, (tls, bind), scope, report)
     };
     let mut pass = match proxy.value.clone() {
         ProxyUrl::Plain(target) => known(target, scope, report),
@@ -103,7 +106,7 @@ fn proxied(
             ProxyPass { by_request: Some(by_request), ..pass }
         }
         ProxyUrl::Upstream(upstream, target) => {
-            by_request(proxy.span, (upstream, target), scope, report)
+            by_request(proxy.span, (upstream, target), bind, scope, report)
         }
     };
     let path = &route.path.as_ref()?.value;
@@ -132,13 +135,14 @@ fn proxied(
 fn by_request(
     span: Span,
     (upstream, target): (Template, Option<Template>),
+    bind: Option<SocketAddr>,
     scope: &mut Scope,
     report: &mut Report,
 ) -> ProxyPass {
     let declared = scope.upstreams.all.iter().map(|upstream| &upstream.name);
     let possible = declared.filter(|name| !name.contains(':') && upstream.can_give(name));
     let names: Vec<_> = possible.cloned().collect();
-    let spoken = |name: String| (name.clone(), scope.spoken(&name, None));
+    let spoken = |name: String| (name.clone(), scope.spoken(&name, (None, bind)));
     let candidates: Vec<_> = names.into_iter().map(spoken).collect();
     if candidates.is_empty() {
         let problem = Problem::new("there is no upstream that this could name");

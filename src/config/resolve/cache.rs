@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
-use ipnet::IpNet;
 
 use super::{Report, duration, flag, number, query};
-use crate::config::Cache;
 use crate::config::fault::Problem;
 use crate::config::file;
 use crate::config::read::{At, List, OrOff, Size};
 use crate::config::template::Template;
 use crate::config::words::{Failure, IgnoredField, RequestDirectives, Statuses, ValidTable};
+use crate::config::{Cache, Clients};
 use crate::semantics::rules::{Heuristic, IgnoredFields, Rules, Semantics, UseStale, Valid};
 
 /// How a route caches; `None` without a zone or with `off`.
@@ -79,14 +78,16 @@ pub(super) fn hidden(table: Option<&At<file::Cache>>) -> Vec<HeaderName> {
 }
 
 /// Who may send `PURGE` to a route that caches.
-pub(super) fn purge(table: Option<&At<file::Cache>>) -> Option<Vec<IpNet>> {
+pub(super) fn purge(table: Option<&At<file::Cache>>) -> Option<Vec<Clients>> {
     match table?.value.purge.as_ref().map(|purge| &purge.value) {
         Some(OrOff::Off) => None,
         Some(OrOff::On(purge)) => {
             let nets = purge.from.iter().flat_map(|from| from.value.values());
             Some(nets.map(|net| net.0).collect())
         }
-        None => Some(LOOPBACK.iter().filter_map(|net| net.parse().ok()).collect()),
+        None => {
+            Some(LOOPBACK.iter().filter_map(|net| Some(Clients::Net(net.parse().ok()?))).collect())
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! Who asks, and what that client may: defaults, names, and what cannot work together.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderName, Method, StatusCode};
 
 use super::{Report, Scope, flag, number, route, size, timeout};
+use crate::address::Address;
 use crate::config::address::{Listen, ProxyTarget};
 use crate::config::fault::{Problem, nearest};
 use crate::config::file::{self, AuthTo, SetName, Settings};
@@ -65,7 +65,7 @@ pub(super) fn gate(settings: &Settings, scope: &mut Scope, report: &mut Report) 
         auth_basic: on(settings.auth_basic.as_ref()).and_then(|table| auth_basic(table, report)),
         auth_request: on(settings.auth_request.as_ref())
             .and_then(|table| auth_request(table, scope, report)),
-        limit_rate: rate(settings),
+        limit_rate: rate(settings.limit_rate.as_ref(), settings.limit_rate_after.as_ref()),
     };
     warn_of_hidden(settings, &gate, report);
     gate
@@ -243,9 +243,9 @@ fn auth_request(
     Some(AuthRequest { to, set, told, timeout, original })
 }
 
-fn rate(settings: &Settings) -> Option<RateLimit> {
-    let after_bytes = size(settings.limit_rate_after.as_ref(), "0");
-    let (bytes_per_s, by_request) = match settings.limit_rate.as_ref().map(|at| &at.value) {
+pub(super) fn rate(rate: Option<&At<SizeOf>>, after: Option<&At<Size>>) -> Option<RateLimit> {
+    let after_bytes = size(after, "0");
+    let (bytes_per_s, by_request) = match rate.map(|at| &at.value) {
         None | Some(SizeOf::Fixed(Size(0))) => return None,
         Some(SizeOf::Fixed(size)) => (size.0, None),
         Some(SizeOf::Template(template)) => (0, Some(template.clone())),
@@ -271,7 +271,7 @@ fn warn_of_hidden(settings: &Settings, gate: &Gate, report: &mut Report) {
 }
 
 /// Where proxies in front name the clients of a site.
-pub(super) fn named_by_proxies(site: &file::Site) -> Vec<(std::net::SocketAddr, ProxyProtocolIn)> {
+pub(super) fn named_by_proxies(site: &file::Site) -> Vec<(Address, ProxyProtocolIn)> {
     let entries = site.listen.iter().flat_map(|list| list.value.values());
     let named = |listen: &'_ Listen| {
         let how = listen.proxy_protocol.clone();
@@ -282,7 +282,7 @@ pub(super) fn named_by_proxies(site: &file::Site) -> Vec<(std::net::SocketAddr, 
 
 /// Sites that share an address must agree on how connections to it begin.
 pub(super) fn check_listeners(sites: &[At<file::Site>], report: &mut Report) {
-    let mut known: HashMap<SocketAddr, &At<Listen>> = HashMap::new();
+    let mut known: HashMap<Address, &At<Listen>> = HashMap::new();
     let lists = sites.iter().filter_map(|site| site.value.listen.as_ref());
     let entries = lists.flat_map(|list| &list.value.items);
     let entries =
@@ -290,7 +290,7 @@ pub(super) fn check_listeners(sites: &[At<file::Site>], report: &mut Report) {
     for (entry, address) in entries {
         let first = *known.entry(address).or_insert(entry);
         let differs = first.value.proxy_protocol != entry.value.proxy_protocol;
-        if differs && address.port() != 0 {
+        if differs && !address.is_any_port() {
             let problem = Problem::new(format!(
                 "`proxy_protocol` of {address} is not the same as in another site"
             ));

@@ -2,11 +2,11 @@
 //! works as it is written; each warning says in one line what comes of it.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use http::header::{self, HeaderName};
 
 use super::Report;
+use crate::address::Address;
 use crate::config::fault::Problem;
 use crate::config::file;
 use crate::config::read::{At, List};
@@ -112,13 +112,13 @@ pub(super) fn warn_of_borrowed_hosts(spans: &[Span], sites: &[Site], report: &mu
 struct WhoAnswers<'a> {
     sites: &'a [Site],
     of_name: HashMap<String, Vec<usize>>,
-    default_of: HashMap<SocketAddr, usize>,
+    default_of: HashMap<Address, usize>,
 }
 
 impl<'a> WhoAnswers<'a> {
     fn new(sites: &'a [Site]) -> Self {
         let mut of_name: HashMap<_, Vec<_>> = HashMap::new();
-        let mut default_of: HashMap<SocketAddr, usize> = HashMap::new();
+        let mut default_of: HashMap<Address, usize> = HashMap::new();
         for (number, site) in sites.iter().enumerate() {
             for name in &site.names {
                 of_name.entry(name.to_string()).or_default().push(number);
@@ -139,7 +139,7 @@ impl<'a> WhoAnswers<'a> {
     fn takes_from(&self, one: usize) -> impl Iterator<Item = usize> {
         let site = &self.sites[one];
         let answers_all =
-            move |address: &&SocketAddr| !site.strict && self.default_of.get(address) == Some(&one);
+            move |address: &&Address| !site.strict && self.default_of.get(address) == Some(&one);
         let all_at = site.listen.iter().filter(answers_all);
         let others = all_at.flat_map(move |address| {
             (0..self.sites.len()).filter(move |other| !self.sites[*other].listen.contains(address))

@@ -1,8 +1,11 @@
 //! `[[site.route]]`: what is done with some paths, and what it inherits. (nginx: location)
 
+use std::sync::Arc;
+
 use http::header::HOST;
 use http::{HeaderName, Method};
 
+use super::upstream::Spoken;
 use super::{
     Report, Scope, answer, bodies, cache, files, flag, gate, heads, leaks, logs, number, protocols,
     rewrite, size, timeout, upstream,
@@ -13,8 +16,7 @@ use crate::config::file::{self, FieldName, Settings};
 use crate::config::read::{At, List, Pairs, Table};
 use crate::config::template::{Template, Variable};
 use crate::config::words::is_framing;
-use crate::config::{PathMatch, ProxyPass, Route, SentBody, SentOn, Timeouts};
-use crate::tls::settings;
+use crate::config::{ClientLimits, PathMatch, ProxyPass, Route, SentBody, SentOn, Timeouts};
 
 /// The settings of a level: those of its own, then those around it. `timeout`, `cache`, `static`
 /// and `upstream_tls` are merged key by key, `set_header` is replaced as a whole, as in nginx.
@@ -75,12 +77,15 @@ pub(super) fn route(
         sent_on: sent_on(&settings, report),
         heads,
         timeout: timeouts(settings.timeout.as_ref()),
+        upstream_rate: gate::rate(settings.upstream_rate.as_ref(), None).map(Box::new),
         trying: upstream::trying(&settings, report),
         request_body_bytes_max: match size(settings.max_body.as_ref(), "1m") {
             // nginx: 0 does not check.
             0 => u64::MAX,
             bytes => bytes,
         },
+        body_timeout: settings.body_timeout.as_ref().map_or(scope.of_clients.1, |at| at.value.0),
+        client: client(&settings, scope.of_clients.0, report),
         bodies: bodies::bodies(&settings, report),
         status_header: settings.status_header.and_then(|at| at.value.0).map(|name| name.name),
         upgrade,
@@ -96,6 +101,30 @@ pub(super) fn route(
         scope.hostless.extend(leaks::hostless(&table.value, &route));
     }
     Some(route)
+}
+
+/// What its requests say of their connections, where that is written around it.
+fn client(
+    settings: &Settings,
+    server: ClientLimits,
+    report: &mut Report,
+) -> Option<Arc<ClientLimits>> {
+    let least = 1..=u32::MAX;
+    let requests = settings.keepalive_requests.as_ref();
+    let requests = requests.map(|at| number(Some(at), 1000, least, report).into());
+    let own = ClientLimits {
+        keepalive_timeout: settings
+            .keepalive_timeout
+            .as_ref()
+            .map_or(server.keepalive_timeout, |at| at.value),
+        keepalive_requests: requests.unwrap_or(server.keepalive_requests),
+        keepalive_time: settings
+            .keepalive_time
+            .as_ref()
+            .map_or(server.keepalive_time, |at| at.value.0),
+        send_timeout: settings.send_timeout.as_ref().map_or(server.send_timeout, |at| at.value.0),
+    };
+    (own != server).then(|| Arc::new(own))
 }
 
 /// The prefixes that an expression is tried below.
@@ -181,7 +210,7 @@ fn set_header(
 /// Finds the upstream, or makes one of the address.
 pub(super) fn proxy_pass(
     proxy: &At<ProxyTarget>,
-    tls: Option<settings::Upstream>,
+    spoken: Spoken,
     scope: &mut Scope,
     report: &mut Report,
 ) -> ProxyPass {
@@ -198,7 +227,7 @@ pub(super) fn proxy_pass(
     if host.starts_with("unix:") {
         // nginx: what is asked over a socket is `localhost`.
         let base = scope.of_address(host, report);
-        let upstream = scope.spoken(&base, tls);
+        let upstream = scope.spoken(&base, spoken);
         let host = "localhost".to_owned();
         return pass(upstream, *https, host, uri.clone());
     }
@@ -208,7 +237,7 @@ pub(super) fn proxy_pass(
         warn_of_slip(proxy, scope, report);
         scope.of_address(&format!("{host}:{}", port.unwrap_or(default_port)), report)
     };
-    let upstream = scope.spoken(&base, tls);
+    let upstream = scope.spoken(&base, spoken);
     pass(upstream, *https, shown, uri.clone())
 }
 

@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
 use super::{Report, Scope, flag, gate, leaks, rewrite, route, tls};
+use crate::address::Address;
 use crate::config::address::Listen;
 use crate::config::fault::Problem;
 use crate::config::file::{self, Settings, TryFile};
@@ -100,6 +101,7 @@ fn site(
         isolated: isolated(site, tls.as_ref(), report),
         tls,
         http2: flag(site.http2.as_ref(), true),
+        header_timeout: site.header_timeout.as_ref().map(|at| at.value.0),
         routes,
     })
 }
@@ -198,7 +200,7 @@ fn check_names(
 
 /// An address that a site listens at.
 struct ListenAt {
-    address: SocketAddr,
+    address: Address,
     /// Where that is written.
     span: Option<Span>,
     tls: bool,
@@ -210,7 +212,7 @@ fn addresses(site: &file::Site) -> Vec<ListenAt> {
     let default = flag(site.default.as_ref(), false);
     let has_tls = site.tls.is_some();
     let Some(list) = &site.listen else {
-        let address = SocketAddr::from(([127, 0, 0, 1], 8080));
+        let address = Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)));
         return vec![ListenAt { address, span: None, tls: has_tls, default }];
     };
     let is_said = list.value.values().any(|listen| listen.tls.is_some());
@@ -218,8 +220,7 @@ fn addresses(site: &file::Site) -> Vec<ListenAt> {
         let span = Some(at.span);
         let tls = has_tls && if is_said { at.value.tls == Some(true) } else { true };
         let default = default || at.value.default;
-        let listen_at =
-            move |address: &SocketAddr| ListenAt { address: *address, span, tls, default };
+        let listen_at = move |address: &Address| ListenAt { address: *address, span, tls, default };
         at.value.addresses.iter().map(listen_at).collect::<Vec<_>>()
     };
     list.value.items.iter().flat_map(entry).collect()
@@ -250,10 +251,10 @@ fn check_tls(site: &file::Site, report: &mut Report) {
 #[derive(Default)]
 struct Claims {
     /// By address and host; no host is for the site without names.
-    hosts: HashMap<(SocketAddr, Option<String>), usize>,
-    defaults: HashMap<SocketAddr, usize>,
+    hosts: HashMap<(Address, Option<String>), usize>,
+    defaults: HashMap<Address, usize>,
     /// Whether an address is one of TLS, and the site that said so first.
-    tls: HashMap<SocketAddr, (bool, usize)>,
+    tls: HashMap<Address, (bool, usize)>,
 }
 
 impl Claims {
@@ -261,7 +262,7 @@ impl Claims {
         let line = report.line(header);
         let mut own = Vec::new();
         for ListenAt { address, span, tls: has_tls, default } in addresses(site) {
-            if own.contains(&address) && address.port() != 0 {
+            if own.contains(&address) && !address.is_any_port() {
                 let problem = Problem::new(format!("`{address}` is listed twice"));
                 report.error(span.unwrap_or(header), problem);
                 continue;
@@ -269,7 +270,7 @@ impl Claims {
             own.push(address);
             self.add_hosts(site, (address, span.unwrap_or(header)), line, report);
             let (tls, other) = *self.tls.entry(address).or_insert((has_tls, line));
-            if tls != has_tls && address.port() != 0 {
+            if tls != has_tls && !address.is_any_port() {
                 let (here, there) = if tls { ("without", "with") } else { ("with", "without") };
                 let problem = Problem::new(format!("{address} has sites with and without `tls`"));
                 let help = format!("this one is {here}, that of line {other} is {there}");
@@ -290,7 +291,7 @@ impl Claims {
     fn add_hosts(
         &mut self,
         site: &file::Site,
-        (address, span): (SocketAddr, Span),
+        (address, span): (Address, Span),
         line: usize,
         report: &mut Report,
     ) {
@@ -322,11 +323,11 @@ impl Claims {
             if item.value.name.is_some() || site.default_at.len() == site.listen.len() {
                 continue;
             }
-            let others = |address: &&SocketAddr| {
+            let others = |address: &&Address| {
                 !site.default_at.contains(address) && self.defaults.contains_key(address)
             };
             let (taken, free): (Vec<_>, Vec<_>) = site.listen.iter().partition(others);
-            let free: Vec<SocketAddr> = free.into_iter().copied().collect();
+            let free: Vec<Address> = free.into_iter().copied().collect();
             let address = taken.first().copied().copied();
             site.default_at = free;
             let Some(address) = address else { continue };

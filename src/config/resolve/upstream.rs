@@ -1,6 +1,8 @@
 //! `[upstream.NAME]`, and the upstreams that an address in `proxy` stands for. (nginx: upstream)
 
 use super::{Report, Scope, balance, duration, flag, number, timeout};
+use std::net::SocketAddr;
+
 use crate::config::address::NameServer;
 use crate::config::fault::Problem;
 use crate::config::file;
@@ -26,21 +28,33 @@ pub(super) fn of_address(address: &str, resolver: &Resolver, report: &mut Report
     Upstream { resolver: resolver.clone(), ..with_peers(address, vec![peer], &table, report) }
 }
 
+/// How the requests of a route speak to an upstream: its TLS, and from which address.
+pub(super) type Spoken = (Option<settings::Upstream>, Option<SocketAddr>);
+
+impl Upstream {
+    fn speak(&mut self, (tls, bind): Spoken) {
+        self.tls = tls;
+        self.peers.iter_mut().for_each(|peer| peer.bind = bind);
+    }
+}
+
 impl Scope {
     /// The name of upstream `base` as it is spoken to like this. Each way has connections of its
     /// own: what was sent over one that nobody verified must not go over one that was, nor what one
-    /// identity may do over that of another.
-    pub(super) fn spoken(&mut self, base: &str, tls: Option<settings::Upstream>) -> String {
+    /// identity or address may do over that of another.
+    pub(super) fn spoken(&mut self, base: &str, (tls, bind): Spoken) -> String {
         let known = self.spoken.entry(base.to_owned()).or_default();
         let of_name = |name: &str| self.upstreams.number(name);
-        let same =
-            |name: &&String| of_name(name).is_some_and(|at| self.upstreams.all[at].tls == tls);
+        let same = |name: &&String| {
+            let upstream = of_name(name).map(|at| &self.upstreams.all[at]);
+            upstream.is_some_and(|it| it.tls == tls && it.peers.iter().all(|one| one.bind == bind))
+        };
         if let Some(name) = known.iter().find(same) {
             return name.clone();
         }
         let Some(at) = of_name(base) else { return base.to_owned() };
         if known.is_empty() {
-            self.upstreams.all[at].tls = tls;
+            self.upstreams.all[at].speak((tls, bind));
             known.push(base.to_owned());
             return base.to_owned();
         }
@@ -49,7 +63,8 @@ impl Scope {
             1 => format!("{scheme}://{base}"),
             more => format!("{scheme}://{base}#{}", more + 1),
         };
-        let other = Upstream { name: name.clone(), tls, ..self.upstreams.all[at].clone() };
+        let mut other = Upstream { name: name.clone(), ..self.upstreams.all[at].clone() };
+        other.speak((tls, bind));
         self.upstreams.add(other);
         known.push(name.clone());
         name
@@ -141,6 +156,7 @@ fn with_peers(
 fn peer(address: String, table: &file::PeerTable, report: &mut Report) -> Peer {
     Peer {
         address,
+        bind: None,
         weight: number(table.weight.as_ref(), 1, 1..=65535, report),
         max_fails: number(table.max_fails.as_ref(), 1, 0..=u32::MAX, report),
         fail_timeout: timeout(table.fail_timeout.as_ref(), "10s"),

@@ -36,7 +36,7 @@ use super::watch::Watch;
 use crate::body::Body;
 use crate::client::{self, HangUp};
 use crate::clock::Clock;
-use crate::config::{Http2, Limits};
+use crate::config::{ClientLimits, Http2, Limits};
 use crate::interim::{Gap, Queue};
 
 /// What a connection needs to know besides its bytes.
@@ -136,7 +136,7 @@ impl<H: Handler> Requests<H> {
         gap: Gap,
         held: Held,
     ) -> Result<Response<Answer>, HangUp> {
-        let response = if request.headers().len() > self.limits.headers_max {
+        let mut response = if request.headers().len() > self.limits.headers_max {
             too_many_fields()
         } else {
             let (mut parts, body) = request.into_parts();
@@ -145,7 +145,9 @@ impl<H: Handler> Requests<H> {
         };
         hang_up(&response)?;
         let Held { under_way, stall, streams } = held;
-        let mut response = response.map(|body| Answer::new(body, stall, &streams, under_way));
+        let own = response.extensions_mut().remove::<Arc<ClientLimits>>();
+        let streams = (&streams, own.as_deref());
+        let mut response = response.map(|body| Answer::new(body, stall, streams, under_way));
         head::remove_connection(response.headers_mut());
         Ok(response)
     }

@@ -22,6 +22,7 @@ use tokio::time::{Sleep, sleep_until};
 use super::pace::UnderWay;
 use crate::body::{Body, Error};
 use crate::clock::Clock;
+use crate::config::ClientLimits;
 
 /// Runs hyper's tasks for one connection.
 #[derive(Clone)]
@@ -40,7 +41,7 @@ struct Next {
     at_once: u32,
 }
 
-/// Since when a client takes nothing of a response; nothing while it does.
+/// Until when a client has to take something of a response; nothing while it does.
 #[derive(Clone, Default)]
 pub(super) struct Stall(Arc<Mutex<Option<Instant>>>);
 
@@ -71,7 +72,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
         drop(next);
         let mut task = Box::pin(task);
         if !at_once || begin(task.as_mut()).is_pending() {
-            tokio::spawn(unless_stalled(task, stall, self.send_timeout));
+            tokio::spawn(unless_stalled(task, stall));
         }
     }
 }
@@ -83,18 +84,14 @@ fn begin(task: Pin<&mut impl Future<Output = ()>>) -> Poll<()> {
     catch_unwind(poll).unwrap_or(Poll::Ready(()))
 }
 
-async fn unless_stalled(
-    mut task: Pin<Box<impl Future<Output = ()>>>,
-    stall: Stall,
-    limit: Duration,
-) {
+async fn unless_stalled(mut task: Pin<Box<impl Future<Output = ()>>>, stall: Stall) {
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
         if task.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let Some(since) = *lock(&stall.0) else { return Poll::Pending };
-        let due = (since + limit).into();
+        let Some(due) = *lock(&stall.0) else { return Poll::Pending };
+        let due = due.into();
         let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if timer.deadline() != due {
             timer.as_mut().reset(due);
@@ -113,13 +110,21 @@ pub(super) struct Answer {
     rest: Bytes,
     stall: Stall,
     clock: Clock,
+    send_timeout: Duration,
     _under_way: UnderWay,
 }
 
 impl Answer {
-    pub(super) fn new(body: Body, stall: Stall, streams: &Streams, under_way: UnderWay) -> Self {
+    /// `own` is what its route says.
+    pub(super) fn new(
+        body: Body,
+        stall: Stall,
+        (streams, own): (&Streams, Option<&ClientLimits>),
+        under_way: UnderWay,
+    ) -> Self {
         let clock = streams.clock.clone();
-        Self { body, rest: Bytes::new(), stall, clock, _under_way: under_way }
+        let send_timeout = own.map_or(streams.send_timeout, |own| own.send_timeout);
+        Self { body, rest: Bytes::new(), stall, clock, send_timeout, _under_way: under_way }
     }
 
     /// In pieces, so that a body that is all here is not over for us long before the client has it.
@@ -127,7 +132,7 @@ impl Answer {
         let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
         // hyper does not come back for what follows the last one.
         if !self.is_end_stream() {
-            *lock(&self.stall.0) = Some(self.clock.instant());
+            *lock(&self.stall.0) = Some(self.clock.instant() + self.send_timeout);
         }
         Frame::data(piece)
     }

@@ -6,20 +6,21 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::Refusal;
+use crate::address::Remote;
 use crate::client::Connection;
 use crate::config::{AccessRule, RealIp, RealIpSource, is_in};
 use crate::semantics::reason::Reason;
 
 /// Who asks: the peer of the connection, or whom it names if it is one that is believed. A value
 /// that is no address changes nothing.
-pub(super) fn real(connection: &Connection, fields: &HeaderMap, real_ip: &RealIp) -> SocketAddr {
+pub(super) fn real(connection: &Connection, fields: &HeaderMap, real_ip: &RealIp) -> Remote {
     let peer = connection.remote;
-    if !is_in(&real_ip.from, peer.ip()) {
+    if !is_in(&real_ip.from, peer) {
         return peer;
     }
     match &real_ip.source {
         RealIpSource::ProxyProtocol => {
-            connection.proxied.as_ref().map_or(peer, |proxied| canonical(proxied.source))
+            connection.proxied.as_ref().map_or(peer, |proxied| canonical(proxied.source).into())
         }
         RealIpSource::Forwarded => {
             let named = last_first(fields, &header::FORWARDED).map(forwarded_for);
@@ -32,15 +33,15 @@ pub(super) fn real(connection: &Connection, fields: &HeaderMap, real_ip: &RealIp
 /// Goes on from the peer to the one before it, as far as those who say so are believed, and once
 /// only unless it is `recursive`. (nginx: ngx_http_get_forwarded_addr)
 fn believed(
-    peer: SocketAddr,
+    peer: Remote,
     named: impl Iterator<Item = Option<SocketAddr>>,
     real_ip: &RealIp,
-) -> SocketAddr {
+) -> Remote {
     let mut client = peer;
     for named in named {
         let Some(address) = named else { break };
-        client = address;
-        if !real_ip.recursive || !is_in(&real_ip.from, client.ip()) {
+        client = address.into();
+        if !real_ip.recursive || !is_in(&real_ip.from, client) {
             break;
         }
     }
@@ -92,10 +93,9 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// What the first rule for an address says; `None` where no rule is for it.
-pub(super) fn rule(rules: &[AccessRule], address: IpAddr) -> Option<bool> {
-    let address = address.to_canonical();
-    let names = |rule: &&AccessRule| rule.net.is_none_or(|net| net.contains(&address));
+/// What the first rule for a client says; `None` where no rule is for it.
+pub(super) fn rule(rules: &[AccessRule], remote: Remote) -> Option<bool> {
+    let names = |rule: &&AccessRule| rule.whom.is_none_or(|whom| whom.has(remote));
     rules.iter().find(names).map(|rule| rule.allow)
 }
 
@@ -114,6 +114,7 @@ mod tests {
 
     use super::*;
     use crate::client::Proxied;
+    use crate::config::Clients;
 
     const TRUSTED: &str = "10.0.0.1:9";
 
@@ -139,6 +140,9 @@ mod tests {
         check(TRUSTED,        &["1.2.3.4,"],                              TRUSTED,           TRUSTED);
         check(TRUSTED,        &["1.2.3.4, x, 10.2.2.2"],                  "10.2.2.2:0",      "10.2.2.2:0");
         check(TRUSTED,        &["\u{e9}"],                                TRUSTED,           TRUSTED);
+        // One over a unix socket may be.
+        check("unix:",        &["1.2.3.4"],                               "1.2.3.4:0",       "1.2.3.4:0");
+        check("unix:",        &["x"],                                     "unix:",           "unix:");
         // A stranger is not believed.
         check("9.9.9.9:1",    &["1.2.3.4"],                               "9.9.9.9:1",       "9.9.9.9:1");
         check("[::ffff:10.0.0.1]:9", &["1.2.3.4"],                        "1.2.3.4:0",       "1.2.3.4:0");
@@ -182,16 +186,22 @@ mod tests {
         check_rule("10.0.0.66",        Some(false));
         check_rule("::ffff:10.1.2.3",  Some(true));
         check_rule("::1",              None);
+        check_rule("unix:",            Some(true));
     }
 
     #[track_caller]
     fn check_rule(address: &str, expected: Option<bool>) {
-        let rule = |allow, net: &str| AccessRule { allow, net: Some(net.parse().unwrap()) };
-        let rules =
-            [rule(false, "10.0.0.66/32"), rule(true, "10.0.0.0/8"), rule(false, "0.0.0.0/0")];
-        assert_eq!(super::rule(&rules, address.parse().unwrap()), expected, "{address}");
-        let all = [AccessRule { allow: false, net: None }];
-        assert_eq!(super::rule(&all, address.parse().unwrap()), Some(false));
+        let rule = |allow, net: &str| AccessRule { allow, whom: Some(clients(net)) };
+        let rules = [
+            rule(false, "10.0.0.66/32"),
+            rule(true, "10.0.0.0/8"),
+            rule(false, "0.0.0.0/0"),
+            rule(true, "unix:"),
+        ];
+        let remote = address.parse().map_or(Remote::Unix, |ip| Remote::Tcp(SocketAddr::new(ip, 9)));
+        assert_eq!(super::rule(&rules, remote), expected, "{address}");
+        let all = [AccessRule { allow: false, whom: None }];
+        assert_eq!(super::rule(&all, remote), Some(false));
     }
 
     #[track_caller]
@@ -216,11 +226,17 @@ mod tests {
         assert_eq!(real(&connection(TRUSTED), &fields, &settings).to_string(), expected, "{line}");
     }
 
+    fn clients(text: &str) -> Clients {
+        text.parse().map_or(Clients::Unix, Clients::Net)
+    }
+
     fn settings(source: RealIpSource, recursive: bool) -> RealIp {
-        RealIp { from: vec!["10.0.0.0/8".parse().unwrap()], source, recursive }
+        RealIp { from: vec![clients("10.0.0.0/8"), Clients::Unix], source, recursive }
     }
 
     fn connection(peer: &str) -> Connection {
-        Connection::plain(peer.parse().unwrap(), "127.0.0.1:80".parse().unwrap())
+        let local: SocketAddr = "127.0.0.1:80".parse().unwrap();
+        let remote = peer.parse().map_or(Remote::Unix, Remote::Tcp);
+        Connection::plain(remote, local)
     }
 }

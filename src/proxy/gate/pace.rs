@@ -1,5 +1,5 @@
-//! A body that goes out no faster than it may. (nginx: limit_rate, limit_rate_after,
-//! X-Accel-Limit-Rate)
+//! A body that goes out, or is read from an upstream, no faster than it may. (nginx: limit_rate,
+//! limit_rate_after, X-Accel-Limit-Rate, proxy_limit_rate)
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,7 +11,8 @@ use tokio::time::Sleep;
 
 use crate::body::{Body, Error};
 use crate::clock::Clock;
-use crate::config::Rate;
+use crate::config::{Rate, RateLimit, units};
+use crate::proxy::call::Call;
 use crate::proxy::deliver::Answer;
 
 impl Answer {
@@ -21,9 +22,23 @@ impl Answer {
         if rate.bytes_per_s == 0 || self.response.body().is_empty() {
             return;
         }
-        let body = std::mem::take(self.response.body_mut());
-        *self.response.body_mut() = Body::stream(Paced::new(body, rate, clock));
+        slow_down(self.response.body_mut(), rate, clock);
     }
+}
+
+/// Has a body come at this rate, whoever reads it.
+pub(in crate::proxy) fn slow_down(body: &mut Body, rate: Rate, clock: &Clock) {
+    let whole = std::mem::take(body);
+    *body = Body::stream(Paced::new(whole, rate, clock));
+}
+
+/// What a limit says for a request.
+pub(in crate::proxy) fn rate(RateLimit { rate, by_request }: &RateLimit, call: &Call<'_>) -> Rate {
+    let Some(template) = by_request else { return *rate };
+    let mut text = Vec::new();
+    template.write(call, &mut text);
+    let said = str::from_utf8(&text).ok().and_then(|text| units::size(text).ok());
+    Rate { bytes_per_s: said.unwrap_or(0), ..*rate }
 }
 
 struct Paced {

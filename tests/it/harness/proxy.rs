@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use larder::address::Address;
 use larder::app::{self, Inherited, Program, ReloadError, Reloaded, Running, Setup, Sources};
 use larder::clock::Clock;
 use larder::config::load::{self, Loaded};
@@ -80,9 +81,10 @@ impl Proxy {
     }
 
     fn of(running: Running, clock: Clock) -> Self {
+        let listeners: Vec<_> = running.listeners.iter().filter_map(Address::tcp).collect();
         Self {
-            address: running.listeners[0],
-            listeners: running.listeners.clone(),
+            address: listeners[0],
+            listeners,
             admin: running.admin_tcp(),
             clock,
             running: Some(running),
@@ -92,6 +94,11 @@ impl Proxy {
     /// Goes over to another configuration; `ORIGIN` stands for the origin's address.
     pub async fn reload(&self, config: &str, origin: &Origin) -> Result<Reloaded, ReloadError> {
         self.running().reload_to(loaded(config, origin)).await
+    }
+
+    /// Where it listens now, over TCP.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.running().addresses().iter().filter_map(Address::tcp).collect()
     }
 
     /// The server itself.
