@@ -1,5 +1,6 @@
 //! The variables that a configuration declares itself: maps, named groups of regular expressions, and
-//! what answers to `auth_request` say. They are collected before anything else is read, so that a template may name what stands behind it.
+//! what answers to `auth_request` say. They are collected before anything else is read, so that a
+//! template may name what stands behind it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -228,6 +228,7 @@ fn as_tcp(socket: OwnedFd) -> io::Result<TcpStream> {
 
 /// Connections since the start, of all listeners.
 static ACCEPTED: AtomicU64 = AtomicU64::new(0);
+
 /// After an `accept` that failed for want of files or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 /// It fails again with every pause.

@@ -208,7 +208,8 @@ impl<H: Handler> One<H> {
     }
 }
 
-/// The answer to what is no request, or comes too late, or can be read in two ways. What follows it cannot be trusted.
+/// The answer to what is no request, or comes too late, or can be read in two ways. What follows it
+/// cannot be trusted.
 pub(super) fn refusal(
     handler: &impl Handler,
     status: StatusCode,

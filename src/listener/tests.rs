@@ -44,8 +44,8 @@ pub(super) fn limits() -> Limits {
 
 /// `/slow` waits until it is told, `/hint` the same after a 103, `/early` answers before it has read
 /// and with a head larger than anybody takes at once, `/panic` panics, `/echo` upgrades, `/big` has
-/// no end of bytes, `/drip` takes its time over a body, `/late` has one that ends after all of it came; anything else is answered with its path, and
-/// with what `HeaderMap` shows.
+/// no end of bytes, `/drip` takes its time over a body, `/late` has one that ends after all of it
+/// came; anything else is answered with its path, and with what `HeaderMap` shows.
 struct Paths {
     go: Notify,
     entered: Notify,
