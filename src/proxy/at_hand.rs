@@ -303,7 +303,7 @@ fn write_head(
     let (stored, names, heads) = (&found.stored, found.names(), &route.settings.heads);
     let limits_rate =
         names.may_have(route.hidden.limit_rate) && stored.fields.contains_key(X_ACCEL_LIMIT_RATE);
-    if limits_rate || route.changed.may_be_in(names) {
+    if limits_rate || route.changed.are_in(&stored.fields, names) {
         return None;
     }
     let hides = route.hidden.fields.iter().any(|(bits, _)| names.may_have(*bits));

@@ -29,7 +29,7 @@ async fn start(route: &str, cache: &str) -> (Origin, Proxy) {
     (origin, proxy)
 }
 
-/// A `Location` that may have to be changed is none that is at hand.
+/// What may have to be changed is not at hand.
 const OWN: &str = "proxy_redirect = 'off'";
 /// Of which it can be told whether it was at hand.
 const NOW: &str = "date = 'now'";
@@ -163,5 +163,29 @@ async fn only_a_hit_that_an_error_page_replaces_is_not_at_hand() {
         let had = same_both_ways(&proxy, "/a", "If-None-Match: \"a\"\r\n").await;
         let expected = if replaced { "HTTP/1.1 200 OK" } else { "HTTP/1.1 304 Not Modified" };
         assert!(had.starts_with(expected) && had.contains("the page") == replaced, "{had}");
+    }
+}
+
+#[tokio::test]
+async fn only_a_hit_with_a_location_that_may_have_to_be_changed_is_not_at_hand() {
+    let origin = Origin::start().await;
+    let page = ok("page").header("Date", "Mon, 21 Sep 2026 14:13:20 GMT");
+    let page = page.header("Cache-Control", "max-age=60");
+    // To who looks at a few bits of a name these are like Location and Refresh.
+    let alike = page.clone().header("Age", "1").header("Alt-Svc", "clear");
+    let alike = alike.header("X-UA-Compatible", "IE=edge");
+    origin.on("/alike", alike.header("Cross-Origin-Opener-Policy", "same-origin"));
+    let elsewhere = format!("5; url=http://{}/x", origin.address);
+    origin.on("/refresh", page.clone().header("Refresh", &elsewhere));
+    let config = CACHED.replace("status_header", &format!("{NOW}\nstatus_header"));
+    let proxy = Proxy::with(&config, &origin).await;
+    for (path, expected) in [("/alike", true), ("/refresh", false)] {
+        proxy.get(path).await;
+        same_both_ways(&proxy, path, "").await;
+        let answer = all(&proxy, get(path, "Connection: close\r\n").as_bytes()).await;
+        assert!(answer.contains("x-cache-status: HIT"), "{answer}");
+        assert_eq!(was_at_hand(&answer), expected, "{answer}");
+        assert_eq!(answer.contains("refresh: 5; url=/x\r\n"), !expected, "{answer}");
+        assert_eq!(origin.seen(path), 1);
     }
 }
