@@ -81,7 +81,8 @@ CASES = {
     "disk16": Case("a hit of 16 KiB on disk", path="/etag/16384/hot", disk=True),
     "tls": Case("a hit over TLS 1.3", protocol="tls"),
     "h2": Case("a hit over HTTP/2, of 16 streams at a time", protocol="h2"),
-    "imported": Case("a hit on a route as imports write them: names spelled, `Server` and `Date` our own", imported=True),
+    "imported": Case("a hit on a route as imports write them: names spelled, `Server` and `Date` our own, a field added",
+                     imported=True),
     "store": Case("a miss, fetched and stored", cache="MISS", path="/cold/{n}"),
     "pass": Case("fetched by a route without a cache", cache="", path="/pass"),
 }
@@ -98,6 +99,8 @@ accel_redirect = true
 semantics = "nginx"
 purge = "off"
 """
+# nginx has no other way to tell it.
+IMPORTED_TELLS = 'add_header = { X-Cache-Status = "$upstream_cache_status" }\n'
 COMMITTED = Path(__file__).with_name("instructions.json")
 FEW = 1_000
 STREAMS = 16
@@ -237,14 +240,15 @@ def written(bench, path, name):
 
 
 def run(bench, binary, origin, name, requests, under):
-    case, memory, zone = CASES[name], "64m", ""
+    case, memory, zone, tells = CASES[name], "64m", "", support.STATUS_HEADER
     if case.disk:
         memory, zone = "0", f'path = "{bench.dir}/{name}-{requests}-cache"\n'
     if case.imported:
         zone += IMPORTED
+        tells = IMPORTED_TELLS
     larder, port, _ = bench.larder(binary, origin.port, memory, workers=1, name=f"{name}-{requests}", zone=zone,
-                                   site="" if case.protocol == "h1" else support.TLS, under=under,
-                                   cache=PASS_ROUTE.format(origin=origin.port))
+                                   site="" if case.protocol == "h1" else support.TLS, tells=tells,
+                                   under=under, cache=PASS_ROUTE.format(origin=origin.port))
     if case.protocol == "h2":
         ask_h2(port, case, origin, requests)
     else:

@@ -54,6 +54,7 @@ class Failed(SystemExit):
 
 # With what make_certificate made; without tickets, so that every handshake is a full one.
 TLS = 'tls = { certificate = "server.crt", key = "server.key", session_tickets = false }\n'
+STATUS_HEADER = 'status_header = "X-Cache-Status"\n'
 
 
 def fail(message):
@@ -192,11 +193,12 @@ class Bench:
         return program
 
     def larder(self, binary, origin_port, memory, workers=None, cpu=None, name="larder", cache="",
-               zone="", server="", site="", under=()):
+               zone="", server="", site="", tells=STATUS_HEADER, under=()):
         """Starts Larder in front of the origin with one zone in memory: process, port, admin port.
 
         `cache` are more lines of the route's cache table, `zone` of the zone's, `server` of the server's (with
-        `workers`), `site` of the site's; `under` is what runs it: a profiler with its options.
+        `workers`), `site` of the site's; `tells` has the route tell in X-Cache-Status how an answer came about;
+        `under` is what runs it: a profiler with its options.
         """
         port, admin = free_port(), free_port()
         config = self.dir / f"{name}.toml"
@@ -206,7 +208,7 @@ class Bench:
             + f'[zone.bench]\nmemory = "{memory}"\n{zone}'
             + f'[[site]]\nlisten = "127.0.0.1:{port}"\n{site}'
             + f'[[site.route]]\npath = "/"\nproxy = "http://127.0.0.1:{origin_port}"\n'
-            + 'status_header = "X-Cache-Status"\n'
+            + tells
             + f'[site.route.cache]\nzone = "bench"\n{cache}'
             + f'[admin]\nlisten = "127.0.0.1:{admin}"\n')
         args = [*under, binary, "serve", "-c", str(config)]

@@ -16,6 +16,7 @@ use super::Worker;
 use super::admit::bare_host;
 use super::deliver::OF_A_BODY;
 use super::facts;
+use super::finish;
 use super::heads::{self, Spellings};
 use super::hidden::X_ACCEL_LIMIT_RATE;
 use super::hosts::Hosts;
@@ -66,6 +67,9 @@ impl Worker {
         let found = asked.find(cache, now)?;
         let is_304 = has_it(get, cache, &found)?;
         let status = if is_304 { StatusCode::NOT_MODIFIED } else { found.stored.status };
+        if finish::replaces(&route.settings.finish, status) {
+            return None;
+        }
         let length = (!is_304).then(|| found.body.len());
         let wall = || Timestamp::from(self.proxy.clock.wall());
         let times = (now, route.settings.heads.date_now.then(wall));
@@ -125,7 +129,7 @@ impl Route {
         let says_more = self.settings.client.is_some();
         if !self.is_plain
             || says_more
-            || self.finishes
+            || self.lines.added.is_none()
             || self.gate.is_some()
             || self.files.is_some()
         {
@@ -299,7 +303,7 @@ fn write_head(
     let (stored, names, heads) = (&found.stored, found.names(), &route.settings.heads);
     let limits_rate =
         names.may_have(route.hidden.limit_rate) && stored.fields.contains_key(X_ACCEL_LIMIT_RATE);
-    if limits_rate || route.changed.may_be_in(names) {
+    if limits_rate || route.changed.are_in(&stored.fields, names) {
         return None;
     }
     let hides = route.hidden.fields.iter().any(|(bits, _)| names.may_have(*bits));
@@ -349,6 +353,9 @@ fn write_head(
     }
     if let Some(told) = &lines.told {
         told.write(spelled, b"", out);
+    }
+    if let Some(added) = &lines.added {
+        added.write(status, spelled, out);
     }
     if get.closes {
         lines.close.write(spelled, b"", out);

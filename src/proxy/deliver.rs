@@ -251,7 +251,7 @@ fn hide(call: &Call<'_>, response: &mut Response<Body>, names: Names) {
             response.headers_mut().remove(name);
         }
     }
-    if call.route.changed.may_be_in(names) {
+    if call.route.changed.are_in(response.headers(), names) {
         location::change(call, response.headers_mut());
     }
 }

@@ -14,7 +14,7 @@ use super::inside::Next;
 use super::own;
 use super::route;
 use crate::config::Expires;
-use crate::config::answers::{AddedField, ErrorPage, ExpiresOf, PageAt, PageStatus};
+use crate::config::answers::{AddedField, ErrorPage, ExpiresOf, Finish, PageAt, PageStatus};
 use crate::config::template::{Facts, Variable};
 use crate::files::expires;
 use crate::observe::exchange::Logged;
@@ -84,10 +84,19 @@ fn failed(call: &Call<'_>, result: &Result<Answer, Error>) -> Option<(u16, Statu
         Ok(answer) => {
             let status = answer.response.status();
             let of_upstream = answer.zone.is_some() || answer.upstream.is_some();
-            let intercepts = call.route.settings.finish.intercept_errors && of_upstream;
-            (intercepts && status.as_u16() >= 300).then_some((status.as_u16(), status))
+            let intercepts = of_upstream && intercepts(&call.route.settings.finish, status);
+            intercepts.then_some((status.as_u16(), status))
         }
     }
+}
+
+/// Whether something else answers in place of a stored response that goes out with this status.
+pub(super) fn replaces(finish: &Finish, status: StatusCode) -> bool {
+    intercepts(finish, status) && listed(&finish.error_page, status.as_u16()).is_some()
+}
+
+fn intercepts(finish: &Finish, status: StatusCode) -> bool {
+    finish.intercept_errors && status.as_u16() >= 300
 }
 
 fn listed(pages: &[ErrorPage], code: u16) -> Option<&ErrorPage> {
@@ -183,7 +192,7 @@ fn sent_away(
 
 /// Says how long browsers may keep an answer.
 fn expire(call: &Call<'_>, by: &ExpiresOf, answer: &mut Answer) {
-    if !USUAL.contains(&answer.response.status().as_u16()) {
+    if !is_usual(answer.response.status()) {
         return;
     }
     let expires = match by {
@@ -205,8 +214,7 @@ fn expire(call: &Call<'_>, by: &ExpiresOf, answer: &mut Answer) {
 }
 
 fn add(call: &Call<'_>, fields: &[AddedField], answer: &mut Answer) {
-    let status = answer.response.status();
-    let is_usual = USUAL.contains(&status.as_u16());
+    let is_usual = is_usual(answer.response.status());
     let is_own = answer.zone.is_none() && answer.upstream.is_none();
     // A template may ask for fields, those that were added just now among them.
     let mut text = Vec::new();
@@ -227,6 +235,11 @@ fn add(call: &Call<'_>, fields: &[AddedField], answer: &mut Answer) {
             answer.response.headers_mut().append(field.name.clone(), value);
         }
     }
+}
+
+/// Whether fields are added to answers with this status without `always`.
+pub(super) fn is_usual(status: StatusCode) -> bool {
+    USUAL.contains(&status.as_u16())
 }
 
 /// The facts of a request and of its answer.

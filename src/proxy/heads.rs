@@ -3,12 +3,15 @@
 
 use std::cell::RefCell;
 
-use http::{HeaderName, HeaderValue, Response, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::deliver::{Answer, CACHE_STATUS};
+use super::finish;
 use crate::body::Body;
 use crate::config;
+use crate::config::answers::{AddedField, Finish};
 use crate::config::heads::Heads;
+use crate::config::template::{Facts, Variable};
 use crate::semantics::date::{Timestamp, http_date};
 use crate::semantics::status::{CacheStatus, FRESH};
 use crate::spelling::{Spelled, Spelling};
@@ -79,6 +82,9 @@ pub struct Lines {
     pub(super) date: Line,
     pub(super) cache_status: Line,
     pub(super) told: Option<Line>,
+    /// What the route adds; `None`: that, or what else is done to answers last, is known only with
+    /// the request.
+    pub(super) added: Option<Added>,
     pub(super) close: Line,
     pub(super) length: Line,
 }
@@ -96,8 +102,68 @@ impl Lines {
             date: line(&header::DATE, b""),
             cache_status: line(&CACHE_STATUS, FRESH),
             told: settings.status_header.as_ref().map(told),
+            added: Added::new(&settings.finish, heads),
             close: line(&header::CONNECTION, b"close"),
             length: line(&header::CONTENT_LENGTH, b""),
+        }
+    }
+}
+
+/// Fields that a route adds, where all of its hits get the same. (nginx: add_header)
+pub(super) struct Added(Box<[AddedLine]>);
+
+struct AddedLine {
+    line: Line,
+    /// Whatever the status.
+    always: bool,
+}
+
+impl Added {
+    /// `None` where not all hits get the same.
+    fn new(finish: &Finish, heads: &Heads) -> Option<Self> {
+        if finish.expires.is_some() {
+            return None;
+        }
+        let mut lines = Vec::with_capacity(finish.add_header.len());
+        for field in &finish.add_header {
+            let value = value_for_hits(field)?;
+            // As for any answer: what is empty, or no value, is not added.
+            if !value.is_empty() && HeaderValue::from_bytes(&value).is_ok() {
+                let line = Line::new(&field.name, heads, &value);
+                lines.push(AddedLine { line, always: field.always });
+            }
+        }
+        Some(Self(lines.into()))
+    }
+
+    /// Writes those that an answer with this status gets.
+    pub(super) fn write(&self, status: StatusCode, spelled: Spellings<'_>, out: &mut Vec<u8>) {
+        let is_usual = finish::is_usual(status);
+        for added in &self.0 {
+            if is_usual || added.always {
+                added.line.write(spelled, b"", out);
+            }
+        }
+    }
+}
+
+/// The value of an added field, if it is the same for all hits.
+fn value_for_hits(field: &AddedField) -> Option<Vec<u8>> {
+    if field.value.variables().any(|variable| *variable != Variable::UpstreamCacheStatus) {
+        return None;
+    }
+    let mut value = Vec::new();
+    field.value.write(&AnyHit, &mut value);
+    Some(value)
+}
+
+/// What is known of any hit before it is asked for.
+struct AnyHit;
+
+impl Facts for AnyHit {
+    fn write(&self, variable: &Variable, out: &mut Vec<u8>) {
+        if let Variable::UpstreamCacheStatus = variable {
+            out.extend_from_slice(CacheStatus::Hit.word().as_bytes());
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::call::Call;
 use super::way::escaped;
@@ -13,8 +13,12 @@ use crate::config::pattern::Captured;
 use crate::config::template::{Facts, Template, Variable};
 use crate::semantics::fields::Names;
 
-/// The fields that are changed on a route, as bits that say whether they may be there.
-pub struct Changed(Option<Names>);
+/// The fields that are changed on a route.
+pub struct Changed {
+    names: Vec<HeaderName>,
+    /// Their bits: where one is changed, most responses have none of it.
+    bits: Names,
+}
 
 impl Changed {
     /// Those that these settings change.
@@ -23,21 +27,20 @@ impl Changed {
             || !finish.cookie_path.is_empty()
             || !finish.cookie_flags.is_empty();
         let locations = !finish.location.is_empty();
-        let names = [
-            (locations, header::LOCATION),
-            (locations, header::REFRESH),
-            (cookies, header::SET_COOKIE),
-        ];
-        let mut fields = HeaderMap::new();
-        for (_, name) in names.into_iter().filter(|(is_changed, _)| *is_changed) {
-            fields.insert(name, HeaderValue::from_static(""));
+        let mut names = Vec::new();
+        if locations {
+            names.extend([header::LOCATION, header::REFRESH]);
         }
-        Self((!fields.is_empty()).then(|| Names::of(&fields)))
+        if cookies {
+            names.push(header::SET_COOKIE);
+        }
+        let bits = Names::of_all(&names);
+        Self { names, bits }
     }
 
-    /// Whether any of these fields, whose names are known like this, may be one.
-    pub(super) fn may_be_in(&self, names: Names) -> bool {
-        self.0.is_some_and(|changed| names.may_have(changed))
+    /// Whether some of them are among these, whose names are known like this.
+    pub(super) fn are_in(&self, fields: &HeaderMap, names: Names) -> bool {
+        names.may_have(self.bits) && self.names.iter().any(|name| fields.contains_key(name))
     }
 }
 

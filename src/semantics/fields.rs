@@ -116,7 +116,12 @@ impl Names {
 
     /// Those of these fields.
     pub fn of(fields: &HeaderMap) -> Self {
-        Self(fields.keys().fold(0, |bits, name| bits | Self::one(name).0))
+        Self::of_all(fields.keys())
+    }
+
+    /// Those of these names.
+    pub fn of_all<'a>(names: impl IntoIterator<Item = &'a HeaderName>) -> Self {
+        Self(names.into_iter().fold(0, |bits, name| bits | Self::one(name).0))
     }
 
     /// Of this one.

@@ -49,7 +49,7 @@ pub(crate) fn get(path: &str, fields: &str) -> String {
 }
 
 /// Both ways, on connections of their own and on one that goes on; they must be the same.
-async fn same_both_ways(proxy: &Proxy, path: &str, fields: &str) -> String {
+pub(crate) async fn same_both_ways(proxy: &Proxy, path: &str, fields: &str) -> String {
     let close = format!("{fields}Connection: close\r\n");
     let here = all(proxy, get(path, &close).as_bytes()).await;
     let there = all(proxy, get(path, &format!("{close}{THE_USUAL_WAY}")).as_bytes()).await;

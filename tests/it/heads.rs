@@ -72,9 +72,10 @@ async fn names_are_spelled_as_they_came_from_the_origin_memory_or_disk_whoever_f
     }
 }
 
-/// Without `add_header`, so that hits are at hand.
+/// Added fields that the operator spells, and one that is spelled as it came.
 const AT_HAND: &str = "header_case = 'preserve'\nstatus_header = 'x-CACHE'\nserver_header = 'we'\n\
-    date = 'now'\ncache_status = false\nset_header = { eTAG = 'a' }";
+    date = 'now'\ncache_status = false\nset_header = { eTAG = 'a' }\n\
+    add_header = { X-mine = '<$upstream_cache_status>', X-Odd = '2', Via = '3' }";
 
 #[tokio::test]
 async fn a_hit_is_spelled_alike_at_hand_and_otherwise_from_memory_and_disk() {
@@ -88,7 +89,7 @@ async fn a_hit_is_spelled_alike_at_hand_and_otherwise_from_memory_and_disk() {
         proxy.flush().await;
         proxy.advance_s(1);
         let all = "Connection: close|Date: Mon, 21 Sep 2026 14:13:21 GMT|server: we|x-CACHE: HIT|\
-            Via: 1.0 a|Via: 1.1 larder|Cache-Control: max-age=60|X-ODD: 1|eTAG: \"a\"|Age: 21";
+            Via: 1.0 a|Via: 1.1 larder|Via: 3|Cache-Control: max-age=60|X-ODD: 1|X-ODD: 2|X-mine: <HIT>|eTAG: \"a\"|Age: 21";
         for way in ["", THE_USUAL_WAY] {
             for (method, field, own) in [
                 ("GET", "", "200 OK|Content-Length: 2|content-TYPE: text/css"),

@@ -5,7 +5,9 @@ use std::process::{Command, Output};
 
 use larder::import;
 
-use crate::harness::{Origin, Proxy, ok};
+use crate::added_at_hand::was_at_hand;
+use crate::at_hand::{all, get};
+use crate::harness::{Origin, Proxy, Reply, ok};
 
 const SMALL: &str = "events { }\nhttp {\n  server {\n    listen 127.0.0.1:81;\n    location / {\n      proxy_pass http://127.0.0.1:3000;\n    }\n  }\n}\n";
 
@@ -168,4 +170,33 @@ async fn conditions_redirect_with_what_they_captured() {
     assert_eq!(proxy.get("/closed").await.status, 403);
     let gone = proxy.get("/gone").await;
     assert_eq!((gone.status, gone.text()), (410, "gone".to_owned()));
+}
+
+#[tokio::test]
+async fn hits_of_an_imported_route_are_at_hand_with_what_it_adds() {
+    let origin = Origin::start().await;
+    let dated = |reply: Reply| reply.header("Date", "Mon, 21 Sep 2026 14:13:20 GMT");
+    origin.on("/page", dated(ok("page")).header("Cache-Control", "max-age=60"));
+    let (proxy, _folder) = proxy(
+        "http {
+        proxy_cache_path cache keys_zone=pages:10m;
+        server {
+            listen 127.0.0.1:81;
+            add_header X-Cache-Status $upstream_cache_status always;
+            add_header X-Frame-Options DENY;
+            error_page 500 502 503 504 /50x.html;
+            location / { proxy_pass http://ORIGIN; proxy_cache pages; }
+        } }",
+        &origin,
+    )
+    .await;
+    let asked = get("/page", "Connection: close\r\n");
+    for expected in ["MISS", "HIT", "HIT"] {
+        proxy.flush().await;
+        let answer = all(&proxy, asked.as_bytes()).await;
+        assert!(answer.contains(&format!("\r\nX-Cache-Status: {expected}\r\n")), "{answer}");
+        assert!(answer.contains("\r\nX-Frame-Options: DENY\r\n"), "{answer}");
+        assert_eq!(was_at_hand(&answer), expected == "HIT", "{answer}");
+    }
+    assert_eq!(origin.seen("/page"), 1);
 }

@@ -7,6 +7,7 @@ mod harness;
 
 mod routing;
 mod at_hand;
+mod added_at_hand;
 mod adopt;
 mod plain_gets;
 mod routes;
