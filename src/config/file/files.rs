@@ -24,12 +24,34 @@ table! {
         expires: Expires,
         dot_files: bool,
         symlinks: Symlinks,
-        default_type: MediaType,
+        default_type: OrOff<MediaType>,
         types: Pairs<Extension, MediaType>,
         types_only: bool,
         charset: OrOff<Charset>,
         autoindex: Autoindex,
         if_modified_since: IfModifiedSince,
+    }
+}
+
+table! {
+    /// The keys of `static` that say types, where something else has them.
+    TypesTable() {
+        types: Pairs<Extension, MediaType>,
+        types_only: bool,
+        default_type: OrOff<MediaType>,
+        charset: OrOff<Charset>,
+    }
+}
+
+impl StaticTable {
+    /// What it says of types.
+    pub(crate) fn types(&self) -> TypesTable {
+        TypesTable {
+            types: self.types.clone(),
+            types_only: self.types_only.clone(),
+            default_type: self.default_type.clone(),
+            charset: self.charset.clone(),
+        }
     }
 }
 

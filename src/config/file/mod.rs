@@ -29,7 +29,7 @@ pub(crate) use answer::{
 };
 pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use cache::{Cache, Query};
-pub(crate) use files::{Compress, ExpiresOf, IfModifiedSince, Static, TryFile};
+pub(crate) use files::{Compress, ExpiresOf, IfModifiedSince, Static, TryFile, TypesTable};
 pub(crate) use gate::{
     AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq, Methods, SetName,
 };

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{Report, answer, flag};
+use super::{Report, answer, flag, respond};
 use crate::config::answers::{Does, Moved, Rewrite, Then, There, When};
 use crate::config::fault::Problem;
 use crate::config::file::{self, RewriteThen};
@@ -88,8 +88,8 @@ fn does(item: &At<file::Rewrite>, report: &mut Report) -> Option<Does> {
         report.error(then.span, problem.help("nothing follows an answer"));
     }
     match (respond, redirect, then.as_ref().map(|then| then.value)) {
-        (Some(at), ..) => answer::respond(at, report).map(Does::Answers),
-        (None, Some(at), _) => answer::redirect(at, report).map(Does::Redirects),
+        (Some(at), ..) => respond::respond(at, report).map(Does::Answers),
+        (None, Some(at), _) => respond::redirect(at, report).map(Does::Redirects),
         (None, None, Some(RewriteThen::Break)) => Some(Does::Ends),
         (None, None, _) => {
             if !report.has_errors_below(item.span) && !report.illegible {
