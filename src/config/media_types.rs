@@ -1,7 +1,7 @@
 //! Media types by how paths end. (nginx: types, default_type, charset)
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use http::HeaderValue;
 
@@ -9,7 +9,7 @@ use http::HeaderValue;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaTypes {
     /// By the end in lower case, without the dot.
-    by_end: HashMap<String, HeaderValue>,
+    by_end: BTreeMap<String, HeaderValue>,
     /// Other ends have the types that they usually have.
     usual: bool,
     /// Of all other paths; `None`: nothing is said.

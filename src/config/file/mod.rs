@@ -24,8 +24,8 @@ use super::address::{AdminListen, NameServer};
 use super::read::{List, Named, Size, Timeout, table};
 
 pub(crate) use answer::{
-    AbsoluteRedirect, AddedFields, CookieFlag, CookieRules, ErrorPageTable, PageStatus, Redirect,
-    RedirectRule, Respond, RespondTable, Rewrite, RewriteThen, When,
+    AbsoluteRedirect, AddedFields, ContentType, CookieFlag, CookieRules, ErrorPageTable,
+    PageStatus, Redirect, RedirectRule, Respond, RespondTable, Rewrite, RewriteThen, When,
 };
 pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use cache::{Cache, Query};

@@ -74,7 +74,7 @@ pub(super) fn action(
         return Some(Action::Static(files));
     }
     if let Some(at) = &route.respond {
-        return respond::respond(at, report).map(Action::Respond);
+        return respond::respond(at, settings, scope, report).map(Action::Respond);
     }
     route.redirect.as_ref().and_then(|at| respond::redirect(at, report)).map(Action::Redirect)
 }

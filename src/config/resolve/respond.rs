@@ -2,21 +2,33 @@
 
 use http::{HeaderValue, StatusCode};
 
-use super::Report;
-use crate::config::answers::{Redirect, Respond};
+use super::{Report, Scope, files};
+use crate::config::answers::{ContentType, Redirect, Respond};
 use crate::config::fault::Problem;
-use crate::config::file;
-use crate::config::read::At;
+use crate::config::file::{self, Settings};
+use crate::config::read::{At, Table};
 
 /// A text; `None` once the report says why there is none.
-pub(super) fn respond(at: &At<file::Respond>, report: &mut Report) -> Option<Respond> {
+pub(super) fn respond(
+    at: &At<file::Respond>,
+    settings: &Settings,
+    scope: &mut Scope,
+    report: &mut Report,
+) -> Option<Respond> {
     let table = &at.value.0;
     let status = status(table.status.as_ref()?, 200, 599, report)?;
-    let content_type = table.r#type.as_ref().map(|at| at.value.clone());
     Some(Respond {
         status,
         body: table.body.as_ref().map(|at| at.value.clone()),
-        content_type: content_type.unwrap_or(HeaderValue::from_static("text/plain; charset=utf-8")),
+        content_type: match table.r#type.as_ref().map(|at| &at.value) {
+            None => ContentType::Fixed(HeaderValue::from_static("text/plain; charset=utf-8")),
+            Some(file::ContentType::Fixed(kind)) => ContentType::Fixed(kind.clone()),
+            Some(file::ContentType::ByPath(own)) => {
+                let outer = settings.r#static.as_ref().map(|at| at.value.0.types());
+                let table = outer.map_or_else(|| (**own).clone(), |outer| own.over(&outer));
+                ContentType::ByPath(files::media_types(&table, scope))
+            }
+        },
     })
 }
 
