@@ -61,6 +61,16 @@ pub(crate) fn end(path: &str) -> Option<&str> {
     name.rsplit_once('.').map(|(_, end)| end).filter(|end| !end.is_empty())
 }
 
+/// Whether a text is `text/html` or the like, with parameters or without.
+pub(crate) fn is_media_type(text: &str) -> bool {
+    let essence = text.split_once(';').map_or(text, |(essence, _)| essence.trim_end());
+    let is_token = |part: &str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-*".contains(&byte);
+        !part.is_empty() && part.bytes().all(fits)
+    };
+    text.is_ascii() && essence.split_once('/').is_some_and(|(a, b)| is_token(a) && is_token(b))
+}
+
 /// The type with the character set; `None` where it needs none.
 fn with_charset(kind: &HeaderValue, charset: Option<&str>) -> Option<HeaderValue> {
     let kind = kind.to_str().ok()?;

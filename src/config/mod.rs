@@ -15,7 +15,7 @@ mod upstreams;
 mod sites;
 mod routes;
 mod files;
-mod media_types;
+pub(crate) mod media_types;
 pub mod answers;
 mod clients;
 pub mod heads;
