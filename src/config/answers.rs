@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::files::Expires;
+use super::media_types::MediaTypes;
 use super::pattern::Pattern;
 use super::template::Template;
 
@@ -18,7 +19,16 @@ pub struct Respond {
     /// Its body; `None` is a line that says the status, or an error page.
     pub body: Option<Template>,
     /// Its `Content-Type`.
-    pub content_type: HeaderValue,
+    pub content_type: ContentType,
+}
+
+/// The type of an answer of our own.
+#[derive(Clone, Debug)]
+pub enum ContentType {
+    /// Always this one.
+    Fixed(HeaderValue),
+    /// What the path of the request says by its end.
+    ByPath(Arc<MediaTypes>),
 }
 
 /// Another URL.

@@ -2,10 +2,10 @@
 //! gzip_static; gzip)
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
-
+use super::media_types::MediaTypes;
 use super::template::Template;
 use super::units;
 use crate::semantics::coding::Coding;
@@ -35,14 +35,8 @@ pub struct Static {
     pub dot_files: bool,
     /// Which symbolic links are followed.
     pub symlinks: Symlinks,
-    /// The media type of what has no known one.
-    pub default_type: HeaderValue,
-    /// Media types by the end of the name, in lower case, which count before the known ones.
-    pub types: Vec<(String, HeaderValue)>,
-    /// No other types are known.
-    pub types_only: bool,
-    /// Added to `text/*` types that name none.
-    pub charset: Option<String>,
+    /// What it is, by how its name ends.
+    pub media_types: Arc<MediaTypes>,
     /// What a folder without index shows.
     pub autoindex: Autoindex,
     /// A file is not modified only if the client names its very date (nginx: if_modified_since

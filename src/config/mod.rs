@@ -15,6 +15,7 @@ mod upstreams;
 mod sites;
 mod routes;
 mod files;
+pub(crate) mod media_types;
 pub mod answers;
 mod clients;
 pub mod heads;
@@ -49,6 +50,7 @@ pub use gate::{
     Others, ProxyProtocolIn, Rate, RateLimit, RealIp, RealIpSource, Refusal, Users, is_in,
 };
 pub use logs::{AccessFormat, AccessLog, Escape, Log, LogTo, OwnFormat};
+pub use media_types::MediaTypes;
 pub use protocols::{Http2, HttpVersion};
 pub use routes::{
     Action, Bodies, ByRequest, Cache, PathMatch, ProxyPass, Route, SentBody, SentOn, Timeouts,

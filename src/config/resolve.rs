@@ -18,11 +18,13 @@ mod query;
 mod files;
 mod leaks;
 mod answer;
+mod respond;
 mod rewrite;
 pub(crate) mod map;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::clients;
@@ -32,7 +34,8 @@ use super::read::{At, Named, Size, Timeout};
 use super::report::Report;
 use super::units;
 use super::{
-    AdminAddress, ClientLimits, Config, Limit, Limits, Log, OddHeaders, Resolver, Upstream, Zone,
+    AdminAddress, ClientLimits, Config, Limit, Limits, Log, MediaTypes, OddHeaders, Resolver,
+    Upstream, Zone,
 };
 
 /// What `file` means. Only worth something if the report has no errors afterwards.
@@ -56,6 +59,7 @@ pub(crate) fn resolve(file: &File, report: &mut Report) -> Config {
         resolver,
         used: BTreeSet::new(),
         hostless: Vec::new(),
+        media_types: Vec::new(),
     };
     let defaults = file.defaults.as_ref().map(|at| at.value.clone()).unwrap_or_default();
     let mut sites = site::sites(file.site.as_ref(), &defaults, &mut scope, report);
@@ -95,6 +99,8 @@ struct Scope {
     used: BTreeSet<String>,
     /// Keys that are the same for all hosts.
     hostless: Vec<leaks::Hostless>,
+    /// Those that routes have, each once: they may be many, and routes as well.
+    media_types: Vec<Arc<MediaTypes>>,
 }
 
 /// Upstreams, and where each is by its name: there may be thousands.

@@ -7,7 +7,7 @@
 //!    v
 //!  opened      one open file: its length, its time, its tag
 //!    | sending   its bytes, on the worker as far as the page cache has them
-//!  kind, expires, listing   its type; how long it may be kept; what a folder shows
+//!  expires, listing   how long it may be kept; what a folder shows
 //! ```
 //!
 //! Whatever is said of a file is said of the one that was opened: nobody looks at a path twice.
@@ -17,7 +17,6 @@ mod place;
 mod beneath;
 pub mod opened;
 mod sending;
-pub mod kind;
 pub mod expires;
 pub mod listing;
 mod there;

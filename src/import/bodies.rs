@@ -2,9 +2,9 @@
 
 use super::Import;
 use super::document::{Section, Value};
-use super::files;
 use super::plain;
 use super::scope::Scope;
+use crate::config::media_types::is_media_type;
 use crate::config::units;
 
 /// How much of a response is held.
@@ -57,7 +57,8 @@ pub(super) fn gzip<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut
     types.extend(named.iter().flat_map(|directive| directive.texts()));
     let mut all: Vec<&str> = Vec::new();
     for kind in types {
-        if (kind == "*" || files::is_media_type(kind)) && !all.contains(&kind) {
+        let is_type = is_media_type(kind) && !kind.contains(';');
+        if (kind == "*" || is_type) && !all.contains(&kind) {
             all.push(kind);
         }
     }

@@ -163,14 +163,28 @@ impl Section {
         }
         for key in long {
             let Value::Table(entries) = &key.value else { continue };
-            let path = self.header.trim_matches(['[', ']']);
+            let path = format!("{}.{}", self.header.trim_matches(['[', ']']), key.name);
             out.push('\n');
-            with_source(&format!("[{path}.{}]", key.name), &key.from, out);
-            for (name, value) in entries {
-                let _ = writeln!(out, "{} = {}", quoted_key(name), broken(value));
-            }
+            with_source(&format!("[{path}]"), &key.from, out);
+            write_long(&path, entries, out);
         }
         self.within.iter().for_each(|section| section.write(out));
+    }
+}
+
+/// The lines of a table under its header; long tables in it come behind them, under their own.
+fn write_long(path: &str, entries: &[(String, Value)], out: &mut String) {
+    let is_long = |value: &Value| {
+        matches!(value, Value::Table(_)) && inline(value).chars().count() > LINE_MAX
+    };
+    for (name, value) in entries.iter().filter(|(_, value)| !is_long(value)) {
+        let _ = writeln!(out, "{} = {}", quoted_key(name), broken(value));
+    }
+    for (name, value) in entries.iter().filter(|(_, value)| is_long(value)) {
+        let Value::Table(entries) = value else { continue };
+        let path = format!("{path}.{}", quoted_key(name));
+        let _ = writeln!(out, "\n[{path}]");
+        write_long(&path, entries, out);
     }
 }
 

@@ -1,7 +1,8 @@
-//! Files of folders. (nginx: root, alias, index, try_files, expires, types)
+//! Files of folders. (nginx: root, alias, index, try_files, autoindex, gzip_static)
 
 use super::Import;
 use super::document::{Section, Value};
+use super::kinds;
 use super::locations::Path;
 use super::scope::{Level, Scope};
 use super::settings;
@@ -62,6 +63,7 @@ pub(super) fn write<'a>(
             Err(why) => import.verdicts.unsupported(tries, &why),
         }
     }
+    import.uses_types = true;
     section.set("static", Value::Table(table), &from);
 }
 
@@ -112,21 +114,21 @@ fn is_as_in_nginx(folder: &str, names_file: bool) -> bool {
     })
 }
 
-/// `static` of the defaults: what files of a level have in common.
+/// `static` of the defaults: what files of a level have in common, and what `return` says with them.
+/// The types are many, so they are left out where nothing goes by them.
 pub(super) fn defaults<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
     for (names, read) in KEYS.iter().filter(|(names, _)| scope.touches(names)) {
         let directives = scope.effective(names);
-        if let Some((key, value)) = read(import, scope, &directives) {
+        let is_wanted = import.uses_types || *names != ["types"];
+        if let Some((key, value)) = read(import, scope, &directives).filter(|_| is_wanted) {
             section.set(&format!("static.{key}"), value, &directives);
         }
     }
 }
 
 /// What nginx does where it is told nothing.
-pub(super) fn of_nginx() -> [(&'static str, Value); 5] {
+pub(super) fn of_nginx() -> [(&'static str, Value); 3] {
     [
-        ("static.default_type", Value::text("text/plain")),
-        ("static.charset", Value::text("off")),
         ("static.symlinks", Value::text("on")),
         ("static.dot_files", Value::Flag(true)),
         ("static.if_modified_since", Value::text("exact")),
@@ -138,9 +140,9 @@ type Read = fn(&mut Import<'_>, &Scope<'_>, &[&Directive]) -> Option<(&'static s
 const KEYS: &[(&[&str], Read)] = &[
     (&["index"], index),
     (&["if_modified_since"], if_modified_since),
-    (&["default_type"], default_type),
-    (&["types"], types),
-    (&["charset"], charset),
+    (&["default_type"], kinds::default_type),
+    (&["types"], kinds::types),
+    (&["charset"], kinds::charset),
     (&["autoindex", "autoindex_format"], autoindex),
     (&["gzip_static"], precompressed),
     (&["disable_symlinks"], symlinks),
@@ -182,70 +184,6 @@ fn if_modified_since(
     }
     let key = if word == "exact" { "exact" } else { "before" };
     Some(("if_modified_since", Value::text(key)))
-}
-
-fn default_type(
-    import: &mut Import<'_>,
-    _: &Scope<'_>,
-    directives: &[&Directive],
-) -> Option<(&'static str, Value)> {
-    directives.iter().for_each(|directive| import.verdicts.exact(directive));
-    let kind = default_type_of(directives.last().copied());
-    Some(("default_type", Value::text(kind)))
-}
-
-/// The type of what nothing else says; nginx has none where it is told the empty one.
-pub(super) fn default_type_of(directive: Option<&Directive>) -> &str {
-    let kind = directive.map_or("text/plain", |directive| directive.arg(0));
-    if is_media_type(kind) { kind } else { "application/octet-stream" }
-}
-
-/// Whether a text is `text/html` or the like.
-pub(super) fn is_media_type(text: &str) -> bool {
-    let is_token = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+*".contains(&byte))
-    };
-    text.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
-}
-
-/// What is not known by itself.
-fn types(
-    import: &mut Import<'_>,
-    _: &Scope<'_>,
-    directives: &[&Directive],
-) -> Option<(&'static str, Value)> {
-    let directive = directives.last()?;
-    import.verdicts.exact_whole(directive);
-    if directive.inside().is_empty() {
-        return Some(("types_only", Value::Flag(true)));
-    }
-    let mut types: Vec<(String, Value)> = Vec::new();
-    for line in directive.inside() {
-        for end in line.texts().map(str::to_ascii_lowercase) {
-            let is_known = mime_guess::from_ext(&end).first_raw() == Some(line.name.as_str());
-            let fits = is_media_type(&line.name) && !end.contains(['.', '/']);
-            if fits && !is_known && !types.iter().any(|(known, _)| *known == end) {
-                types.push((end, Value::text(line.name.as_str())));
-            }
-        }
-    }
-    Some(("types", Value::Table(types)))
-}
-
-fn charset(
-    import: &mut Import<'_>,
-    _: &Scope<'_>,
-    directives: &[&Directive],
-) -> Option<(&'static str, Value)> {
-    directives.iter().for_each(|one| {
-        import.verdicts.differs(one, "of files only, not of what comes from upstreams")
-    });
-    let charset = directives.last().map_or("off", |directive| directive.arg(0));
-    let is_name = charset.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    Some(("charset", Value::text(if is_name { charset } else { "off" })))
 }
 
 fn autoindex(
@@ -368,10 +306,10 @@ mod tests {
         check("location /a/ { alias b/; expires 30d; autoindex on; gzip_static on; }",
               "static = { alias = \"/etc/nginx/b/\", autoindex = true, precompressed = [\"gzip\"] }");
         check("autoindex on; location / { autoindex off; types { } }",
-              "static = { root = \"/www\", types_only = true, autoindex = false }");
+              "static = { root = \"/www\", types = {}, autoindex = false }");
         let whole = toml(&site("expires 1h; location / { }"));
         for expected in [
-            "[defaults.static]\ntypes = { own = \"text/x-own\" }\ndefault_type = \"text/plain\"\ncharset = \"off\"\nsymlinks = \"on\"\ndot_files = true\nif_modified_since = \"exact\"\n",
+            "[defaults.static]\ntypes = { html = \"text/html\", own = \"text/x-own\" }\ndefault_type = \"text/plain\"\ncharset = \"off\"\ntypes_only = true\nsymlinks = \"on\"\ndot_files = true\nif_modified_since = \"exact\"\n",
             "[site.defaults]\nexpires = \"1h\"",
             "static = { root = \"/www\" }",
         ] {

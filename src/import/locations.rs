@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::Import;
 use super::document::{Section, Value};
 use super::headers::expression;
+use super::rewrites;
 use super::routes;
 use super::scope::{Level, Scope};
 use super::tree::Directive;
@@ -102,7 +103,12 @@ fn collect<'a>(
         Err(why) => return import.verdicts.unsupported_whole(directive, &why),
     };
     import.verdicts.exact(directive);
-    let scope = Scope::new(Level::Location, directive.inside(), Some(outer));
+    let mut scope = Scope::new(Level::Location, directive.inside(), Some(outer));
+    if let Path::Exact(path) = &path
+        && !rewrites::has_any(directive)
+    {
+        scope.path = Some(path.clone());
+    }
     let shared = Rc::new(scope.clone());
     let within = match (&path, around) {
         (Path::Regex(_), Some((outer, _))) => prefixes(outer),

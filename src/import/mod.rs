@@ -30,6 +30,7 @@ mod tls;
 mod locations;
 mod routes;
 mod files;
+mod kinds;
 mod rewrites;
 mod conditions;
 mod settings;
@@ -98,6 +99,7 @@ fn of_tree(tree: &[Directive], paths: Paths) -> Imported {
         named: BTreeSet::new(),
         usual_port: true,
         uses_tls: false,
+        uses_types: false,
     };
     let sections = import.sections(tree);
     import.verdicts.leave(tree);
@@ -130,6 +132,8 @@ struct Import<'a> {
     usual_port: bool,
     /// An upstream is spoken to over TLS.
     uses_tls: bool,
+    /// Something goes by `types`.
+    uses_types: bool,
 }
 
 impl<'a> Import<'a> {
@@ -157,6 +161,7 @@ impl<'a> Import<'a> {
         settings::write(self, &http, &mut defaults);
         let http = Rc::new(http);
         let sites = sites::write(self, &http);
+        files::defaults(self, &http, &mut defaults);
         gate::never_told(self);
         self.note_missing(&http, &mut defaults);
         self.unlike_ours(&mut defaults);
@@ -190,7 +195,8 @@ impl<'a> Import<'a> {
         let tls = [("upstream_tls.verify", false), ("upstream_tls.sni", false)];
         let tls = tls.into_iter().filter(|_| self.uses_tls);
         let tls = tls.map(|(key, flag)| (key, Value::Flag(flag)));
-        for (key, value) in preset.into_iter().chain(tls).chain(files::of_nginx()) {
+        let of_files = kinds::of_nginx(self).into_iter().chain(files::of_nginx());
+        for (key, value) in preset.into_iter().chain(tls).chain(of_files) {
             if defaults.get(key).is_none() {
                 defaults.set(key, value, &[]);
             }

@@ -105,12 +105,6 @@ impl Verdicts {
         }
     }
 
-    /// The same for a block all of which is carried over.
-    pub(super) fn exact_whole(&mut self, directive: &Directive) {
-        self.exact(directive);
-        directive.inside().iter().for_each(|inner| self.exact_whole(inner));
-    }
-
     /// Says of what nobody took what can be known from around it: a block that was left out, or
     /// another directive of its name, which is the one that counts.
     pub(super) fn leave(&mut self, siblings: &[Directive]) {

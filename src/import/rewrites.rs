@@ -243,6 +243,13 @@ fn answer<'a>(
     import.verdicts.exact(directive);
 }
 
+/// Whether something in a location makes another path of the one that it is for.
+pub(super) fn has_any(location: &Directive) -> bool {
+    let is_rewrite = |one: &Directive| one.name == "rewrite";
+    let mut own = location.inside().iter();
+    own.any(|one| is_rewrite(one) || one.name == "if" && one.inside().iter().any(is_rewrite))
+}
+
 const REFUSED: &str = "whom it refused is let in now";
 const NEVER_REACHED: &str = "never reached: what stands before it ends or answers";
 
@@ -300,7 +307,7 @@ mod tests {
     fn answers_that_depend_are_rules() {
         check("if ($arg_x) { return 403; }",               "rewrite = [{ when = \"$arg_x\", respond = 403 }]");
         check("if ($arg_x) { return 444; set $a 1; }",     "rewrite = [{ when = \"$arg_x\", respond = 444 }]");
-        check("if ($arg_x) { return 200 \"a $host\"; }",   "rewrite = [{ when = \"$arg_x\", respond = { status = 200, body = \"a $host\", type = \"text/plain\" } }]");
+        check("if ($arg_x) { return 200 \"a $host\"; }",   "rewrite = [{ when = \"$arg_x\", respond = { status = 200, body = \"a $host\", type = \"by_path\" } }]");
         check("if ($arg_x) { return 308 /y; }",            "rewrite = [{ when = \"$arg_x\", redirect = { to = \"/y\", status = 308 } }]");
         check("if ($arg_x) { add_header A 1 always; add_header B $host; return 204; }",
               "{ when = \"$arg_x\", respond = 204, add_header = { A = { value = \"1\", always = true }, B = \"$host\" } },");

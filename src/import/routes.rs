@@ -5,6 +5,7 @@ use super::Import;
 use super::document::{Section, Value};
 use super::files;
 use super::gate;
+use super::kinds;
 use super::locations::Path;
 use super::process;
 use super::report::Verdict;
@@ -133,7 +134,7 @@ fn busy(scope: &Scope<'_>, directive: &Directive, section: &mut Section) {
 
 /// `respond` or `redirect`
 pub(super) fn said(
-    import: &Import<'_>,
+    import: &mut Import<'_>,
     scope: &Scope<'_>,
     answer: &Directive,
 ) -> Result<(&'static str, Value), String> {
@@ -150,13 +151,14 @@ pub(super) fn said(
             let status = Value::Number(status);
             Ok(("redirect", Value::table([("to", Value::Text(to)), ("status", status)])))
         }
-        (200..=599, None) => Ok(("respond", Value::Number(status))),
-        (200..=599, Some(body)) => {
-            let kind = files::default_type_of(scope.one("default_type"));
+        // nginx: an empty text is none for an error, and no text is an empty one for what is none.
+        (204 | 300..=599, None) => Ok(("respond", Value::Number(status))),
+        (400..=599, Some(text)) if text.is_empty() => Ok(("respond", Value::Number(status))),
+        (200..=599, text) => {
             let entries = [
                 ("status", Value::Number(status)),
-                ("body", Value::Text(body)),
-                ("type", Value::text(kind)),
+                ("body", Value::Text(text.unwrap_or_default())),
+                ("type", kinds::of_answer(import, scope)),
             ];
             Ok(("respond", Value::table(entries)))
         }
@@ -371,7 +373,9 @@ mod tests {
         check("stub_status;",                                 "methods = [\"GET\", \"HEAD\"]");
         check("return 204;",                                  "respond = 204");
         check("return 444;",                                  "respond = 444");
-        check("return 200 ok;",                               "respond = { status = 200, body = \"ok\", type = \"text/plain\" }");
+        check("return 200 ok;",                               "respond = { status = 200, body = \"ok\", type = \"by_path\" }");
+        check("return 201;",                                  "respond = { status = 201, body = \"\", type = \"by_path\" }");
+        check("return 404 \"\";",                             "respond = 404");
         check("return 301 https://$host$request_uri;",        "redirect = { to = \"https://$host$request_uri\", status = 301 }");
         check("return https://b/;",                           "redirect = { to = \"https://b/\", status = 302 }");
         check("return 307 /y;",                               "redirect = { to = \"/y\", status = 307 }");

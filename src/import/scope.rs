@@ -14,6 +14,8 @@ pub(super) struct Scope<'a> {
     outer: Option<Rc<Scope<'a>>>,
     /// What `set` made of variables, as texts of ours; the digits are captures of an `if`.
     pub variables: BTreeMap<String, String>,
+    /// The path that all its requests have, where that is one.
+    pub path: Option<String>,
 }
 
 /// Where a directive stands.
@@ -28,7 +30,7 @@ impl<'a> Scope<'a> {
     /// The level of a block within `outer`.
     pub(super) fn new(level: Level, block: &'a [Directive], outer: Option<&Rc<Self>>) -> Self {
         let variables = outer.map(|outer| outer.variables.clone()).unwrap_or_default();
-        Self { level, own: block.iter().collect(), outer: outer.cloned(), variables }
+        Self { level, own: block.iter().collect(), outer: outer.cloned(), variables, path: None }
     }
 
     /// Another block of the same level.

@@ -2,7 +2,7 @@
 
 use super::document::Section;
 use super::scope::{Level, Scope};
-use super::{Import, bodies, cache, files, gate, headers, logs, pages, plain, process, upstreams};
+use super::{Import, bodies, cache, gate, headers, logs, pages, plain, process, upstreams};
 
 /// Writes what of a level of nginx belongs to the same level of ours.
 pub(super) fn write<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mut Section) {
@@ -14,9 +14,6 @@ pub(super) fn write<'a>(import: &mut Import<'a>, scope: &Scope<'a>, section: &mu
         if scope.touches(names) {
             topic(import, scope, section);
         }
-    }
-    if scope.level != Level::Location {
-        files::defaults(import, scope, section);
     }
 }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::Import;
 use super::document::{Section, Value};
+use super::files;
 use super::gate;
 use super::headers;
 use super::listens::{Addresses, Listen, Server};
@@ -129,6 +130,8 @@ fn site<'a>(
         |listen: &Listen<'_>| listen.address.port().is_none_or(|port| port == usual(listen));
     import.usual_port = place.listens.iter().all(is_usual);
     plain::write(import, &scope, plain::OF_SITES, &mut section);
+    // Of this site, then of it and those before it.
+    let used_types = std::mem::take(&mut import.uses_types);
     let rewritten = rewrites::read(import, &mut scope);
     gate::note_told(&mut scope);
     if !rewritten.rules.is_empty() {
@@ -139,6 +142,8 @@ fn site<'a>(
     headers::origin(import, &scope, section.inner("defaults"));
     let scope = Rc::new(scope);
     locations::write(import, &scope, rewritten.answer, &mut section);
+    files::defaults(import, &scope, section.inner("defaults"));
+    import.uses_types |= used_types;
     import.note_missing(&scope, &mut section);
     Some(section)
 }

@@ -77,7 +77,7 @@ const ANYWHERE: [&str; 66] = [
 ];
 
 /// What may stand in a location beside those.
-const IN_LOCATIONS: [&str; 26] = [
+const IN_LOCATIONS: [&str; 29] = [
     "proxy_pass http://app;",
     "proxy_pass http://app/v1/;",
     "proxy_pass https://10.0.0.1:8443$request_uri;",
@@ -95,6 +95,9 @@ const IN_LOCATIONS: [&str; 26] = [
     "expires -1;",
     "expires soon;",
     "default_type \"\";",
+    "default_type \"text/a; b='c'\";",
+    "types { text/html html htm; nonsense x; a/b C c.d \"\"; } types { }",
+    "return 200 \"$uri\";",
     "charset utf-8;",
     "autoindex on;",
     "return 204;",

@@ -16,7 +16,7 @@ use super::way::escaped_path;
 use super::{admit, partial};
 use crate::config::template::{Part, Template};
 use crate::config::{Autoindex, Fallback};
-use crate::files::{Asked, Files, Found, FoundFile, Wanted, expires, kind, listing};
+use crate::files::{Asked, Files, Found, FoundFile, Wanted, expires, listing};
 use crate::semantics::coding::Accepted;
 use crate::semantics::compressing;
 use crate::semantics::date::{Timestamp, http_date};
@@ -114,7 +114,9 @@ fn instead(call: &Call<'_>, files: &Files) -> Result<Answer, Error> {
 fn file(call: &Call<'_>, files: &Files, found: FoundFile) -> Answer {
     let FoundFile { file, name, coding, varies } = found;
     let mut fields = own_fields(call);
-    fields.insert(header::CONTENT_TYPE, kind::content_type(&files.settings, &name));
+    if let Some(kind) = files.settings.media_types.of(&name) {
+        fields.insert(header::CONTENT_TYPE, kind);
+    }
     if let Ok(date) = HeaderValue::try_from(http_date(file.modified()).to_string()) {
         fields.insert(header::LAST_MODIFIED, date);
     }

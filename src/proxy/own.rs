@@ -9,7 +9,7 @@ use super::location::whole;
 use super::way::escaped;
 use crate::body::Body;
 use crate::client::HangUp;
-use crate::config::answers::{Redirect, Respond};
+use crate::config::answers::{ContentType, Redirect, Respond};
 use crate::config::template::Template;
 use crate::semantics::date::Timestamp;
 use crate::semantics::reason::Reason;
@@ -31,7 +31,10 @@ pub(super) fn respond(call: &Call<'_>, respond: &Respond) -> Result<Answer, Erro
     };
     let mut text = Vec::new();
     body.write(call, &mut text);
-    let content_type = Some(respond.content_type.clone());
+    let content_type = match &respond.content_type {
+        ContentType::Fixed(kind) => Some(kind.clone()),
+        ContentType::ByPath(types) => types.of(call.path),
+    };
     Ok(answer(call, respond.status, (Body::full(text), content_type)))
 }
 

@@ -527,6 +527,26 @@ async fn types_go_by_the_end_of_the_name_and_the_operator_counts_before() {
 }
 
 #[tokio::test]
+async fn where_the_end_of_a_name_says_nothing_there_may_be_no_type() {
+    let folder = stage();
+    for name in [".html", ".a.html", "none."] {
+        write(folder.path(), &format!("www/{name}"), "x");
+    }
+    for (default, expected) in [
+        ("off", ["-", "-", "text/html; charset=utf-8"]),
+        ("text/x", ["text/x; charset=utf-8", "text/x; charset=utf-8", "text/html; charset=utf-8"]),
+    ] {
+        let lines = format!("root = \"ROOT\"\ndot_files = true\ndefault_type = \"{default}\"");
+        let (proxy, _) = serving(&folder, &lines, "").await;
+        for (path, expected) in ["/none.", "/.html", "/.a.html"].into_iter().zip(expected) {
+            let answer = proxy.get(path).await;
+            let told = (answer.status, answer.header("content-type"));
+            assert_eq!(told, (200, expected.to_owned()), "{default} {path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_folder_is_listed_only_if_the_operator_says_so() {
     let folder = stage();
     write(folder.path(), "www/list/<b> & \"c\".txt", "12345");

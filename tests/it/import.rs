@@ -200,3 +200,38 @@ async fn hits_of_an_imported_route_are_at_hand_with_what_it_adds() {
     }
     assert_eq!(origin.seen("/page"), 1);
 }
+
+#[tokio::test]
+async fn files_and_what_return_says_have_the_types_that_nginx_gives_them() {
+    let origin = Origin::start().await;
+    let (proxy, folder) = proxy(
+        "http {
+        types { text/html html; text/x-old own; text/x-own own; }
+        default_type text/x-any;
+        server {
+            listen 127.0.0.1:81;
+            location /said/ { return 200 \"said\"; }
+            location /other/ { types { a/b OWN; } default_type \"\"; return 200; }
+            location / { root .; }
+        } }",
+        &origin,
+    )
+    .await;
+    for name in ["a.own", "a.css", ".own"] {
+        std::fs::write(folder.path().join(name), "file").unwrap();
+    }
+    for (path, expected) in [
+        ("/said/a.HTML", "text/html"),
+        ("/said/a.own", "text/x-own"),
+        ("/said/a.css", "text/x-any"),
+        ("/other/a.Own", "a/b"),
+        ("/other/a.html", "-"),
+        ("/a.own", "text/x-own"),
+        ("/a.css", "text/x-any"),
+        ("/.own", "text/x-any"),
+    ] {
+        let answer = proxy.get(path).await;
+        let told = (answer.status, answer.header("content-type"));
+        assert_eq!(told, (200, expected.to_owned()), "{path}");
+    }
+}

@@ -198,6 +198,49 @@ async fn a_route_may_answer_itself_and_tell_where_else_to_go() {
 
 #[rustfmt::skip]
 #[tokio::test]
+async fn what_a_route_says_may_have_the_type_that_the_path_ends_with() {
+    let origin = Origin::start().await;
+    let said = |kind: &str| format!("respond = {{ status = 200, body = 'said', type = {kind} }}");
+    let lines = format!(
+        "rewrite = [{{ match = '^/moved$', to = '/there.PNG' }}, {{ when = '$arg_rule', {} }}]\n\
+         [site.defaults.static]\ntypes = {{ own = 'text/x-own' }}\ndefault_type = 'text/x-any'\ncharset = 'off'",
+        said("'by_path'"),
+    );
+    let own = said("{ types = { html = 'text/x-html' }, types_only = true, charset = 'utf-16' }");
+    let rule = format!("rewrite = {{ when = '$arg_none', {} }}\n{own}", said("{ default_type = 'off' }"));
+    let routes = [("/", said("'by_path'")), ("/own/", rule), ("= /one.html", said("'text/x-one'"))];
+    let routes: Vec<_> = routes.iter().map(|(path, lines)| (*path, lines.as_str())).collect();
+    let proxy = Proxy::with(&site(&lines, &routes), &origin).await;
+    for (target, expected) in [
+        ("/a.html",               "text/html"),
+        ("/a.HTML?b.css",         "text/html"),
+        ("/a.ht%6dl",             "text/html"),
+        ("/a.own",                "text/x-own"),
+        ("/a.nobody-knows",       "text/x-any"),
+        ("/",                     "text/x-any"),
+        ("/.html",                "text/x-any"),
+        ("/a.html/",              "text/x-any"),
+        ("/moved",                "image/png"),
+        ("/a.css?rule=1",         "text/css"),
+        // What a route says itself stands in the place of what is around it, key by key.
+        ("/own/a.html",           "text/x-html; charset=utf-16"),
+        ("/own/a.css",            "text/x-any; charset=utf-16"),
+        ("/own/a.own",            "text/x-any; charset=utf-16"),
+        ("/own/a.own?none=1",     "text/x-own"),
+        ("/own/a?none=1",         "-"),
+        ("/one.html",             "text/x-one"),
+    ] {
+        let answer = proxy.get(target).await;
+        let told = (answer.status, answer.header("content-type"), answer.text());
+        assert_eq!(told, (200, expected.to_owned(), "said".to_owned()), "{target}");
+        let head = proxy.send("HEAD", target, &[]).await;
+        let told = (head.header("content-type"), head.header("content-length"), head.body.len());
+        assert_eq!(told, (expected.to_owned(), "4".to_owned(), 0), "{target}");
+    }
+}
+
+#[rustfmt::skip]
+#[tokio::test]
 async fn an_expression_may_be_tried_below_some_prefixes_only() {
     let to = |uri: &str| format!("proxy = 'http://ORIGIN/{uri}$uri'");
     let within = |uri: &str, list: &str| format!("within = [{list}]\nproxy = 'http://ORIGIN/{uri}$uri'");

@@ -3,6 +3,7 @@
 use http::HeaderValue;
 
 use super::FieldName;
+use super::files::{MediaType, TypesTable};
 use crate::config::answers::{Compared, CookieName};
 use crate::config::fault::Problem;
 use crate::config::pattern::Pattern;
@@ -17,13 +18,21 @@ table! {
     RespondTable(status) {
         status: u32,
         body: Template,
-        r#type: HeaderValue,
+        r#type: ContentType,
     }
 }
 
 /// `respond`
 #[derive(Clone, Debug)]
 pub(crate) struct Respond(pub RespondTable);
+
+/// `type` of `respond`
+#[derive(Clone, Debug)]
+pub(crate) enum ContentType {
+    Fixed(HeaderValue),
+    /// By the end of the path, with what differs from what `static` of its level says of types.
+    ByPath(Box<TypesTable>),
+}
 
 table! {
     /// `redirect`
@@ -152,6 +161,28 @@ impl FromNode for Respond {
     #[cfg(test)]
     fn keys(path: &str, out: &mut Vec<String>) {
         RespondTable::keys(path, out);
+    }
+}
+
+impl FromNode for ContentType {
+    fn from_node(node: &Node, report: &mut Report) -> Option<Self> {
+        match &node.value {
+            Value::Text(text) if text == "by_path" => Some(Self::ByPath(Box::default())),
+            Value::Text(text) => {
+                let kind = MediaType::from_text(text).map(|kind| Self::Fixed(kind.0));
+                let kind = kind.map_err(|problem| problem.help(TYPE_HELP));
+                checked(kind, node.span, report)
+            }
+            Value::Table(_) => {
+                TypesTable::from_node(node, report).map(|table| Self::ByPath(Box::new(table)))
+            }
+            _ => wrong_kind(node, "a media type, `\"by_path\"` or a table", report),
+        }
+    }
+
+    #[cfg(test)]
+    fn keys(path: &str, out: &mut Vec<String>) {
+        TypesTable::keys(path, out);
     }
 }
 
@@ -308,6 +339,7 @@ pub(crate) type AddedFields = Pairs<FieldName, crate::config::read::List<AddedFi
 /// `error_page`
 pub(crate) type ErrorPages = Pairs<Statuses, ErrorPage>;
 
+const TYPE_HELP: &str = "write it as in `text/html`, or `by_path` for what the path ends with";
 const FLAGS: [(&str, CookieFlag); 8] = [
     ("secure", CookieFlag::Secure(true)),
     ("nosecure", CookieFlag::Secure(false)),

@@ -4,6 +4,7 @@ use http::{HeaderValue, StatusCode};
 
 use crate::config::declared::Declared;
 use crate::config::fault::Problem;
+use crate::config::media_types::is_media_type;
 use crate::config::read::{
     At, FromNode, FromText, List, OrOff, Pairs, Size, Table, checked, table, wrong_kind,
 };
@@ -24,12 +25,34 @@ table! {
         expires: Expires,
         dot_files: bool,
         symlinks: Symlinks,
-        default_type: MediaType,
+        default_type: OrOff<MediaType>,
         types: Pairs<Extension, MediaType>,
         types_only: bool,
         charset: OrOff<Charset>,
         autoindex: Autoindex,
         if_modified_since: IfModifiedSince,
+    }
+}
+
+table! {
+    /// The keys of `static` that say types, where something else has them.
+    TypesTable() {
+        types: Pairs<Extension, MediaType>,
+        types_only: bool,
+        default_type: OrOff<MediaType>,
+        charset: OrOff<Charset>,
+    }
+}
+
+impl StaticTable {
+    /// What it says of types.
+    pub(crate) fn types(&self) -> TypesTable {
+        TypesTable {
+            types: self.types.clone(),
+            types_only: self.types_only.clone(),
+            default_type: self.default_type.clone(),
+            charset: self.charset.clone(),
+        }
     }
 }
 
@@ -222,15 +245,6 @@ impl FromText for MediaRange {
 
 fn no_media_type(text: &str) -> Problem {
     Problem::new(format!("`{text}` is not a media type")).help("write it as in `text/html`")
-}
-
-fn is_media_type(text: &str) -> bool {
-    let essence = text.split_once(';').map_or(text, |(essence, _)| essence.trim_end());
-    let is_token = |part: &str| {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-*".contains(&byte);
-        !part.is_empty() && part.bytes().all(fits)
-    };
-    text.is_ascii() && essence.split_once('/').is_some_and(|(a, b)| is_token(a) && is_token(b))
 }
 
 impl FromText for Extension {

@@ -24,12 +24,12 @@ use super::address::{AdminListen, NameServer};
 use super::read::{List, Named, Size, Timeout, table};
 
 pub(crate) use answer::{
-    AbsoluteRedirect, AddedFields, CookieFlag, CookieRules, ErrorPageTable, PageStatus, Redirect,
-    RedirectRule, Respond, RespondTable, Rewrite, RewriteThen, When,
+    AbsoluteRedirect, AddedFields, ContentType, CookieFlag, CookieRules, ErrorPageTable,
+    PageStatus, Redirect, RedirectRule, Respond, RespondTable, Rewrite, RewriteThen, When,
 };
 pub(crate) use balance::{CookiePart, HealthCheck, Hold, Queue, StickyTable};
 pub(crate) use cache::{Cache, Query};
-pub(crate) use files::{Compress, ExpiresOf, IfModifiedSince, Static, TryFile};
+pub(crate) use files::{Compress, ExpiresOf, IfModifiedSince, Static, TryFile, TypesTable};
 pub(crate) use gate::{
     AuthBasic, AuthRequest, AuthTo, Limit, LimitConn, LimitReq, Methods, SetName,
 };

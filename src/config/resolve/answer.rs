@@ -1,17 +1,17 @@
 //! What answers a route's requests, and what is done to answers after.
-//! (nginx: proxy_pass, return, add_header, error_page, proxy_redirect, proxy_cookie_*)
+//! (nginx: proxy_pass, add_header, error_page, proxy_redirect, proxy_cookie_*)
 
 use std::net::SocketAddr;
 
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 
 use super::rewrite::begins_with_scheme;
 use super::route::proxy_pass;
-use super::{Report, Scope, files, flag, tls};
+use super::{Report, Scope, files, flag, respond, tls};
 use crate::config::address::ProxyTarget;
 use crate::config::answers::{
     AddedField, Compared, CookieFlags, ErrorPage, ExpiresOf, Finish, Origin, PageAt, PageStatus,
-    Redirect, Replacement, Respond,
+    Replacement,
 };
 use crate::config::fault::Problem;
 use crate::config::file::{self, CookieFlag, RedirectRule, Settings};
@@ -58,7 +58,7 @@ pub(super) fn action(
             let problem = Problem::new("files are not cached: `zone` has no effect here");
             report.warn(written.span, problem.help("set `cache.zone = \"off\"` for this route"));
         }
-        let files = files::files(written, report)?;
+        let files = files::files(written, scope, report)?;
         let is_found = route.path.as_ref().is_some_and(|path| path.value.literal().is_some());
         let is_pattern =
             route.path.as_ref().is_some_and(|path| matches!(path.value, PathMatch::Regex(_)));
@@ -74,9 +74,9 @@ pub(super) fn action(
         return Some(Action::Static(files));
     }
     if let Some(at) = &route.respond {
-        return respond(at, report).map(Action::Respond);
+        return respond::respond(at, settings, scope, report).map(Action::Respond);
     }
-    route.redirect.as_ref().and_then(|at| redirect(at, report)).map(Action::Redirect)
+    route.redirect.as_ref().and_then(|at| respond::redirect(at, report)).map(Action::Redirect)
 }
 
 fn caches(settings: &Settings) -> bool {
@@ -158,46 +158,6 @@ fn by_request(
         strip_prefix: false,
         by_request: Some(ByRequest { upstream: Some(upstream), candidates, target }),
     }
-}
-
-pub(super) fn respond(at: &At<file::Respond>, report: &mut Report) -> Option<Respond> {
-    let table = &at.value.0;
-    let status = status(table.status.as_ref()?, 200, 599, report)?;
-    let content_type = table.r#type.as_ref().map(|at| at.value.clone());
-    Some(Respond {
-        status,
-        body: table.body.as_ref().map(|at| at.value.clone()),
-        content_type: content_type.unwrap_or(HeaderValue::from_static("text/plain; charset=utf-8")),
-    })
-}
-
-pub(super) fn redirect(at: &At<file::Redirect>, report: &mut Report) -> Option<Redirect> {
-    let table = &at.value;
-    let status = match &table.status {
-        None => StatusCode::FOUND,
-        Some(at) => {
-            let status = status(at, 300, 399, report)?;
-            if ![301, 302, 303, 307, 308].contains(&status.as_u16()) {
-                let problem = Problem::new(format!("{} sends nobody anywhere", at.value));
-                report.error(at.span, problem.help("known here: 301, 302, 303, 307, 308"));
-            }
-            status
-        }
-    };
-    let to = table.to.as_ref()?;
-    if to.value.parts.is_empty() {
-        report.error(to.span, Problem::new("is empty"));
-    }
-    Some(Redirect { to: to.value.clone(), status })
-}
-
-fn status(at: &At<u32>, min: u16, max: u16, report: &mut Report) -> Option<StatusCode> {
-    let number = u16::try_from(at.value).ok().filter(|status| (min..=max).contains(status));
-    let status = number.and_then(|status| StatusCode::from_u16(status).ok());
-    if status.is_none() {
-        report.error(at.span, Problem::new(format!("must be from {min} to {max}")));
-    }
-    status
 }
 
 /// What is done to answers.
@@ -301,7 +261,7 @@ fn error_page(
         None => PageStatus::Kept,
         Some(At { value: file::PageStatus::OfPage, .. }) => PageStatus::OfPage,
         Some(At { value: file::PageStatus::Set(number), span }) => {
-            PageStatus::Set(status(&At { value: *number, span: *span }, 200, 599, report)?)
+            PageStatus::Set(respond::status(&At { value: *number, span: *span }, 200, 599, report)?)
         }
     };
     Some(ErrorPage { statuses, to: at, status })

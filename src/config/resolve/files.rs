@@ -1,21 +1,26 @@
 //! `static` and `compress`. (nginx: root, alias, index, try_files, expires, gzip_static; gzip)
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
 
-use super::{Report, flag, number, size};
+use super::{Report, Scope, flag, number, size};
 use crate::config::fault::Problem;
 use crate::config::file;
-use crate::config::file::{IfModifiedSince, TryFile};
+use crate::config::file::{IfModifiedSince, TryFile, TypesTable};
 use crate::config::read::{At, List, OrOff};
 use crate::config::template::{Part, Template, Variable};
-use crate::config::{Autoindex, Cache, Compress, Expires, Fallback, Static, Symlinks};
+use crate::config::{Autoindex, Cache, Compress, Expires, Fallback, MediaTypes, Static, Symlinks};
 use crate::semantics::coding::Coding;
 use crate::semantics::compressing::Worth;
 
 /// How a route answers from files; `None` if where they are could not be read.
-pub(super) fn files(written: &At<file::Static>, report: &mut Report) -> Option<Static> {
+pub(super) fn files(
+    written: &At<file::Static>,
+    scope: &mut Scope,
+    report: &mut Report,
+) -> Option<Static> {
     let table = &written.value.0;
     let (root, alias) = match (&table.root, &table.alias) {
         (Some(root), None) => (root, false),
@@ -36,7 +41,6 @@ pub(super) fn files(written: &At<file::Static>, report: &mut Report) -> Option<S
     let (root, by_request) = place(root, report)?;
     let (try_files, fallback) = tries(table.try_files.as_ref(), report);
     let index = table.index.as_ref().map(|list| list.value.values().map(|name| name.0.clone()));
-    let types = table.types.iter().flat_map(|pairs| &pairs.value.0);
     Some(Static {
         root,
         by_request,
@@ -48,23 +52,37 @@ pub(super) fn files(written: &At<file::Static>, report: &mut Report) -> Option<S
         expires: table.expires.as_ref().map_or(Expires::Off, |at| at.value),
         dot_files: flag(table.dot_files.as_ref(), false),
         symlinks: table.symlinks.as_ref().map_or(Symlinks::Inside, |at| at.value),
-        default_type: match &table.default_type {
-            Some(at) => at.value.0.clone(),
-            None => HeaderValue::from_static("application/octet-stream"),
-        },
-        types: types.map(|(end, kind)| (end.value.0.clone(), kind.value.0.clone())).collect(),
-        types_only: flag(table.types_only.as_ref(), false),
-        charset: match table.charset.as_ref().map(|at| &at.value) {
-            None => Some("utf-8".to_owned()),
-            Some(OrOff::Off) => None,
-            Some(OrOff::On(charset)) => Some(charset.0.clone()),
-        },
+        media_types: media_types(&table.types(), scope),
         autoindex: table.autoindex.as_ref().map_or(Autoindex::Off, |at| at.value),
         exact_dates: table
             .if_modified_since
             .as_ref()
             .is_some_and(|at| at.value == IfModifiedSince::Exact),
     })
+}
+
+/// What a level says of types; where another one says the same, it is the very same.
+pub(super) fn media_types(table: &TypesTable, scope: &mut Scope) -> Arc<MediaTypes> {
+    let own = table.types.iter().flat_map(|pairs| &pairs.value.0);
+    let own = own.map(|(end, kind)| (end.value.0.clone(), kind.value.0.clone()));
+    let default = match table.default_type.as_ref().map(|at| &at.value) {
+        None => Some(HeaderValue::from_static("application/octet-stream")),
+        Some(OrOff::Off) => None,
+        Some(OrOff::On(kind)) => Some(kind.0.clone()),
+    };
+    let charset = match table.charset.as_ref().map(|at| &at.value) {
+        None => Some("utf-8"),
+        Some(OrOff::Off) => None,
+        Some(OrOff::On(charset)) => Some(charset.0.as_str()),
+    };
+    let usual = !flag(table.types_only.as_ref(), false);
+    let types = MediaTypes::new(own, usual, default, charset);
+    if let Some(same) = scope.media_types.iter().find(|known| ***known == types) {
+        return Arc::clone(same);
+    }
+    let types = Arc::new(types);
+    scope.media_types.push(Arc::clone(&types));
+    types
 }
 
 /// The folder, and where it is, where requests say it.

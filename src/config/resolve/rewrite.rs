@@ -2,25 +2,32 @@
 
 use http::StatusCode;
 
-use super::{Report, answer, flag};
+use super::{Report, Scope, answer, flag, respond};
 use crate::config::answers::{Does, Moved, Rewrite, Then, There, When};
 use crate::config::fault::Problem;
-use crate::config::file::{self, RewriteThen};
+use crate::config::file::{self, RewriteThen, Settings};
 use crate::config::read::{At, List};
 use crate::config::template::{Part, Template, Variable};
 
 /// The rules of `rewrite`.
 pub(super) fn rewrites(
     list: Option<&At<List<file::Rewrite>>>,
+    settings: &Settings,
+    scope: &mut Scope,
     report: &mut Report,
 ) -> Vec<Rewrite> {
     let items = list.iter().flat_map(|list| &list.value.items);
-    items.filter_map(|item| rewrite(item, report)).collect()
+    items.filter_map(|item| rewrite(item, settings, scope, report)).collect()
 }
 
-fn rewrite(item: &At<file::Rewrite>, report: &mut Report) -> Option<Rewrite> {
+fn rewrite(
+    item: &At<file::Rewrite>,
+    settings: &Settings,
+    scope: &mut Scope,
+    report: &mut Report,
+) -> Option<Rewrite> {
     let table = &item.value;
-    let does = does(item, report);
+    let does = does(item, settings, scope, report);
     let fields = table.add_header.as_ref();
     if let (Some(fields), Some(Does::Moves(_) | Does::Ends)) = (fields, &does) {
         let problem = Problem::new("has no effect: this rule does not answer");
@@ -63,7 +70,12 @@ fn when(at: &At<file::When>, report: &mut Report) -> Option<When> {
 }
 
 /// What a rule does; `None` once the report says why that is nothing.
-fn does(item: &At<file::Rewrite>, report: &mut Report) -> Option<Does> {
+fn does(
+    item: &At<file::Rewrite>,
+    settings: &Settings,
+    scope: &mut Scope,
+    report: &mut Report,
+) -> Option<Does> {
     let file::Rewrite { r#match: pattern, to, then, respond, redirect, .. } = &item.value;
     let spans = [
         ("to", to.as_ref().map(|at| at.span)),
@@ -88,8 +100,8 @@ fn does(item: &At<file::Rewrite>, report: &mut Report) -> Option<Does> {
         report.error(then.span, problem.help("nothing follows an answer"));
     }
     match (respond, redirect, then.as_ref().map(|then| then.value)) {
-        (Some(at), ..) => answer::respond(at, report).map(Does::Answers),
-        (None, Some(at), _) => answer::redirect(at, report).map(Does::Redirects),
+        (Some(at), ..) => respond::respond(at, settings, scope, report).map(Does::Answers),
+        (None, Some(at), _) => respond::redirect(at, report).map(Does::Redirects),
         (None, None, Some(RewriteThen::Break)) => Some(Does::Ends),
         (None, None, _) => {
             if !report.has_errors_below(item.span) && !report.illegible {

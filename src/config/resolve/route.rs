@@ -68,7 +68,7 @@ pub(super) fn route(
         internal: flag(item.value.internal.as_ref(), false),
         ranges_max: number(settings.max_ranges.as_ref(), 32, 0..=32, report) as usize,
         logs: logs::of_route(&settings, scope, report),
-        rewrite: rewrite::rewrites(item.value.rewrite.as_ref(), report),
+        rewrite: rewrite::rewrites(item.value.rewrite.as_ref(), &settings, scope, report),
         finish: answer::finish(&settings, (&path, &action), report),
         file: report.file(item.span).to_owned(),
         line: report.line(item.span),

@@ -96,7 +96,7 @@ fn site(
         proxy_protocol: gate::named_by_proxies(site),
         names: names.flat_map(|names| names.0.clone()).collect(),
         strict: flag(site.strict.as_ref(), false),
-        rewrite: rewrite::rewrites(site.rewrite.as_ref(), report),
+        rewrite: rewrite::rewrites(site.rewrite.as_ref(), &outer, scope, report),
         base: route::route(&nowhere, &outer, scope, report)?,
         isolated: isolated(site, tls.as_ref(), report),
         tls,

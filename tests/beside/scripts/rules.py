@@ -42,6 +42,17 @@ PASSED = [
     get("/app/app", 200, at="/app", seen=1),
 ]
 
+KINDS = [
+    get("/a.css", 404, has={"Content-Type": "^text/css$"}, seen=0),
+    get("/a.JPG", 404, has={"Content-Type": "^image/jpeg$"}, seen=0),
+    get("/a.nobody-knows", 404, has={"Content-Type": "^text/plain$"}, seen=0),
+    get("/.html", 404, has={"Content-Type": "^text/plain$"}, seen=0),
+    head("/a.json?b.css", 404, has={"Content-Type": "^application/json$"}, size=0, seen=0),
+    get("/kinds/a.OWN", 200, has={"Content-Type": "^text/x-own$"}, seen=0),
+    get("/kinds/a.html", 200, has={"Content-Type": "^application/x-any$"}, seen=0),
+    get("/kinds/none", 200, lacks=("Content-Type",), seen=0),
+]
+
 LEFT = [
     page("/let-in", fields=[("X-Accel-Redirect", "/files/there.txt"), ("Set-Cookie", "a=1"), ("Content-Type", "text/own"), ("X-More", "gone")], cache="max-age=60", body="let in\n"),
     get("/app/let-in", 200, text="^0123456789$", has={"Set-Cookie": "^a=1$", "Content-Type": "^text/own$", "Cache-Control": "^max-age=60$"}, lacks=("X-Accel-Redirect", "X-More"), seen=1),
@@ -59,4 +70,4 @@ SHARED = [
     get("/one/x", 200, "HIT", seen=0),
 ]
 
-STEPS = REFUSED + PASSED + LEFT + SHARED
+STEPS = REFUSED + PASSED + KINDS + LEFT + SHARED
