@@ -138,7 +138,7 @@ pub enum Variable {
     UpstreamHttp(HeaderName),
     /// `$upstream_cookie_NAME`: the value of a cookie that the response sets
     UpstreamCookie(String),
-    /// `$upstream_response_time`: seconds, with milliseconds
+    /// `$upstream_response_time`: until the response was all there; seconds, with milliseconds
     UpstreamResponseTime,
     /// `$sent_http_NAME`: a field of the answer to the client
     SentHttp(HeaderName),
@@ -168,8 +168,12 @@ pub enum Variable {
     BodyBytesSent,
     /// `$upstream_status`
     UpstreamStatus,
-    /// `$upstream_header_time`: the same as `$upstream_response_time`
+    /// `$upstream_header_time`: until the head of the response was there
     UpstreamHeaderTime,
+    /// `$upstream_connect_time`: until a new connection was there
+    UpstreamConnectTime,
+    /// `$upstream_response_length`: bytes of the body
+    UpstreamResponseLength,
     /// `$pipe`: whether the request came while another was under way; never is said here
     Pipe,
     /// `$nginx_version`: of this program
@@ -227,7 +231,9 @@ impl Variable {
             | Self::Status
             | Self::Msec
             | Self::TimeIso8601
-            | Self::TimeLocal => true,
+            | Self::TimeLocal
+            | Self::UpstreamResponseTime
+            | Self::UpstreamResponseLength => true,
             Self::Map(map) => map.variables().into_iter().any(Self::is_late),
             _ => false,
         }

@@ -131,6 +131,8 @@ pub(super) const VARIABLES: &[(&str, Variable)] = &[
     ("upstream_response_time", Variable::UpstreamResponseTime),
     ("upstream_status", Variable::UpstreamStatus),
     ("upstream_header_time", Variable::UpstreamHeaderTime),
+    ("upstream_connect_time", Variable::UpstreamConnectTime),
+    ("upstream_response_length", Variable::UpstreamResponseLength),
     ("status", Variable::Status),
     ("request_time", Variable::RequestTime),
     ("request_length", Variable::RequestLength),

@@ -104,7 +104,7 @@ impl Worker {
             cache: Some(CacheStatus::Hit),
             reason: Reason::Fresh,
             zone: Some(cache.zone_number),
-            upstream: None,
+            tried: Vec::new(),
             logged,
         })
     }
@@ -170,7 +170,7 @@ fn is_known(variable: &Variable) -> bool {
         V::ServerProtocol | V::RemoteAddr | V::RemotePort | V::ServerAddr => true,
         V::ServerPort | V::RemoteUser | V::RequestId | V::Http(_) | V::Https => true,
         V::UpstreamCacheStatus | V::UpstreamAddr | V::UpstreamStatus | V::Arg(_) => true,
-        V::UpstreamResponseTime | V::UpstreamHeaderTime | V::Hostname | V::Pid => true,
+        V::UpstreamConnectTime | V::UpstreamHeaderTime | V::Hostname | V::Pid => true,
         V::Pipe | V::Version | V::Ssl(_) | V::Map(_) => true,
         other => other.is_late(),
     }

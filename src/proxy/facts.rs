@@ -80,6 +80,8 @@ impl Facts for Call<'_> {
             | Variable::UpstreamCookie(_)
             | Variable::UpstreamResponseTime
             | Variable::UpstreamHeaderTime
+            | Variable::UpstreamConnectTime
+            | Variable::UpstreamResponseLength
             | Variable::UpstreamStatus
             | Variable::SentHttp(_)
             | Variable::RequestCompletion

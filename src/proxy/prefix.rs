@@ -171,7 +171,11 @@ fn is_same_for_host(variable: &Variable) -> bool {
         | Variable::UpstreamCacheStatus
         | Variable::UpstreamAddr
         | Variable::UpstreamHttp(_)
+        | Variable::UpstreamStatus
+        | Variable::UpstreamConnectTime
+        | Variable::UpstreamHeaderTime
         | Variable::UpstreamResponseTime
+        | Variable::UpstreamResponseLength
         | Variable::SentHttp(_)
         | Variable::Status => true,
         Variable::Map(map) => map.variables().into_iter().all(is_same_for_host),
