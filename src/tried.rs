@@ -33,7 +33,6 @@ pub struct Progress {
 
 impl Progress {
     /// Begins now.
-    #[expect(clippy::new_without_default, reason = "it begins, which is no default")]
     pub fn new() -> Arc<Self> {
         let (took_us, body_bytes) = (AtomicU64::new(UNDER_WAY), AtomicU64::new(0));
         Arc::new(Self { begun: Clock::Real.instant(), took_us, body_bytes })

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 
-use crate::config::template::Variable;
+use crate::config::template::{OfTried, Variable};
 use crate::observe::exchange::{Exchange, RequestFacts};
 use crate::semantics::basic;
 use crate::semantics::date::{Timestamp, http_date};
@@ -43,7 +43,7 @@ pub fn write_line(out: &mut Vec<u8>, with_cache: bool, exchange: &Exchange, end:
         out.push(b' ');
         match &*exchange.tried {
             [] => out.push(b'-'),
-            tried => write_tried(&Variable::UpstreamResponseTime, tried, out),
+            tried => write_tried(OfTried::ResponseTime, tried, out),
         }
         out.push(b' ');
         out.extend_from_slice(exchange.reason.name().as_bytes());
@@ -118,26 +118,30 @@ pub fn write_seconds(out: &mut Vec<u8>, time: Duration) {
     let _ = write!(out, "{}.{:03}", time.as_secs(), time.subsec_millis());
 }
 
-/// What a variable tells of the peers that were asked, one behind the other, as nginx does; nothing if
+/// What is told of the peers that were asked, one behind the other, as nginx does; nothing if
 /// there were none.
-pub fn write_tried(variable: &Variable, tried: &[Tried], out: &mut Vec<u8>) {
-    let seconds = |time: Option<Duration>, out: &mut Vec<u8>| match time {
-        Some(time) => write_seconds(out, time),
-        None => out.push(b'-'),
-    };
+pub fn write_tried(what: OfTried, tried: &[Tried], out: &mut Vec<u8>) {
     for (number, one) in tried.iter().enumerate() {
         if number > 0 {
             out.extend_from_slice(b", ");
         }
-        // Into a `Vec` nothing fails.
-        let _ = match variable {
-            Variable::UpstreamAddr => out.write_all(one.peer.as_bytes()),
-            Variable::UpstreamStatus => write!(out, "{}", one.status),
-            Variable::UpstreamResponseLength => write!(out, "{}", one.progress.body_bytes()),
-            Variable::UpstreamConnectTime => Ok(seconds(one.connect, out)),
-            Variable::UpstreamHeaderTime => Ok(seconds(one.header, out)),
-            _ => Ok(seconds(Some(one.progress.time()), out)),
-        };
+        match what {
+            OfTried::Addr => out.extend_from_slice(one.peer.as_bytes()),
+            OfTried::Status => out.extend_from_slice(one.status.to_string().as_bytes()),
+            OfTried::ResponseLength => {
+                out.extend_from_slice(one.progress.body_bytes().to_string().as_bytes());
+            }
+            OfTried::ConnectTime => write_time_if_any(one.connect, out),
+            OfTried::HeaderTime => write_time_if_any(one.header, out),
+            OfTried::ResponseTime => write_seconds(out, one.progress.time()),
+        }
+    }
+}
+
+fn write_time_if_any(time: Option<Duration>, out: &mut Vec<u8>) {
+    match time {
+        Some(time) => write_seconds(out, time),
+        None => out.push(b'-'),
     }
 }
 

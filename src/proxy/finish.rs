@@ -240,12 +240,7 @@ impl Facts for OfAnswer<'_> {
         match variable {
             Variable::UpstreamCacheStatus => text(answer.cache.map_or("", |cache| cache.word())),
             Variable::Status => text(answer.response.status().as_str()),
-            Variable::UpstreamAddr
-            | Variable::UpstreamStatus
-            | Variable::UpstreamConnectTime
-            | Variable::UpstreamHeaderTime
-            | Variable::UpstreamResponseTime
-            | Variable::UpstreamResponseLength => write_tried(variable, &answer.tried, out),
+            Variable::Tried(what) => write_tried(*what, &answer.tried, out),
             Variable::UpstreamHttp(name) if !answer.is_own => {
                 write_field(fields, name, out);
             }

@@ -169,13 +169,8 @@ fn is_same_for_host(variable: &Variable) -> bool {
         | Variable::RequestMethod
         | Variable::Hostname
         | Variable::UpstreamCacheStatus
-        | Variable::UpstreamAddr
+        | Variable::Tried(_)
         | Variable::UpstreamHttp(_)
-        | Variable::UpstreamStatus
-        | Variable::UpstreamConnectTime
-        | Variable::UpstreamHeaderTime
-        | Variable::UpstreamResponseTime
-        | Variable::UpstreamResponseLength
         | Variable::SentHttp(_)
         | Variable::Status => true,
         Variable::Map(map) => map.variables().into_iter().all(is_same_for_host),
