@@ -39,6 +39,7 @@ pub mod coding;
 pub mod files;
 pub mod warm;
 pub mod interim;
+pub mod tried;
 pub mod plain_get;
 pub mod tunnel;
 pub mod clock;

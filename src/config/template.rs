@@ -9,6 +9,7 @@ use http::HeaderName;
 use super::declared::Declared;
 use super::fault::Problem;
 use super::maps::Map;
+pub use super::variables::{OfTried, Ssl};
 use super::variables::{SECRET_FIELDS, VARIABLES, unknown, variable};
 
 /// A text some parts of which are only known when there is a request.
@@ -132,14 +133,12 @@ pub enum Variable {
     ContentType,
     /// `$upstream_cache_status`
     UpstreamCacheStatus,
-    /// `$upstream_addr`
-    UpstreamAddr,
+    /// `$upstream_addr` and others, with a value for each server that was asked
+    Tried(OfTried),
     /// `$upstream_http_NAME`: a response field
     UpstreamHttp(HeaderName),
     /// `$upstream_cookie_NAME`: the value of a cookie that the response sets
     UpstreamCookie(String),
-    /// `$upstream_response_time`: seconds, with milliseconds
-    UpstreamResponseTime,
     /// `$sent_http_NAME`: a field of the answer to the client
     SentHttp(HeaderName),
     /// `$status`
@@ -166,10 +165,6 @@ pub enum Variable {
     BytesSent,
     /// `$body_bytes_sent`
     BodyBytesSent,
-    /// `$upstream_status`
-    UpstreamStatus,
-    /// `$upstream_header_time`: the same as `$upstream_response_time`
-    UpstreamHeaderTime,
     /// `$pipe`: whether the request came while another was under way; never is said here
     Pipe,
     /// `$nginx_version`: of this program
@@ -182,24 +177,6 @@ pub enum Variable {
     Told(Arc<str>),
     /// `$NAME`: a map
     Map(Arc<Map>),
-}
-
-/// What a TLS handshake brought, by the names of nginx behind `$ssl_`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Ssl {
-    Protocol,
-    Cipher,
-    ServerName,
-    SessionReused,
-    ClientVerify,
-    ClientSDn,
-    ClientIDn,
-    ClientSerial,
-    ClientFingerprint,
-    AlpnProtocol,
-    Curve,
-    EarlyData,
 }
 
 impl Variable {
@@ -227,7 +204,8 @@ impl Variable {
             | Self::Status
             | Self::Msec
             | Self::TimeIso8601
-            | Self::TimeLocal => true,
+            | Self::TimeLocal
+            | Self::Tried(OfTried::ResponseTime | OfTried::ResponseLength) => true,
             Self::Map(map) => map.variables().into_iter().any(Self::is_late),
             _ => false,
         }

@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use super::declared::Declared;
 use super::fault::{Problem, nearest};
-use super::template::{Busy, Ssl, Variable};
+use super::template::{Busy, Variable};
 
 /// A variable of Larder's own by its name.
 ///
@@ -127,10 +127,12 @@ pub(super) const VARIABLES: &[(&str, Variable)] = &[
     ("content_length", Variable::ContentLength),
     ("content_type", Variable::ContentType),
     ("upstream_cache_status", Variable::UpstreamCacheStatus),
-    ("upstream_addr", Variable::UpstreamAddr),
-    ("upstream_response_time", Variable::UpstreamResponseTime),
-    ("upstream_status", Variable::UpstreamStatus),
-    ("upstream_header_time", Variable::UpstreamHeaderTime),
+    ("upstream_addr", Variable::Tried(OfTried::Addr)),
+    ("upstream_response_time", Variable::Tried(OfTried::ResponseTime)),
+    ("upstream_status", Variable::Tried(OfTried::Status)),
+    ("upstream_header_time", Variable::Tried(OfTried::HeaderTime)),
+    ("upstream_connect_time", Variable::Tried(OfTried::ConnectTime)),
+    ("upstream_response_length", Variable::Tried(OfTried::ResponseLength)),
     ("status", Variable::Status),
     ("request_time", Variable::RequestTime),
     ("request_length", Variable::RequestLength),
@@ -151,3 +153,34 @@ pub(super) const VARIABLES: &[(&str, Variable)] = &[
     ("time_iso8601", Variable::TimeIso8601),
     ("time_local", Variable::TimeLocal),
 ];
+
+/// What a TLS handshake brought, by the names of nginx behind `$ssl_`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Ssl {
+    Protocol,
+    Cipher,
+    ServerName,
+    SessionReused,
+    ClientVerify,
+    ClientSDn,
+    ClientIDn,
+    ClientSerial,
+    ClientFingerprint,
+    AlpnProtocol,
+    Curve,
+    EarlyData,
+}
+
+/// What is told of each server that was asked, by the names of nginx behind `$upstream_`. Times are from
+/// when it was its turn, in seconds with milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum OfTried {
+    Addr,
+    Status,
+    ConnectTime,
+    HeaderTime,
+    ResponseTime,
+    ResponseLength,
+}

@@ -130,8 +130,11 @@ const MISSING: &[(&str, &str)] = &[
         "no such list of upstreams, and no keys with a password: decrypt the key",
     ),
     (
-        "ssl_stapling ssl_stapling_file ssl_stapling_responder ssl_stapling_verify ssl_ocsp \
-         ssl_ocsp_cache ssl_ocsp_responder",
+        "ssl_stapling ssl_stapling_file ssl_stapling_responder ssl_stapling_verify",
+        "no OCSP answers go out with certificates: clients ask for themselves, if their authority has any",
+    ),
+    (
+        "ssl_ocsp ssl_ocsp_cache ssl_ocsp_responder",
         "no OCSP: certificates of clients are checked against `client_crl`",
     ),
     (

@@ -352,7 +352,7 @@ mod tests {
             cache: None,
             reason: Reason::CacheOff,
             zone: None,
-            upstream: None,
+            tried: Vec::new(),
             logged: None,
         }
     }

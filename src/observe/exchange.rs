@@ -4,7 +4,7 @@
 //! handed over, and is then logged and counted, once.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{HeaderValue, Method, Uri, Version};
 
@@ -12,6 +12,7 @@ use crate::address::Remote;
 use crate::observe::logs::{Kept, Logs};
 use crate::semantics::reason::Reason;
 use crate::semantics::status::CacheStatus;
+use crate::tried::Tried;
 
 /// The facts of one exchange.
 #[derive(Clone, Debug)]
@@ -26,8 +27,8 @@ pub struct Exchange {
     pub reason: Reason,
     /// Number of the zone in the configuration, if the route has one.
     pub zone: Option<usize>,
-    /// What was asked of an upstream; absent when nothing was.
-    pub upstream: Option<UpstreamFacts>,
+    /// The peers that were asked; none when nothing was asked of an upstream.
+    pub tried: Vec<Tried>,
     /// The access logs that it is in.
     pub logged: Option<Box<Logged>>,
 }
@@ -60,15 +61,4 @@ pub struct RequestFacts {
     pub referer: Option<HeaderValue>,
     /// `User-Agent`.
     pub user_agent: Option<HeaderValue>,
-}
-
-/// What an exchange cost upstream.
-#[derive(Clone, Debug)]
-pub struct UpstreamFacts {
-    /// The peer that answered, or the last one that did not.
-    pub peer: Arc<str>,
-    /// The status of its answer, where it gave one.
-    pub status: Option<u16>,
-    /// From choosing a peer to the end of its response (nginx: $upstream_response_time).
-    pub time: Duration,
 }

@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 
-use crate::config::template::Variable;
+use crate::config::template::{OfTried, Variable};
 use crate::observe::exchange::{Exchange, RequestFacts};
 use crate::semantics::basic;
 use crate::semantics::date::{Timestamp, http_date};
+use crate::tried::Tried;
 
 /// What a line says besides the exchange.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +41,9 @@ pub fn write_line(out: &mut Vec<u8>, with_cache: bool, exchange: &Exchange, end:
         out.push(b' ');
         write_seconds(out, end.request_time);
         out.push(b' ');
-        match &exchange.upstream {
-            Some(upstream) => write_seconds(out, upstream.time),
-            None => out.push(b'-'),
+        match &*exchange.tried {
+            [] => out.push(b'-'),
+            tried => write_tried(OfTried::ResponseTime, tried, out),
         }
         out.push(b' ');
         out.extend_from_slice(exchange.reason.name().as_bytes());
@@ -117,6 +118,33 @@ pub fn write_seconds(out: &mut Vec<u8>, time: Duration) {
     let _ = write!(out, "{}.{:03}", time.as_secs(), time.subsec_millis());
 }
 
+/// What is told of the peers that were asked, one behind the other, as nginx does; nothing if
+/// there were none.
+pub fn write_tried(what: OfTried, tried: &[Tried], out: &mut Vec<u8>) {
+    for (number, one) in tried.iter().enumerate() {
+        if number > 0 {
+            out.extend_from_slice(b", ");
+        }
+        match what {
+            OfTried::Addr => out.extend_from_slice(one.peer.as_bytes()),
+            OfTried::Status => out.extend_from_slice(one.status.to_string().as_bytes()),
+            OfTried::ResponseLength => {
+                out.extend_from_slice(one.progress.body_bytes().to_string().as_bytes());
+            }
+            OfTried::ConnectTime => write_time_if_any(one.connect, out),
+            OfTried::HeaderTime => write_time_if_any(one.header, out),
+            OfTried::ResponseTime => write_seconds(out, one.progress.time()),
+        }
+    }
+}
+
+fn write_time_if_any(time: Option<Duration>, out: &mut Vec<u8>) {
+    match time {
+        Some(time) => write_seconds(out, time),
+        None => out.push(b'-'),
+    }
+}
+
 /// nginx's default escape: `"`, `\`, control characters and all that is not ASCII.
 pub(super) fn escape(out: &mut Vec<u8>, value: &[u8]) {
     let mut plain_start = 0;
@@ -162,14 +190,15 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use std::sync::Arc;
     use std::time::UNIX_EPOCH;
 
     use http::{Method, Version};
 
     use crate::clock::Clock;
-    use crate::observe::exchange::UpstreamFacts;
     use crate::semantics::reason::Reason;
     use crate::semantics::status::CacheStatus;
+    use crate::tried::Progress;
 
     fn exchange() -> Exchange {
         Exchange {
@@ -187,7 +216,7 @@ mod tests {
             cache: None,
             reason: Reason::CacheOff,
             zone: None,
-            upstream: None,
+            tried: Vec::new(),
             logged: None,
         }
     }
@@ -230,9 +259,13 @@ mod tests {
         assert_eq!(line(true, &exchange), format!("{combined} - 1.234 - cache-off\n"));
         exchange.cache = Some(CacheStatus::Miss);
         exchange.reason = Reason::Absent;
-        let time = Duration::from_millis(56);
-        exchange.upstream = Some(UpstreamFacts { peer: "a:1".into(), status: Some(200), time });
-        assert_eq!(line(true, &exchange), format!("{combined} MISS 1.234 0.056 absent\n"));
+        let progress = Progress::new();
+        let peer = Arc::from("a:1");
+        exchange.tried.push(Tried { peer, status: 200, connect: None, header: None, progress });
+        let line = line(true, &exchange);
+        let time = line.strip_prefix(&format!("{combined} MISS 1.234 ")).unwrap();
+        let time = time.strip_suffix(" absent\n").unwrap();
+        assert!(time.parse::<f64>().is_ok() && time.len() == 5, "{time}");
     }
 
     #[test]

@@ -183,6 +183,9 @@ impl Facts for Ended<'_> {
             Variable::Status => number(self.exchange.status.into(), out),
             Variable::TimeLocal => out.extend_from_slice(self.end.time_local.as_bytes()),
             Variable::Msec | Variable::TimeIso8601 => write_time(self.end.time, variable, out),
+            Variable::Tried(what) if variable.is_late() => {
+                line::write_tried(*what, &self.exchange.tried, out);
+            }
             Variable::Map(map) if variable.is_late() => map.write(self, out),
             other => out.extend_from_slice(self.logs.value(self.kept, other).unwrap_or_default()),
         }

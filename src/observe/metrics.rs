@@ -120,7 +120,7 @@ impl Shard {
         self.all.reasons[exchange.reason as usize].fetch_add(1, Relaxed);
         // Whoever got another request's fetch asked nothing of the upstream, even if it knows
         // which peer answered.
-        let fetched = exchange.upstream.is_some() && exchange.reason != Reason::Collapsed;
+        let fetched = !exchange.tried.is_empty() && exchange.reason != Reason::Collapsed;
         if fetched {
             self.all.upstream_requests.fetch_add(1, Relaxed);
         }
@@ -341,9 +341,7 @@ const REASONS: usize = Reason::ALL.len();
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
-    use crate::observe::exchange::UpstreamFacts;
+    use crate::tried::{Progress, Tried};
 
     fn exchange(status: u16, cache: Option<CacheStatus>, reason: Reason) -> Exchange {
         Exchange {
@@ -352,14 +350,15 @@ mod tests {
             cache,
             reason,
             zone: Some(1),
-            upstream: None,
+            tried: Vec::new(),
             logged: None,
         }
     }
 
     fn fetched(mut exchange: Exchange) -> Exchange {
-        exchange.upstream =
-            Some(UpstreamFacts { peer: "a:1".into(), status: Some(200), time: Duration::ZERO });
+        let progress = Progress::new();
+        let (peer, status) = ("a:1".into(), 200);
+        exchange.tried = vec![Tried { peer, status, connect: None, header: None, progress }];
         exchange
     }
 

@@ -58,7 +58,7 @@ fn next(to: &HeaderValue) -> Option<Next> {
 
 /// Adds what stayed of the answer before this one. An error has cookies of it only.
 pub(super) fn add_kept(answer: &mut Answer, kept: HeaderMap) {
-    let of_upstream = answer.upstream.is_some() || answer.zone.is_some();
+    let of_upstream = !answer.is_own;
     let fails = answer.response.status().as_u16() >= 400;
     let fields = answer.response.headers_mut();
     let mut name = None;

@@ -108,7 +108,7 @@ impl Worker {
             cache: Some(CacheStatus::Hit),
             reason: Reason::Fresh,
             zone: Some(cache.zone_number),
-            upstream: None,
+            tried: Vec::new(),
             logged,
         })
     }
@@ -173,8 +173,8 @@ fn is_known(variable: &Variable) -> bool {
         V::RequestUri | V::Scheme | V::ServerName | V::Uri | V::Request => true,
         V::ServerProtocol | V::RemoteAddr | V::RemotePort | V::ServerAddr => true,
         V::ServerPort | V::RemoteUser | V::RequestId | V::Http(_) | V::Https => true,
-        V::UpstreamCacheStatus | V::UpstreamAddr | V::UpstreamStatus | V::Arg(_) => true,
-        V::UpstreamResponseTime | V::UpstreamHeaderTime | V::Hostname | V::Pid => true,
+        V::UpstreamCacheStatus | V::Tried(_) | V::Arg(_) => true,
+        V::Hostname | V::Pid => true,
         V::Pipe | V::Version | V::Ssl(_) | V::Map(_) => true,
         other => other.is_late(),
     }

@@ -16,7 +16,7 @@ use crate::body::Body;
 use crate::cache::fill::Fill;
 use crate::config;
 use crate::files::opened::OpenFile;
-use crate::observe::exchange::{Logged, UpstreamFacts};
+use crate::observe::exchange::Logged;
 use crate::semantics::fields::Names;
 use crate::semantics::precondition::{self, Met};
 use crate::semantics::reason::Reason;
@@ -24,6 +24,7 @@ use crate::semantics::rules::Preconditions;
 use crate::semantics::status::{CacheStatus, Handling};
 use crate::semantics::stored::Stored;
 use crate::store;
+use crate::tried::Tried;
 
 /// A response for the client, and what is recorded of it.
 pub(super) struct Answer {
@@ -31,7 +32,10 @@ pub(super) struct Answer {
     pub(super) cache: Option<CacheStatus>,
     pub(super) reason: Reason,
     pub(super) zone: Option<usize>,
-    pub(super) upstream: Option<UpstreamFacts>,
+    /// We are its origin: it is neither stored nor passed on.
+    pub(super) is_own: bool,
+    /// The peers that were asked for it.
+    pub(super) tried: Vec<Tried>,
     /// The access logs that it is in.
     pub(super) logged: Option<Box<Logged>>,
     /// Bytes in a second that it may go out at, where the origin says so; 0 for any number.
@@ -74,7 +78,8 @@ impl Answer {
             cache,
             reason,
             zone: None,
-            upstream: None,
+            is_own: true,
+            tried: Vec::new(),
             logged: None,
             rate: None,
             held: None,
@@ -114,9 +119,9 @@ impl Answer {
         self
     }
 
-    /// The same, with what was asked of an upstream for it.
-    pub(super) fn after(mut self, upstream: Option<UpstreamFacts>) -> Self {
-        self.upstream = upstream;
+    /// The same, with the peers that were asked for it.
+    pub(super) fn after(mut self, tried: Vec<Tried>) -> Self {
+        self.tried = tried;
         self
     }
 }
@@ -280,7 +285,7 @@ fn finish(
     }
     tell(fields, &call.route.settings, cache);
     let reason = handling.reason;
-    Answer { zone, ..Answer::own(response, reason, cache) }
+    Answer { is_own: false, zone, ..Answer::own(response, reason, cache) }
 }
 
 fn tell(fields: &mut HeaderMap, route: &config::Route, cache: Option<CacheStatus>) {

@@ -11,6 +11,7 @@ use crate::semantics::date::Timestamp;
 use crate::semantics::reason::Reason;
 use crate::semantics::stale::Failure;
 use crate::semantics::status::{CacheStatus, Forwarded, Handling};
+use crate::tried::Tried;
 use crate::upstream::{self, RequestBody};
 
 /// Why a request gets an answer of our own: one variant per response we may give.
@@ -56,8 +57,14 @@ pub(super) enum Error {
     Internal,
     /// The upstream failed like this.
     Upstream(Failure),
-    /// The same, with the word of the cache, if it was asked, and why the request went on.
-    UpstreamAfter(Failure, Option<CacheStatus>, Forwarded),
+    /// The same, with the word of the cache, if it was asked, why the request went on, and whom it
+    /// came to.
+    UpstreamAfter {
+        failure: Failure,
+        word: Option<CacheStatus>,
+        forwarded: Forwarded,
+        tried: Vec<Tried>,
+    },
 }
 
 impl Error {
@@ -81,8 +88,8 @@ impl Error {
             // RFC 9111 section 5.2.1.7.
             Self::OnlyIfCached
             | Self::Upstream(Failure::Timeout)
-            | Self::UpstreamAfter(Failure::Timeout, ..) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Upstream(_) | Self::UpstreamAfter(..) => StatusCode::BAD_GATEWAY,
+            | Self::UpstreamAfter { failure: Failure::Timeout, .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Upstream(_) | Self::UpstreamAfter { .. } => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -151,7 +158,7 @@ impl Error {
         self.tell(response.headers_mut());
         let (reason, cache) = match self {
             Self::Upstream(_) => (Reason::UpstreamFailed, None),
-            Self::UpstreamAfter(_, word, _) => (Reason::UpstreamFailed, *word),
+            Self::UpstreamAfter { word, .. } => (Reason::UpstreamFailed, *word),
             Self::Plain(_) => (Reason::Respond, None),
             Self::OnlyIfCached => (Reason::OnlyIfCached, Some(CacheStatus::Miss)),
             Self::Gate(refusal) => (refusal.reason, None),
@@ -159,13 +166,17 @@ impl Error {
         };
         let handled = match self {
             Self::Upstream(_) => Handling::forwarded(Forwarded::UriMiss, reason).to_string(),
-            Self::UpstreamAfter(.., forwarded) => {
+            Self::UpstreamAfter { forwarded, .. } => {
                 Handling::forwarded(*forwarded, reason).to_string()
             }
             _ => own_handling(reason),
         };
         tell_handling(&mut response, handled);
-        Answer::own(response, reason, cache)
+        let tried = match self {
+            Self::UpstreamAfter { tried, .. } => tried.clone(),
+            _ => Vec::new(),
+        };
+        Answer::own(response, reason, cache).after(tried)
     }
 }
 

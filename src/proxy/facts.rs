@@ -75,12 +75,9 @@ impl Facts for Call<'_> {
             Variable::Map(map) => map.write(self, out),
             // Known only once there is a response, or never.
             Variable::UpstreamCacheStatus
-            | Variable::UpstreamAddr
+            | Variable::Tried(_)
             | Variable::UpstreamHttp(_)
             | Variable::UpstreamCookie(_)
-            | Variable::UpstreamResponseTime
-            | Variable::UpstreamHeaderTime
-            | Variable::UpstreamStatus
             | Variable::SentHttp(_)
             | Variable::RequestCompletion
             | Variable::Status => {}

@@ -18,7 +18,7 @@ use crate::config::answers::{AddedField, ErrorPage, ExpiresOf, Finish, PageAt, P
 use crate::config::template::{Facts, Variable};
 use crate::files::expires;
 use crate::observe::exchange::Logged;
-use crate::observe::line::write_seconds;
+use crate::observe::line::write_tried;
 use crate::semantics::date::{Timestamp, parse_http_date};
 
 /// What answers instead of an error.
@@ -83,8 +83,7 @@ fn failed(call: &Call<'_>, result: &Result<Answer, Error>) -> Option<(u16, Statu
         Err(error) => Some((error.page_code(), error.status())),
         Ok(answer) => {
             let status = answer.response.status();
-            let of_upstream = answer.zone.is_some() || answer.upstream.is_some();
-            let intercepts = of_upstream && intercepts(&call.route.settings.finish, status);
+            let intercepts = !answer.is_own && intercepts(&call.route.settings.finish, status);
             intercepts.then_some((status.as_u16(), status))
         }
     }
@@ -215,7 +214,6 @@ fn expire(call: &Call<'_>, by: &ExpiresOf, answer: &mut Answer) {
 
 fn add(call: &Call<'_>, fields: &[AddedField], answer: &mut Answer) {
     let is_usual = is_usual(answer.response.status());
-    let is_own = answer.zone.is_none() && answer.upstream.is_none();
     // A template may ask for fields, those that were added just now among them.
     let mut text = Vec::new();
     for field in fields.iter().filter(|field| field.always || is_usual) {
@@ -228,7 +226,7 @@ fn add(call: &Call<'_>, fields: &[AddedField], answer: &mut Answer) {
             }
         };
         // Of two times to come back only the operator's is said.
-        if field.name == header::RETRY_AFTER && is_own {
+        if field.name == header::RETRY_AFTER && answer.is_own {
             answer.response.headers_mut().remove(header::RETRY_AFTER);
         }
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -251,28 +249,15 @@ struct OfAnswer<'a> {
 impl Facts for OfAnswer<'_> {
     fn write(&self, variable: &Variable, out: &mut Vec<u8>) {
         let (answer, fields) = (self.answer, self.answer.response.headers());
-        let upstream = answer.upstream.as_ref();
         let mut text = |text: &str| out.extend_from_slice(text.as_bytes());
         match variable {
             Variable::UpstreamCacheStatus => text(answer.cache.map_or("", |cache| cache.word())),
             Variable::Status => text(answer.response.status().as_str()),
-            Variable::UpstreamAddr => text(upstream.map_or("", |upstream| &upstream.peer)),
-            Variable::UpstreamResponseTime | Variable::UpstreamHeaderTime => {
-                if let Some(upstream) = upstream {
-                    write_seconds(out, upstream.time);
-                }
-            }
-            Variable::UpstreamStatus => {
-                if let Some(upstream) = upstream {
-                    // nginx: of who gave none it is that of the answer which says so.
-                    let status = answer.response.status().as_u16().max(502);
-                    text(&upstream.status.unwrap_or(status).to_string());
-                }
-            }
-            Variable::UpstreamHttp(name) if answer.zone.is_some() || upstream.is_some() => {
+            Variable::Tried(what) => write_tried(*what, &answer.tried, out),
+            Variable::UpstreamHttp(name) if !answer.is_own => {
                 write_field(fields, name, out);
             }
-            Variable::UpstreamCookie(name) if answer.zone.is_some() || upstream.is_some() => {
+            Variable::UpstreamCookie(name) if !answer.is_own => {
                 facts::write_set_cookie(fields, name, out);
             }
             Variable::SentHttp(name) => write_field(fields, name, out),

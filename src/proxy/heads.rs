@@ -21,8 +21,7 @@ pub(super) fn dress(answer: &mut Answer, heads: &Heads, now: impl Fn() -> Timest
     if !heads.changes_answers() {
         return;
     }
-    let is_own = answer.zone.is_none() && answer.upstream.is_none();
-    if is_own && !heads.cache_status {
+    if answer.is_own && !heads.cache_status {
         answer.response.headers_mut().remove(CACHE_STATUS);
     }
     say(&mut answer.response, heads, now);

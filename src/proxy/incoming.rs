@@ -2,18 +2,15 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, header};
+use http::{Method, Response, header};
 use http_body::Body as HttpBody;
 use tracing::{debug, warn};
 
 use crate::body::{self, Body};
 use crate::cache::fill::Fill;
 use crate::cache::writer::Writer;
-use crate::observe::exchange::UpstreamFacts;
 use crate::semantics::fields;
 use crate::spelling::Spelling;
 
@@ -100,15 +97,4 @@ pub(super) fn clean(response: &mut Response<Body>, method: &Method, via: bool) {
     if via {
         fields::add_via(fields, version);
     }
-}
-
-/// What is known of an upstream at the moment.
-pub(super) fn facts(
-    (peer, status): (Option<&Arc<str>>, Option<StatusCode>),
-    now: Instant,
-    begun: Instant,
-) -> Option<UpstreamFacts> {
-    let peer = Arc::clone(peer?);
-    let status = status.map(|status| status.as_u16());
-    Some(UpstreamFacts { peer, status, time: now.saturating_duration_since(begun) })
 }

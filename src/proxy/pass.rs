@@ -36,7 +36,6 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     }
     let request = request.map(|()| body);
     let clock = &view.worker.proxy.clock;
-    let begun = clock.instant();
     let for_get = ForGet::of(&call);
     let told = Told { held: Some(&outgoing::Client), interim: call.interim.as_ref() };
     let reply = match outgoing::send(&view, request, told).await {
@@ -44,22 +43,23 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
         Err(failure) => {
             tracing::warn!(error = %failure, "upstream failed");
             return Err(match error::of_upstream(&failure.error) {
-                Error::Upstream(failure) => {
-                    Error::UpstreamAfter(failure, why.status, why.forwarded)
-                }
+                Error::Upstream(reason) => Error::UpstreamAfter {
+                    failure: reason,
+                    word: why.status,
+                    forwarded: why.forwarded,
+                    tried: failure.tried,
+                },
                 other => other,
             });
         }
     };
-    let set_cookie = reply.set_cookie;
+    let (set_cookie, tried) = (reply.set_cookie, reply.tried);
     let mut response = reply.response;
     if let Some(switched) = reply.switched {
         let joining = tunnel::join(&view, &mut response, switched);
         let handling = Handling::forwarded(why.forwarded, why.reason);
-        let answered = (Some(&reply.peer), Some(response.status()));
         let answer = deliver::passed(&view, response, handling, why.status);
-        let facts = incoming::facts(answered, clock.instant(), begun);
-        return Ok(answer.after(facts).becoming(joining));
+        return Ok(answer.after(tried).becoming(joining));
     }
     let announced = trailers::announced(&view, response.headers());
     incoming::clean(&mut response, &view.request.method, view.route.settings.heads.via);
@@ -69,8 +69,6 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
     let code = Some(response.status().as_u16());
     let mut handling =
         Handling { forwarded_status: code, ..Handling::forwarded(why.forwarded, why.reason) };
-    let answered = (Some(&reply.peer), Some(response.status()));
-    let facts = incoming::facts(answered, clock.instant(), begun);
     let for_get = for_get.map(|for_get| (for_get.times(clock), for_get));
     let for_get =
         for_get.filter(|(_, for_get)| for_get.is_answered(response.status(), response.headers()));
@@ -80,7 +78,7 @@ pub(super) async fn pass(call: Arc<OwnedCall>, body: Body, why: Uncached) -> Res
         (response, handling.stored) = for_get.store(response, times, coded_here).await;
     }
     response.headers_mut().extend(announced);
-    Ok(deliver::passed(&view, response, handling, why.status).after(facts).setting(set_cookie))
+    Ok(deliver::passed(&view, response, handling, why.status).after(tried).setting(set_cookie))
 }
 
 /// A `POST` whose answer may be what a later `GET` would get (RFC 9110 section 9.3.3).

@@ -169,9 +169,8 @@ fn is_same_for_host(variable: &Variable) -> bool {
         | Variable::RequestMethod
         | Variable::Hostname
         | Variable::UpstreamCacheStatus
-        | Variable::UpstreamAddr
+        | Variable::Tried(_)
         | Variable::UpstreamHttp(_)
-        | Variable::UpstreamResponseTime
         | Variable::SentHttp(_)
         | Variable::Status => true,
         Variable::Map(map) => map.variables().into_iter().all(is_same_for_host),

@@ -45,7 +45,7 @@ pub(super) fn at_end(
         cache: answer.cache,
         reason: answer.reason,
         zone: answer.zone,
-        upstream: answer.upstream,
+        tried: answer.tried,
         logged: answer.logged,
     };
     let mut response = answer.response;

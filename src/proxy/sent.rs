@@ -12,10 +12,10 @@ use super::outgoing::Told;
 use crate::body::Body;
 use crate::cache::lock::Permit;
 use crate::clock::Clock;
-use crate::observe::exchange::UpstreamFacts;
 use crate::semantics::date::Timestamp;
 use crate::semantics::freshness::Times;
 use crate::semantics::stale::{self, Failure};
+use crate::tried::Tried;
 use crate::upstream::Held;
 
 /// What came of sending the request.
@@ -28,7 +28,7 @@ pub(super) struct Exchanged {
 /// What of an exchange is for the request alone that began it.
 #[derive(Clone, Default)]
 pub(super) struct Aside {
-    pub(super) upstream: Option<UpstreamFacts>,
+    pub(super) tried: Vec<Tried>,
     /// Keeps its client with the peer that answered.
     pub(super) set_cookie: Option<HeaderValue>,
 }
@@ -41,7 +41,7 @@ impl Fetch {
     ) -> Result<Exchanged, (Fetched, Aside)> {
         let worker = Arc::clone(self.call.view().worker);
         let clock = &worker.proxy.clock;
-        let (begun, requested) = (clock.instant(), Timestamp::from(clock.now()));
+        let requested = Timestamp::from(clock.now());
         let request = std::mem::take(&mut self.request);
         let method = request.method().clone();
         let awaited = Awaited { permit: &self.permit, report, clock };
@@ -50,20 +50,17 @@ impl Fetch {
         let sent = self.extent.send(&self.call, request, Told { held, interim }).await;
         let (received, dated) = (Timestamp::from(clock.now()), Timestamp::from(clock.wall()));
         let times = Times { requested, received, dated };
-        let facts = |answered| incoming::facts(answered, clock.instant(), begun);
         match sent {
             Ok(reply) => {
-                let upstream = facts((Some(&reply.peer), Some(reply.response.status())));
-                let aside = Aside { upstream, set_cookie: reply.set_cookie };
+                let aside = Aside { tried: reply.tried, set_cookie: reply.set_cookie };
                 let mut response = reply.response;
                 incoming::clean(&mut response, &method, self.call.view().route.settings.heads.via);
                 Ok(Exchanged { response, times, aside })
             }
             Err(failure) => {
-                let upstream = facts((failure.peer.as_ref(), None));
                 tracing::warn!(error = %failure, "upstream failed");
                 let failed = self.failed(error::of_upstream(&failure.error));
-                Err((failed, Aside { upstream, set_cookie: None }))
+                Err((failed, Aside { tried: failure.tried, set_cookie: None }))
             }
         }
     }

@@ -162,8 +162,12 @@ fn put_together(sliced: Arc<Sliced>, number: u64, answer: Answer) -> Result<Answ
     let Some((came, total)) =
         came.and_then(|came| Some((came, came.total?))).filter(|(came, _)| came.first == first)
     else {
-        let (failure, word) = (Failure::InvalidHeader, Some(CacheStatus::Miss));
-        return Err(Error::UpstreamAfter(failure, word, Forwarded::UriMiss));
+        return Err(Error::UpstreamAfter {
+            failure: Failure::InvalidHeader,
+            word: Some(CacheStatus::Miss),
+            forwarded: Forwarded::UriMiss,
+            tried: answer.tried,
+        });
     };
     let call = Arc::clone(&sliced.call);
     let view = call.view();

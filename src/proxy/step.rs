@@ -22,6 +22,7 @@ use crate::semantics::reason::Reason;
 use crate::semantics::reuse;
 use crate::semantics::stale::{self, Failure};
 use crate::semantics::status::{CacheStatus, Forwarded, Handling};
+use crate::tried::Tried;
 
 /// One turn of a request that is not answered yet.
 pub(super) struct Step<'a> {
@@ -131,7 +132,7 @@ impl Step<'_> {
                 Ok(Taken::LookAgain)
             }
             Some(Outcome::Failed(failure)) => {
-                self.failed(failure, self.fetched_status(), self.handling()).map(answered)
+                self.failed(failure, (self.fetched_status(), &[]), self.handling()).map(answered)
             }
             Some(Outcome::Alone) => {
                 let permit = zone.fetch_beside(self.key.primary);
@@ -163,7 +164,8 @@ impl Step<'_> {
         status: CacheStatus,
     ) -> Result<Answer, Error> {
         let view = self.call.view();
-        let answer = match report.fetched {
+        let Report { fetched, aside } = report;
+        let answer = match fetched {
             Fetched::Stream { fill, first, status: code, withheld } => {
                 let handling = Handling { forwarded_status: Some(code), stored: true, ..handling };
                 let stored = Arc::clone(&fill.stored);
@@ -194,17 +196,19 @@ impl Step<'_> {
                 let handling = Handling { forwarded_status: code, reason, ..handling };
                 deliver::passed(&view, *response, handling, Some(status))
             }
-            Fetched::Failed(Error::Upstream(failure)) => self.failed(failure, status, handling)?,
+            Fetched::Failed(Error::Upstream(failure)) => {
+                self.failed(failure, (status, &aside.tried), handling)?
+            }
             Fetched::Failed(error) => return Err(error),
         };
-        Ok(answer.after(report.aside.upstream).setting(report.aside.set_cookie))
+        Ok(answer.after(aside.tried).setting(aside.set_cookie))
     }
 
     /// The origin failed: what is stored stands in where that is allowed.
     fn failed(
         &self,
         failure: Failure,
-        status: CacheStatus,
+        (status, tried): (CacheStatus, &[Tried]),
         handling: Handling,
     ) -> Result<Answer, Error> {
         let view = self.call.view();
@@ -223,7 +227,8 @@ impl Step<'_> {
             }
             _ => {
                 let forwarded = handling.forwarded.unwrap_or(Forwarded::UriMiss);
-                Err(Error::UpstreamAfter(failure, Some(status), forwarded))
+                let (word, tried) = (Some(status), tried.to_vec());
+                Err(Error::UpstreamAfter { failure, word, forwarded, tried })
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::Duration;
 
 use tokio::time::{Instant as Deadline, timeout};
 
@@ -20,6 +20,7 @@ use super::retry::{self, Facts};
 use super::stats::Active;
 use super::wire::Wire;
 use crate::config::{HttpVersion, Timeouts};
+use crate::tried::{Progress, Tried};
 
 /// One peer's chance.
 pub(super) struct Attempt<'a> {
@@ -31,44 +32,57 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
+    /// How it ended, and what is told of it.
     pub(super) async fn run(
+        &self,
+        mut active: Active,
+        outgoing: &mut Outgoing,
+    ) -> (Result<Reply, Error>, Tried) {
+        let peer = &self.group.peers[self.at];
+        peer.counts.requests.fetch_add(1, Ordering::Relaxed);
+        let progress = Progress::new();
+        active.begins(&progress);
+        let peer = Arc::clone(&peer.address);
+        let mut tried = Tried { peer, status: 502, connect: None, header: None, progress };
+        let result = self.ask(active, outgoing, &mut tried).await;
+        match &result {
+            Ok(reply) => {
+                tried.status = reply.response.status().as_u16();
+                tried.header = Some(tried.progress.elapsed());
+            }
+            Err(error) if error.kind == Kind::Timeout => tried.status = 504,
+            Err(_) => {}
+        }
+        (result, tried)
+    }
+
+    async fn ask(
         &self,
         active: Active,
         outgoing: &mut Outgoing,
+        tried: &mut Tried,
     ) -> Result<Reply, Error> {
-        let clock = &self.group.clock;
-        let peer = &self.group.peers[self.at];
-        peer.counts.requests.fetch_add(1, Ordering::Relaxed);
-        let begun = clock.instant();
-        let mut connected = None;
         let mut kept = self.kept(outgoing);
         let mut again = 0;
         let (head, rest) = loop {
             let (held, made) = match kept.take() {
-                Some(kept) => (kept, None),
+                Some(kept) => (kept, false),
                 None => self.connect(outgoing.version(self.group), &self.ahead(outgoing)).await?,
             };
-            connected = made.map(|made| made.duration_since(begun)).or(connected);
+            tried.connect = Some(if made { tried.progress.elapsed() } else { Duration::ZERO });
             match self.exchange(held, outgoing).await {
                 Ok(answered) => break answered,
-                Err(lost) if again < AGAIN_MAX && lost.may_go_again(made.is_some(), outgoing) => {
+                Err(lost) if again < AGAIN_MAX && lost.may_go_again(made, outgoing) => {
+                    tried.connect = None;
                     again += 1;
                 }
                 Err(lost) => return Err(lost.error),
             }
         };
-        peer.counts.response(head.status());
+        self.group.peers[self.at].counts.response(head.status());
         let (response, switched) =
             reply::response(head, rest, self.timeouts.read, (self.pool, active));
-        Ok(Reply {
-            response,
-            switched,
-            peer: peer.address.clone(),
-            connect: connected,
-            head: clock.instant().duration_since(begun),
-            tries: 1,
-            set_cookie: None,
-        })
+        Ok(Reply { response, switched, tried: Vec::new(), set_cookie: None })
     }
 
     /// What a new connection begins with, before the request. Nothing where nothing is announced.
@@ -109,13 +123,9 @@ impl Attempt<'_> {
         place.or_else(|| self.idle().map(Held::Connection))
     }
 
-    /// A new connection, and when it was made; one of HTTP/2 that another request has just made
-    /// counts as well, and is not ours.
-    async fn connect(
-        &self,
-        version: HttpVersion,
-        ahead: &[u8],
-    ) -> Result<(Held, Option<Instant>), Error> {
+    /// A new connection, and whether it was made for us; one of HTTP/2 that another request has just
+    /// made counts as well.
+    async fn connect(&self, version: HttpVersion, ahead: &[u8]) -> Result<(Held, bool), Error> {
         let (clock, limit) = (&self.group.clock, self.timeouts.connect);
         let begun = clock.instant();
         let turn = match version {
@@ -126,7 +136,7 @@ impl Attempt<'_> {
             }
         };
         if let Some(place) = turn.as_ref().and_then(|_| self.place()) {
-            return Ok((Held::Place(place), None));
+            return Ok((Held::Place(place), false));
         }
         let left = limit.saturating_sub(clock.instant().duration_since(begun));
         let tls = self.group.tls.as_deref();
@@ -136,7 +146,7 @@ impl Attempt<'_> {
             New::Http1(connection) => Held::Connection(connection),
             New::Http2(connection) => Held::Place(self.pool.share(&connection)),
         };
-        Ok((held, Some(clock.instant())))
+        Ok((held, true))
     }
 
     async fn exchange(&self, held: Held, outgoing: &mut Outgoing) -> Result<Answered, Lost> {

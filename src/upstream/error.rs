@@ -3,10 +3,10 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::body;
+use crate::tried::Tried;
 
 /// Why an attempt failed. Asked by `retry::allowed`, and by the proxy for the status of its answer.
 #[derive(Debug)]
@@ -73,21 +73,19 @@ pub enum RequestBody {
 pub struct Failure {
     /// Why.
     pub error: Error,
-    /// The peer that was asked last.
-    pub peer: Option<Arc<str>>,
-    /// Peers that were asked.
-    pub tries: usize,
+    /// The peers that were asked, one after the other.
+    pub tried: Vec<Tried>,
 }
 
 impl Failure {
     /// There is nobody to ask.
     pub fn nobody() -> Self {
-        Self { error: Error::new(Phase::Resolve, Kind::NoLivePeer), peer: None, tries: 0 }
+        Self { error: Error::new(Phase::Resolve, Kind::NoLivePeer), tried: Vec::new() }
     }
 
     /// Everybody has enough to do.
     pub(super) fn busy() -> Self {
-        Self { error: Error::new(Phase::Resolve, Kind::Busy), peer: None, tries: 0 }
+        Self { error: Error::new(Phase::Resolve, Kind::Busy), tried: Vec::new() }
     }
 }
 
@@ -168,8 +166,8 @@ impl StdError for Error {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.peer {
-            Some(peer) => write!(f, "peer `{peer}`: {}", self.error),
+        match self.tried.last() {
+            Some(Tried { peer, .. }) => write!(f, "peer `{peer}`: {}", self.error),
             None => self.error.fmt(f),
         }
     }

@@ -21,6 +21,7 @@ use super::pool::Pool;
 use super::stats::Active;
 use crate::body::{Body, Error};
 use crate::semantics::trailers;
+use crate::tried::Tried;
 
 /// What a peer answered.
 #[derive(Debug)]
@@ -30,14 +31,8 @@ pub struct Reply {
     pub response: http::Response<Body>,
     /// The connection after a `101`.
     pub switched: Option<Switched>,
-    /// Who answered.
-    pub peer: Arc<str>,
-    /// How long the connection took; `None` if there was one already.
-    pub connect: Option<Duration>,
-    /// From the begin of the attempt to the head of the response, connecting included.
-    pub head: Duration,
-    /// Peers that were asked, this one included.
-    pub tries: usize,
+    /// The peers that were asked, at last the one that answered.
+    pub tried: Vec<Tried>,
     /// A `Set-Cookie` that keeps the client with this peer: for the one that asked, and for nobody
     /// whom what is stored of this response is for.
     pub set_cookie: Option<HeaderValue>,
@@ -109,6 +104,9 @@ impl HttpBody for Tail {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         let frame = frame.map(|frame| frame.map(allowed));
+        if let (Some(Ok(frame)), Some((_, active))) = (&frame, &self.held) {
+            active.count(frame.data_ref().map_or(0, Bytes::len));
+        }
         if !matches!(frame, Some(Ok(_))) || self.inner.is_end_stream() {
             self.held = None;
         }

@@ -140,18 +140,18 @@ impl Sending<'_> {
         let Tries { next_upstream, max, timeout } = self.tries;
         let begun = timeout.map(|_| group.clock.instant());
         let mut picked = self.first().await?;
+        let mut tried = Vec::with_capacity(1);
         loop {
             let Picked { at, active } = picked;
             let Self { pool, timeouts, interim, .. } = *self;
             let attempt = Attempt { group, pool, timeouts, interim, at };
-            let mut result = attempt.run(active, outgoing).await;
+            let (mut result, one) = attempt.run(active, outgoing).await;
+            tried.push(one);
             self.chooser.tried.push(at);
-            let tries = self.chooser.tried.len();
             report((group, at), &next_upstream, &result);
             let outcome = match &mut result {
                 Ok(reply) => {
                     self.reached = true;
-                    reply.tries = tries;
                     // The client goes on with whom it was answered by.
                     let is_new = self.chooser.preferred != Some(at);
                     let sticky = group.sticky.as_ref().filter(|_| is_new);
@@ -164,13 +164,15 @@ impl Sending<'_> {
                 }
             };
             let is_late = |(limit, begun)| group.clock.instant().duration_since(begun) >= limit;
-            let may = tries < max
+            let may = self.chooser.tried.len() < max
                 && retry::allowed(outcome, outgoing.facts(), &next_upstream)
                 && !timeout.zip(begun).is_some_and(is_late);
             let next = may.then(|| group.pick(&mut self.chooser));
             let Some(Pick::Peer(next)) = next else {
-                let peer = Some(group.peers[at].address.clone());
-                return result.map_err(|error| Failure { error, peer, tries });
+                return match result {
+                    Ok(reply) => Ok(Reply { tried, ..reply }),
+                    Err(error) => Err(Failure { error, tried }),
+                };
             };
             if let Err(error) = &result {
                 debug!(peer = %group.peers[at].address, %error, "going on to the next peer");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::queue::Queue;
+use crate::tried::Progress;
 
 /// Counters of one peer since start.
 #[derive(Default)]
@@ -109,18 +110,31 @@ pub struct Active {
     counts: Arc<Counts>,
     /// Where somebody may wait for this one to end.
     queue: Option<Arc<Queue>>,
+    /// What is told of its end.
+    progress: Option<Arc<Progress>>,
 }
 
 impl Active {
     pub(super) fn new(counts: &Arc<Counts>, queue: Option<&Arc<Queue>>) -> Self {
         counts.active.fetch_add(1, Ordering::AcqRel);
-        Self { counts: Arc::clone(counts), queue: queue.cloned() }
+        Self { counts: Arc::clone(counts), queue: queue.cloned(), progress: None }
+    }
+
+    /// Its exchange begins, and ends with this value.
+    pub(super) fn begins(&mut self, progress: &Arc<Progress>) {
+        self.progress = Some(Arc::clone(progress));
+    }
+
+    /// So much of the response's body has come.
+    pub(super) fn count(&self, bytes: usize) {
+        self.progress.iter().for_each(|progress| progress.count(bytes));
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
         self.counts.active.fetch_sub(1, Ordering::AcqRel);
+        self.progress.iter().for_each(|progress| progress.end());
         if let Some(queue) = &self.queue {
             queue.wake();
         }

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use crate::harness::{Origin, Proxy, client, eventually, ok};
+use larder::clock::Clock;
+
+use crate::harness::stepping::Wire;
+use crate::harness::{Gate, Origin, Port, Proxy, client, eventually, ok};
 
 /// Logs of three formats; `FOLDER` is where they lie.
 const CONFIG: &str = r#"
@@ -156,4 +159,101 @@ async fn another_format_counts_from_a_reload_on_in_the_same_file() {
     stage.proxy.get("/json?a=%22").await;
     let expected = "{\"agent\":\"\",\"none\":\"\",\"query\":\"a=%22\"}\n/json\n";
     stage.has("json.log", expected).await;
+}
+
+/// `TWO` and `DEAD` are upstreams; nobody is at the first server of both.
+const TRIED: &str = r#"
+[log]
+access = { path = "FOLDER/main.log", format = '$uri a=$upstream_addr s=$upstream_status l=$upstream_response_length c=$upstream_connect_time h=$upstream_header_time r=$upstream_response_time', buffer = "0" }
+[upstream.two]
+server = ["NOBODY", "ORIGIN"]
+[upstream.dead]
+server = [{ address = "NOBODY", max_fails = 0 }]
+[zone.test]
+[[site]]
+listen = "127.0.0.1:0"
+[[site.route]]
+path = "/two"
+proxy = "http://two"
+[[site.route]]
+path = "/cached"
+proxy = "http://ORIGIN"
+cache.zone = "test"
+[[site.route]]
+path = "/cached/dead"
+proxy = "http://dead"
+cache.zone = "test"
+[[site.route]]
+path = "/dead"
+proxy = "http://dead"
+[[site.route]]
+path = "/late"
+proxy = "http://ORIGIN"
+timeout = { read = "60ms" }
+"#;
+
+async fn tried_stage(origin: Origin, nobody: &Port) -> Stage {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let text = config(TRIED, folder.path()).replace("NOBODY", &nobody.address.to_string());
+    let proxy = Proxy::with(&text, &origin).await;
+    Stage { origin, proxy, folder }
+}
+
+/// The line of a request, with `T` for times.
+async fn tried(stage: &Stage, target: &str) -> String {
+    stage.proxy.get(target).await;
+    let begin = format!("{target} ");
+    let line =
+        || stage.text("main.log").lines().rfind(|line| line.starts_with(&begin)).map(str::to_owned);
+    eventually("it is logged", async || line().is_some()).await;
+    let time = regex::Regex::new(r"\b\d+\.\d{3}\b").unwrap();
+    let line = line().unwrap().replace(&stage.origin.address.to_string(), "ORIGIN");
+    time.replace_all(line.strip_prefix(&begin).unwrap(), "T").into_owned()
+}
+
+/// As nginx's lines say it.
+#[tokio::test]
+async fn a_line_names_each_server_that_was_asked_with_its_status_bytes_and_times() {
+    let nobody = Port::reserve();
+    let (origin, gate) = (Origin::start().await, Gate::closed());
+    origin.on("/two", ok("0123456789")).on("/late", ok("late").behind(&gate));
+    origin.on("/cached", ok("012345").chunked().header("cache-control", "max-age=1000"));
+    let stage = tried_stage(origin, &nobody).await;
+    let dead = format!("a={} s=502 l=0 c=- h=- r=T", nobody.address);
+    let both = format!("a={}, ORIGIN s=502, 200 l=0, 10 c=-, T h=-, T r=T, T", nobody.address);
+    for (target, expected) in [
+        ("/two", &*both),
+        ("/dead", &dead),
+        ("/cached/dead", &dead),
+        ("/cached", "a=ORIGIN s=200 l=6 c=T h=T r=T"),
+        ("/cached", "a=- s=- l=- c=- h=- r=-"),
+        ("/late", "a=ORIGIN s=504 l=0 c=T h=- r=T"),
+    ] {
+        assert_eq!(tried(&stage, target).await, expected, "{target}");
+        let log = stage.folder.path().join("main.log");
+        std::fs::File::options().write(true).open(log).unwrap().set_len(0).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_time_of_a_response_goes_on_until_its_body_ends() {
+    let (nobody, gate) = (Port::reserve(), Gate::closed());
+    let origin = Origin::start().await;
+    origin.on("/two", ok("0123456789").body_behind(&gate));
+    let stage = tried_stage(origin, &nobody).await;
+    let mut client = Wire::connect(stage.proxy.address).await;
+    client.send("GET /two HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    client.read_to("01234").await;
+    let waits = Clock::Real.instant();
+    stage.proxy.settle().await;
+    let waited = waits.elapsed().as_secs_f64();
+    gate.open();
+    client.read_to("56789").await;
+    let line =
+        || stage.text("main.log").lines().find(|line| line.starts_with("/two ")).map(str::to_owned);
+    eventually("it is logged", async || line().is_some()).await;
+    let line = line().unwrap();
+    let time: f64 = line.rsplit([' ', '=']).next().unwrap().parse().unwrap();
+    assert!(line.contains(" l=0, 10 "), "{line}");
+    assert!(time >= waited - 0.001, "{waited} {line}");
 }

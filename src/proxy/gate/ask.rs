@@ -8,7 +8,7 @@ use http_body::Body as _;
 
 use super::Refusal;
 use crate::body::Body;
-use crate::config::template::{Facts, Variable};
+use crate::config::template::{Facts, OfTried, Variable};
 use crate::config::{self, AuthTarget};
 use crate::proxy::Worker;
 use crate::proxy::call::Call;
@@ -147,7 +147,7 @@ impl Facts for Told<'_> {
                 write_joined(self.fields, name, out);
             }
             Variable::UpstreamCookie(name) => write_set_cookie(self.fields, name, out),
-            Variable::Status | Variable::UpstreamStatus => {
+            Variable::Status | Variable::Tried(OfTried::Status) => {
                 out.extend_from_slice(self.status.as_str().as_bytes())
             }
             other => self.call.write(other, out),

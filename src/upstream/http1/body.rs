@@ -71,8 +71,13 @@ impl Incoming {
         let bytes = &mut self.connection.as_mut()?.io.bytes;
         let length = usize::try_from(length).ok().filter(|length| *length <= bytes.len())?;
         let body = bytes.split_to(length).freeze();
+        self.count(length);
         self.finish();
         Some(Body::full(body))
+    }
+
+    fn count(&self, bytes: usize) {
+        self.home.iter().for_each(|(_, active)| active.count(bytes));
     }
 
     /// The exchange is over.
@@ -133,6 +138,7 @@ impl HttpBody for Incoming {
             let Some(connection) = &mut this.connection else { return Poll::Ready(None) };
             match this.decoder.step(&mut connection.io.bytes) {
                 Ok(Step::Data(data)) => {
+                    this.count(data.len());
                     if this.decoder.is_over() {
                         this.finish();
                     }
