@@ -44,7 +44,7 @@ impl Stage {
              [[site]]\nlisten = '127.0.0.1:0'\n{routes}",
             front.address
         );
-        Proxy::with(&config.replace("CA", &self.ca), &self.origin).await
+        Proxy::with(&config.replace("CA_FILE", &self.ca), &self.origin).await
     }
 }
 
@@ -59,7 +59,7 @@ fn route(path: &str, upstream_tls: &str) -> String {
 async fn an_upstream_is_verified_asked_for_by_its_name_and_kept() {
     let stage = Stage::new().await;
     let front = stage.front(&["app"]).await;
-    let proxy = stage.proxy(&front, "ca = CA").await;
+    let proxy = stage.proxy(&front, "ca = CA_FILE").await;
     for _ in 0..3 {
         assert_eq!(proxy.get("/a").await.text(), "one");
     }
@@ -74,9 +74,9 @@ async fn an_upstream_is_verified_asked_for_by_its_name_and_kept() {
 async fn another_name_can_be_asked_for_or_none() {
     let stage = Stage::new().await;
     let front = stage.front(&["other.test"]).await;
-    let proxy = stage.proxy(&front, "ca = CA, name = 'other.test'").await;
+    let proxy = stage.proxy(&front, "ca = CA_FILE, name = 'other.test'").await;
     assert_eq!(proxy.get("/a").await.text(), "one");
-    let silent = stage.proxy(&front, "ca = CA, name = 'other.test', sni = false").await;
+    let silent = stage.proxy(&front, "ca = CA_FILE, name = 'other.test', sni = false").await;
     assert_eq!(silent.get("/a").await.text(), "one");
     let names: Vec<_> = front.seen().into_iter().map(|seen| seen.name).collect();
     assert_eq!(names, [Some("other.test".to_owned()), None]);
@@ -87,7 +87,7 @@ async fn an_address_is_verified_as_one() {
     let stage = Stage::new().await;
     let front = stage.front(&["127.0.0.1"]).await;
     let address = format!("https://{}", front.address);
-    let routes = route("/", "ca = CA").replace("https://app", &address);
+    let routes = route("/", "ca = CA_FILE").replace("https://app", &address);
     let proxy = stage.proxy_with(&front, &routes).await;
     assert_eq!(proxy.get("/a").await.text(), "one");
     assert_eq!(stage.origin.requests("/a")[0].header("host"), front.address.to_string());
@@ -101,7 +101,7 @@ async fn whoever_is_not_who_he_should_be_is_sent_nothing() {
     let wrong = stage.authority.server(&["wrong.test"]);
     for pair in [old, foreign, wrong] {
         let front = Front::start(&stage.origin, &pair, Manner::default()).await;
-        let proxy = stage.proxy(&front, "ca = CA").await;
+        let proxy = stage.proxy(&front, "ca = CA_FILE").await;
         assert_eq!(proxy.get("/a").await.status, 502);
         let unverified = stage.proxy(&front, "verify = false").await;
         assert_eq!(unverified.get("/a").await.text(), "one", "told to");
@@ -119,7 +119,7 @@ async fn a_failed_handshake_is_an_error_that_the_next_peer_makes_up_for() {
     let config = format!(
         "[server]\nworkers = 1\n[zone.z]\n[upstream.app]\n{servers}\n\
          [[site]]\nlisten = '127.0.0.1:0'\n{}",
-        route("/", "ca = CA").replace("CA", &stage.ca)
+        route("/", "ca = CA_FILE").replace("CA_FILE", &stage.ca)
     );
     let proxy = Proxy::with(&config, &stage.origin).await;
     for _ in 0..4 {
@@ -136,10 +136,10 @@ async fn we_say_who_we_are_where_we_have_a_certificate() {
     let pair = stage.authority.server(&["app"]);
     let front = Front::start(&stage.origin, &pair, manner).await;
     let us = stage.authority.client("larder").write(stage.folder.path(), "us");
-    let proxy = stage.proxy(&front, &format!("ca = CA, {us}")).await;
+    let proxy = stage.proxy(&front, &format!("ca = CA_FILE, {us}")).await;
     assert_eq!(proxy.get("/a").await.text(), "one");
     assert!(front.seen()[0].has_certificate);
-    let nobody = stage.proxy(&front, "ca = CA").await;
+    let nobody = stage.proxy(&front, "ca = CA_FILE").await;
     assert_eq!(nobody.get("/a").await.status, 502);
 }
 
@@ -149,7 +149,7 @@ async fn sessions_are_resumed_unless_that_is_off() {
         let stage = Stage::new().await;
         stage.origin.on("/a", ok("one").header("connection", "close"));
         let front = stage.front(&["app"]).await;
-        let proxy = stage.proxy(&front, &format!("ca = CA{key}")).await;
+        let proxy = stage.proxy(&front, &format!("ca = CA_FILE{key}")).await;
         for _ in 0..3 {
             assert_eq!(proxy.get("/a").await.text(), "one");
         }
@@ -163,7 +163,7 @@ async fn routes_that_verify_and_routes_that_do_not_share_no_connection() {
     let stage = Stage::new().await;
     stage.origin.on("/free/a", ok("free"));
     let front = stage.front(&["wrong.test"]).await;
-    let routes = [route("/", "ca = CA"), route("/free/", "verify = false")].concat();
+    let routes = [route("/", "ca = CA_FILE"), route("/free/", "verify = false")].concat();
     let proxy = stage.proxy_with(&front, &routes).await;
     for _ in 0..2 {
         assert_eq!(proxy.get("/free/a").await.text(), "free");
@@ -184,7 +184,7 @@ async fn a_body_that_only_the_end_of_the_connection_ends_is_not_stored_if_that_w
     for (cuts, statuses) in [(false, ["MISS", "HIT"]), (true, ["MISS", "MISS"])] {
         let manner = Manner { cuts, ..Manner::default() };
         let front = Front::start(&stage.origin, &pair, manner).await;
-        let proxy = stage.proxy(&front, "ca = CA").await;
+        let proxy = stage.proxy(&front, "ca = CA_FILE").await;
         for status in statuses {
             let response = proxy.get("/a").await;
             assert_eq!(response.cache(), status, "cuts: {cuts}");
@@ -199,7 +199,7 @@ async fn a_peer_that_does_not_finish_the_handshake_is_a_504_in_time() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = format!("https://{}", silent.local_addr().unwrap());
     let front = stage.front(&["app"]).await;
-    let routes = route("/", "ca = CA").replace("https://app", &target);
+    let routes = route("/", "ca = CA_FILE").replace("https://app", &target);
     let proxy = stage.proxy_with(&front, &format!("{routes}timeout.connect = '100ms'\n")).await;
     assert_eq!(proxy.get("/a").await.status, 504);
 }
@@ -221,12 +221,12 @@ async fn a_peer_that_breaks_the_handshake_off_is_waited_for_and_one_that_is_not_
         }
     });
     let config = |name: &str| {
-        let routes = route("/", &format!("ca = CA, name = '{name}'"));
+        let routes = route("/", &format!("ca = CA_FILE, name = '{name}'"));
         format!(
             "[zone.z]\n[upstream.app]\nserver = '{address}'\nhold = {{ time = '60s' }}\n\
              [[site]]\nlisten = '127.0.0.1:0'\n{routes}"
         )
-        .replace("CA", &stage.ca)
+        .replace("CA_FILE", &stage.ca)
     };
     let proxy = Proxy::with(&config("app"), &stage.origin).await;
     let client = tokio::spawn(request_to(proxy.address));
