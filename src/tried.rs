@@ -22,6 +22,24 @@ pub struct Tried {
     pub progress: Arc<Progress>,
 }
 
+impl Tried {
+    /// It begins now.
+    pub fn begin(peer: &Arc<str>) -> Self {
+        let (peer, progress) = (Arc::clone(peer), Progress::new());
+        Self { peer, status: 502, connect: None, header: None, progress }
+    }
+
+    /// The head of an answer is there.
+    pub fn answered(&mut self, status: u16) {
+        (self.status, self.header) = (status, Some(self.progress.elapsed()));
+    }
+
+    /// There will be no answer.
+    pub fn failed(&mut self, took_too_long: bool) {
+        self.status = if took_too_long { 504 } else { 502 };
+    }
+}
+
 /// An exchange with a peer, from its begin to the end of the response's body.
 #[derive(Debug)]
 pub struct Progress {

@@ -20,7 +20,7 @@ use super::retry::{self, Facts};
 use super::stats::Active;
 use super::wire::Wire;
 use crate::config::{HttpVersion, Timeouts};
-use crate::tried::{Progress, Tried};
+use crate::tried::Tried;
 
 /// One peer's chance.
 pub(super) struct Attempt<'a> {
@@ -32,36 +32,16 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// How it ended, and what is told of it.
+    /// `tried` gets what is told of it.
     pub(super) async fn run(
         &self,
         mut active: Active,
         outgoing: &mut Outgoing,
-    ) -> (Result<Reply, Error>, Tried) {
-        let peer = &self.group.peers[self.at];
-        peer.counts.requests.fetch_add(1, Ordering::Relaxed);
-        let progress = Progress::new();
-        active.begins(&progress);
-        let peer = Arc::clone(&peer.address);
-        let mut tried = Tried { peer, status: 502, connect: None, header: None, progress };
-        let result = self.ask(active, outgoing, &mut tried).await;
-        match &result {
-            Ok(reply) => {
-                tried.status = reply.response.status().as_u16();
-                tried.header = Some(tried.progress.elapsed());
-            }
-            Err(error) if error.kind == Kind::Timeout => tried.status = 504,
-            Err(_) => {}
-        }
-        (result, tried)
-    }
-
-    async fn ask(
-        &self,
-        active: Active,
-        outgoing: &mut Outgoing,
         tried: &mut Tried,
     ) -> Result<Reply, Error> {
+        let peer = &self.group.peers[self.at];
+        peer.counts.requests.fetch_add(1, Ordering::Relaxed);
+        active.begins(&tried.progress);
         let mut kept = self.kept(outgoing);
         let mut again = 0;
         let (head, rest) = loop {
@@ -79,7 +59,8 @@ impl Attempt<'_> {
                 Err(lost) => return Err(lost.error),
             }
         };
-        self.group.peers[self.at].counts.response(head.status());
+        peer.counts.response(head.status());
+        tried.answered(head.status().as_u16());
         let (response, switched) =
             reply::response(head, rest, self.timeouts.read, (self.pool, active));
         Ok(Reply { response, switched, tried: Vec::new(), set_cookie: None })

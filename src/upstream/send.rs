@@ -8,7 +8,7 @@ use tracing::debug;
 
 use super::attempt::Attempt;
 use super::back;
-use super::error::{Error, Failure};
+use super::error::{Error, Failure, Kind};
 use super::group::Group;
 use super::hold::{Joined, Place, Tend};
 use super::http1::Interim;
@@ -19,6 +19,7 @@ use super::reply::Reply;
 use super::retry::{self, Outcome, Stops};
 use crate::body::Body;
 use crate::config::{NextUpstream, Timeouts, Trying};
+use crate::tried::Tried;
 
 /// Sends `request` to a peer of `group` and waits for the head of its response. Uses idle
 /// connections of `pool` and brings them back there when the response body ends; a body that is
@@ -145,8 +146,8 @@ impl Sending<'_> {
             let Picked { at, active } = picked;
             let Self { pool, timeouts, interim, .. } = *self;
             let attempt = Attempt { group, pool, timeouts, interim, at };
-            let (mut result, one) = attempt.run(active, outgoing).await;
-            tried.push(one);
+            let mut one = Tried::begin(&group.peers[at].address);
+            let mut result = attempt.run(active, outgoing, &mut one).await;
             self.chooser.tried.push(at);
             report((group, at), &next_upstream, &result);
             let outcome = match &mut result {
@@ -160,19 +161,21 @@ impl Sending<'_> {
                 }
                 Err(error) => {
                     self.reached |= retry::stops(error, outgoing.facts()) == Stops::Otherwise;
+                    one.failed(error.kind == Kind::Timeout);
                     Outcome::Failed(error)
                 }
             };
+            tried.push(one);
             let is_late = |(limit, begun)| group.clock.instant().duration_since(begun) >= limit;
             let may = self.chooser.tried.len() < max
                 && retry::allowed(outcome, outgoing.facts(), &next_upstream)
                 && !timeout.zip(begun).is_some_and(is_late);
             let next = may.then(|| group.pick(&mut self.chooser));
             let Some(Pick::Peer(next)) = next else {
-                return match result {
-                    Ok(reply) => Ok(Reply { tried, ..reply }),
-                    Err(error) => Err(Failure { error, tried }),
-                };
+                if let Ok(reply) = &mut result {
+                    reply.tried = std::mem::take(&mut tried);
+                }
+                return result.map_err(|error| Failure { error, tried });
             };
             if let Err(error) = &result {
                 debug!(peer = %group.peers[at].address, %error, "going on to the next peer");
