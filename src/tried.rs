@@ -10,8 +10,10 @@ use crate::clock::Clock;
 /// One peer's chance.
 #[derive(Clone, Debug)]
 pub struct Tried {
-    /// Its address.
+    /// Its address; the name of its upstream, if there was no peer to ask.
     pub peer: Arc<str>,
+    /// There was one.
+    pub was_asked: bool,
     /// The status of its answer; of a peer that gave none 504 if it took too long, else 502.
     pub status: u16,
     /// How long it took to connect, nothing over a connection that was there; `None` if that failed.
@@ -26,7 +28,14 @@ impl Tried {
     /// It begins now.
     pub fn begin(peer: &Arc<str>) -> Self {
         let (peer, progress) = (Arc::clone(peer), Progress::new());
-        Self { peer, status: 502, connect: None, header: None, progress }
+        Self { peer, was_asked: true, status: 502, connect: None, header: None, progress }
+    }
+
+    /// Of this upstream nobody can be asked.
+    pub fn nobody(upstream: &str) -> Self {
+        let nobody = Self { was_asked: false, ..Self::begin(&Arc::from(upstream)) };
+        nobody.progress.end();
+        nobody
     }
 
     /// The head of an answer is there.
@@ -51,7 +60,7 @@ pub struct Progress {
 
 impl Progress {
     /// Begins now.
-    pub fn new() -> Arc<Self> {
+    fn new() -> Arc<Self> {
         let (took_us, body_bytes) = (AtomicU64::new(UNDER_WAY), AtomicU64::new(0));
         Arc::new(Self { begun: Clock::Real.instant(), took_us, body_bytes })
     }

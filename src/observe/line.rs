@@ -198,7 +198,6 @@ mod tests {
     use crate::clock::Clock;
     use crate::semantics::reason::Reason;
     use crate::semantics::status::CacheStatus;
-    use crate::tried::Progress;
 
     fn exchange() -> Exchange {
         Exchange {
@@ -259,9 +258,7 @@ mod tests {
         assert_eq!(line(true, &exchange), format!("{combined} - 1.234 - cache-off\n"));
         exchange.cache = Some(CacheStatus::Miss);
         exchange.reason = Reason::Absent;
-        let progress = Progress::new();
-        let peer = Arc::from("a:1");
-        exchange.tried.push(Tried { peer, status: 200, connect: None, header: None, progress });
+        exchange.tried.push(Tried::begin(&Arc::from("a:1")));
         let line = line(true, &exchange);
         let time = line.strip_prefix(&format!("{combined} MISS 1.234 ")).unwrap();
         let time = time.strip_suffix(" absent\n").unwrap();

@@ -120,7 +120,8 @@ impl Shard {
         self.all.reasons[exchange.reason as usize].fetch_add(1, Relaxed);
         // Whoever got another request's fetch asked nothing of the upstream, even if it knows
         // which peer answered.
-        let fetched = !exchange.tried.is_empty() && exchange.reason != Reason::Collapsed;
+        let was_asked = exchange.tried.iter().any(|one| one.was_asked);
+        let fetched = was_asked && exchange.reason != Reason::Collapsed;
         if fetched {
             self.all.upstream_requests.fetch_add(1, Relaxed);
         }
@@ -341,7 +342,7 @@ const REASONS: usize = Reason::ALL.len();
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tried::{Progress, Tried};
+    use crate::tried::Tried;
 
     fn exchange(status: u16, cache: Option<CacheStatus>, reason: Reason) -> Exchange {
         Exchange {
@@ -356,9 +357,7 @@ mod tests {
     }
 
     fn fetched(mut exchange: Exchange) -> Exchange {
-        let progress = Progress::new();
-        let (peer, status) = ("a:1".into(), 200);
-        exchange.tried = vec![Tried { peer, status, connect: None, header: None, progress }];
+        exchange.tried = vec![Tried { status: 200, ..Tried::begin(&"a:1".into()) }];
         exchange
     }
 

@@ -116,7 +116,7 @@ pub(super) async fn send(
 ) -> Result<upstream::Reply, upstream::Failure> {
     let named = || call.route.forwards.get(upstream_named(call.way)?);
     let Some(forward) = call.route.forward.as_ref().or_else(named) else {
-        return Err(upstream::Failure::nobody());
+        return Err(upstream::Failure::nobody(upstream_named(call.way).unwrap_or_default()));
     };
     if forward.group.announces() {
         // Who came over a unix socket has no address to tell: the connection is our own then.

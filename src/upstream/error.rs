@@ -73,19 +73,21 @@ pub enum RequestBody {
 pub struct Failure {
     /// Why.
     pub error: Error,
-    /// The peers that were asked, one after the other.
+    /// The peers that were asked, one after the other, or that there was none.
     pub tried: Vec<Tried>,
 }
 
 impl Failure {
-    /// There is nobody to ask.
-    pub fn nobody() -> Self {
-        Self { error: Error::new(Phase::Resolve, Kind::NoLivePeer), tried: Vec::new() }
+    /// Of this upstream there is nobody to ask.
+    pub fn nobody(upstream: &str) -> Self {
+        let error = Error::new(Phase::Resolve, Kind::NoLivePeer);
+        Self { error, tried: vec![Tried::nobody(upstream)] }
     }
 
-    /// Everybody has enough to do.
-    pub(super) fn busy() -> Self {
-        Self { error: Error::new(Phase::Resolve, Kind::Busy), tried: Vec::new() }
+    /// Everybody of this upstream has enough to do.
+    pub(super) fn busy(upstream: &str) -> Self {
+        let error = Error::new(Phase::Resolve, Kind::Busy);
+        Self { error, tried: vec![Tried::nobody(upstream)] }
     }
 }
 
@@ -167,7 +169,8 @@ impl StdError for Error {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.tried.last() {
-            Some(Tried { peer, .. }) => write!(f, "peer `{peer}`: {}", self.error),
+            Some(Tried { peer, was_asked: true, .. }) => write!(f, "peer `{peer}`: {}", self.error),
+            Some(Tried { peer, .. }) => write!(f, "upstream `{peer}`: {}", self.error),
             None => self.error.fmt(f),
         }
     }

@@ -49,18 +49,22 @@ pub async fn send(
     let Some(held) = asked.held else {
         // Who has another answer does not press upon peers that are just back.
         let engaged = hold.is_engaged();
-        return if engaged { Err(Failure::nobody()) } else { sending.ask_any(&mut outgoing).await };
+        return if engaged {
+            Err(Failure::nobody(&group.name))
+        } else {
+            sending.ask_any(&mut outgoing).await
+        };
     };
     let (mut place, mut failure) = match hold.join_others() {
         Joined::Open => (None, None),
-        Joined::Full => return Err(Failure::nobody()),
+        Joined::Full => return Err(Failure::nobody(&group.name)),
         Joined::Place(place, _) => (Some(place), None),
     };
     loop {
         if let Some(place) = &mut place
             && !place.wait(held).await
         {
-            return Err(failure.unwrap_or_else(Failure::nobody));
+            return Err(failure.unwrap_or_else(|| Failure::nobody(&group.name)));
         }
         let failed = match sending.ask_any(&mut outgoing).await {
             Ok(reply) => {
@@ -196,18 +200,18 @@ impl Sending<'_> {
         };
         let mut take = || match pick() {
             Pick::Peer(picked) => Some(Ok(picked)),
-            Pick::Nobody => Some(Err(Failure::nobody())),
+            Pick::Nobody => Some(Err(Failure::nobody(&group.name))),
             Pick::Busy => None,
         };
         let Some(queue) = &group.queue else {
-            return take().unwrap_or_else(|| Err(Failure::busy()));
+            return take().unwrap_or_else(|| Err(Failure::busy(&group.name)));
         };
         if queue.is_empty()
             && let Some(taken) = take()
         {
             return taken;
         }
-        queue.wait(take).await.unwrap_or_else(|| Err(Failure::busy()))
+        queue.wait(take).await.unwrap_or_else(|| Err(Failure::busy(&group.name)))
     }
 }
 

@@ -161,7 +161,7 @@ async fn another_format_counts_from_a_reload_on_in_the_same_file() {
     stage.has("json.log", expected).await;
 }
 
-/// `TWO` and `DEAD` are upstreams; nobody is at the first server of both.
+/// Nobody is at the address `NOBODY`, nor at `NEITHER`.
 const TRIED: &str = r#"
 [log]
 access = { path = "FOLDER/main.log", format = '$uri a=$upstream_addr s=$upstream_status l=$upstream_response_length c=$upstream_connect_time h=$upstream_header_time r=$upstream_response_time', buffer = "0" }
@@ -169,6 +169,8 @@ access = { path = "FOLDER/main.log", format = '$uri a=$upstream_addr s=$upstream
 server = ["NOBODY", "ORIGIN"]
 [upstream.dead]
 server = [{ address = "NOBODY", max_fails = 0 }]
+[upstream.none]
+server = ["NOBODY", "NEITHER"]
 [zone.test]
 [[site]]
 listen = "127.0.0.1:0"
@@ -187,14 +189,18 @@ cache.zone = "test"
 path = "/dead"
 proxy = "http://dead"
 [[site.route]]
+path = "/none"
+proxy = "http://none"
+[[site.route]]
 path = "/late"
 proxy = "http://ORIGIN"
 timeout = { read = "60ms" }
 "#;
 
-async fn tried_stage(origin: Origin, nobody: &Port) -> Stage {
+async fn tried_stage(origin: Origin, [nobody, neither]: [&Port; 2]) -> Stage {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let text = config(TRIED, folder.path()).replace("NOBODY", &nobody.address.to_string());
+    let text = text.replace("NEITHER", &neither.address.to_string());
     let proxy = Proxy::with(&text, &origin).await;
     Stage { origin, proxy, folder }
 }
@@ -214,19 +220,23 @@ async fn tried(stage: &Stage, target: &str) -> String {
 /// As nginx's lines say it.
 #[tokio::test]
 async fn a_line_names_each_server_that_was_asked_with_its_status_bytes_and_times() {
-    let nobody = Port::reserve();
-    let (origin, gate) = (Origin::start().await, Gate::closed());
+    let (nobody, neither, gate) = (Port::reserve(), Port::reserve(), Gate::closed());
+    let origin = Origin::start().await;
     origin.on("/two", ok("0123456789")).on("/late", ok("late").behind(&gate));
     origin.on("/cached", ok("012345").chunked().header("cache-control", "max-age=1000"));
-    let stage = tried_stage(origin, &nobody).await;
-    let dead = format!("a={} s=502 l=0 c=- h=- r=T", nobody.address);
-    let both = format!("a={}, ORIGIN s=502, 200 l=0, 10 c=-, T h=-, T r=T, T", nobody.address);
+    let stage = tried_stage(origin, [&nobody, &neither]).await;
+    let (one, other) = (nobody.address, neither.address);
+    let dead = format!("a={one} s=502 l=0 c=- h=- r=T");
+    let none = format!("a={one}, {other} s=502, 502 l=0, 0 c=-, - h=-, - r=T, T");
+    let both = format!("a={one}, ORIGIN s=502, 200 l=0, 10 c=-, T h=-, T r=T, T");
     for (target, expected) in [
         ("/two", &*both),
         ("/dead", &dead),
         ("/cached/dead", &dead),
         ("/cached", "a=ORIGIN s=200 l=6 c=T h=T r=T"),
         ("/cached", "a=- s=- l=- c=- h=- r=-"),
+        ("/none", &none),
+        ("/none", "a=none s=502 l=0 c=- h=- r=T"),
         ("/late", "a=ORIGIN s=504 l=0 c=T h=- r=T"),
     ] {
         assert_eq!(tried(&stage, target).await, expected, "{target}");
@@ -237,10 +247,10 @@ async fn a_line_names_each_server_that_was_asked_with_its_status_bytes_and_times
 
 #[tokio::test]
 async fn the_time_of_a_response_goes_on_until_its_body_ends() {
-    let (nobody, gate) = (Port::reserve(), Gate::closed());
+    let (nobody, neither, gate) = (Port::reserve(), Port::reserve(), Gate::closed());
     let origin = Origin::start().await;
     origin.on("/two", ok("0123456789").body_behind(&gate));
-    let stage = tried_stage(origin, &nobody).await;
+    let stage = tried_stage(origin, [&nobody, &neither]).await;
     let mut client = Wire::connect(stage.proxy.address).await;
     client.send("GET /two HTTP/1.1\r\nHost: a\r\n\r\n").await;
     client.read_to("01234").await;
