@@ -3,14 +3,21 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 use crate::address::{Address, Remote};
 
 /// A client's connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Connection {
     /// Which one since the start (nginx: $connection).
     pub number: u64,
+    /// When it was let in; nginx's $connection_time is the time since.
+    pub begun: Option<Instant>,
+    /// Requests that came on it, without one that is answered at hand at the moment (nginx:
+    /// $connection_requests).
+    pub requests: Arc<AtomicU64>,
     /// It should have spoken TLS and does not: all it gets is told so.
     pub misplaced: bool,
     /// The client, as far as the connection says.
@@ -112,7 +119,16 @@ impl Connection {
     /// One that is not encrypted.
     pub fn plain(remote: impl Into<Remote>, local: impl Into<Address>) -> Self {
         let (remote, local) = (remote.into(), local.into());
-        Self { number: 0, misplaced: false, remote, local, tls: None, proxied: None }
+        Self {
+            number: 0,
+            begun: None,
+            requests: Arc::default(),
+            misplaced: false,
+            remote,
+            local,
+            tls: None,
+            proxied: None,
+        }
     }
 
     /// `http` or `https` (nginx: $scheme).

@@ -59,6 +59,10 @@ pub enum Variable {
     Http3,
     /// `$connection`: its number since the start
     Connection,
+    /// `$connection_requests`: that came on it, this one included
+    ConnectionRequests,
+    /// `$connection_time`: since it was let in; seconds, with milliseconds
+    ConnectionTime,
     /// `$request_port`: the port that the client names
     RequestPort,
     /// `$is_request_port`: `:` where it names one

@@ -92,6 +92,8 @@ pub(super) const VARIABLES: &[(&str, Variable)] = &[
     ("http2", Variable::Http2),
     ("http3", Variable::Http3),
     ("connection", Variable::Connection),
+    ("connection_requests", Variable::ConnectionRequests),
+    ("connection_time", Variable::ConnectionTime),
     ("request_port", Variable::RequestPort),
     ("is_request_port", Variable::IsRequestPort),
     ("host", Variable::Host),

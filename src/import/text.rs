@@ -219,7 +219,7 @@ mod tests {
         check("$document_root/a",     Ok("/var/www/a"));
         check("$request_filename",    Ok("/var/www$uri"));
         check("${request_filename}x", Ok("/var/www${uri}x"));
-        check("$connection_requests", Err("there is no variable `$connection_requests` here"));
+        check("$tcpinfo_rtt", Err("there is no variable `$tcpinfo_rtt` here"));
         check("a$",                   Err("`a$` has a `$` without a name"));
 
         #[track_caller]

@@ -175,7 +175,8 @@ fn prepare((stream, path): Accepted) -> Option<(TcpStream, Connection)> {
         }
     };
     let number = ACCEPTED.fetch_add(1, Relaxed) + 1;
-    Some((stream, Connection { number, ..client }))
+    let begun = Some(Clock::default().instant());
+    Some((stream, Connection { number, begun, ..client }))
 }
 
 /// A socket that listens.

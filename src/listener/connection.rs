@@ -54,7 +54,8 @@ pub(super) async fn serve<H: Handler>(
     let entered = enter(stream, client, handler.entrance(), &limits, &drain).await;
     let Some(Entered { mut stream, client, protocol }) = entered else { return };
     let client = Arc::new(client);
-    let watch = Arc::new(Watch::new(Clock::default(), limits.clone()));
+    let watch =
+        Arc::new(Watch::new(Clock::default(), limits.clone(), Arc::clone(&client.requests)));
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let _known = connections.enter(&watch, waker);
     let mut timer = pin!(sleep(watch.step()));

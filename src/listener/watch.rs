@@ -57,7 +57,7 @@ pub(super) struct Watch {
     /// All that hyper wrote is out.
     flushed: AtomicBool,
     /// Requests so far.
-    requests: AtomicU64,
+    requests: Arc<AtomicU64>,
     /// Guards the scan of heads; only the connection's own task takes it.
     scan: Mutex<HeadScan>,
 }
@@ -97,7 +97,8 @@ pub(super) enum Cut {
 const LINGER: Duration = Duration::from_secs(5);
 
 impl Watch {
-    pub(super) fn new(clock: Clock, limits: Arc<Limits>) -> Self {
+    /// `requests` are those that came on the connection; who else looks at them only reads.
+    pub(super) fn new(clock: Clock, limits: Arc<Limits>, requests: Arc<AtomicU64>) -> Self {
         let begun = clock.instant();
         Self {
             clock,
@@ -115,7 +116,7 @@ impl Watch {
             urgent: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
             flushed: AtomicBool::new(false),
-            requests: AtomicU64::new(0),
+            requests,
             scan: Mutex::default(),
         }
     }

@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use http::{HeaderName, Method, StatusCode, Uri, Version, header};
 
@@ -174,7 +175,8 @@ fn is_known(variable: &Variable) -> bool {
         V::ServerProtocol | V::RemoteAddr | V::RemotePort | V::ServerAddr => true,
         V::ServerPort | V::RemoteUser | V::RequestId | V::Http(_) | V::Https => true,
         V::UpstreamCacheStatus | V::Tried(_) | V::Arg(_) => true,
-        V::Hostname | V::Pid => true,
+        V::Hostname | V::Pid | V::Connection | V::ConnectionRequests => true,
+        V::ConnectionTime => true,
         V::Pipe | V::Version | V::Ssl(_) | V::Map(_) => true,
         other => other.is_late(),
     }
@@ -223,6 +225,10 @@ impl Asked<'_> {
             Variable::Arg(name) => facts::argument(self.get.query().unwrap_or(""), name).to_owned(),
             Variable::Https => connection.tls.as_ref().map_or("", |_| "on").to_owned(),
             Variable::UpstreamCacheStatus => CacheStatus::Hit.word().to_owned(),
+            Variable::Connection => connection.number.to_string(),
+            // It is counted when it is answered.
+            Variable::ConnectionRequests => (connection.requests.load(Relaxed) + 1).to_string(),
+            Variable::ConnectionTime => return facts::write_connection_time(connection, out),
             Variable::Hostname => facts::hostname().to_owned(),
             Variable::Pid => std::process::id().to_string(),
             Variable::Pipe => ".".to_owned(),

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering::Relaxed;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
@@ -11,7 +12,8 @@ use super::call::Call;
 use super::gate::Outcome;
 use super::outgoing;
 use super::way::upstream_named;
-use crate::client::{Tls, Verified};
+use crate::client::{Connection, Tls, Verified};
+use crate::clock::Clock;
 use crate::config::template::{Busy, Facts, Ssl, Variable};
 use crate::observe::line::{write_seconds, write_time};
 use crate::semantics::date::Timestamp;
@@ -86,6 +88,14 @@ impl Facts for Call<'_> {
     }
 }
 
+/// Since the connection was let in.
+pub(super) fn write_connection_time(connection: &Connection, out: &mut Vec<u8>) {
+    let begun = connection.begun.into_iter();
+    begun.for_each(|begun| {
+        write_seconds(out, Clock::Real.instant().saturating_duration_since(begun))
+    });
+}
+
 /// As nginx writes ports: nothing where there is none.
 pub(super) fn port(port: Option<u16>) -> String {
     port.map(|port| port.to_string()).unwrap_or_default()
@@ -151,6 +161,10 @@ impl<'a> Call<'a> {
         let mut text = |text: &str| out.extend_from_slice(text.as_bytes());
         match variable {
             Variable::Connection => write_to(out, format_args!("{}", self.connection.number)),
+            Variable::ConnectionRequests => {
+                write_to(out, format_args!("{}", self.connection.requests.load(Relaxed)));
+            }
+            Variable::ConnectionTime => write_connection_time(self.connection, out),
             Variable::Http2 if self.request.version == Version::HTTP_2 => {
                 text(if self.connection.tls.is_some() { "h2" } else { "h2c" });
             }

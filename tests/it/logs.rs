@@ -4,6 +4,7 @@ use std::path::Path;
 
 use larder::clock::Clock;
 
+use crate::harness::http2::Http2;
 use crate::harness::stepping::Wire;
 use crate::harness::{Gate, Origin, Port, Proxy, client, eventually, ok};
 
@@ -266,4 +267,38 @@ async fn the_time_of_a_response_goes_on_until_its_body_ends() {
     let time: f64 = line.rsplit([' ', '=']).next().unwrap().parse().unwrap();
     assert!(line.contains(" l=0, 10 "), "{line}");
     assert!(time >= waited - 0.001, "{waited} {line}");
+}
+
+#[tokio::test]
+async fn a_line_says_which_request_of_its_connection_it_is() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let text = TRIED.lines().find(|line| line.starts_with("access = ")).unwrap();
+    let text = TRIED
+        .replace(text, "access = { path = \"FOLDER/main.log\", format = '$connection_requests $connection_time $connection', buffer = \"0\" }")
+        .replace("NOBODY", "127.0.0.1:1")
+        .replace("NEITHER", "127.0.0.1:2");
+    let origin = Origin::start().await;
+    origin.on("/cached", ok("012345").header("cache-control", "max-age=1000"));
+    let proxy = Proxy::with(&config(&text, folder.path()), &origin).await;
+    let stage = Stage { origin, proxy, folder };
+    let mut client = Wire::connect(stage.proxy.address).await;
+    for _ in 0..3 {
+        client.send("GET /cached HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        client.read_to("012345").await;
+        stage.proxy.flush().await;
+    }
+    let http2 = Http2::connect(stage.proxy.address).await;
+    for _ in 0..2 {
+        assert_eq!(http2.get("/cached").await.status, 200);
+    }
+    let lines = || stage.text("main.log").lines().count();
+    eventually("all are logged", async || lines() == 5).await;
+    let text = stage.text("main.log");
+    let words: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();
+    let (requests, connections): (Vec<_>, Vec<_>) =
+        words.iter().map(|words| (words[0], words[2])).unzip();
+    assert_eq!(requests, ["1", "2", "3", "1", "2"]);
+    assert!(connections[0] == connections[2] && connections[3] == connections[4], "{text}");
+    assert_ne!(connections[2], connections[3]);
+    assert!(words.iter().all(|words| words[1].parse::<f64>().is_ok()), "{text}");
 }

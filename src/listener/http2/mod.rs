@@ -14,6 +14,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -139,6 +140,7 @@ impl<H: Handler> Requests<H> {
         let mut response = if request.headers().len() > self.limits.headers_max {
             too_many_fields()
         } else {
+            self.client.requests.fetch_add(1, Relaxed);
             let (mut parts, body) = request.into_parts();
             head::as_of_http1(&mut parts);
             self.handler.handle(Request::from_parts(parts, Some(body)), &self.client, &gap).await

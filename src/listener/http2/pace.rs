@@ -197,7 +197,7 @@ mod tests {
             ..limits()
         };
         let limits = Arc::new(limits);
-        let watch = Arc::new(Watch::new(Clock::Real, Arc::clone(&limits)));
+        let watch = Arc::new(Watch::new(Clock::Real, Arc::clone(&limits), Arc::default()));
         let pace = Arc::new(Pace::new(Clock::Real, limits, watch));
         let due = |pace: &Pace| {
             let (due, verdict) = pace.due()?;

@@ -433,7 +433,7 @@ fn a_hyper_that_copies_what_it_is_given_sends_nothing() {
         });
         let received = block_on(async {
             let (mut client, server) = pair().await;
-            let watch = Arc::new(Watch::new(Clock::default(), Arc::new(limits())));
+            let watch = Arc::new(Watch::new(Clock::default(), Arc::new(limits()), Arc::default()));
             let mut wire = Wire::new(Stream::Plain(server), watch);
             wire.ledger = ledger.clone();
             let wired = Wired::new(wire, Bytes::new(), Heads::default());
