@@ -26,7 +26,10 @@ impl MediaTypes {
         default: Option<HeaderValue>,
         charset: Option<&str>,
     ) -> Self {
-        let complete = |kind: HeaderValue| with_charset(&kind, charset).unwrap_or(kind);
+        let complete = |kind: HeaderValue| {
+            let text = kind.to_str().ok().and_then(|kind| with_charset(kind, charset));
+            text.and_then(|text| HeaderValue::try_from(text).ok()).unwrap_or(kind)
+        };
         let texts = mime_guess::get_extensions("text", "*").unwrap_or_default();
         let texts = texts.iter().filter(|_| usual && charset.is_some()).filter_map(|end| {
             let kind = HeaderValue::from_static(mime_guess::from_ext(end).first_raw()?);
@@ -72,10 +75,9 @@ pub(crate) fn is_media_type(text: &str) -> bool {
 }
 
 /// The type with the character set; `None` where it needs none.
-fn with_charset(kind: &HeaderValue, charset: Option<&str>) -> Option<HeaderValue> {
-    let kind = kind.to_str().ok()?;
+pub(crate) fn with_charset(kind: &str, charset: Option<&str>) -> Option<String> {
     let needs_one = kind.starts_with("text/") && !kind.contains(';');
-    HeaderValue::try_from(format!("{kind}; charset={}", charset?)).ok().filter(|_| needs_one)
+    charset.filter(|_| needs_one).map(|charset| format!("{kind}; charset={charset}"))
 }
 
 #[cfg(test)]

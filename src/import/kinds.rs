@@ -7,7 +7,7 @@ use super::Import;
 use super::document::Value;
 use super::scope::{Level, Scope};
 use super::tree::Directive;
-use crate::config::media_types::{end, is_media_type};
+use crate::config::media_types::{end, is_media_type, with_charset};
 
 /// Those that say a type.
 pub(super) const NAMES: &[&str] = &["types", "default_type", "charset"];
@@ -60,9 +60,8 @@ fn only_one(scope: &Scope<'_>) -> Option<String> {
         Some(path) => end(path).and_then(|end| known(&blocks, end)).or(default),
         None => None,
     }?;
-    let charset = scope.one("charset").map_or("off", |directive| charset_of(directive));
-    let needs_one = charset != "off" && kind.starts_with("text/") && !kind.contains(';');
-    Some(if needs_one { format!("{kind}; charset={charset}") } else { kind.to_owned() })
+    let charset = scope.one("charset").map(charset_of).filter(|charset| *charset != "off");
+    Some(with_charset(kind, charset).unwrap_or_else(|| kind.to_owned()))
 }
 
 /// The type of an end by what nginx is told, or knows where it is told nothing.
