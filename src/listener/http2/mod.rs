@@ -137,10 +137,10 @@ impl<H: Handler> Requests<H> {
         gap: Gap,
         held: Held,
     ) -> Result<Response<Answer>, HangUp> {
+        self.client.requests.fetch_add(1, Relaxed);
         let mut response = if request.headers().len() > self.limits.headers_max {
             too_many_fields()
         } else {
-            self.client.requests.fetch_add(1, Relaxed);
             let (mut parts, body) = request.into_parts();
             head::as_of_http1(&mut parts);
             self.handler.handle(Request::from_parts(parts, Some(body)), &self.client, &gap).await
