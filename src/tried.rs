@@ -65,6 +65,14 @@ impl Progress {
         Arc::new(Self { begun: Clock::Real.instant(), took_us, body_bytes })
     }
 
+    /// One that took so long.
+    #[cfg(test)]
+    pub(crate) fn over(took: Duration) -> Arc<Self> {
+        let progress = Self::new();
+        progress.took_us.store(took.as_micros() as u64, Relaxed);
+        progress
+    }
+
     /// Since it began.
     pub fn elapsed(&self) -> Duration {
         Clock::Real.instant().saturating_duration_since(self.begun)

@@ -198,6 +198,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::semantics::reason::Reason;
     use crate::semantics::status::CacheStatus;
+    use crate::tried::Progress;
 
     fn exchange() -> Exchange {
         Exchange {
@@ -258,11 +259,14 @@ mod tests {
         assert_eq!(line(true, &exchange), format!("{combined} - 1.234 - cache-off\n"));
         exchange.cache = Some(CacheStatus::Miss);
         exchange.reason = Reason::Absent;
-        exchange.tried.push(Tried::begin(&Arc::from("a:1")));
-        let line = line(true, &exchange);
-        let time = line.strip_prefix(&format!("{combined} MISS 1.234 ")).unwrap();
-        let time = time.strip_suffix(" absent\n").unwrap();
-        assert!(time.parse::<f64>().is_ok() && time.len() == 5, "{time}");
+        let tried = |took_ms| {
+            let progress = Progress::over(Duration::from_millis(took_ms));
+            Tried { progress, ..Tried::begin(&Arc::from("a:1")) }
+        };
+        exchange.tried.push(tried(56));
+        assert_eq!(line(true, &exchange), format!("{combined} MISS 1.234 0.056 absent\n"));
+        exchange.tried.push(tried(2_001));
+        assert_eq!(line(true, &exchange), format!("{combined} MISS 1.234 0.056, 2.001 absent\n"));
     }
 
     #[test]

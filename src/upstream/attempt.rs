@@ -63,6 +63,7 @@ impl Attempt<'_> {
         tried.answered(head.status().as_u16());
         let (response, switched) =
             reply::response(head, rest, self.timeouts.read, (self.pool, active));
+        // Who has tried others before tells of all of them.
         Ok(Reply { response, switched, tried: Vec::new(), set_cookie: None })
     }
 
