@@ -9,7 +9,7 @@ use http::HeaderName;
 use super::declared::Declared;
 use super::fault::Problem;
 use super::maps::Map;
-pub use super::variables::{OfTried, Ssl};
+pub use super::variables::{Busy, OfTried, Ssl};
 use super::variables::{SECRET_FIELDS, VARIABLES, unknown, variable};
 
 /// A text some parts of which are only known when there is a request.
@@ -26,23 +26,6 @@ pub enum Part {
     Literal(String),
     /// Stands for a fact of the request.
     Variable(Variable),
-}
-
-/// How busy the server is. (nginx: stub_status)
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Busy {
-    /// Connections of clients.
-    Active,
-    /// Of these, those whose request is being read.
-    Reading,
-    /// Of these, those whose request is being answered.
-    Writing,
-    /// Of these, those without a request.
-    Waiting,
-    /// Connections since the start.
-    Accepted,
-    /// Requests since the start.
-    Requests,
 }
 
 /// The facts a template can ask for, under nginx's names. What a variable gives when there is

@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use super::declared::Declared;
 use super::fault::{Problem, nearest};
-use super::template::{Busy, Variable};
+use super::template::Variable;
 
 /// A variable of Larder's own by its name.
 ///
@@ -155,6 +155,23 @@ pub(super) const VARIABLES: &[(&str, Variable)] = &[
     ("time_iso8601", Variable::TimeIso8601),
     ("time_local", Variable::TimeLocal),
 ];
+
+/// How busy the server is. (nginx: stub_status)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// Connections of clients.
+    Active,
+    /// Of these, those whose request is being read.
+    Reading,
+    /// Of these, those whose request is being answered.
+    Writing,
+    /// Of these, those without a request.
+    Waiting,
+    /// Connections since the start.
+    Accepted,
+    /// Requests since the start.
+    Requests,
+}
 
 /// What a TLS handshake brought, by the names of nginx behind `$ssl_`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
