@@ -269,17 +269,24 @@ async fn the_time_of_a_response_goes_on_until_its_body_ends() {
     assert!(time >= waited - 0.001, "{waited} {line}");
 }
 
+const NUMBERED: &str = r#"
+[log]
+access = { path = "FOLDER/main.log", format = '$connection_requests $connection_time $connection', buffer = "0" }
+[zone.test]
+[[site]]
+listen = "127.0.0.1:0"
+[[site.route]]
+path = "/"
+proxy = "http://ORIGIN"
+cache.zone = "test"
+"#;
+
 #[tokio::test]
 async fn a_line_says_which_request_of_its_connection_it_is() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let text = TRIED.lines().find(|line| line.starts_with("access = ")).unwrap();
-    let text = TRIED
-        .replace(text, "access = { path = \"FOLDER/main.log\", format = '$connection_requests $connection_time $connection', buffer = \"0\" }")
-        .replace("NOBODY", "127.0.0.1:1")
-        .replace("NEITHER", "127.0.0.1:2");
     let origin = Origin::start().await;
     origin.on("/cached", ok("012345").header("cache-control", "max-age=1000"));
-    let proxy = Proxy::with(&config(&text, folder.path()), &origin).await;
+    let proxy = Proxy::with(&config(NUMBERED, folder.path()), &origin).await;
     let stage = Stage { origin, proxy, folder };
     let mut client = Wire::connect(stage.proxy.address).await;
     for _ in 0..3 {
